@@ -1,0 +1,63 @@
+"""What counts as the answer of a completion, and equality up to white space."""
+
+import pandas as pd
+import pytest
+
+from ded.grading import VERDICTS, answer_part, counts, grade
+from ded.problems import Problem
+
+PROBLEM = Problem("p", "reverse", 3, "reverse a b c", "c b a")
+
+
+def table(*rows):
+    return pd.DataFrame([dict(problem_id="p", text=text, finish_reason=finish) for text, finish in rows])
+
+
+@pytest.mark.parametrize(("text", "finish", "verdict", "answer"), [
+    ("<think> x </think> c b a", "stop", "correct", "c b a"),
+    ("<think> x </think>\n c  b\ta \n", "stop", "correct", "c  b\ta"),
+    ("c b a", "stop", "correct", "c b a"),
+    ("<think> x </think> c b", "stop", "wrong", "c b"),
+    ("<think> x </think> wrong <think> y </think> c b a", "stop", "correct", "c b a"),
+    ("x </think> c b a", "stop", "correct", "c b a"),
+    ("<think> c b a", "stop", "unparsed", None),
+    ("<think> x </think> c b a <think> y", "stop", "unparsed", None),
+    ("<think> x </think>  ", "stop", "unparsed", None),
+    ("", "stop", "unparsed", None),
+    (None, "stop", "unparsed", None),
+    (float("nan"), "stop", "unparsed", None),
+    ("<think> x", "length", "truncated", None),
+    ("<think> x </think> c b a", "length", "truncated", "c b a"),
+])
+def test_exact(text, finish, verdict, answer):
+    row = grade(table((text, finish)), [PROBLEM]).iloc[0]
+    assert (row.verdict, row.answer) == (verdict, answer) or (row.verdict == verdict and answer is None and pd.isna(row.answer))
+    assert row.reason or verdict == "correct"
+
+
+def test_the_table_is_kept_and_grading_again_changes_nothing():
+    frame = table(("c b a", "stop"), ("a", "stop"), ("", "stop")).set_index(pd.Index([7, 3, 3])).assign(extra=[1, 2, 3])
+    graded = grade(frame, [PROBLEM])
+    assert list(graded.columns) == [*frame.columns, "verdict", "answer", "reason"]
+    assert graded.index.equals(frame.index) and "verdict" not in frame
+    pd.testing.assert_frame_equal(grade(graded, [PROBLEM]), graded)
+    assert len(grade(frame.iloc[:0], [PROBLEM])) == 0
+
+
+def test_counts_show_every_verdict():
+    graded = grade(table(("c b a", "stop"), ("a", "stop"), ("c b a", "length")), [PROBLEM]).assign(model=["m", "m", "n"])
+    assert list(counts(graded).columns) == list(VERDICTS)
+    assert counts(graded, ["model"]).loc["m"].tolist() == [1, 1, 0, 0, 0]
+    assert counts(graded).sum().sum() == 3
+
+
+def test_answer_part_gives_a_reason():
+    assert answer_part("<think> x") == (None, "a think block never closes")
+    assert answer_part(" 5 ") == ("5", "")
+
+
+def test_unknown_problems_and_kinds_are_errors():
+    with pytest.raises(ValueError, match="'p'"):
+        grade(table(("c b a", "stop")), [])
+    with pytest.raises(ValueError, match="'guess'"):
+        grade(table(("c b a", "stop")), [Problem("p", "f", 1, "", "", kind="guess")])
