@@ -1,0 +1,253 @@
+"""The `ded` command: checks parameters, runs notebooks, shows verdicts. It only wires; science lives elsewhere.
+
+    ded reproduce --preset lab                      every notebook, into outputs/lab/
+    ded reproduce --preset lab --only 01 -p seed 7  one of them, with a parameter changed
+    ded run 01 --preset lab -p n_replicates 2       the same for one notebook
+    ded params --preset lab                         what would be run
+    ded lab build NAME --scale 0.01                 train a lab model anew
+
+Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was started), 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import typer
+
+from ded import home
+from ded.params import ParameterError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(__doc__ or "").split("\n")[0])
+lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the `lab` presets use.")
+app.add_typer(lab, name="lab")
+
+Preset = typer.Option("lab", "--preset", help="A folder of params/.")
+Changes = typer.Option([], "-p", "--param", metavar="KEY VALUE", help="Change a parameter; may be repeated.")
+Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do); may be repeated.")
+
+
+@app.command()
+def reproduce(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
+    """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
+    runs = _plan(preset, only, param)  # all parameters are checked before any work
+    raise typer.Exit(_run_all(runs))
+
+
+@app.command()
+def run(notebook: str, preset: str = Preset, param: list[str] = Changes) -> None:
+    """Run one notebook (its name, or '01') with a preset."""
+    raise typer.Exit(_run_all(_plan(preset, [notebook], param)))
+
+
+@app.command("params")
+def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
+    """Print the parameters that a run would use, as YAML."""
+    import yaml
+
+    for path, values in _plan(preset, only, param):
+        typer.echo(f"# {path.stem}")
+        typer.echo(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110))
+
+
+@lab.command("build")
+def build(
+    names: Optional[list[str]] = typer.Argument(None, metavar="[NAME]...", help="Models to train; all without any."),
+    scale: float = typer.Option(1.0, min=1e-4, max=1.0, help="Share of the training: 0.01 shows that it runs."),
+    out: Optional[Path] = typer.Option(None, help="Folder for the checkpoints, in place of the package's own."),
+) -> None:
+    """Train the lab's models anew, all or the named ones, with fixed seeds."""
+    from ded.lab import build as builder
+
+    builder.main(names or [], scale=scale, out=out)
+
+
+@lab.command("list")
+def list_models() -> None:
+    """List the lab's models."""
+    from ded import lab as models
+
+    for name in models.names():
+        typer.echo(f"lab:{name}")
+
+
+def main() -> None:
+    """Entry point. `-p key value`, as papermill has it, becomes `-p key=value`, which is what typer can repeat."""
+    arguments, rest = [], iter(sys.argv[1:])
+    for item in rest:
+        arguments.append(item)
+        if item in ("-p", "--param"):
+            key = next(rest, None)
+            if key is not None and "=" not in key and (value := next(rest, None)) is not None:
+                key = f"{key}={value}"
+            arguments += [key] if key is not None else []
+    try:
+        app(arguments)
+    except ParameterError as error:
+        typer.echo(f"ded: {error}", err=True)
+        sys.exit(2)
+
+
+# ---- planning --------------------------------------------------------------------------------------------------------
+
+
+def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, dict[str, Any]]]:
+    """(notebook, checked parameters) of each run. ParameterError, for all notebooks at once, where any is wrong."""
+    from ded import params
+
+    paths = [params.find_notebook(name) for name in only] or params.notebooks()
+    if not paths:
+        raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
+    overrides = {}
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign:
+            raise ParameterError(f"-p {change}: no value; write -p KEY VALUE")
+        overrides[key] = params.parse_value(value)
+    known = {path: set(params.SCHEMAS[path.stem].model_fields) for path in paths if path.stem in params.SCHEMAS}
+    anywhere = set().union(*known.values())
+    problems = [
+        f"  the command line: {key} = {overrides[key]!r}: unknown parameter{params.near(key, anywhere)}"
+        for key in overrides
+        if key not in anywhere
+    ]
+    runs = []
+    for path in paths:
+        try:  # a parameter that only some of the notebooks have is changed in those
+            mine = {key: value for key, value in overrides.items() if key in known.get(path, ())}
+            runs.append((path, params.load(preset, path.stem, mine)))
+        except ParameterError as error:
+            problems += [str(error)] if str(error) not in problems else []
+    if problems:
+        raise ParameterError("\n".join(problems))
+    return runs
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def _run_all(runs: list[tuple[Path, dict[str, Any]]]) -> int:
+    from ded import results, store
+
+    os.chdir(home())
+    store.sweep()
+    failed = []
+    for notebook, values in runs:
+        folder = results.out_dir(values["out_dir"], values["preset"], notebook.stem)
+        folder = Path(os.path.relpath(folder))  # what the executed notebook records names no machine's folders
+        started = time.perf_counter()
+        try:
+            problem = execute(notebook.relative_to(home()), folder, values)
+        except KeyboardInterrupt:
+            typer.echo(f"\ninterrupted in {notebook.stem}; finished stages are kept in {store.root()}", err=True)
+            return 130
+        typer.echo(f"{notebook.stem}: {'FAILED' if problem else 'done'} in {time.perf_counter() - started:.0f} s", err=True)
+        if problem:
+            typer.echo(problem, err=True)
+            failed.append(notebook.stem)
+    _summary(runs, failed)
+    return 1 if failed else 0
+
+
+def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> str | None:
+    """Run one notebook into folder/<name>.ipynb with papermill; None, or the text of what went wrong.
+
+    The executed notebook appears when it is complete; one that failed is kept as <name>.failed.ipynb. Results of an
+    earlier run are removed first, so that what lies there afterwards is of this run.
+    """
+    import nbformat
+    import papermill
+
+    from ded import params
+
+    name = notebook.stem
+    final, failed, work = (folder / f"{name}{end}" for end in (".ipynb", ".failed.ipynb", ".running.ipynb"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (final, failed, work, folder / "metrics.json"):
+        old.unlink(missing_ok=True)
+    for variable, value in (("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0")):
+        os.environ.setdefault(variable, value)
+    start = params.defaults(notebook)
+    changed = {key: value for key, value in values.items() if key not in start or start[key] != value}
+    typer.echo(f"{name}:", err=True)
+    problem = None
+    try:
+        papermill.execute_notebook(
+            notebook, work, changed, kernel_name="python3", cwd=".", stdout_file=_Echo(), start_timeout=120
+        )
+    except papermill.PapermillExecutionError as error:
+        problem = _excerpt(error, failed)
+    except Exception as error:  # the kernel died, or did not start
+        problem = f"  {type(error).__name__}: {error}"
+    if work.is_file():
+        document = nbformat.read(work, as_version=4)
+        _tidy(document, notebook, final)
+        nbformat.write(document, work)
+        os.replace(work, failed if problem else final)
+    if problem:  # verdicts that the notebook wrote before it failed are not to be read
+        (folder / "metrics.json").unlink(missing_ok=True)
+    return problem
+
+
+class _Echo:
+    """What the notebook prints, shown above papermill's progress bar."""
+
+    def write(self, text: str) -> None:
+        from tqdm import tqdm
+
+        for line in text.splitlines():
+            if line.strip():
+                tqdm.write(f"  {line}", file=sys.stderr)
+
+    def flush(self) -> None:
+        pass
+
+
+def _tidy(document: Any, notebook: Path, final: Path) -> None:
+    """Take out progress bars (widgets, which show as 0 % where no kernel runs) and put in the paths as a reader sees them."""
+    document.metadata.pop("widgets", None)
+    if about := document.metadata.get("papermill"):
+        about["input_path"], about["output_path"] = notebook.as_posix(), final.as_posix()
+    for cell in document.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+
+
+def _excerpt(error: Any, kept: Path, lines: int = 14) -> str:
+    """The failed cell, its exception and the end of its traceback: one screen."""
+    trace = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", "\n".join(error.traceback)).rstrip().splitlines()
+    head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
+    if error.ename == "ParameterError":  # says all by itself
+        return head
+    return "\n".join([head, "  ...", *(f"  {line[:160]}" for line in trace[-lines:]), f"  the whole of it: {kept}"])
+
+
+def _summary(runs: list[tuple[Path, dict[str, Any]]], failed: list[str]) -> None:
+    """A line a claim, from each run's metrics.json."""
+    from ded import results
+
+    for notebook, values in runs:
+        typer.echo(f"\n{notebook.stem}")
+        folder = results.out_dir(values["out_dir"], values["preset"], notebook.stem)
+        metrics = None if notebook.stem in failed else results.read_metrics(folder)
+        if metrics is None:
+            typer.echo("  failed: no verdicts" if notebook.stem in failed else "  wrote no metrics.json")
+            continue
+        for claim in metrics["claims"]:
+            typer.echo(f"  {claim['verdict']:<15} {_interval(claim):<26} {claim.get('statement') or claim.get('name')}")
+
+
+def _interval(claim: dict[str, Any]) -> str:
+    numbers = [claim.get(key) for key in ("estimate", "low", "high")]
+    if not all(isinstance(n, (int, float)) for n in numbers):
+        return ""
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""Typed parameters of the notebooks, and one clear error for all that is wrong with them.
+
+A notebook's cell tagged `parameters` holds the defaults, params/<preset>/<notebook>.yml what a preset changes; the
+schemas here hold types and ranges only. `ded` checks everything before any work (`load`); a notebook that is run in
+any other way checks its own namespace in its first cell (`check`).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from ded import home
+
+IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+
+class ParameterError(ValueError):
+    """Parameters that cannot be run with; the message lists every problem with key, value and what is allowed."""
+
+
+# ---- the kinds of values ---------------------------------------------------------------------------------------------
+
+
+def _model_spec(spec: str) -> str:
+    from ded.models import KINDS
+
+    kind, _, name = spec.partition(":")
+    if kind not in KINDS or not name:
+        hint = near(kind, KINDS) if name else ""
+        kinds = ", ".join(f"{k}:..." for k in KINDS)
+        raise PydanticCustomError("model", "is not a model spec; allowed: {kinds}{hint}", {"kinds": kinds, "hint": hint})
+    if kind == "lab":
+        from ded import lab
+
+        known = list(lab.names()) if hasattr(lab, "names") else [name]
+        if name not in known:
+            hint = near(name, known, prefix="lab:")
+            raise PydanticCustomError("model", "names no lab model; see `ded lab list`{hint}", {"hint": hint})
+    return spec
+
+
+def _distinct(values: list) -> list:
+    if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
+        raise PydanticCustomError("distinct", "names {value} twice; allowed: distinct values", {"value": repr(repeated[0])})
+    return values
+
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Models = Annotated[
+    list[Annotated[str, AfterValidator(_model_spec)]], Field(min_length=1), AfterValidator(_distinct)
+]
+Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
+
+
+# ---- the schemas: one line a parameter; unit and meaning stand in the notebooks' cells ------------------------------
+
+
+class Common(BaseModel):
+    """What every notebook takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    preset: str
+    out_dir: str  # "" is outputs/<preset>/<notebook>/ in the repository
+    students: Models
+    teachers: Models
+    n_replicates: Count
+    seed: Whole
+    split: Literal["dev", "test"]
+    n_jobs: Whole  # 0 is one a core
+    n_questions: Count
+    eval_id: Count
+    eval_ood: Count
+    max_tokens: Count
+    temperature: Annotated[float, Field(ge=0, le=5)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    batch_size: Count
+    epochs: Positive
+    delta: Annotated[float, Field(gt=0, lt=1)]
+
+
+class TeacherSelection(Common):
+    """Notebook 01."""
+
+
+class OodTradeoff(Common):
+    """Notebook 02."""
+
+    sizes: Sizes
+    pass_rate_threshold: Share
+    pass_rate_samples: Count
+
+
+class TrajectoryDiversity(Common):
+    """Notebook 03."""
+
+    n_trajectories: Annotated[int, Field(ge=2)]
+    n_kept: Count
+    verification: Literal["answer", "steps"]
+    metric: Literal["levenshtein", "normalised"]
+
+
+SCHEMAS: dict[str, type[Common]] = {
+    "01_teacher_selection": TeacherSelection,
+    "02_ood_tradeoff": OodTradeoff,
+    "03_trajectory_diversity": TrajectoryDiversity,
+}
+
+
+# ---- checking --------------------------------------------------------------------------------------------------------
+
+
+def check(schema: str | type[Common], namespace: Mapping[str, Any]) -> Common:
+    """The frozen parameters among `namespace` (a notebook's globals()), checked.
+
+    `schema` is a class, its name, or the notebook's. Every public plain global that is no parameter counts as a
+    misspelt one, for that is how papermill passes an unknown key; in IPython only those set by the last parameters
+    cell and by what papermill injected after it, so that the cell can be run again when the notebook has run.
+    Raises ParameterError with all problems, each with key, value, what is allowed, and the nearest known name.
+    """
+    model = _schema(schema)
+    known = set(model.model_fields)
+    found = {name for name, value in namespace.items() if _plain(name, value)}
+    if (cells := namespace.get("In")) and (assigned := _parameter_cells(cells, known)):
+        found &= assigned | known
+    return _validated(model, {name: namespace[name] for name in found}, "parameters")
+
+
+def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The checked parameters of one run: the notebook's defaults, over them the preset's file, over them `overrides`.
+
+    `notebook` is a name or an unambiguous beginning of one ('01'). Raises ParameterError, which names the file and
+    the key, for an unknown preset or notebook, a file that is no YAML mapping of distinct keys, an unknown key, a
+    value of the wrong type or out of range.
+    """
+    path = find_notebook(notebook)
+    model = _schema(path.stem)
+    file = preset_file(preset, path.stem)
+    changed = read_yaml(file) if file.is_file() else {}
+    if changed.get("preset", preset) != preset:
+        raise ParameterError(f"{_show(file)}: preset is {changed['preset']!r}; allowed: {preset!r}, the folder's name")
+    start = defaults(path)
+    values = start | changed | {"preset": preset} | dict(overrides or {})
+    sources = [("the command line", overrides or {}), (_show(file), changed), (_show(path), start)]
+    where = {key: next((name for name, keys in sources if key in keys), _show(file)) for key in values}
+    return _validated(model, values, _show(path), where).model_dump()
+
+
+def _validated(model: type[Common], values: Mapping[str, Any], place: str, where: Mapping[str, str] = {}) -> Common:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_problem(model, item, where.get(str(item["loc"][0]), place)) for item in error.errors()]
+    raise ParameterError("\n".join([f"{model.__name__}: {len(lines)} problem(s) with the parameters", *lines]))
+
+
+def _problem(model: type[Common], error: Any, place: str) -> str:
+    """One line for one of pydantic's errors."""
+    key, *inside = error["loc"]
+    if error["type"] == "missing":
+        return f"  {place}: {key} is missing; allowed: {_allowed(model, key)}"
+    value = error["input"]
+    head = f"  {place}: {key}{''.join(f'[{i}]' for i in inside)} = {_short(value)}"
+    if error["type"] == "extra_forbidden":
+        return f"{head}: unknown parameter{near(str(key), model.model_fields)}"
+    if error["type"] in ("model", "distinct"):
+        return f"{head} {error['msg']}"
+    hint = near(value, get_args(model.model_fields[key].annotation)) if isinstance(value, str) else ""
+    if isinstance(value, str) and _is_number(value):
+        hint = "; it is text here: write it without quotes"
+        if "e" in value.lower():  # YAML 1.1 wants a point and a signed exponent
+            mantissa, exponent = value.lower().split("e")
+            hint = f"; YAML reads {value} as text: write {float(mantissa)}e{int(exponent):+d}"
+    return f"{head}: allowed: {_allowed(model, key)}{hint}"
+
+
+def _allowed(model: type[Common], key: str) -> str:
+    field = model.model_fields[key]
+    return _describe(field.annotation, field.metadata)
+
+
+def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    if get_origin(annotation) is Annotated:
+        annotation, *extra = get_args(annotation)
+        metadata = [*metadata, *extra]
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    if get_origin(annotation) is list:
+        return f"a list, each {_describe(get_args(annotation)[0])}"
+    if annotation is str and any(isinstance(m, AfterValidator) for m in metadata):
+        return "a model spec such as 'lab:<name>'"
+    text = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(annotation, str(annotation))
+    bounds = []
+    for item in metadata:
+        for part in getattr(item, "metadata", [item]):
+            for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+                if hasattr(part, name) and getattr(part, name) is not None:
+                    bounds.append(f"{sign} {getattr(part, name)}")
+    return " ".join([text, *([" and ".join(bounds)] if bounds else [])])
+
+
+def _plain(name: str, value: Any) -> bool:
+    """Whether a global could be a parameter: not private, not IPython's, not something imported or defined."""
+    return not (
+        name.startswith("_") or name in IPYTHON or callable(value)
+        or isinstance(value, types.ModuleType) or inspect.isclass(value) or value.__class__.__name__ == "_Feature"
+    )  # fmt: skip
+
+
+def _parameter_cells(cells: Iterable[str], known: set[str]) -> set[str]:
+    """Names set by the last cell of IPython's history that reads as a parameters cell, and by papermill's after it."""
+    assigned: set[str] = set()
+    for source in list(cells)[:-1]:  # the last one is being run
+        try:
+            names = {name for name, _ in _assignments(source)}
+        except SyntaxError:  # a cell with magics
+            continue
+        if source.startswith("# Parameters"):  # papermill's heading for what it injects
+            assigned |= names
+        elif len(names & known) >= 2:
+            assigned = names
+    return assigned
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def notebooks() -> list[Path]:
+    """The repository's notebooks, in order."""
+    return sorted((home() / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def presets() -> list[str]:
+    """The names of the presets: the folders of params/."""
+    return sorted(p.name for p in (home() / "params").glob("*/"))
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook of this name, path, or unambiguous beginning of a name. ParameterError where there is none."""
+    stem = Path(name).name.removesuffix(".ipynb")
+    names = {path.stem: path for path in notebooks()}
+    matches = [stem] if stem in names else [known for known in names if known.startswith(stem)]
+    if len(matches) == 1:
+        return names[matches[0]]
+    raise ParameterError(f"no notebook {name!r}; there are: {', '.join(names) or 'none'}{near(stem, names)}")
+
+
+def preset_file(preset: str, notebook: str) -> Path:
+    """params/<preset>/<notebook>.yml; ParameterError for an unknown preset. A missing file changes nothing."""
+    if preset not in presets():
+        raise ParameterError(f"no preset {preset!r}; there are: {', '.join(presets()) or 'none'}{near(preset, presets())}")
+    return home() / "params" / preset / f"{notebook}.yml"
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file ({} for an empty one). ParameterError, with the line, for anything else."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
+        seen: set = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    try:
+        value = yaml.load(file.read_text(encoding="utf-8"), Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParameterError(f"{_show(file)}{line}: {error.problem or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise ParameterError(f"{_show(file)}: {error}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ParameterError(f"{_show(file)}: not a mapping of parameters; allowed: lines of 'key: value'")
+    return value
+
+
+def defaults(notebook: Path) -> dict[str, Any]:
+    """The literals that the notebook's cell tagged `parameters` assigns. Read with `ast`: nothing is run."""
+    import json
+
+    cells = [c for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ParameterError(f"{_show(notebook)}: {len(tagged)} cells tagged 'parameters'; allowed: one")
+    values = {}
+    for name, node in _assignments("".join(tagged[0]["source"])):
+        try:
+            values[name] = ast.literal_eval(node)
+        except ValueError:
+            raise ParameterError(
+                f"{_show(notebook)}: {name} = {ast.unparse(node)}: the parameters cell holds literals only"
+            ) from None
+    return values
+
+
+def _assignments(source: str) -> list[tuple[str, ast.expr]]:
+    """(name, value) of the plain and annotated assignments at the top level of a cell."""
+    found = []
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            found += [(target.id, node.value) for target in targets if isinstance(target, ast.Name)]
+    return found
+
+
+def parse_value(text: str) -> Any:
+    """A value given on the command line: a number, or what YAML makes of it."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+# ---- small things ----------------------------------------------------------------------------------------------------
+
+
+def near(name: Any, known: Iterable[Any], prefix: str = "") -> str:
+    """'; nearest: x' where a known name resembles this one, else ''."""
+    found = difflib.get_close_matches(str(name).lower(), [k for k in known if isinstance(k, str)], n=1, cutoff=0.5)
+    return f"; nearest: {prefix}{found[0]}" if found else ""
+
+
+def _schema(schema: str | type[Common]) -> type[Common]:
+    if isinstance(schema, type):
+        return schema
+    by_name = SCHEMAS | {cls.__name__: cls for cls in SCHEMAS.values()}
+    if schema not in by_name:
+        raise ParameterError(f"no schema for {schema!r}; there are: {', '.join(by_name)}{near(schema, by_name)}")
+    return by_name[schema]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _show(path: Path) -> str:
+    """The path as a reader in the repository would write it."""
+    try:
+        return path.resolve().relative_to(home()).as_posix()
+    except ValueError:
+        return str(path)
