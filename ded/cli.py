@@ -160,11 +160,14 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> str | None:
     The executed notebook appears when it is complete; one that failed is kept as <name>.failed.ipynb. Results of an
     earlier run are removed first, so that what lies there afterwards is of this run.
     """
+    import logging
+
     import nbformat
     import papermill
 
     from ded import params
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its own check of parameters misreads annotated ones
     name = notebook.stem
     final, failed, work = (folder / f"{name}{end}" for end in (".ipynb", ".failed.ipynb", ".running.ipynb"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +181,9 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> str | None:
     problem = None
     try:
         papermill.execute_notebook(
-            notebook, work, changed, kernel_name="python3", cwd=".", stdout_file=_Echo(), start_timeout=120
-        )
+            notebook, work, changed, kernel_name="python3", language="python", cwd=".", stdout_file=_Echo(),
+            start_timeout=120,
+        )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         problem = _excerpt(error, failed)
     except Exception as error:  # the kernel died, or did not start

@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -86,15 +87,22 @@ def _side_by_side(function: Callable, calls: list[dict], n: int, threads: int) -
     executor = get_reusable_executor(
         max_workers=n, timeout=300, env=env, initializer=_start_worker, initargs=(os.getpid(), threads)
     )
+    waiting = iter(enumerate(calls))
+    running: dict[Any, int] = {}
     try:
-        futures = {executor.submit(function, **kwargs): index for index, kwargs in enumerate(calls)}
-        for future in as_completed(futures):
-            index = futures[future]
-            try:
-                result = future.result()
-            except Exception as error:
-                raise JobError(_failure(function, calls[index], index, len(calls), error)) from error
-            yield index, result
+        while True:
+            # A few calls ahead of the workers, not all: loky trips over calls still queued when it kills its workers.
+            for index, kwargs in islice(waiting, 2 * n - len(running)):
+                running[executor.submit(function, **kwargs)] = index
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index = running.pop(future)
+                try:
+                    result = future.result()
+                except Exception as error:
+                    raise JobError(_failure(function, calls[index], index, len(calls), error)) from error
+                yield index, result
     except BaseException:  # a failed job, Ctrl-C, or the caller gone: no worker goes on in the background
         executor.shutdown(wait=True, kill_workers=True)
         raise

@@ -153,6 +153,8 @@ def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None)
     changed = read_yaml(file) if file.is_file() else {}
     if changed.get("preset", preset) != preset:
         raise ParameterError(f"{_show(file)}: preset is {changed['preset']!r}; allowed: {preset!r}, the folder's name")
+    if (overrides or {}).get("preset", preset) != preset:
+        raise ParameterError(f"the command line: preset = {overrides['preset']!r}: choose it with --preset")
     start = defaults(path)
     values = start | changed | {"preset": preset} | dict(overrides or {})
     sources = [("the command line", overrides or {}), (_show(file), changed), (_show(path), start)]

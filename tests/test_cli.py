@@ -1,0 +1,149 @@
+"""The `ded` command, on a small repository of its own: parameters first, then notebooks, then verdicts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEFAULTS = {
+    "preset": "small", "out_dir": "", "students": ["path:s"], "teachers": ["path:a"], "n_replicates": 2, "seed": 0,
+    "split": "dev", "n_jobs": 1, "n_questions": 10, "eval_id": 3, "eval_ood": 3, "max_tokens": 10, "temperature": 1.0,
+    "top_p": 1.0, "learning_rate": 1e-3, "batch_size": 4, "epochs": 2.0, "delta": 0.03,
+}  # fmt: skip
+RUN = """
+from ded import jobs, params, results
+p = params.check(Tiny, globals())
+record = results.Recorder(p.out_dir, NAME, p)
+with record.stage("stage one"):
+    squares = jobs.run(lambda x: x * x, [{"x": i} for i in range(p.seed)], 1, "squares")
+"""
+END = """
+record.claim({"name": "c", "statement": "it rises", "verdict": "reproduced", "estimate": 0.1, "low": 0.0, "high": 0.2})
+_ = record.finish()
+"""
+
+
+def write(repo, name, cells):
+    lines = [f"{key} = {value!r}  # meaning" for key, value in DEFAULTS.items()]
+    parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
+    setup = nbformat.v4.new_code_cell(f"from ded.params import Common\nclass Tiny(Common): pass\nNAME = {name!r}")
+    body = [setup, *map(nbformat.v4.new_code_cell, cells)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, *body], metadata=kernel), repo / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def repo(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
+    (tmp_path / "params" / "small").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path
+
+
+def command(repo, *arguments):
+    """The command with schemas for the notebooks of this test."""
+    code = (
+        "import ded.params as p, ded.cli\n"
+        "p.SCHEMAS.clear()\n"
+        "p.SCHEMAS.update({path.stem: type('Tiny', (p.Common,), {}) for path in p.notebooks()})\n"
+        "ded.cli.main()"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=repo, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(repo, *arguments):
+    process = command(repo, *arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
+    write(repo, "01_good", [RUN, END])
+    write(repo, "02_bad", [RUN, "deep = {}\ndeep['missing']", END])
+    stale = repo / "outputs" / "small" / "02_bad"
+    stale.mkdir(parents=True)
+    for name in ("metrics.json", "02_bad.ipynb"):  # of an earlier run that went well
+        (stale / name).write_text("{}")
+    code, out, err = run(repo, "reproduce", "--preset", "small", "-p", "seed", "4", "--param", "epochs", "1e0")
+    assert code == 1
+    assert "KeyError: 'missing'" in err and "02_bad.failed.ipynb" in err and len(err.splitlines()) < 60
+    assert "stage one: 0" in err  # what the notebook prints is shown
+    assert "reproduced      +0.100 [+0.000, +0.200]    it rises" in out and "failed: no verdicts" in out
+    folder = repo / "outputs" / "small" / "01_good"
+    assert json.loads((folder / "manifest.json").read_text())["params"] == DEFAULTS | {"seed": 4, "epochs": 1.0}
+    executed = nbformat.read(folder / "01_good.ipynb", as_version=4)
+    injected = [c.source for c in executed.cells if c.source.startswith("# Parameters")]
+    assert len(injected) == 1 and set(injected[0].split("\n")[1:]) - {""} == {"seed = 4", "epochs = 1.0"}
+    assert str(repo) not in (folder / "01_good.ipynb").read_text()  # no machine's folders in what is published
+    assert "widget-view" not in (folder / "01_good.ipynb").read_text()
+    assert sorted(f.name for f in stale.iterdir()) == ["02_bad.failed.ipynb"]
+
+
+def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
+    write(repo, "01_good", [RUN, END])
+    write(repo, "02_good", [RUN, END])
+    (repo / "params" / "small" / "02_good.yml").write_text("seed: 1.5\nn_question: 3\n")
+    code, out, err = run(repo, "reproduce", "--preset", "small", "-p", "n_replicate", "2", "-p", "delta=2")
+    assert code == 2 and not (repo / "outputs").exists()
+    for words in ("params/small/02_good.yml: seed = 1.5", "nearest: n_questions", "nearest: n_replicates", "delta = 2"):
+        assert words in err, err
+    assert "Traceback" not in err
+    code, _, err = run(repo, "run", "03", "--preset", "small")
+    assert code == 2 and "no notebook '03'" in err
+    code, _, err = run(repo, "reproduce", "--preset", "smal")
+    assert code == 2 and "nearest: small" in err
+
+
+def test_params_prints_what_would_run(repo):
+    write(repo, "01_good", [])
+    (repo / "params" / "small" / "01_good.yml").write_text("seed: 7\n")
+    code, out, _ = run(repo, "params", "--preset", "small", "-p", "teachers", "[path:x, path:y]")
+    assert code == 0 and "seed: 7" in out and "teachers: ['path:x', 'path:y']" in out and "# 01_good" in out
+
+
+def test_plain_papermill_fails_in_the_first_cell_for_an_unknown_key(repo):
+    import papermill
+
+    write(repo, "01_good", [RUN, END])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.chdir(repo)
+        with pytest.raises(papermill.PapermillExecutionError, match="n_replicate = 3: unknown parameter; nearest: n_replicates"):
+            papermill.execute_notebook(
+                "notebooks/01_good.ipynb", "out.ipynb", {"n_replicate": 3}, kernel_name="python3", progress_bar=False
+            )
+    assert not (repo / "outputs").exists()
+
+
+def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
+    """And no kernel."""
+    import psutil
+
+    write(repo, "01_slow", [RUN, "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(90)"])
+    for how, expected in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        (repo / "pid").unlink(missing_ok=True)
+        process = command(repo, "reproduce", "--preset", "small")
+        deadline = time.monotonic() + 60
+        while not (repo / "pid").exists() or not (repo / "pid").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.1)
+        kernel = int((repo / "pid").read_text())
+        process.send_signal(how)
+        process.communicate(timeout=60)
+        assert process.returncode == expected
+        while psutil.pid_exists(kernel) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not psutil.pid_exists(kernel)
+        left = {f.name for f in (repo / "outputs" / "small" / "01_slow").iterdir()}
+        assert not left & {"metrics.json", "01_slow.ipynb"}

@@ -1,0 +1,121 @@
+"""Jobs side by side: order, threads, failures, and that nothing goes on in the background."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from ded import jobs
+
+ROOT = Path(__file__).parents[1]
+
+
+def square(x, delay=0.0):
+    time.sleep(delay)
+    return x * x
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_come_in_the_order_of_the_calls(n_jobs):
+    calls = [{"x": x, "delay": 0.02 * (3 - x)} for x in range(4)]
+    assert jobs.run(square, calls, n_jobs, "squares") == [0, 1, 4, 9]
+    assert jobs.run(square, [], n_jobs) == []
+
+
+def test_functions_of_a_notebook_travel():
+    factor = 3
+
+    def local(x):
+        return factor * x, os.getpid()
+
+    results = jobs.run(local, [{"x": x} for x in range(3)], 2)
+    assert [value for value, _ in results] == [0, 3, 6] and os.getpid() not in {pid for _, pid in results}
+
+
+def test_each_job_has_one_thread():
+    def threads(i):
+        return [os.environ[name] for name in jobs.THREAD_VARIABLES] + [os.environ.get("TQDM_DISABLE")]
+
+    before = os.environ.get("OMP_NUM_THREADS")
+    assert jobs.run(threads, [{"i": i} for i in range(2)], 2) == [["1"] * 4 + ["1"]] * 2
+    assert jobs.run(threads, [{"i": 0}], 1)[0][:4] == ["1"] * 4
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_first_failure_names_its_arguments_and_stops_the_rest(n_jobs, tmp_path):
+    def job(index, teacher, table):
+        if index == 1:
+            raise ValueError("no such style")
+        time.sleep(0.2)
+        (tmp_path / str(index)).touch()
+
+    calls = [{"index": i, "teacher": f"lab:{i}", "table": np.zeros((2, 3))} for i in range(40)]
+    with pytest.raises(jobs.JobError, match=r"job 2 of 40 failed: job\(index=1, teacher='lab:1', table=<ndarray 2x3>\): "
+                                            "ValueError: no such style") as caught:  # fmt: skip
+        jobs.run(job, calls, n_jobs)
+    assert isinstance(caught.value.__cause__, ValueError)
+    done = len(list(tmp_path.iterdir()))
+    assert done < 20
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) == done  # nothing goes on
+    assert jobs.run(square, [{"x": 2}, {"x": 3}], n_jobs) == [4, 9]  # and the next call has new workers
+
+
+def test_a_worker_that_dies_is_a_failure():
+    def dies(i):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(jobs.JobError, match="dies"):
+        jobs.run(dies, [{"i": 0}, {"i": 1}], 2)
+
+
+def test_count():
+    assert jobs.count(3) == 3 and jobs.count(0) >= 1
+    with pytest.raises(ValueError, match="n_jobs is -1"):
+        jobs.count(-1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_parent(how, tmp_path):
+    """Ctrl-C stops the workers; those of a parent that was killed notice it by themselves."""
+    code = f"""
+        import os, pathlib, time
+        from ded import jobs
+        def job(i):
+            pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()
+            time.sleep(60)
+        jobs.run(job, [dict(i=i) for i in range(2)], 2)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2:
+            assert parent.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        workers = [int(file.name) for file in tmp_path.iterdir()]
+        parent.send_signal(how)
+        parent.wait(30)
+        assert parent.returncode != 0
+        while any(alive(pid) for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        parent.kill()

@@ -1,0 +1,180 @@
+"""Parameters: one clear error for everything that is wrong, before any work."""
+
+import json
+
+import pytest
+
+from ded import params
+from ded.params import ParameterError
+
+GOOD = {
+    "preset": "small", "out_dir": "", "students": ["path:s"], "teachers": ["path:a", "path:b"], "n_replicates": 2,
+    "seed": 0, "split": "dev", "n_jobs": 0, "n_questions": 10, "eval_id": 3, "eval_ood": 3, "max_tokens": 10,
+    "temperature": 1.0, "top_p": 1.0, "learning_rate": 1e-3, "batch_size": 4, "epochs": 2.0, "delta": 0.03,
+}  # fmt: skip
+
+
+class Small(params.Common):
+    """A schema of the tests' own, so that the notebooks' may grow."""
+
+    n_kept: params.Count
+    threshold: params.Share
+    sizes: params.Sizes
+
+
+GOOD |= {"n_kept": 3, "threshold": 0.5, "sizes": [10, 20]}
+
+
+def test_good_parameters_are_frozen():
+    p = params.check(Small, GOOD)
+    assert p.n_kept == 3 and p.teachers == ["path:a", "path:b"]
+    with pytest.raises(ValueError):
+        p.n_kept = 4
+    assert isinstance(params.check(Small, GOOD | {"epochs": 3}).epochs, float)  # a whole number is a number
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("n_replicates", 2.5, ["2.5", "whole number >= 1"]),
+        ("n_replicates", "2", ["'2'", "whole number >= 1", "without quotes"]),
+        ("n_replicates", 0, ["0", ">= 1"]),
+        ("n_replicates", True, ["True", "whole number"]),
+        ("n_replicates", None, ["None", "whole number"]),
+        ("learning_rate", "1e-3", ["'1e-3'", "number > 0 and <= 1", "write 1.0e-3"]),
+        ("learning_rate", -1.0, ["-1.0", "> 0"]),
+        ("epochs", float("nan"), ["nan"]),
+        ("split", "tset", ["'tset'", "'dev' or 'test'", "nearest: test"]),
+        ("threshold", 1.5, ["1.5", ">= 0 and <= 1"]),
+        ("sizes", [10, 0], ["sizes[1] = 0", ">= 1"]),
+        ("sizes", [], ["[]", "a list"]),
+        ("sizes", 10, ["10", "a list"]),
+        ("sizes", [10, 10], ["10 twice"]),
+        ("teachers", ["lba:x"], ["teachers[0]", "'lba:x'", "lab:...", "nearest: lab"]),
+        ("teachers", "path:a", ["'path:a'", "a list"]),
+        ("n_kep", 3, ["unknown parameter", "nearest: n_kept"]),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(key, value, words):
+    with pytest.raises(ParameterError) as caught:
+        params.check(Small, GOOD | {key: value})
+    message = str(caught.value)
+    assert "1 problem" in message and f" {key}" in message
+    assert all(word in message for word in words), message
+
+
+def test_an_unknown_lab_model_is_named_with_the_nearest(monkeypatch):
+    from ded import lab
+
+    monkeypatch.setattr(lab, "names", lambda: ["teacher_leftmost", "student_1"], raising=False)
+    assert params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmost"]})
+    with pytest.raises(ParameterError, match=r"teachers\[0\] = 'lab:teacher_leftmst' .*nearest: lab:teacher_leftmost"):
+        params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmst"]})
+
+
+def test_all_problems_are_told_at_once():
+    namespace = {k: v for k, v in GOOD.items() if k != "seed"} | {"n_kept": 0, "sede": 1}
+    with pytest.raises(ParameterError) as caught:
+        params.check(Small, namespace)
+    assert [word in str(caught.value) for word in ("3 problem", "seed is missing", "n_kept = 0", "sede = 1", "nearest: seed")]
+
+
+def test_a_namespace_holds_more_than_parameters():
+    import numpy as np
+
+    def helper():
+        pass
+
+    other = {"np": np, "helper": helper, "Small": Small, "_hidden": 1, "__name__": "__main__", "exit": exit, "Out": {}}
+    assert params.check(Small, GOOD | other) == params.check(Small, GOOD)
+    with pytest.raises(ParameterError, match="scores"):
+        params.check(Small, GOOD | other | {"scores": [1]})
+
+
+def test_in_ipython_only_the_last_parameters_cell_counts():
+    cell = "\n".join(f"{key}: object = {value!r}" for key, value in GOOD.items())
+    injected = "# Parameters\nn_kept = 4\n"
+    history = ["", "%matplotlib inline", "old_typo = 1\n" + cell, cell, injected, "p = check()"]
+    later = GOOD | {"scores": [1, 2], "old_typo": 1}  # set by later cells of an earlier run of the notebook
+    assert params.check(Small, later | {"In": history}).n_kept == 3
+    with pytest.raises(ParameterError, match="n_replicate = 9: unknown parameter; nearest: n_replicates"):
+        params.check(Small, later | {"n_replicate": 9, "In": [*history[:4], injected + "n_replicate = 9", "check()"]})
+
+
+# ---- files
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch):
+    """A repository with one notebook and the preset `small`."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
+    (tmp_path / "params" / "small").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    source = "from __future__ import annotations\n" + "".join(
+        f"{key}: int | None = {value!r}  # a = b\n" for key, value in GOOD.items()
+    )
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["# x"]},
+        {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": source.splitlines(True)},
+    ]
+    (tmp_path / "notebooks" / "01_small.ipynb").write_text(json.dumps({"cells": cells}))
+    monkeypatch.chdir(tmp_path / "notebooks")  # as JupyterLab would
+    monkeypatch.setitem(params.SCHEMAS, "01_small", Small)
+    return tmp_path
+
+
+def test_file_over_defaults_and_command_line_over_file(repo):
+    assert params.load("small", "01") == GOOD
+    (repo / "params" / "small" / "01_small.yml").write_text("# fixed 2026-01-01\nn_kept: 5\nseed: 1\nlearning_rate: 1.0e-4\n")
+    loaded = params.load("small", "01_small", {"seed": 2})
+    assert loaded == GOOD | {"n_kept": 5, "seed": 2, "learning_rate": 1e-4}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("n_kept: 2.5", ["params/small/01_small.yml: n_kept = 2.5"]),
+        ("learning_rate: 1e-4", ["01_small.yml: learning_rate = '1e-4'", "write 1.0e-4"]),
+        ("n_kep: 2", ["01_small.yml: n_kep = 2", "nearest: n_kept"]),
+        ("n_kept: 2\nn_kept: 3", ["01_small.yml:2", "'n_kept' stands twice"]),
+        ("n_kept: [", ["01_small.yml:1"]),
+        ("- n_kept", ["01_small.yml: not a mapping"]),
+        ("just text", ["01_small.yml: not a mapping"]),
+        ("preset: other", ["01_small.yml: preset is 'other'", "'small'"]),
+        ("a: !!python/object:os.system x", ["01_small.yml:1"]),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_with_its_name(repo, text, words):
+    (repo / "params" / "small" / "01_small.yml").write_text(text)
+    with pytest.raises(ParameterError) as caught:
+        params.load("small", "01")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_unknown_preset_and_notebook_name_the_nearest(repo):
+    with pytest.raises(ParameterError, match="no preset 'smal'; there are: small; nearest: small"):
+        params.load("smal", "01")
+    with pytest.raises(ParameterError, match="no notebook '02'; there are: 01_small"):
+        params.load("small", "02")
+
+
+def test_the_command_line_is_named(repo):
+    with pytest.raises(ParameterError, match="the command line: n_kept = 0"):
+        params.load("small", "01", {"n_kept": 0})
+    with pytest.raises(ParameterError, match="--preset"):
+        params.load("small", "01", {"preset": "other"})
+
+
+def test_defaults_must_be_literals(repo):
+    file = repo / "notebooks" / "01_small.ipynb"
+    file.write_text(file.read_text().replace("n_kept: int | None = 3", "n_kept = 1 + n"))
+    with pytest.raises(ParameterError, match="01_small.ipynb: n_kept = 1 [+] n: .*literals"):
+        params.load("small", "01")
+    file.write_text(file.read_text().replace("parameters", "other"))
+    with pytest.raises(ParameterError, match="0 cells tagged 'parameters'"):
+        params.load("small", "01")
+
+
+@pytest.mark.parametrize("text, value", [("2", 2), ("1e-3", 1e-3), ("[a, 2]", ["a", 2]), ("dev", "dev"), ("", None), ("[", "[")])
+def test_values_of_the_command_line(text, value):
+    assert params.parse_value(text) == value

@@ -1,0 +1,206 @@
+"""The store: keys by content, whole entries or none, one computation among many writers."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ded import store
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def start(code: str, folder: Path) -> subprocess.Popen:
+    """A second Python process on the same store."""
+    env = os.environ | {"DED_STORE": str(folder), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=env, stdout=subprocess.PIPE, text=True)
+
+
+# ---- keys
+
+
+def test_key_is_stable_and_hexadecimal():
+    key = store.key("stage", 1, a=1, b=["x", None, True], c={"d": 0.5})
+    assert len(key) == 24 and int(key, 16) >= 0
+    assert key == "88c6b3c697094b41f9888871"  # a change of this value would drop every reader's store
+
+
+def test_key_tells_apart_what_differs():
+    keys = [
+        store.key("s", 1, x=1), store.key("s", 1, x=1.0), store.key("s", 1, x="1"), store.key("s", 1, x=True),
+        store.key("s", 1, x=[1]), store.key("s", 1, x=None), store.key("s", 1), store.key("s", 2, x=1),
+        store.key("t", 1, x=1), store.key("s", 1, y=1), store.key("s", 1, x=[1, 2]), store.key("s", 1, x=[2, 1]),
+        store.key("s", 1, x=b"1"), store.key("s", 1, x=[[1], 2]), store.key("s", 1, x={"a": 1}),
+    ]  # fmt: skip
+    assert len(set(keys)) == len(keys)
+
+
+def test_key_does_not_depend_on_what_does_not_matter():
+    assert store.key("s", 1, a=1, b={"x": 1, "y": 2}) == store.key("s", 1, b={"y": 2, "x": 1}, a=1)
+    assert store.key("s", 1, a=(1, 2)) == store.key("s", 1, a=[1, 2])
+    assert store.key("s", 1, a=np.float64(0.1), b=np.int64(3)) == store.key("s", 1, a=0.1, b=3)
+
+
+def test_key_of_records_and_tables():
+    @dataclasses.dataclass(frozen=True)
+    class Problem:
+        id: str
+        meta: dict
+
+    assert store.key("s", 1, p=[Problem("a", {"n": 1})]) != store.key("s", 1, p=[Problem("a", {"n": 2})])
+    frame = pd.DataFrame({"id": ["a", "b"], "ids": [[1, 2], [3]], "answer": ["x", None]})
+    same = pd.DataFrame({"id": ["a", "b"], "ids": [[1, 2], [3]], "answer": ["x", None]}, index=[5, 9])
+    assert store.key("s", 1, t=frame) == store.key("s", 1, t=same)
+    assert store.key("s", 1, t=frame) != store.key("s", 1, t=frame.iloc[::-1])
+    kept = store.table(store.key("s", 1), lambda: frame)
+    assert store.key("s", 1, t=frame) == store.key("s", 1, t=kept)  # a round trip changes no key
+
+
+@pytest.mark.parametrize("value", [Path("here"), object(), {1: 2}, len, {1, 2}])
+def test_key_refuses_what_has_no_content(value):
+    with pytest.raises(TypeError, match="x"):
+        store.key("s", 1, x=value)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
+def test_key_is_a_function_of_the_value(value):
+    import copy
+
+    assert store.key("s", 1, x=value) == store.key("s", 1, x=copy.deepcopy(value))
+
+
+# ---- entries
+
+
+def test_values_come_back_as_they_went_in_and_are_computed_once():
+    calls = []
+    frame = pd.DataFrame({"id": ["a", "b"], "ids": [[1, 2], []], "x": [0.1, np.nan], "n": [1, 2]})
+    key = store.key("s", 1)
+    assert not store.has(key)
+    first = store.table(key, lambda: calls.append(1) or frame)
+    again = store.table(key, lambda: calls.append(1) or frame)
+    pd.testing.assert_frame_equal(first, again)
+    assert calls == [1] and store.has(key)
+    assert first.ids.tolist() == [[1, 2], []] and first.n.dtype == frame.n.dtype
+    assert store.json(store.key("j", 1), lambda: {"a": np.float64(0.1), "b": [np.int64(2)]}) == {"a": 0.1, "b": [2]}
+
+
+def test_directory_and_its_failure(folder):
+    def fill(path):
+        (path / "sub").mkdir()
+        (path / "sub" / "w.bin").write_bytes(b"123")
+
+    path = store.directory(store.key("d", 1), fill)
+    assert (path / "sub" / "w.bin").read_bytes() == b"123"
+
+    def fails(path):
+        (path / "half").write_text("x")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        store.directory(store.key("d", 2), fails)
+    assert not store.has(store.key("d", 2)) and not list((folder / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "record"])
+def test_damaged_entry_is_computed_again_with_a_warning(damage):
+    key = store.key("s", 1)
+    store.json(key, lambda: {"a": 1})
+    file = store._folder(key) / "value.json"
+    if damage == "flip":
+        file.write_text(file.read_text().replace("1", "2"))
+    elif damage == "cut":
+        file.write_text("{")
+    elif damage == "remove":
+        file.unlink()
+    else:
+        (store._folder(key) / store.ENTRY).write_text("")
+    assert not store.has(key)
+    with pytest.warns(UserWarning, match=key):
+        assert store.json(key, lambda: {"a": 1}) == {"a": 1}
+    assert store.has(key)
+
+
+def test_two_processes_compute_an_entry_once(folder, tmp_path):
+    code = f"""
+        import time
+        from ded import store
+        def compute():
+            open({str(tmp_path / "calls")!r}, "a").write("x")
+            time.sleep(0.5)
+            return list(range(1000))
+        for i in range(3):
+            assert store.json(store.key("s", 1, i=i), compute) == list(range(1000))
+    """
+    processes = [start(code, folder) for _ in range(2)]
+    assert [p.wait(30) for p in processes] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "xxx"
+
+
+def test_a_killed_writer_leaves_nothing_that_is_read(folder):
+    writer = start(
+        """
+        import time
+        from ded import store
+        def fill(path):
+            (path / "half").write_text("half")
+            print("writing", flush=True)
+            time.sleep(60)
+        store.directory(store.key("s", 1), fill)
+        """,
+        folder,
+    )
+    assert writer.stdout.readline() == "writing\n"
+    assert store.sweep() == 0  # a living writer's folder stays
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    key = store.key("s", 1)
+    assert not store.has(key) and len(list((folder / "tmp").iterdir())) == 1
+    path = store.directory(key, lambda p: (p / "whole").write_text("whole"))  # and its lock is free
+    assert [f.name for f in path.iterdir() if f.name != store.ENTRY] == ["whole"]
+    assert not list((folder / "tmp").iterdir())
+
+
+def test_sweep_removes_what_nobody_writes(folder):
+    (folder / "tmp" / f"{store.key('s', 1)}-1234").mkdir(parents=True)
+    (folder / "locks").mkdir()
+    assert store.sweep() == 1 and not list((folder / "tmp").iterdir())
+
+
+def test_a_reader_beside_a_writer_sees_whole_entries(folder):
+    """One process writes entries of two files slowly; this one, looking all the while, finds none or both files."""
+    writer = start(
+        """
+        import time
+        from ded import store
+        def fill(path):
+            for name in ("a", "b"):
+                (path / name).write_text("x" * 1000)
+                time.sleep(0.01)
+        for i in range(20):
+            store.directory(store.key("s", 1, i=i), fill)
+        """,
+        folder,
+    )
+    while writer.poll() is None:
+        for path in folder.glob("??/*"):
+            assert {f.name for f in path.iterdir()} == {"a", "b", store.ENTRY}
+        time.sleep(0.002)
+    assert writer.returncode == 0 and all(store.has(store.key("s", 1, i=i)) for i in range(20))
