@@ -1,0 +1,500 @@
+"""The rules of docs/statistics.md, against hand calculations, scipy/statsmodels, and simulations."""
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ded import stats
+from ded.stats import Interval, Part, claim, judge, verdict
+from ded.stats.intervals import make_interval
+
+P_VALUES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=8)
+
+
+def table(rng, replicates=4, sd=(0.03, 0.03, 0.03), mean=0.0):
+    return pd.DataFrame([{"base": b, "replicate": r, "value": rng.normal(mean, s)}
+                         for b, s in enumerate(sd) for r in range(replicates)])
+
+
+def cells(effects, replicates, rng, sd=0.03):
+    """Cell table from effects (arm x base); the noise is the arm's own plus the replicate's."""
+    n_arms, n_bases = effects.shape
+    values = effects.T[:, None, :] + rng.normal(0, sd, (n_bases, replicates, n_arms))
+    values += rng.normal(0, sd, (n_bases, replicates, 1))
+    base, replicate, arm = (index.ravel() for index in np.indices(values.shape))
+    return pd.DataFrame({"arm": [f"t{a}" for a in arm], "base": [f"b{b}" for b in base], "replicate": replicate,
+                         "value": values.ravel()})
+
+
+def t_interval(estimate, se=0.01, df=10.0):
+    return make_interval(estimate, se, df, 11)
+
+
+# ---------------------------------------------------------------- intervals
+
+def test_one_base_is_the_paired_t_test():
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(0)
+    scores = cells(np.array([[0.6], [0.5]]), 7, rng).rename(columns={"value": "accuracy"})
+    a, b = (scores.loc[scores.arm == arm, "accuracy"].to_numpy() for arm in ("t0", "t1"))
+    expected = ttest_rel(a, b, alternative="greater")
+    low, high = ttest_rel(a, b).confidence_interval(0.95)
+    found = stats.paired(scores, "t0", "t1")
+    assert found.p_above() == pytest.approx(expected.pvalue)
+    assert (found.low, found.high, found.df) == pytest.approx((low, high, 6))
+    assert found == stats.paired(scores.drop(columns="base"), "t0", "t1")
+    assert found.n == 7
+
+
+def test_two_bases_are_welch():
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(1, 1, 5), rng.normal(2, 3, 8)
+    rows = [("a", i, v) for i, v in enumerate(a)] + [("b", i, -v) for i, v in enumerate(b)]
+    found = stats.stratified(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
+    low, high = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert (found.low * 2, found.high * 2) == pytest.approx((low, high))
+
+
+def test_bases_weigh_the_same_whatever_their_replicates():
+    frame = pd.DataFrame({"base": list("aabbbb"), "replicate": [0, 1, 0, 1, 2, 3], "value": [0, 2, 4, 6, 4, 6.0]})
+    found = stats.stratified(frame)
+    assert found.estimate == 3.0
+    assert found.se == pytest.approx(math.sqrt(2 / 2 + (4 / 3) / 4) / 2)
+    assert stats.by_base(frame)["estimate"].tolist() == [1.0, 5.0]
+
+
+@pytest.mark.parametrize("sd", [(1, 1, 1), (1, 1, 3)])
+@pytest.mark.parametrize("replicates", [3, 6])
+def test_coverage(sd, replicates):
+    rng = np.random.default_rng(2)
+    found = [stats.stratified(table(rng, replicates, sd, 0.5)) for _ in range(300)]
+    assert 0.92 <= np.mean([i.low <= 0.5 <= i.high for i in found]) <= 0.995
+
+
+def test_what_cannot_be_judged_says_why():
+    rng = np.random.default_rng(3)
+    one = stats.stratified(table(rng, 1))
+    assert (one.low, one.high) == (-math.inf, math.inf) and "two replicates" in one.problem
+    lone = table(rng, 3)[lambda t: (t.base > 0) | (t.replicate == 0)]
+    assert "two replicates" in stats.stratified(lone).problem
+    assert "missing" in stats.stratified(table(rng).assign(value=lambda t: t.value.where(t.index != 3))).problem
+    assert "missing" in stats.stratified(table(rng).iloc[:0]).problem
+    assert "1.5%" in make_interval(0.1, 0.01, 5, 6, error_rate=0.015).problem
+    assert make_interval(0.1, 0.01, 5, 6, error_rate=0.01).problem == ""
+    with pytest.raises(ValueError, match="counts once"):
+        stats.stratified(pd.concat([table(rng)] * 2))
+
+
+def test_no_spread_is_inconclusive_both_ways():
+    for value in (0.0, 0.2):
+        flat = stats.stratified(table(np.random.default_rng(0), 3, (0, 0), value))
+        assert (flat.low, flat.high, flat.p_above()) == (pytest.approx(value), pytest.approx(value), 1.0)
+        assert verdict(flat) == "inconclusive"
+        assert "agree exactly" in judge([claim("c", "s", flat)])[0].note
+
+
+# ---------------------------------------------------------------- from scores
+
+def scores_of(**families):
+    rows = []
+    for family, (correct, error) in families.items():
+        for arm, replicate in itertools.product("ab", range(3)):
+            rows.append({"arm": arm, "base": "s", "replicate": replicate, "family": family, "group": "OOD", "n": 100,
+                         "error": error, "accuracy": (correct + replicate) / (100 - error)})
+    return pd.DataFrame(rows)
+
+
+def test_macro_weighs_families_alike_and_keeps_the_worst_error_rate():
+    scores = scores_of(x=(50, 0), y=(90, 3))
+    cells_ = stats.macro(scores, "OOD")
+    assert len(cells_) == 6
+    assert cells_["accuracy"].iloc[0] == pytest.approx((0.5 + 90 / 97) / 2)
+    assert stats.error_rate(cells_) == stats.error_rate(scores) == pytest.approx(0.03)
+    assert "grader errors 3.0%" in stats.paired(cells_, "a", "b").problem
+    lacking = stats.macro(scores.iloc[1:])
+    assert lacking["accuracy"].isna().sum() == 1
+    lacking = stats.macro(scores_of(x=(50, 0), y=(9, 0)).iloc[1:])
+    assert "missing" in stats.arm_interval(lacking, "a").problem
+    assert stats.arm_interval(lacking, "b").estimate == pytest.approx((0.51 + 0.10) / 2)
+
+
+def test_pairs_need_both_arms():
+    scores = stats.macro(scores_of(x=(50, 0)))
+    with pytest.raises(ValueError, match=r"no scores for arm 'c'; there are \['a', 'b'\]"):
+        stats.paired(scores, "a", "c")
+    with pytest.raises(ValueError, match="macro"):
+        stats.paired(scores_of(x=(5, 0), y=(6, 0)), "a", "b")
+    assert "missing" in stats.paired(scores.iloc[1:], "a", "b").problem
+    elsewhere = pd.concat([scores, scores.assign(arm="c", base="other")])  # only the replicates of the pair count
+    assert stats.paired(elsewhere, "a", "b") == stats.paired(scores, "a", "b")
+
+
+def test_slope_starts_at_the_second_size():
+    rng = np.random.default_rng(4)
+    scores = pd.DataFrame([{"arm": f"n{2**x}", "base": b, "replicate": r, "log2_size": x}
+                           for x in (4, 5, 7, 9) for b in "pq" for r in range(3)])
+    scores["accuracy"] = 0.1 * scores["log2_size"] + 0.02 * scores["replicate"] + rng.normal(0, 1e-3, len(scores))
+    scores.loc[scores["log2_size"] == 4, "accuracy"] = -9.0
+    found = stats.slope(scores)
+    assert found.estimate == pytest.approx(0.1, abs=2e-3) and found.n == 6
+    assert stats.slope(scores, over_range=True).estimate == pytest.approx(4 * found.estimate)
+    assert stats.slope(scores, x={f"n{2**x}": x for x in (4, 5, 7, 9)}) == found
+    assert stats.slope(scores, skip=0).estimate > 1
+    one = scores[(scores.base == "p") & (scores.replicate == 0) & (scores.log2_size > 4)]
+    by_hand = np.polyfit(one.log2_size, one.accuracy, 1)[0]
+    assert stats.slope(one, skip=0).estimate == pytest.approx(by_hand)
+    with pytest.raises(ValueError, match="two values"):
+        stats.slope(scores, skip=3)
+
+
+# ---------------------------------------------------------------- several claims
+
+@settings(max_examples=30, deadline=None)  # the first call imports statsmodels
+@given(P_VALUES)
+def test_holm_is_statsmodels(p):
+    from statsmodels.stats.multitest import multipletests
+
+    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+@given(P_VALUES)
+def test_holm_levels_make_the_same_decisions(p):
+    decided = np.asarray(p) < stats.holm_levels(p)
+    assert decided.tolist() == [adjusted < stats.ALPHA for adjusted in stats.holm(p)]
+    assert stats.holm_levels(p).max() <= stats.ALPHA
+
+
+def test_holm_counts_what_is_missing():
+    assert stats.holm([0.01, math.nan]).tolist() == [0.02, 1.0]
+    assert len(stats.holm([])) == len(judge([])) == 0
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.floats(-0.1, 0.1), st.floats(1e-3, 0.05), st.floats(1, 40)), min_size=1, max_size=6))
+def test_reproduced_is_a_bound_above_zero_is_holm(drawn):
+    judged = judge([claim(f"c{i}", "s", make_interval(*numbers, 5)) for i, numbers in enumerate(drawn)])
+    for one in judged:
+        assert (one.verdict == "reproduced") == (one.low > 0) == (one.p_holm < stats.ALPHA)
+        assert one.low <= one.estimate <= one.high
+
+
+def test_family_wise_error():
+    rng = np.random.default_rng(5)
+    families = ([claim("c", "s", stats.stratified(table(rng))) for _ in "abcd"] for _ in range(150))
+    assert np.mean([any(one.verdict == "reproduced" for one in judge(family)) for family in families]) <= 0.07
+
+
+@pytest.mark.parametrize("estimate, se, margin, expected", [
+    (0.05, 0.01, 0, "reproduced"),         # 0.028 .. 0.072
+    (0.02, 0.004, 0, "reproduced"),        # 0.011 .. 0.029: real, though below delta
+    (0.005, 0.01, 0, "not reproduced"),    # -0.017 .. 0.027
+    (-0.2, 0.01, 0, "not reproduced"),
+    (0.01, 0.01, 0, "inconclusive"),       # -0.012 .. 0.032
+    (0.0, 0.004, 0.01, "reproduced"),      # -0.009 .. 0.009, above -1 point
+    (0.0, 0.006, 0.01, "inconclusive"),
+    (-0.05, 0.01, 0.01, "not reproduced"),
+    (-0.02, 0.01, 0.01, "inconclusive"),
+    (math.nan, math.nan, 0, "not judged"),
+    (0.5, math.nan, 0, "not judged"),
+])
+def test_verdicts(estimate, se, margin, expected):
+    part = Part("x", t_interval(estimate, se), margin)
+    assert verdict(part) == judge([claim("c", "s", part)])[0].verdict == expected
+
+
+def test_verdict_lines_are_strict():
+    at_zero, at_delta = t_interval(0.05), t_interval(0.0)
+    assert verdict(t_interval(0.05 - at_zero.low)) == "inconclusive"
+    assert verdict(t_interval(0.05 - at_zero.low + 1e-9)) == "reproduced"
+    assert verdict(t_interval(0.0), delta=at_delta.high) == "inconclusive"
+    assert verdict(t_interval(0.0), delta=at_delta.high + 1e-9) == "not reproduced"
+
+
+def test_a_family_needs_more_than_a_single_claim():
+    weak, strong = t_interval(0.025), t_interval(0.2)
+    alone, = judge([claim("w", "s", weak)])
+    assert alone.verdict == "reproduced" and alone.low == pytest.approx(weak.low)
+    family = judge([claim("w", "s", weak), claim("v", "s", t_interval(0.0)), claim("x", "s", strong)])
+    assert [one.verdict for one in family] == ["inconclusive", "not reproduced", "reproduced"]
+    assert family[0].low < 0 < alone.low and family[0].high == pytest.approx(weak.high)
+    assert family[2].level == pytest.approx(stats.ALPHA / 3)
+
+
+def test_all_parts_of_a_claim_must_hold():
+    better, same, worse = t_interval(0.06), t_interval(0.0, 0.002), t_interval(-0.06)
+    pareto, traded, unclear, unmeasured = judge([
+        claim("pareto", "s", Part("ID", better), Part("OOD", same, 0.01)),
+        claim("traded", "s", Part("ID", better), Part("OOD", worse, 0.01)),
+        claim("unclear", "s", Part("ID", better), Part("OOD", t_interval(0.0), 0.01)),
+        claim("unmeasured", "s", Part("ID", better), None)])
+    assert [one.verdict for one in (pareto, traded, unclear, unmeasured)] == [
+        "reproduced", "not reproduced", "inconclusive", "not judged"]
+    assert pareto.p == max(better.p_above(), same.p_above(-0.01))
+    assert "OOD" in traded.note and "ID" not in traded.note
+    assert "Holm over 4" in pareto.rule and "OOD above -0.01" in pareto.rule
+    assert "not measured" in unmeasured.note
+
+
+def test_a_test_without_an_interval_gates_a_claim():
+    for p, expected in ((0.001, "reproduced"), (0.2, "inconclusive"), (math.nan, "not judged")):
+        one, = judge([claim("c", "s", Part("loss", t_interval(0.06)), Part("interaction", p=p))])
+        assert one.verdict == expected
+
+
+def test_claims_are_plain_json():
+    lone = t_interval(0.1, math.nan)
+    judged = judge([claim("a", "s", t_interval(0.05)), claim("b", "s", None), claim("c", "s", lone)])
+    rows = json.loads(json.dumps([one.to_dict() for one in judged], allow_nan=False))
+    assert [row["verdict"] for row in rows] == ["reproduced", "not judged", "not judged"]
+    assert rows[1]["low"] is None and rows[2]["low"] is None
+    assert {"name", "statement", "verdict", "estimate", "low", "high", "delta", "n", "detectable"} <= set(rows[0])
+    assert rows[0]["parts"][0]["low_adjusted"] == rows[0]["low"]
+
+
+def test_any_of_a_family():
+    yes, no, open_ = t_interval(0.1), t_interval(-0.1), t_interval(0.015)
+
+    def found(*intervals):
+        return stats.any_of("any", "s", judge([claim(f"c{i}", "s", part) for i, part in enumerate(intervals)]))
+
+    assert found(no, yes, open_).verdict == "reproduced"
+    assert found(no, yes).estimate == 0.1
+    assert found(no, no).verdict == "not reproduced"
+    assert found(no, open_).verdict == "inconclusive"
+    assert found(no, None).verdict == found().verdict == "not judged"
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_detectable_is_the_power_of_the_t_test(n):
+    from statsmodels.stats.power import TTestPower
+
+    effect = TTestPower().solve_power(nobs=n, alpha=0.025, power=0.8, alternative="larger")
+    assert stats.detectable(1 / math.sqrt(n), n - 1) == pytest.approx(effect, rel=2e-3)
+
+
+def test_detectable_limits():
+    assert stats.detectable(1, math.inf) == pytest.approx(1.95996 + 0.84162, rel=1e-4)
+    assert stats.detectable(1, 1e6) == pytest.approx(stats.detectable(1, math.inf), rel=1e-3)
+    assert stats.detectable(1, 5, alpha=0.001) > stats.detectable(1, 5)
+    assert math.isnan(stats.detectable(0, 5)) and math.isnan(stats.detectable(math.nan, 5))
+    assert stats.detectable(1, 1, alpha=0.025 / 30) > 100  # where library noncentral t functions give up
+
+
+# ---------------------------------------------------------------- choosing a teacher
+
+OWN = np.array([[0.9], [0.8], [0.7]]) + np.zeros((3, 3))
+
+
+def test_rank_inversions_finds_the_planted_pair():
+    rng = np.random.default_rng(6)
+    own = cells(OWN, 5, rng, 0.01)
+    student = cells(np.array([[0.5], [0.7], [0.3]]) + np.zeros((3, 3)), 5, rng, 0.01)
+    found, claims = stats.rank_inversions(own, student)
+    assert len(found) == 6
+    held = found[found["holds"]]
+    assert held[["a", "b"]].to_numpy().tolist() == [["t0", "t1"]]
+    row = held.iloc[0]
+    assert row["own_a_minus_b"] == pytest.approx(0.1, abs=0.02)
+    assert row["student_b_minus_a"] == pytest.approx(0.2, abs=0.02)
+    assert row["p"] == max(stats.paired(own, "t0", "t1", "value").p_above(),
+                           stats.paired(student, "t1", "t0", "value").p_above())
+    assert stats.any_of("inverted", "s", claims).verdict == "reproduced"
+    each, _ = stats.rank_inversions(own, student, each_base=True)
+    assert len(each) == 18 and set(each[each["holds"]]["a"]) == {"t0"}
+    with pytest.raises(ValueError, match="t2"):
+        stats.rank_inversions(own, student[student.arm != "t2"])
+
+
+def test_no_inversion_where_ranks_agree():
+    rng = np.random.default_rng(7)
+    own, student = cells(OWN, 5, rng, 0.01), cells(OWN - 0.2, 5, rng, 0.01)
+    assert stats.any_of("inverted", "s", stats.rank_inversions(own, student)[1]).verdict == "not reproduced"
+
+
+def test_regret_of_noise_is_nothing_though_naive_choice_finds_some():
+    rng, crossed, naive = np.random.default_rng(8), [], []
+    for _ in range(80):
+        own, student = cells(OWN, 4, rng), cells(np.zeros((3, 3)), 4, rng)
+        crossed.append(stats.regret(own, student)[0])
+        wide = student.pivot_table(index="base", columns="arm", values="value")
+        naive.append((wide.max(axis=1) - wide["t0"]).mean())
+    error = np.std([i.estimate for i in crossed]) / math.sqrt(80)
+    assert abs(np.mean([i.estimate for i in crossed])) < 4 * error
+    assert np.mean(naive) > 10 * error
+    assert np.mean([i.low > 0 for i in crossed]) <= 0.08
+
+
+def test_regret_of_a_misleading_score():
+    rng = np.random.default_rng(9)
+    own, student = cells(OWN, 6, rng, 0.01), cells(np.array([[0.5], [0.6], [0.7]]) + np.zeros((3, 3)), 6, rng, 0.01)
+    found, values = stats.regret(own, student)
+    assert found.low < 0.2 < found.high and found.n == len(values) == 18
+    assert set(values["by_own"]) == {"t0"} and set(values["by_smoke_test"]) == {"t2"}
+    pooled = own.groupby(["arm", "replicate"], as_index=False)["value"].mean()  # own scores may come without bases
+    assert stats.regret(pooled, student)[0] == found
+    tied, values = stats.regret(own.assign(value=1.0), student)  # a choice among equals is their mean
+    assert tied.estimate == pytest.approx(0.1, abs=0.02) and values["by_own"].iloc[0] == "t0 = t1 = t2"
+
+
+def test_a_replicate_never_helps_to_choose_what_it_scores():
+    rng = np.random.default_rng(10)
+    own, student = cells(OWN, 6, rng), cells(np.zeros((3, 3)), 6, rng)
+    before = stats.regret(own, student)[1]
+    touched = (student["base"] == "b1") & (student["replicate"] == 2)
+    after = stats.regret(own.assign(value=own["value"] + touched * (own["arm"] == "t2") * 9),
+                         student.assign(value=student["value"] + touched * (student["arm"] == "t1") * 9))[1]
+    chosen = before.merge(after, on=["base", "replicate"])
+    changed = chosen[(chosen["by_own_x"] != chosen["by_own_y"])
+                     | (chosen["by_smoke_test_x"] != chosen["by_smoke_test_y"])]
+    assert set(zip(changed["base"], changed["replicate"])) == {("b1", 1), ("b1", 3), ("b1", 5)}
+
+
+def test_regret_needs_two_replicates():
+    rng = np.random.default_rng(11)
+    assert stats.regret(cells(OWN, 1, rng), cells(OWN, 1, rng))[0].problem
+    assert stats.transfer_regret(cells(OWN, 1, rng))[0].problem
+
+
+def test_transfer_regret_and_interaction():
+    rng = np.random.default_rng(12)
+    own_winner = cells(0.3 + 0.2 * np.eye(3), 4, rng, 0.01)
+    found, matrix = stats.transfer_regret(own_winner)
+    assert found.low < 0.2 < found.high and found.low > 0.15
+    assert matrix.shape == (3, 3) and np.allclose(np.diag(matrix), 0)
+    assert matrix.loc["b0", "b1"] == pytest.approx(0.2, abs=0.03)
+    tested = stats.interaction(own_winner)
+    assert tested["p"] < 0.01 and tested["share"] > 0.9
+    same = cells(OWN, 4, rng, 0.01)
+    assert stats.transfer_regret(same)[0].estimate == 0
+    assert stats.interaction(same)["share"] < 0.05
+    assert all(math.isnan(value) for value in stats.interaction(cells(OWN[:, :1], 4, rng)).values())
+    with pytest.raises(ValueError, match="two bases"):
+        stats.transfer_regret(cells(OWN[:, :1], 4, rng))
+
+
+def test_transfer_regret_of_noise_is_nothing():
+    rng = np.random.default_rng(13)
+    found = [stats.transfer_regret(cells(np.zeros((3, 3)), 4, rng))[0] for _ in range(120)]
+    estimates = [i.estimate for i in found]
+    assert abs(np.mean(estimates)) < 4 * np.std(estimates) / math.sqrt(120)
+    assert np.mean([i.low > 0 for i in found]) <= 0.08
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # blocks lie within bases, so the design has spare columns
+def test_interaction_is_the_anova_with_blocks():
+    from statsmodels.formula.api import ols
+
+    rng = np.random.default_rng(14)
+    student = cells(rng.normal(0, 0.03, (4, 3)), 4, rng)
+    student = student[(student["base"] != "b2") | (student["replicate"] < 3)]  # unequal numbers of replicates
+    student["block"] = student["base"] + student["replicate"].astype(str)
+    full = ols("value ~ C(block) + C(arm):C(base)", student).fit()
+    expected_f, expected_p, df = full.compare_f_test(ols("value ~ C(block) + C(arm)", student).fit())
+    found = stats.interaction(student)
+    assert (found["F"], found["p_f"]) == pytest.approx((expected_f, expected_p))
+    assert (found["df1"], found["df2"]) == (df, full.df_resid) == (6, 24)
+
+
+def test_interaction_holds_its_level_with_unequal_noise():
+    rng, p = np.random.default_rng(15), []
+    for _ in range(150):
+        student = cells(np.zeros((5, 3)), 4, rng)
+        loud = (student["arm"] == "t0") * rng.normal(0, 0.2, len(student))
+        p.append(stats.interaction(student.assign(value=student["value"] + loud), n_permutations=199)["p"])
+    assert np.mean(np.array(p) < 0.05) <= 0.09
+
+
+def test_spearman():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(16)
+    x = rng.normal(size=9)
+    y = np.round(x + rng.normal(size=9), 0)  # with ties
+    found = stats.spearman(x, y, n_boot=300)
+    assert found.estimate == pytest.approx(spearmanr(x, y).statistic)
+    assert -1 <= found.low <= found.estimate <= found.high <= 1
+    assert found == stats.spearman(x, y, n_boot=300)
+    assert math.isnan(stats.spearman([1, 2], [1, 2]).estimate)
+
+
+# ---------------------------------------------------------------- finite benchmarks
+
+@settings(max_examples=40)
+@given(st.integers(1, 9), st.data())
+def test_pass_at_k_counts_subsets(n, data):
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    right = [True] * c + [False] * (n - c)
+    subsets = list(itertools.combinations(right, k))
+    assert float(stats.pass_at_k(n, c, k)) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def test_pass_at_k_shapes_and_limits():
+    found = stats.pass_at_k([10, 4], [5, 1], 1)
+    assert found == pytest.approx([0.5, 0.25])
+    assert stats.pass_at_k(200, 100, 100) == pytest.approx(1.0)
+    for n, c, k in ((3, 1, 4), (3, 4, 1), (3, -1, 1), (3, 1, 0)):
+        with pytest.raises(ValueError):
+            stats.pass_at_k(n, c, k)
+
+
+def benchmark(rng, questions=30, seeds=8, shift=0.0, rates=None):
+    rates = rng.uniform(0.2, 0.8, questions) if rates is None else rates
+    right = rng.random((questions, seeds)) < (rates + shift)[:, None]
+    question, seed = (index.ravel() for index in np.indices(right.shape))
+    return pd.DataFrame({"question": question, "seed": seed, "value": right.ravel().astype(float)})
+
+
+def test_more_samples_narrow_the_interval_and_leave_the_mean():
+    frame = benchmark(np.random.default_rng(17))
+    doubled = pd.concat([frame, frame.assign(seed=frame["seed"] + 8)])
+    one, two = stats.crossed_bootstrap(frame), stats.crossed_bootstrap(doubled)
+    assert one.estimate == pytest.approx(two.estimate) == pytest.approx(frame["value"].mean())
+    assert two.se < one.se
+    assert one.low < one.estimate < one.high and one == stats.crossed_bootstrap(frame)
+
+
+def test_crossed_bootstrap_covers_other_questions():
+    rng, hits = np.random.default_rng(18), []
+    for _ in range(120):
+        found = stats.crossed_bootstrap(benchmark(rng), n_boot=400)
+        hits.append(found.low <= 0.5 <= found.high)
+    assert np.mean(hits) >= 0.9
+
+
+def test_paired_questions_cancel_their_difficulty():
+    rng = np.random.default_rng(19)
+    rates = np.repeat([0.05, 0.75], 15)
+    a, b = benchmark(rng, rates=rates, shift=0.15), benchmark(rng, seeds=12, rates=rates)
+    found = stats.paired_questions(a, b)
+    assert found.estimate == pytest.approx(a["value"].mean() - b["value"].mean())
+    assert found.se < stats.crossed_bootstrap(a).se
+    one, = judge([claim("better", "s", found)])
+    assert (one.verdict == "reproduced") == (one.low > 0) == (found.p_above() < stats.ALPHA)
+    assert stats.paired_questions(a, a).estimate == 0
+    with pytest.raises(ValueError, match="different questions"):
+        stats.paired_questions(a, b[b["question"] > 0])
+
+
+def test_grader_errors_are_left_out_and_counted():
+    frame = benchmark(np.random.default_rng(20))
+    kept = frame["value"].where((frame["question"] > 0) | (frame["seed"] > 3))
+    found = stats.crossed_bootstrap(frame.assign(value=kept))
+    assert found.estimate == pytest.approx(frame.assign(value=kept).groupby("question")["value"].mean().mean())
+    assert "grader errors 1.7%" in found.problem
+
+
+def test_bootstrap_bounds_agree_with_p_values():
+    draws = np.random.default_rng(21).normal(1, 0.5, 999)
+    interval = Interval(1, 0, 2, 0.5, math.inf, 30, draws=draws)
+    for alpha in (0.1, 0.025, 0.005):
+        bound = interval.lower(alpha)
+        assert interval.p_above(bound - 1e-9) < alpha <= interval.p_above(bound)
+    assert interval.upper() > 1.7 and interval.lower(1e-4) == -math.inf
