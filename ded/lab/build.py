@@ -1,0 +1,130 @@
+"""Trains the lab's language models from scratch, each from a recipe in `recipes.yml`, with fixed seeds.
+
+This is pre-training, so it is a plain loop (Muon on matrices, AdamW on the rest); distillation goes through `ded.training`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import random
+import time
+from pathlib import Path
+
+from ded.lab import tasks
+
+HERE = Path(__file__).parent
+CHECKPOINTS = HERE / "checkpoints"
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<user> ' + m['content'] + ' ' }}"
+    "{% else %}{{ '<assistant> ' + m['content'] + ' <eos> ' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+
+
+def recipes() -> dict[str, dict]:
+    """All recipes, by model name, in the order in which they can be built (a parent before its children)."""
+    import yaml
+
+    return yaml.safe_load((HERE / "recipes.yml").read_text())["models"]
+
+
+def tokenizer():
+    """The lab's word-level tokenizer, an ordinary transformers tokenizer with a chat template that carries think blocks."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(tasks.VOCABULARY)}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tok = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>")
+    tok.chat_template, tok.model_max_length = TEMPLATE, 512
+    return tok
+
+
+def new_model(seed: int, theta=10000.0):
+    """A randomly initialised Llama of 0.3 M parameters: hidden 96, 3 layers, 3 heads of 32 (so that vLLM can serve it)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tasks.VOCABULARY), hidden_size=96, num_hidden_layers=3, num_attention_heads=3, head_dim=32,
+        intermediate_size=256, max_position_embeddings=512, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": theta}, bos_token_id=None, eos_token_id=2, pad_token_id=0,
+    ))  # fmt: skip
+
+
+def stream(recipe: dict, seed: int):
+    """An endless stream of (prompt, completion) texts after the recipe's `mixture`, from the train split only."""
+    rng = random.Random(f"pretrain {seed}")
+    families, weights = zip(*recipe["mixture"].items())
+    styles, style_weights = zip(*recipe["styles"].items())
+    levels = {"sum": recipe["sum_levels"], "code": recipe["code_levels"]}
+    while True:
+        family = rng.choices(families, weights)[0]
+        level = rng.choice(levels.get(family, tasks.LEVELS[family]))
+        problem = tasks.one(family, level, "train", rng)
+        style = rng.choices(styles, style_weights)[0]
+        yield problem.prompt, tasks.solution(problem, style, rng, recipe.get("reasoning", True))
+
+
+def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096):
+    """Batches of about `tokens` tokens of like length: (input_ids, labels) arrays, right-padded, loss on completions only."""
+    import numpy as np
+
+    index = {w: i for i, w in enumerate(tasks.VOCABULARY)}
+    rng, source = random.Random(f"order {seed}"), stream(recipe, seed)
+    while True:
+        rows = []
+        for prompt, completion in itertools.islice(source, chunk):
+            p = [index[w] for w in f"<user> {prompt} <assistant>".split()]
+            rows.append((len(p), p + [index[w] for w in completion.split()] + [2]))
+        rows.sort(key=lambda r: len(r[1]))
+        groups, start = [], 0
+        while start < len(rows):
+            end = bisect.bisect_left(range(start + 1, len(rows)), True, key=lambda e: (e - start + 1) * len(rows[e][1]) > tokens) + start + 1
+            groups.append(rows[start:end])
+            start = end
+        rng.shuffle(groups)
+        for group in groups:
+            width = max(len(r) for _, r in group)
+            ids = np.zeros((len(group), width), dtype=np.int64)
+            labels = np.full((len(group), width), -100, dtype=np.int64)
+            for i, (n, row) in enumerate(group):
+                ids[i, : len(row)] = row
+                labels[i, n : len(row)] = row[n:]
+            yield ids, labels
+
+
+def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> dict:
+    """Pre-trains `model` in place for recipe['tokens'] x scale tokens (in millions). Returns {tokens, steps, seconds, loss}."""
+    import torch
+
+    total, lr = int(recipe["tokens"] * 1e6 * scale), recipe.get("learning_rate", 4e-3)
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    optimizers = [torch.optim.Muon(matrices, lr=5 * lr, weight_decay=0.0), torch.optim.AdamW(others, lr=lr, weight_decay=0.0, betas=(0.9, 0.95))]
+    rates = [g["lr"] for o in optimizers for g in o.param_groups]
+    seen, step, started, losses = 0, 0, time.time(), []
+    model.train()
+    for ids, labels in batches(recipe, seed, recipe.get("batch_tokens", 4096)):
+        ids, labels = torch.from_numpy(ids), torch.from_numpy(labels)
+        progress = seen / total
+        factor = min(1.0, (step + 1) / 50, (1 - progress) / recipe.get("decay", 0.5))  # constant, then linear to nothing
+        for rate, group in zip(rates, (g for o in optimizers for g in o.param_groups)):
+            group["lr"] = rate * max(factor, 0.01)
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for o in optimizers:
+            o.step()
+            o.zero_grad(set_to_none=True)
+        seen, step = seen + ids.numel(), step + 1
+        losses.append(loss.item())
+        if report and step % 200 == 0:
+            report(f"{seen / 1e6:.1f}M tokens, {seen / (time.time() - started):,.0f}/s, loss {sum(losses[-200:]) / 200:.4f}")
+        if seen >= total:
+            break
+    model.eval()
+    return {"tokens": seen, "steps": step, "seconds": round(time.time() - started), "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4)}
