@@ -170,16 +170,22 @@ def test_nothing_outlives_the_grader():
 
 
 SQUARE = Problem("p", "code", 1, "", "", "code", {"entry": "f", "tests": [{"args": [x], "expected": x * x} for x in range(12, 16)]})
-LINE = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": "4711-8150"}]})
-ASSERTED = Problem("p", "code", 1, "", "", "code", {"entry": "f", "assertions": "assert f(4711) == 8150\nassert f(0) == 1"})
-SEARCH = ("import ctypes, gc, os, sys\n"
-          "found = [x for x in gc.get_objects() if '8150' in str(x)[:10000] and 'found =' not in str(x)[:10000]]\n"
-          "try: memory = open('/proc/self/mem', 'rb')\nexcept OSError: memory = None\n")
+LINE = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": "key471148150"}]})
+ASSERTED = Problem("p", "code", 1, "", "", "code", {"entry": "f", "assertions": "assert f(4711) == 'key471148150'"})
+SEARCH = ("import gc, re, sys\nfound = re.findall('k' + 'ey[0-9]{9}', ' '.join(str(x)[:10000] for x in gc.get_objects()))\n"
+          "try:\n"  # every readable page of its own memory, which it inherited from the supervisor
+          "    memory = open('/proc/self/mem', 'rb')\n"
+          "    for line in open('/proc/self/maps'):\n"
+          "        low, high = (int(x, 16) for x in line.split()[0].split('-'))\n"
+          "        try: memory.seek(low); found += re.findall(b'k' + b'ey[0-9]{9}', memory.read(high - low))\n"
+          "        except (OSError, OverflowError, ValueError): pass\n"
+          "except OSError: pass\n"
+          "found = [x if isinstance(x, str) else x.decode() for x in found] + ['']\n")
 
 
 @pytest.mark.parametrize(("problem", "program"), [
-    (LINE, SEARCH + "print('4711-8150' if found else 'nothing')"),
-    (ASSERTED, SEARCH + "def f(x): return found and 8150"),
+    (LINE, SEARCH + "print(found[0])"),
+    (ASSERTED, SEARCH + "def f(x): return found[0]"),
     (LINE, "import os\nos._exit(0)"),
     (SQUARE, "import os\nos._exit(0)"),
     (SQUARE, "def f(x):\n    import os; os._exit(0)"),
