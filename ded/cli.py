@@ -16,14 +16,15 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import typer
 
 from ded import home
 from ded.params import ParameterError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(__doc__ or "").split("\n")[0])
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help=(__doc__ or "").split("\n")[0])  # fmt: skip
 lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the `lab` presets use.")
 app.add_typer(lab, name="lab")
 
@@ -57,9 +58,9 @@ def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] =
 
 @lab.command("build")
 def build(
-    names: Optional[list[str]] = typer.Argument(None, metavar="[NAME]...", help="Models to train; all without any."),
+    names: list[str] | None = typer.Argument(None, metavar="[NAME]...", help="Models to train; all without any."),
     scale: float = typer.Option(1.0, min=1e-4, max=1.0, help="Share of the training: 0.01 shows that it runs."),
-    out: Optional[Path] = typer.Option(None, help="Folder for the checkpoints, in place of the package's own."),
+    out: Path | None = typer.Option(None, help="Folder for the checkpoints, in place of the package's own."),
 ) -> None:
     """Train the lab's models anew, all or the named ones, with fixed seeds."""
     from ded.lab import build as builder
@@ -146,7 +147,8 @@ def _run_all(runs: list[tuple[Path, dict[str, Any]]]) -> int:
         except KeyboardInterrupt:
             typer.echo(f"\ninterrupted in {notebook.stem}; finished stages are kept in {store.root()}", err=True)
             return 130
-        typer.echo(f"{notebook.stem}: {'FAILED' if problem else 'done'} in {time.perf_counter() - started:.0f} s", err=True)
+        ended = "FAILED" if problem else "done"
+        typer.echo(f"{notebook.stem}: {ended} in {time.perf_counter() - started:.0f} s", err=True)
         if problem:
             typer.echo(problem, err=True)
             failed.append(notebook.stem)
@@ -182,7 +184,7 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> str | None:
     try:
         papermill.execute_notebook(
             notebook, work, changed, kernel_name="python3", language="python", cwd=".", stdout_file=_Echo(),
-            start_timeout=120,
+            start_timeout=120, extra_arguments=["--log-level=50"],  # its log repeats what the error says
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         problem = _excerpt(error, failed)
@@ -213,13 +215,14 @@ class _Echo:
 
 
 def _tidy(document: Any, notebook: Path, final: Path) -> None:
-    """Take out progress bars (widgets, which show as 0 % where no kernel runs) and put in the paths as a reader sees them."""
+    """Take out progress bars (widgets, which show 0 % where no kernel runs); name the files as a reader sees them."""
+    bar = "application/vnd.jupyter.widget-view+json"
     document.metadata.pop("widgets", None)
     if about := document.metadata.get("papermill"):
         about["input_path"], about["output_path"] = notebook.as_posix(), final.as_posix()
     for cell in document.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+            cell.outputs = [output for output in cell.outputs if bar not in output.get("data", {})]
 
 
 def _excerpt(error: Any, kept: Path, lines: int = 14) -> str:

@@ -7,9 +7,11 @@ one thread unless told otherwise; results then do not depend on the number of co
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
@@ -146,7 +148,15 @@ def _threads(threads: int) -> Iterator[None]:
 def _failure(function: Callable, kwargs: dict, index: int, total: int, error: Exception) -> str:
     arguments = ", ".join(f"{name}={_short(value)}" for name, value in kwargs.items())
     name = getattr(function, "__name__", "job")
-    return f"job {index + 1} of {total} failed: {name}({arguments}): {type(error).__name__}: {error}"
+    return f"job {index + 1} of {total} failed: {name}({arguments}): {type(error).__name__}: {error}{_place(error)}"
+
+
+def _place(error: Exception) -> str:
+    """' (file.py:12 in function)', where the job raised, in this process or in a worker."""
+    remote = type(error.__cause__).__name__ == "_RemoteTraceback"
+    text = str(error.__cause__) if remote else "".join(traceback.format_tb(error.__traceback__))
+    frames = re.findall(r'File "(?:.*[/\\])?(.+?)", line (\d+), in (\S+)', text)
+    return " ({}:{} in {})".format(*frames[-1]) if frames else ""
 
 
 def _short(value: Any, limit: int = 40) -> str:

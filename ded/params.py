@@ -38,7 +38,8 @@ def _model_spec(spec: str) -> str:
     if kind not in KINDS or not name:
         hint = near(kind, KINDS) if name else ""
         kinds = ", ".join(f"{k}:..." for k in KINDS)
-        raise PydanticCustomError("model", "is not a model spec; allowed: {kinds}{hint}", {"kinds": kinds, "hint": hint})
+        context = {"kinds": kinds, "hint": hint}
+        raise PydanticCustomError("model", "is not a model spec; allowed: {kinds}{hint}", context)
     if kind == "lab":
         from ded import lab
 
@@ -51,7 +52,8 @@ def _model_spec(spec: str) -> str:
 
 def _distinct(values: list) -> list:
     if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
-        raise PydanticCustomError("distinct", "names {value} twice; allowed: distinct values", {"value": repr(repeated[0])})
+        context = {"value": repr(repeated[0])}
+        raise PydanticCustomError("distinct", "names {value} twice; allowed: distinct values", context)
     return values
 
 
@@ -205,7 +207,8 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return f"a list, each {_describe(get_args(annotation)[0])}"
     if annotation is str and any(isinstance(m, AfterValidator) for m in metadata):
         return "a model spec such as 'lab:<name>'"
-    text = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(annotation, str(annotation))
+    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    text = kinds.get(annotation, str(annotation))
     bounds = []
     for item in metadata:
         for part in getattr(item, "metadata", [item]):
@@ -264,7 +267,8 @@ def find_notebook(name: str) -> Path:
 def preset_file(preset: str, notebook: str) -> Path:
     """params/<preset>/<notebook>.yml; ParameterError for an unknown preset. A missing file changes nothing."""
     if preset not in presets():
-        raise ParameterError(f"no preset {preset!r}; there are: {', '.join(presets()) or 'none'}{near(preset, presets())}")
+        known = presets()
+        raise ParameterError(f"no preset {preset!r}; there are: {', '.join(known) or 'none'}{near(preset, known)}")
     return home() / "params" / preset / f"{notebook}.yml"
 
 

@@ -89,7 +89,7 @@ class Recorder:
         return frame
 
     def metric(self, name: str, value: Any) -> None:
-        """A number, or a nested dict or list of numbers and texts, for metrics.json. ValueError for a name used twice."""
+        """A number, or nested dicts and lists of numbers and texts, for metrics.json. ValueError for a second one."""
         if name in self.metrics:
             raise ValueError(f"the metric {name!r} is recorded already")
         self.metrics[name] = _plain(value)
@@ -98,7 +98,8 @@ class Recorder:
         """A `ded.stats.Claim` (or a dict) with its verdict, one of VERDICTS; returns it."""
         record = _plain(claim)
         if record.get("verdict") not in VERDICTS:
-            raise ValueError(f"claim {record.get('name')!r}: verdict {record.get('verdict')!r}; allowed: {', '.join(VERDICTS)}")
+            what = f"claim {record.get('name')!r}: verdict {record.get('verdict')!r}"
+            raise ValueError(f"{what}; allowed: {', '.join(VERDICTS)}")
         self.claims.append(record)
         return claim
 
@@ -204,13 +205,12 @@ def _commit() -> str | None:
     """The repository's commit, with '+changes' where the working tree differs from it; None outside a repository."""
     try:
         git = ["git", "-C", str(home())]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=10, check=True
-        )
+        asked = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], **asked).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **asked).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+    return commit + ("+changes" if changes else "")
 
 
 def _versions() -> dict[str, str]:

@@ -20,12 +20,13 @@ DEFAULTS = {
 RUN = """
 from ded import jobs, params, results
 p = params.check(Tiny, globals())
-record = results.Recorder(p.out_dir, NAME, p)
+record = results.Recorder(p.out_dir, _name, p)
 with record.stage("stage one"):
     squares = jobs.run(lambda x: x * x, [{"x": i} for i in range(p.seed)], 1, "squares")
 """
 END = """
-record.claim({"name": "c", "statement": "it rises", "verdict": "reproduced", "estimate": 0.1, "low": 0.0, "high": 0.2})
+record.claim({"name": "c", "statement": "it rises", "verdict": "reproduced", "estimate": 0.1,
+              "low": 0.0, "high": 0.2})
 _ = record.finish()
 """
 
@@ -33,7 +34,7 @@ _ = record.finish()
 def write(repo, name, cells):
     lines = [f"{key} = {value!r}  # meaning" for key, value in DEFAULTS.items()]
     parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
-    setup = nbformat.v4.new_code_cell(f"from ded.params import Common\nclass Tiny(Common): pass\nNAME = {name!r}")
+    setup = nbformat.v4.new_code_cell(f"from ded.params import Common\nclass Tiny(Common): pass\n_name = {name!r}")
     body = [setup, *map(nbformat.v4.new_code_cell, cells)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[parameters, *body], metadata=kernel), repo / "notebooks" / f"{name}.ipynb")
@@ -94,7 +95,7 @@ def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
     write(repo, "01_good", [RUN, END])
     write(repo, "02_good", [RUN, END])
     (repo / "params" / "small" / "02_good.yml").write_text("seed: 1.5\nn_question: 3\n")
-    code, out, err = run(repo, "reproduce", "--preset", "small", "-p", "n_replicate", "2", "-p", "delta=2")
+    code, _, err = run(repo, "reproduce", "--preset", "small", "-p", "n_replicate", "2", "-p", "delta=2")
     assert code == 2 and not (repo / "outputs").exists()
     for words in ("params/small/02_good.yml: seed = 1.5", "nearest: n_questions", "nearest: n_replicates", "delta = 2"):
         assert words in err, err
@@ -119,7 +120,8 @@ def test_plain_papermill_fails_in_the_first_cell_for_an_unknown_key(repo):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.chdir(repo)
-        with pytest.raises(papermill.PapermillExecutionError, match="n_replicate = 3: unknown parameter; nearest: n_replicates"):
+        expected = "n_replicate = 3: unknown parameter; nearest: n_replicates"
+        with pytest.raises(papermill.PapermillExecutionError, match=expected):
             papermill.execute_notebook(
                 "notebooks/01_good.ipynb", "out.ipynb", {"n_replicate": 3}, kernel_name="python3", progress_bar=False
             )
@@ -130,7 +132,8 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
     """And no kernel."""
     import psutil
 
-    write(repo, "01_slow", [RUN, "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(90)"])
+    slow = "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(90)"
+    write(repo, "01_slow", [RUN, slow])
     for how, expected in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (repo / "pid").unlink(missing_ok=True)
         process = command(repo, "reproduce", "--preset", "small")

@@ -76,7 +76,8 @@ def test_all_problems_are_told_at_once():
     namespace = {k: v for k, v in GOOD.items() if k != "seed"} | {"n_kept": 0, "sede": 1}
     with pytest.raises(ParameterError) as caught:
         params.check(Small, namespace)
-    assert [word in str(caught.value) for word in ("3 problem", "seed is missing", "n_kept = 0", "sede = 1", "nearest: seed")]
+    for words in ("3 problem", "seed is missing", "n_kept = 0", "sede = 1", "nearest: seed"):
+        assert words in str(caught.value)
 
 
 def test_a_namespace_holds_more_than_parameters():
@@ -125,7 +126,8 @@ def repo(tmp_path, monkeypatch):
 
 def test_file_over_defaults_and_command_line_over_file(repo):
     assert params.load("small", "01") == GOOD
-    (repo / "params" / "small" / "01_small.yml").write_text("# fixed 2026-01-01\nn_kept: 5\nseed: 1\nlearning_rate: 1.0e-4\n")
+    changes = "# fixed 2026-01-01\nn_kept: 5\nseed: 1\nlearning_rate: 1.0e-4\n"
+    (repo / "params" / "small" / "01_small.yml").write_text(changes)
     loaded = params.load("small", "01_small", {"seed": 2})
     assert loaded == GOOD | {"n_kept": 5, "seed": 2, "learning_rate": 1e-4}
 
@@ -175,6 +177,8 @@ def test_defaults_must_be_literals(repo):
         params.load("small", "01")
 
 
-@pytest.mark.parametrize("text, value", [("2", 2), ("1e-3", 1e-3), ("[a, 2]", ["a", 2]), ("dev", "dev"), ("", None), ("[", "[")])
+@pytest.mark.parametrize(
+    "text, value", [("2", 2), ("1e-3", 1e-3), ("[a, 2]", ["a", 2]), ("dev", "dev"), ("", None), ("[", "[")]
+)
 def test_values_of_the_command_line(text, value):
     assert params.parse_value(text) == value
