@@ -9,25 +9,20 @@ import bisect
 import itertools
 import json
 import random
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
+from ded import lab
 from ded.lab import tasks
 
-HERE = Path(__file__).parent
-CHECKPOINTS = HERE / "checkpoints"
+CHECKPOINTS = lab.HERE / "checkpoints"
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<user> ' + m['content'] + ' ' }}"
     "{% else %}{{ '<assistant> ' + m['content'] + ' <eos> ' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
-
-
-def recipes() -> dict[str, dict]:
-    """All recipes, by model name, in the order in which they can be built (a parent before its children)."""
-    import yaml
-
-    return yaml.safe_load((HERE / "recipes.yml").read_text())["models"]
 
 
 def tokenizer():
@@ -42,30 +37,37 @@ def tokenizer():
     return tok
 
 
-def new_model(seed: int, theta=10000.0):
-    """A randomly initialised Llama of 0.3 M parameters: hidden 96, 3 layers, 3 heads of 32 (so that vLLM can serve it)."""
+def new_model(seed: int):
+    """A randomly initialised Llama of 0.3 M parameters: hidden 96, 3 layers, 3 heads of 32 (so that vLLM can serve it).
+
+    The rotary base is 300, not 10,000: texts here are under 150 tokens, and positions are told apart sooner.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=len(tasks.VOCABULARY), hidden_size=96, num_hidden_layers=3, num_attention_heads=3, head_dim=32,
-        intermediate_size=256, max_position_embeddings=512, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": theta}, bos_token_id=None, eos_token_id=2, pad_token_id=0,
+        intermediate_size=256, max_position_embeddings=512, tie_word_embeddings=True, 
+        rope_parameters={"rope_type": "default", "rope_theta": 300.0}, bos_token_id=None, eos_token_id=2, pad_token_id=0,
     ))  # fmt: skip
 
 
 def stream(recipe: dict, seed: int):
     """An endless stream of (prompt, completion) texts after the recipe's `mixture`, from the train split only."""
     rng = random.Random(f"pretrain {seed}")
-    families, weights = zip(*recipe["mixture"].items())
-    styles, style_weights = zip(*recipe["styles"].items())
-    levels = {"sum": recipe["sum_levels"], "code": recipe["code_levels"]}
+    mixture = dict(recipe["mixture"])
+    mixture |= dict.fromkeys(tasks.OOD, mixture.pop("ood") / len(tasks.OOD))
+    styles = dict.fromkeys(tasks.STYLES, 1) if recipe["styles"] == "all" else recipe["styles"]
+    levels = {f: dict.fromkeys(tasks.LEVELS[f], 1) for f in tasks.OOD} | {"sum": recipe["sum_levels"], "code": recipe["code_levels"]}
+
+    def pick(shares: dict):
+        return rng.choices(list(shares), list(shares.values()))[0]
+
     while True:
-        family = rng.choices(families, weights)[0]
-        level = rng.choice(levels.get(family, tasks.LEVELS[family]))
-        problem = tasks.one(family, level, "train", rng)
-        style = rng.choices(styles, style_weights)[0]
-        yield problem.prompt, tasks.solution(problem, style, rng, recipe.get("reasoning", True))
+        family = pick(mixture)
+        problem = tasks.one(family, pick(levels[family]), "train", rng)
+        yield problem.prompt, tasks.solution(problem, pick(styles), rng, recipe.get("reasoning", True))
 
 
 def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096):
@@ -107,24 +109,57 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
     rates = [g["lr"] for o in optimizers for g in o.param_groups]
     seen, step, started, losses = 0, 0, time.time(), []
     model.train()
-    for ids, labels in batches(recipe, seed, recipe.get("batch_tokens", 4096)):
-        ids, labels = torch.from_numpy(ids), torch.from_numpy(labels)
-        progress = seen / total
-        factor = min(1.0, (step + 1) / 50, (1 - progress) / recipe.get("decay", 0.5))  # constant, then linear to nothing
+    source = batches(recipe, seed, recipe.get("micro_tokens", 512))
+    while seen < total:
+        # each micro-batch holds rows of one length, so mostly of one family: a step takes several, or the families' gradients
+        # would pull in turns
+        micro = [next(source) for _ in range(recipe.get("micro_batches", 4))]
+        count = sum(int((labels >= 0).sum()) for _, labels in micro)
+        factor = min(1.0, (step + 1) / 50, (1 - seen / total) / recipe.get("decay", 0.5))  # constant, then linear to nothing
         for rate, group in zip(rates, (g for o in optimizers for g in o.param_groups)):
             group["lr"] = rate * max(factor, 0.01)
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
-        loss.backward()
+        step_loss = 0.0
+        for ids, labels in micro:
+            ids, labels = torch.from_numpy(ids), torch.from_numpy(labels)
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+            loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), reduction="sum") / count
+            loss.backward()
+            step_loss += loss.item()
+            seen += ids.numel()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for o in optimizers:
             o.step()
             o.zero_grad(set_to_none=True)
-        seen, step = seen + ids.numel(), step + 1
-        losses.append(loss.item())
+        step += 1
+        losses.append(step_loss)
         if report and step % 200 == 0:
             report(f"{seen / 1e6:.1f}M tokens, {seen / (time.time() - started):,.0f}/s, loss {sum(losses[-200:]) / 200:.4f}")
-        if seen >= total:
-            break
     model.eval()
     return {"tokens": seen, "steps": step, "seconds": round(time.time() - started), "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4)}
+
+
+def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, quiet: bool = False) -> dict:
+    """Trains one model (its parent must lie in `out`) and saves it to out/<name> as an ordinary Hugging Face directory.
+
+    Weights are rounded to bfloat16, which halves their size; every later use starts from the rounded ones. Returns what
+    `train` does, also written beside the weights as `lab.json` with the recipe.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    recipe = lab.recipes()["models"][name]
+    torch.manual_seed(recipe["seed"])
+    parent = recipe.get("parent")
+    model = AutoModelForCausalLM.from_pretrained(Path(out) / parent, dtype=torch.float32) if parent else new_model(recipe["seed"])
+    model.config.bos_token_id = None
+    result = train(model, recipe, recipe["seed"], scale, None if quiet else lambda line: print(f"{name}: {line}", flush=True))
+    with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:  # renamed when whole: nothing half-written is read
+        folder = Path(scratch) / name
+        model.to(torch.bfloat16).save_pretrained(folder)
+        tokenizer().save_pretrained(folder)
+        (folder / "lab.json").write_text(json.dumps({"name": name, "recipe": recipe, "scale": scale, **result}, indent=1) + "\n")
+        final = Path(out) / name
+        if final.exists():
+            shutil.rmtree(final)
+        folder.rename(final)
+    return result
