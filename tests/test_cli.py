@@ -37,7 +37,8 @@ def write(repo, name, cells):
     setup = nbformat.v4.new_code_cell(f"from ded.params import Common\nclass Tiny(Common): pass\n_name = {name!r}")
     body = [setup, *map(nbformat.v4.new_code_cell, cells)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, *body], metadata=kernel), repo / "notebooks" / f"{name}.ipynb")
+    notebook = nbformat.v4.new_notebook(cells=[parameters, *body], metadata=kernel)
+    nbformat.write(notebook, repo / "notebooks" / f"{name}.ipynb")
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def command(repo, *arguments):
 
 def run(repo, *arguments):
     process = command(repo, *arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=3000)
     return process.returncode, out, err
 
 
@@ -132,18 +133,18 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
     """And no kernel."""
     import psutil
 
-    slow = "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(90)"
+    slow = "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"
     write(repo, "01_slow", [RUN, slow])
     for how, expected in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (repo / "pid").unlink(missing_ok=True)
         process = command(repo, "reproduce", "--preset", "small")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (repo / "pid").exists() or not (repo / "pid").read_text():
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()
             time.sleep(0.1)
         kernel = int((repo / "pid").read_text())
         process.send_signal(how)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == expected
         while psutil.pid_exists(kernel) and time.monotonic() < deadline:
             time.sleep(0.1)

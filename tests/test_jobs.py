@@ -98,7 +98,7 @@ def test_workers_end_with_their_parent(how, tmp_path):
         from ded import jobs
         def job(i):
             pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()
-            time.sleep(60)
+            time.sleep(600)
         jobs.run(job, [dict(i=i) for i in range(2)], 2)
     """
     parent = subprocess.Popen(
@@ -106,13 +106,13 @@ def test_workers_end_with_their_parent(how, tmp_path):
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(list(tmp_path.iterdir())) < 2:
             assert parent.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         workers = [int(file.name) for file in tmp_path.iterdir()]
         parent.send_signal(how)
-        parent.wait(30)
+        parent.wait(300)
         assert parent.returncode != 0
         while any(alive(pid) for pid in workers):
             assert time.monotonic() < deadline

@@ -150,7 +150,7 @@ def test_two_processes_compute_an_entry_once(folder, tmp_path):
             assert store.json(store.key("s", 1, i=i), compute) == list(range(1000))
     """
     processes = [start(code, folder) for _ in range(2)]
-    assert [p.wait(30) for p in processes] == [0, 0]
+    assert [p.wait(300) for p in processes] == [0, 0]
     assert (tmp_path / "calls").read_text() == "xxx"
 
 
