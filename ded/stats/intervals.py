@@ -139,7 +139,7 @@ def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy
 def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> pd.DataFrame:
     """Arm ``a`` minus arm ``b`` in each replicate: columns base, replicate, value.
 
-    Replicates in which neither arm ran are left out; one in which only one ran is nan (and so 'not judged').
+    A replicate that lacks one of them is nan (and so 'not judged'); one for which the table has neither is left out.
     """
     pair = cells_of(scores, value, (a, b))
     return (pair[a] - pair[b]).rename("value").reset_index()
