@@ -12,11 +12,22 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DEFAULTS = {
-    "preset": "small", "out_dir": "", "students": ["path:s"], "teachers": ["path:a"], "n_replicates": 2, "seed": 0,
-    "split": "dev", "n_jobs": 1, "n_questions": 10, "eval_id": 3, "eval_ood": 3, "max_tokens": 10, "temperature": 1.0,
-    "top_p": 1.0, "learning_rate": 1e-3, "batch_size": 4, "epochs": 2.0, "delta": 0.03,
-}  # fmt: skip
+DEFAULTS = {"preset": "small", "out_dir": "", "teachers": ["path:a"], "n_replicates": 2, "n_questions": 10, "seed": 0,
+            "epochs": 2.0, "delta": 0.03}  # fmt: skip
+SCHEMA = """
+import pydantic
+from ded import params
+class Tiny(pydantic.BaseModel):
+    model_config = params.Common.model_config
+    preset: str
+    out_dir: str
+    teachers: params.Models
+    n_replicates: params.Count
+    n_questions: params.Count
+    seed: params.Whole
+    epochs: params.Positive
+    delta: params.Share
+"""
 RUN = """
 from ded import jobs, params, results
 p = params.check(Tiny, globals())
@@ -34,7 +45,7 @@ _ = record.finish()
 def write(repo, name, cells):
     lines = [f"{key} = {value!r}  # meaning" for key, value in DEFAULTS.items()]
     parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
-    setup = nbformat.v4.new_code_cell(f"from ded.params import Common\nclass Tiny(Common): pass\n_name = {name!r}")
+    setup = nbformat.v4.new_code_cell(f"{SCHEMA}\n_name = {name!r}")
     body = [setup, *map(nbformat.v4.new_code_cell, cells)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[parameters, *body], metadata=kernel)
@@ -52,9 +63,9 @@ def repo(tmp_path):
 def command(repo, *arguments):
     """The command with schemas for the notebooks of this test."""
     code = (
-        "import ded.params as p, ded.cli\n"
-        "p.SCHEMAS.clear()\n"
-        "p.SCHEMAS.update({path.stem: type('Tiny', (p.Common,), {}) for path in p.notebooks()})\n"
+        f"{SCHEMA}\nimport ded.cli\n"
+        "params.SCHEMAS.clear()\n"
+        "params.SCHEMAS.update({path.stem: Tiny for path in params.notebooks()})\n"
         "ded.cli.main()"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -66,7 +77,7 @@ def command(repo, *arguments):
 
 def run(repo, *arguments):
     process = command(repo, *arguments)
-    out, err = process.communicate(timeout=3000)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 

@@ -1,28 +1,35 @@
 """Parameters: one clear error for everything that is wrong, before any work."""
 
 import json
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import BaseModel, Field
 
 from ded import params
 from ded.params import ParameterError
 
 GOOD = {
-    "preset": "small", "out_dir": "", "students": ["path:s"], "teachers": ["path:a", "path:b"], "n_replicates": 2,
-    "seed": 0, "split": "dev", "n_jobs": 0, "n_questions": 10, "eval_id": 3, "eval_ood": 3, "max_tokens": 10,
-    "temperature": 1.0, "top_p": 1.0, "learning_rate": 1e-3, "batch_size": 4, "epochs": 2.0, "delta": 0.03,
+    "preset": "small", "teachers": ["path:a", "path:b"], "n_replicates": 2, "seed": 0, "split": "dev",
+    "learning_rate": 1e-3, "epochs": 2.0, "n_kept": 3, "threshold": 0.5, "sizes": [10, 20],
 }  # fmt: skip
 
 
-class Small(params.Common):
+class Small(BaseModel):
     """A schema of the tests' own, so that the notebooks' may grow."""
 
+    model_config = params.Common.model_config
+
+    preset: str
+    teachers: params.Models
+    n_replicates: params.Count
+    seed: params.Whole
+    split: Literal["dev", "test"]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    epochs: params.Positive
     n_kept: params.Count
     threshold: params.Share
     sizes: params.Sizes
-
-
-GOOD |= {"n_kept": 3, "threshold": 0.5, "sizes": [10, 20]}
 
 
 def test_good_parameters_are_frozen():
