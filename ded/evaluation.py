@@ -19,10 +19,11 @@ VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
 
 
 def evaluate(model: str, suite: dict[str, list[Problem]], *, samples: int = 1, **sampling) -> pd.DataFrame:
-    """One row a family: family, n (trajectories), the count of each verdict, accuracy, n_tokens (mean), think_rate.
+    """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k, n_tokens (mean), think_rate.
 
-    accuracy = correct / (n - error): truncated and unparsed answers count as not correct, the grader's own failures do not
-    count at all. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p, seed). Stored as a whole.
+    accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed answers count as not correct,
+    the grader's own failures do not count at all. pass_at_k, with k = samples: the share of questions with a correct sample.
+    think_rate: the share of texts that open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p, seed). Stored as a whole.
     """
     prompts = {family: [[p.id, p.prompt, p.answer, p.kind] for p in problems] for family, problems in suite.items()}
     key = store.key("evaluation", VERSION, generation=generation.VERSION, model=models.fingerprint(model), suite=prompts, samples=samples, **sampling)
@@ -45,6 +46,7 @@ def _evaluate(model: str, suite: dict[str, list[Problem]], samples: int, samplin
         judged = len(part) - counts["error"]
         rows.append({
             "family": family, "n": len(part), **counts, "accuracy": counts["correct"] / judged if judged else float("nan"),
+            "pass_at_k": float((part["verdict"] == "correct").groupby(part["problem_id"]).any().mean()),
             "n_tokens": float(part["n_tokens"].mean()), "think_rate": float(part["text"].str.startswith("<think>").mean()),
         })  # fmt: skip
     return pd.DataFrame(rows)

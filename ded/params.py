@@ -50,6 +50,16 @@ def _model_spec(spec: str) -> str:
     return spec
 
 
+def _source(source: str) -> str:
+    from ded import problems
+
+    try:
+        problems.levels_of(source)
+    except problems.SourceError as error:
+        raise PydanticCustomError("source", "{reason}", {"reason": str(error)}) from None
+    return source
+
+
 def _distinct(values: list) -> list:
     if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
         context = {"value": repr(repeated[0])}
@@ -61,9 +71,10 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Models = Annotated[
-    list[Annotated[str, AfterValidator(_model_spec)]], Field(min_length=1), AfterValidator(_distinct)
-]
+Model = Annotated[str, AfterValidator(_model_spec)]
+Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
+Source = Annotated[str, AfterValidator(_source)]
+Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -76,18 +87,24 @@ class Common(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     preset: str
+    fixed_on: str  # the date on which these values were fixed, before the run that they are for
     out_dir: str  # "" is outputs/<preset>/<notebook>/ in the repository
     students: Models
-    teachers: Models
     n_replicates: Count
     seed: Whole
     split: Literal["dev", "test"]
     n_jobs: Whole  # 0 is one a core
+    corpus_source: Source
+    id_source: Source
+    ood_sources: Sources
     n_questions: Count
     eval_id: Count
     eval_ood: Count
+    verification: Literal["answer", "steps"]
     max_tokens: Count
+    max_length: Count
     temperature: Annotated[float, Field(ge=0, le=5)]
+    eval_temperature: Annotated[float, Field(ge=0, le=5)]
     top_p: Annotated[float, Field(gt=0, le=1)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     batch_size: Count
@@ -98,22 +115,32 @@ class Common(BaseModel):
 class TeacherSelection(Common):
     """Notebook 01."""
 
+    teachers: Models
+    corpus_size: Count
+    n_attempts: Count
+    shift_inputs: Count
+
 
 class OodTradeoff(Common):
     """Notebook 02."""
 
+    teacher: Model
     sizes: Sizes
+    selection_sizes: Sizes
+    fixed_level: Count
     pass_rate_threshold: Share
     pass_rate_samples: Count
+    pass_rate_questions: Count
 
 
 class TrajectoryDiversity(Common):
     """Notebook 03."""
 
+    teacher: Model
     n_trajectories: Annotated[int, Field(ge=2)]
-    n_kept: Count
-    verification: Literal["answer", "steps"]
+    n_kept: Annotated[int, Field(ge=2)]
     metric: Literal["levenshtein", "normalised"]
+    samples: Count
 
 
 SCHEMAS: dict[str, type[Common]] = {
@@ -181,7 +208,7 @@ def _problem(model: type[Common], error: Any, place: str) -> str:
     head = f"  {place}: {key}{''.join(f'[{i}]' for i in inside)} = {_short(value)}"
     if error["type"] == "extra_forbidden":
         return f"{head}: unknown parameter{near(str(key), model.model_fields)}"
-    if error["type"] in ("model", "distinct"):
+    if error["type"] in ("model", "source", "distinct"):
         return f"{head} {error['msg']}"
     hint = near(value, get_args(model.model_fields[key].annotation)) if isinstance(value, str) else ""
     if isinstance(value, str) and _is_number(value):

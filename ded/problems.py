@@ -74,14 +74,14 @@ def parse_source(source: str) -> tuple[str, str, dict[str, str]]:
     """(kind, name, options) of `<kind>:<name>[?option=value&...]`, e.g. "lab:sum?levels=7-9"."""
     head, _, query = source.partition("?")
     kind, _, name = head.partition(":")
-    options = dict(parse_qsl(query, strict_parsing=True)) if query else {}
+    options = dict(parse_qsl(query)) if query else {}
     if kind != "lab" or not name:
         raise SourceError(f"problem source {source!r}: written as lab:<family>[?levels=7-9]")
     return kind, name, options
 
 
-def load(source: str, n: int, split: str, seed: str) -> list[Problem]:
-    """n distinct problems of a source and a split, drawn by `seed`; a shorter draw is the beginning of a longer one by level."""
+def levels_of(source: str) -> tuple[str, list[int]]:
+    """(family, levels) that a source names; SourceError where there are none such."""
     from ded.lab import tasks
 
     _, family, options = parse_source(source)
@@ -92,7 +92,14 @@ def load(source: str, n: int, split: str, seed: str) -> list[Problem]:
     levels = list(range(int(low), int(high or low) + 1)) if low.isdigit() and (high or low).isdigit() else []
     if not levels or set(levels) - set(known):
         raise SourceError(f"problem source {source!r}: levels of {family} lie between {known[0]} and {known[-1]}")
-    return tasks.problems(family, levels, n, split, seed)
+    return family, levels
+
+
+def load(source: str, n: int, split: str, seed: str) -> list[Problem]:
+    """n distinct problems of a source and a split, drawn by `seed`, spread evenly over its levels."""
+    from ded.lab import tasks
+
+    return tasks.problems(*levels_of(source), n, split, seed)
 
 
 def fingerprint(problems: list[Problem]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ded import analysis, curation, evaluation, generation, problems, training
+from ded import analysis, curation, evaluation, generation, models, problems, training
 from ded.problems import Problem
 
 if TYPE_CHECKING:
@@ -31,13 +31,23 @@ def jobs_for(p: Any, **axes: list) -> list[dict]:
     return calls
 
 
+def describe(p: Any, record: Any) -> None:
+    """Puts the content hashes of the models and of the evaluation questions into the manifest."""
+    for spec in dict.fromkeys([*p.students, *(p.teachers if hasattr(p, "teachers") else [p.teacher])]):
+        record.model(spec, models.fingerprint(spec))
+    for unit in units(p):
+        questions = [q for family in suite(p, **unit).values() for q in family]
+        record.data(f"{p.split} {short(unit['base'])} {unit['replicate']}", problems.fingerprint(questions))
+
+
 def _seed(p: Any, *parts: object) -> str:
     return " ".join(map(str, (p.seed, *parts)))
 
 
-def sampling(p: Any, replicate: int) -> dict:
-    """The arguments of `generation.sample` that the parameters fix."""
-    return {"max_tokens": p.max_tokens, "temperature": p.temperature, "top_p": p.top_p, "seed": p.seed * 1000 + replicate}
+def sampling(p: Any, replicate: int, temperature: float | None = None) -> dict:
+    """The arguments of `generation.sample` that the parameters fix; the teachers' temperature unless another is given."""
+    temperature = p.temperature if temperature is None else temperature
+    return {"max_tokens": p.max_tokens, "temperature": temperature, "top_p": p.top_p, "seed": p.seed * 1000 + replicate}
 
 
 def short(model: str) -> str:
@@ -65,7 +75,7 @@ def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()
 
 def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dict[str, list[Problem]], samples: int = 1) -> pd.DataFrame:
     """Score rows of one model on one unit's suite (see `ded.tables`); group is ID, OOD or robust."""
-    table = evaluation.evaluate(model, families, samples=samples, **sampling(p, replicate))
+    table = evaluation.evaluate(model, families, samples=samples, **sampling(p, replicate, p.eval_temperature))
     ood = {problems.parse_source(s)[1] for s in p.ood_sources}
     group = table["family"].map(lambda f: "OOD" if f in ood else "ID" if f == "ID" else "robust")
     return table.assign(base=short(base), replicate=replicate, arm=arm, group=group)
@@ -124,15 +134,15 @@ def own_score(p: Any, base: str, replicate: int, teacher: str) -> pd.DataFrame:
 def smoke_test(p: Any, base: str, replicate: int, teacher: str) -> dict[str, Any]:
     """Distils the student briefly from one teacher and scores it (paper: "smoke test").
 
-    Returns {scores: score rows, funnel, teacher, base, replicate, and what might have predicted the score: token_entropy
+    Returns {scores: score rows, shift: see `analysis.latent_shift`, row: what might have predicted the score: token_entropy
     (nats a token), latent_shift, n_tokens (mean length), corpus_loss (nats a token, before training), corpus_size}.
     """
-    corpus, funnel = teacher_corpus(p, base, replicate, teacher)
+    corpus, _ = teacher_corpus(p, base, replicate, teacher)
     student = distil(p, base, replicate, corpus)
     families = suite(p, base, replicate)
     shift = analysis.latent_shift(base, student, families["ID"][: p.shift_inputs])
     return {
-        "scores": score(p, student, base, replicate, short(teacher), families), "funnel": funnel, "shift": shift,
+        "scores": score(p, student, base, replicate, short(teacher), families), "shift": shift,
         "row": {
             "base": short(base), "replicate": replicate, "arm": short(teacher), "corpus_size": len(corpus),
             "token_entropy": analysis.token_entropy(corpus), "latent_shift": shift["shift"],
@@ -147,47 +157,61 @@ def before(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = (
 
 
 # --- notebook 02 ------------------------------------------------------------------------------------------------------------
+def _rated(p: Any, base: str, replicate: int) -> pd.DataFrame:
+    """Pass rates of the base on the first p.pass_rate_questions of the pool."""
+    questions = corpus_questions(p, base, replicate)[: p.pass_rate_questions]
+    return evaluation.pass_rates(base, questions, p.pass_rate_samples, **sampling(p, replicate, p.eval_temperature))
+
+
+def tradeoff_pool(p: Any, base: str, replicate: int) -> dict[str, Any]:
+    """What the arms of notebook 02 select from: {funnel (with question compression as a pool of its own), rates, tokens}."""
+    import pandas as pd
+
+    kept, funnel, dropped = curate(p, base, replicate, p.teacher, 1)
+    rates = _rated(p, base, replicate)
+    compressed = curation.compress_questions(rates, p.pass_rate_threshold, "hard").funnel
+    unit = {"base": short(base), "replicate": replicate}
+    rows = [funnel.assign(pool="trajectories", **unit), compressed.assign(pool="questions", **unit)]
+    sampled = int(kept["n_tokens"].sum() + dropped["n_tokens"].sum())
+    return {"funnel": pd.concat(rows), "rates": rates.assign(**unit), "tokens": sampled}
+
+
 def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
     """The arms of notebook 02: {arm: {corpus, max_steps, size, selection}}.
 
     random: nested random corpora of each size. At each size in p.selection_sizes also: hard (question compression: student pass
     rate up to the threshold), easy (its opposite), hard-tokens (hard, cut to the tokens of random), random-steps (trained for
-    as many steps as the largest corpus), and at the one level p.fixed_level: fixed-random and fixed-hard.
+    as many steps as the largest corpus), and at the one level p.fixed_level: fixed-random and fixed-hard. The selections are
+    made among the rated questions. Raises ValueError where a pool is too small for an arm.
     """
-    import random as rng
-
-    kept, _, _ = curate(p, base, replicate, p.teachers[0], 1)
+    kept, _, _ = curate(p, base, replicate, p.teacher, 1)
     kept = kept.sample(frac=1.0, random_state=p.seed * 1000 + replicate, ignore_index=True)  # nested: each size starts the next
-    questions = corpus_questions(p, base, replicate)
-    rated = questions[: p.pass_rate_questions]
-    rates = evaluation.pass_rates(base, rated, p.pass_rate_samples, **sampling(p, replicate))
-    hard = set(curation.compress_questions(rates, p.pass_rate_threshold, "hard").kept["problem_id"])
-    easy = set(curation.compress_questions(rates, p.pass_rate_threshold, "easy").kept["problem_id"])
-    level = {q.id: q.level for q in questions}
+    level = {q.id: q.level for q in corpus_questions(p, base, replicate)}
+    rates = _rated(p, base, replicate)
+    hard, easy = (
+        kept[kept["problem_id"].isin(curation.compress_questions(rates, p.pass_rate_threshold, keep).kept["problem_id"])] for keep in ("hard", "easy")
+    )
+    fixed = kept[(kept["problem_id"].map(level) == p.fixed_level) & kept["problem_id"].isin(rates["problem_id"])]
+    steps = max(1, round(max(p.sizes) * p.epochs / p.batch_size))
     arms = {}
 
-    def add(selection: str, size: int, pool: pd.DataFrame, max_steps: int = 0, exact: bool = True) -> None:
-        corpus = pool.head(size)
-        if exact and len(corpus) < size:
-            raise ValueError(f"arm {selection} needs {size} examples and the pool of {base} (replicate {replicate}) has {len(corpus)}: "
-                             f"raise n_questions or pass_rate_questions, or lower sizes")
-        arms[f"{selection} {size}"] = {"corpus": corpus, "max_steps": max_steps, "size": size, "selection": selection}
+    def add(selection: str, size: int, pool: pd.DataFrame, max_steps: int = 0) -> None:
+        if len(pool) < size:
+            raise ValueError(f"arm {selection!r} needs {size} examples, and the pool of {base} (replicate {replicate}) holds {len(pool)}: "
+                             f"raise n_questions or pass_rate_questions, or lower sizes or selection_sizes")
+        arms[f"{selection} {size}"] = {"corpus": pool.head(size), "max_steps": max_steps, "size": size, "selection": selection}
 
-    steps = max(1, round(max(p.sizes) * p.epochs / p.batch_size))
     for size in p.sizes:
         add("random", size, kept)
     for size in p.selection_sizes:
-        hard_pool = kept[kept["problem_id"].isin(hard)]
-        add("hard", size, hard_pool)
-        add("easy", size, kept[kept["problem_id"].isin(easy)])
+        add("hard", size, hard)
+        add("easy", size, easy)
         budget = int(kept.head(size)["n_tokens"].sum())
-        fits = int((hard_pool["n_tokens"].cumsum() <= budget).sum())
-        add("hard-tokens", size, hard_pool.head(min(fits, size)), exact=False)
+        fits = min(size, int((hard["n_tokens"].cumsum() <= budget).sum()))
+        arms[f"hard-tokens {size}"] = {"corpus": hard.head(fits), "max_steps": 0, "size": size, "selection": "hard-tokens"}
         add("random-steps", size, kept, max_steps=steps)
-        fixed = kept[kept["problem_id"].map(level) == p.fixed_level]
-        rated_ids = set(rates["problem_id"])
-        add("fixed-random", size, fixed[fixed["problem_id"].isin(rated_ids)])
-        add("fixed-hard", size, fixed[fixed["problem_id"].isin(hard)])
+        add("fixed-random", size, fixed)
+        add("fixed-hard", size, fixed[fixed["problem_id"].isin(hard["problem_id"])])
     return arms
 
 
@@ -223,7 +247,7 @@ def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dic
     """
     from ded.lab import tasks
 
-    graded = trajectories(p, base, replicate, p.teachers[0], p.n_trajectories)
+    graded = trajectories(p, base, replicate, p.teacher, p.n_trajectories)
     by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
     correct = graded[graded["verdict"] == "correct"]
     parts = [curation.split_think(t) for t in correct["text"]]
@@ -235,8 +259,9 @@ def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dic
     facts = {
         "base": short(base), "replicate": replicate, "sampled": len(graded), "correct": len(correct) / len(graded),
         "lucky": sum(t is None for t in traces) / max(1, len(traces)), "distinct": [len(d) for d in distinct.values()],
+        "tokens": int(graded["n_tokens"].sum()),
     }  # fmt: skip
-    return curate(p, base, replicate, p.teachers[0], p.n_trajectories).kept, facts
+    return curate(p, base, replicate, p.teacher, p.n_trajectories).kept, facts
 
 
 def diversity_corpora(p: Any, base: str, replicate: int) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
@@ -253,6 +278,13 @@ def diversity_corpora(p: Any, base: str, replicate: int) -> dict[str, tuple[pd.D
     return found
 
 
+def diversity_before(p: Any, base: str, replicate: int) -> pd.DataFrame:
+    """Scores of the base before distillation on notebook 03's suite, perturbations included."""
+    from ded.lab import tasks
+
+    return before(p, base, replicate, tasks.PERTURBATIONS, p.samples)
+
+
 def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
     """Distils and scores one rule of notebook 03: {scores (ID, perturbed and OOD rows), statistics, row}.
 
@@ -265,11 +297,14 @@ def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]
     steps = max(1, round(len(corpora["random"][0]) * p.epochs / p.batch_size))
     student = distil(p, base, replicate, corpus, steps)
     families = suite(p, base, replicate, tasks.PERTURBATIONS)
+    by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
+    valid = [step_valid(by_id[i], curation.split_think(text)[0]) for i, text in zip(corpus["problem_id"], corpus["text"])]
+    lucky = 1 - sum(valid) / len(valid)
     return {
         "scores": score(p, student, base, replicate, arm, families, p.samples),
         "statistics": statistics.assign(base=short(base), replicate=replicate, arm=arm),
         "row": {
             "base": short(base), "replicate": replicate, "arm": arm, "questions": corpus["problem_id"].nunique(),
-            "examples": len(corpus), "tokens": int(corpus["n_tokens"].sum()), "steps": steps,
+            "examples": len(corpus), "tokens": int(corpus["n_tokens"].sum()), "steps": steps, "lucky": lucky,
         },
     }  # fmt: skip

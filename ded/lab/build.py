@@ -163,3 +163,37 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, quiet: bool = 
             shutil.rmtree(final)
         folder.rename(final)
     return result
+
+
+def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
+    """Builds the named models (all without any), parents first and independent ones side by side, then scores and checks them.
+
+    A student base that fails its check is trained again from its seed for longer, by the rule in recipes.yml. With `scale`
+    below 1 or another folder `out`, models are built only: there is nothing sensible to check them for.
+    """
+    from ded import jobs
+
+    all_recipes, rules = lab.recipes()["models"], lab.recipes()["competence"]["retrain"]
+    if unknown := [n for n in names if n not in all_recipes]:
+        lab.checkpoint(unknown[0])  # raises the error that names the nearest
+    folder = Path(out or CHECKPOINTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    todo, factor = list(names or all_recipes), dict.fromkeys(all_recipes, 1.0)
+    for attempt in range(rules["times"] + 1):
+        for parents in (False, True):
+            batch = [n for n in todo if bool(all_recipes[n].get("parent")) == parents]
+            calls = [{"name": n, "out": folder, "scale": scale * factor[n], "quiet": True} for n in batch]
+            jobs.run(build, calls, description="training " + ("children" if parents else "bases and ancestor"))
+        if scale != 1.0 or out is not None:
+            return
+        from ded.lab import competence
+
+        recorded = competence.record(todo)
+        failed = [n for n in todo if not recorded[n].get("check", {}).get("passed", True)]
+        if not failed or attempt == rules["times"]:
+            break
+        for n in failed:
+            factor[n] *= rules["factor"]
+        todo = failed + [n for n in all_recipes if all_recipes[n].get("parent") in failed]
+    for n in failed:
+        print(f"{n} still fails its check and must not enter a study: {recorded[n]['check']}")

@@ -1,9 +1,9 @@
 """The lab's task families: problems generated from a seed, and worked solutions to them in several styles.
 
-* `sum` (in-domain): the last digit of a flat sum of n signed digits, "7 -5 +2 +6 =" -> 0. Any two neighbouring terms may be
-  combined first, so a question with n terms has (n - 1)! different correct orders of work. The level is n.
+* `sum` (in-domain): a flat sum of n signed digits modulo 7, "6 -5 +2 +6 =" -> 2. Any two neighbouring terms may be combined
+  first, so a question with n terms has (n - 1)! different correct orders of work. The level is n.
 * `code`: write a Python function from a list of operations, graded by running it. The level is the number of operations.
-* six out-of-domain families on letters and digits (`OOD`): reverse, sort, maximum, shift, larger, filter. The level is the length.
+* six out-of-domain families on letters and digits (`OOD`): reverse, sort, maximum, shift, swap, filter. The level is the length.
 
 All text is made of tokens separated by single spaces, so that it can be read, run (code) and tokenised word by word.
 """
@@ -16,20 +16,21 @@ from functools import partial
 
 from ded.problems import Problem, content_hash, draw, split_of
 
+MODULUS = 7
 LETTERS, DIGITS = list(string.ascii_lowercase), list(string.digits)
-SIGNED = [sign + d for sign in "+-" for d in DIGITS]
-OOD = ("reverse", "sort", "maximum", "shift", "larger", "filter")
-LEVELS = {"sum": range(4, 13), "code": range(3, 6), **{family: range(5, 8) for family in OOD}}  # 20,000 problems or more each
+SIGNED = [sign + d for sign in "+-" for d in DIGITS[:MODULUS]]
+OOD = ("reverse", "sort", "maximum", "shift", "swap", "filter")
+LEVELS = {"sum": range(5, 13), "code": range(3, 6), **{family: range(5, 8) for family in OOD}}  # 20,000 problems or more each
 STYLES = ("left", "pairs", "random", "facts", "totals", "checked")
 PERTURBATIONS = ("shuffled", "zero", "preamble")
 
-Terms = tuple[tuple[int, int], ...]  # (sign, digit), the first sign always +1
+Terms = tuple[tuple[int, int], ...]  # (sign, digit below MODULUS), the first sign always +1
 
 
 # --- sums -----------------------------------------------------------------------------------------------------------------
 def value(terms: Terms) -> int:
-    """The last digit (0-9) of the sum of the signed terms."""
-    return sum(s * d for s, d in terms) % 10
+    """The sum of the signed terms, modulo `MODULUS`."""
+    return sum(s * d for s, d in terms) % MODULUS
 
 
 def show(terms: Terms) -> str:
@@ -38,19 +39,24 @@ def show(terms: Terms) -> str:
 
 
 def combine(terms: Terms, i: int) -> Terms:
-    """Terms i and i + 1 combined into one. It keeps the first one's sign: 7 -5 +2 with i = 1 is 7 - (5 - 2) = 7 -3."""
-    (s, a), (t, b) = terms[i], terms[i + 1]
-    return (*terms[:i], (s, (a + s * t * b) % 10), *terms[i + 2 :])
+    """Terms i and i + 1 combined into one, which is positive: 6 -5 +2 with i = 1 is 6 +4, as -5 + 2 = 4 modulo 7."""
+    return (*terms[:i], (1, value(terms[i : i + 2])), *terms[i + 2 :])
+
+
+def _fact(terms: Terms, i: int) -> str:
+    """'-5 +2 = 4': what combining terms i and i + 1 comes to."""
+    words = show(((1, 0), *terms)).split()[1:] if i else show(terms).split()
+    return f"{words[i]} {words[i + 1]} = {combine(terms, i)[i][1]}"
 
 
 def sum_problem(terms: Terms, prompt: str | None = None) -> Problem:
-    """The problem that asks for the last digit of `terms`, with another prompt where a perturbation needs one."""
+    """The problem that asks for the value of `terms`, with another prompt where a perturbation needs one."""
     prompt = prompt or f"{show(terms)} ="
     return Problem(f"sum:{content_hash(prompt):016x}", "sum", len(terms), prompt, str(value(terms)), "exact", {"terms": [list(t) for t in terms]})
 
 
 def _sum(level: int, rng: random.Random) -> tuple[str, Problem]:
-    terms = ((1, rng.randrange(10)), *((rng.choice((1, -1)), rng.randrange(10)) for _ in range(level - 1)))
+    terms = ((1, rng.randrange(MODULUS)), *((rng.choice((1, -1)), rng.randrange(MODULUS)) for _ in range(level - 1)))
     # canonical: order and zeros do not count, so that a perturbed evaluation question is in no corpus either
     return "sum " + " ".join(sorted(f"{s * d:+d}" for s, d in terms if d)), sum_problem(terms)
 
@@ -88,16 +94,14 @@ def solve_sum(terms: Terms, style: str, rng: random.Random) -> str:
             steps.append(show(terms))
             continue
         i = rng.randrange(len(terms) - 1) if style in ("random", "checked") else 0
-        (s, a), (t, b) = terms[i], terms[i + 1]
-        sign, terms = "+" if s * t > 0 else "-", combine(terms, i)
+        fact, terms = _fact(terms, i), combine(terms, i)
         if style == "facts":
-            steps.append(f"{a} {sign}{b} = {terms[i][1]}")
+            steps.append(fact)
         elif style == "totals":
             steps.append(str(terms[0][1]))
         elif style == "checked":
-            filler = rng.choice(("", "so ", "now ", "ok "))
-            check = f"check {a} {sign}{b} = {terms[i][1]} ; " if rng.random() < 0.5 else ""
-            steps.append(check + filler + show(terms))
+            check = f"check {fact} ; " if rng.random() < 0.5 else ""
+            steps.append(check + rng.choice(("", "so ", "now ", "ok ")) + show(terms))
         elif style in ("left", "random"):
             steps.append(show(terms))
         else:
@@ -107,9 +111,10 @@ def solve_sum(terms: Terms, style: str, rng: random.Random) -> str:
 
 def _parse(text: str) -> Terms | None:
     first, *rest = text.split() or [""]
-    if first not in DIGITS or any(w not in SIGNED for w in rest):
+    words = [f"+{first}", *rest]  # the first term bears no sign
+    if any(w not in SIGNED for w in words):
         return None
-    return ((1, int(first)), *((1 if w[0] == "+" else -1, int(w[1])) for w in rest))
+    return tuple((1 if w[0] == "+" else -1, int(w[1])) for w in words)
 
 
 def _follows(old: Terms, new: Terms) -> bool:
@@ -136,18 +141,15 @@ def trace(problem: Problem, text: str) -> tuple[Terms, ...] | None:
     for step in text.split(" ; "):
         words = [w for w in step.split() if w not in ("so", "now", "ok")]
         if words[:1] == ["check"]:
-            terms = _parse(" ".join(words[1:-2])) if words[-2:-1] == ["="] else None
-            if terms is None or len(terms) != 2 or words[-1] != str(value(terms)):
+            if " ".join(words[1:]) not in {_fact(state, i) for i in range(len(state) - 1)}:
                 return None
             continue
         if len(state) < 2:
             return None
         if "=" in words:
-            step_state = combine(state, 0)
-            sign = "+" if state[1][0] > 0 else "-"
-            if words != f"{state[0][1]} {sign}{state[1][1]} = {step_state[0][1]}".split():
+            if " ".join(words) != _fact(state, 0):
                 return None
-            state = step_state
+            state = combine(state, 0)
         else:
             new = _parse(" ".join(words))
             if new is None:
@@ -209,16 +211,18 @@ def _ood(family: str, level: int, rng: random.Random) -> tuple[str, Problem]:
     if family in ("sort", "maximum"):
         items = rng.choices(DIGITS, k=level)
         answer = sorted(items) if family == "sort" else [max(items)]
-    elif family == "larger":
-        a, b = ("".join(rng.choices(DIGITS, k=level)) for _ in "ab")
-        items, answer = [*a, ",", *b], list(max(a, b))
     elif family == "filter":  # keep the digits
         items = [rng.choice(LETTERS if rng.random() < 0.6 else DIGITS) for _ in range(level + 1)]
         items[rng.randrange(len(items))] = rng.choice(DIGITS)
         answer = [x for x in items if x in DIGITS]
     else:
         items = rng.choices(LETTERS, k=level)
-        answer = items[::-1] if family == "reverse" else [LETTERS[(LETTERS.index(x) + 1) % 26] for x in items]
+        if family == "reverse":
+            answer = items[::-1]
+        elif family == "shift":
+            answer = [LETTERS[(LETTERS.index(x) + 1) % 26] for x in items]
+        else:  # swap the first and the last
+            answer = [items[-1], *items[1:-1], items[0]]
     prompt = f"{family} {' '.join(items)}"
     return prompt, Problem(f"{family}:{content_hash(prompt):016x}", family, level, prompt, " ".join(answer))
 
