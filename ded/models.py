@@ -94,12 +94,18 @@ def load_tokenizer(spec: str):
     return tok
 
 
-@lru_cache(maxsize=2)
 def load(spec: str, dtype: str = "float32"):
     """The model, in evaluation mode, on the GPU where there is one (the last two stay loaded). Do not train this object: copy it."""
+    return _load(spec, dtype, fingerprint(spec))  # a model trained anew under its old name is another model
+
+
+@lru_cache(maxsize=2)
+def _load(spec: str, dtype: str, content: str):
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # loading and saving take a moment here; the notebook's own bar counts jobs
     _, _, revision = parse(spec)
     model = AutoModelForCausalLM.from_pretrained(locate(spec), revision=revision, dtype=getattr(torch, dtype))
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,6 +9,7 @@ for that unit alone and shared by its arms.
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ded import analysis, curation, evaluation, generation, models, problems, training
@@ -16,6 +17,22 @@ from ded.problems import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def _remembered(function):
+    """Keeps the last results in this process: the arms of a unit are neighbours, and ask for the same pools."""
+    latest: dict = {}
+
+    @wraps(function)
+    def call(p: Any, base: str, replicate: int, *rest: Any) -> Any:
+        key = (repr(p), base, replicate, *rest)
+        if key not in latest:
+            while len(latest) >= 2:
+                latest.pop(next(iter(latest)))
+            latest[key] = function(p, base, replicate, *rest)
+        return latest[key]
+
+    return call
 
 
 def units(p: Any) -> list[dict]:
@@ -60,6 +77,7 @@ def corpus_questions(p: Any, base: str, replicate: int, source: str = "") -> lis
     return problems.load(source or p.corpus_source, p.n_questions, "train", _seed(p, "corpus", base, replicate))
 
 
+@_remembered
 def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()) -> dict[str, list[Problem]]:
     """The unit's evaluation questions (p.split): the in-domain family "ID", its perturbed copies, each OOD family."""
     seed = _seed(p, "evaluation", base, replicate)
@@ -176,6 +194,7 @@ def tradeoff_pool(p: Any, base: str, replicate: int) -> dict[str, Any]:
     return {"funnel": pd.concat(rows), "rates": rates.assign(**unit), "tokens": sampled}
 
 
+@_remembered
 def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
     """The arms of notebook 02: {arm: {corpus, max_steps, size, selection}}.
 
@@ -239,6 +258,7 @@ def tradeoff_arms(p: Any) -> list[str]:
 RULES = ("farthest", "random", "nearest", "single", "farthest-normalised", "farthest-tokens")
 
 
+@_remembered
 def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     """(verified trajectories, facts about the unit's M samples a question).
 
@@ -264,6 +284,7 @@ def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dic
     return curate(p, base, replicate, p.teacher, p.n_trajectories).kept, facts
 
 
+@_remembered
 def diversity_corpora(p: Any, base: str, replicate: int) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """{rule: (corpus, statistics of each question)} for `RULES`, over the same questions and, tokens aside, of equal size."""
     kept, _ = diversity_pool(p, base, replicate)

@@ -138,21 +138,26 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
     return {"tokens": seen, "steps": step, "seconds": round(time.time() - started), "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4)}
 
 
-def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, quiet: bool = False) -> dict:
+def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0, quiet: bool = False) -> dict:
     """Trains one model (its parent must lie in `out`) and saves it to out/<name> as an ordinary Hugging Face directory.
 
-    Weights are rounded to bfloat16, which halves their size; every later use starts from the rounded ones. Returns what
-    `train` does, also written beside the weights as `lab.json` with the recipe.
+    again: 0 trains it from the start; k continues what lies in out/<name> for the k-th time, as recipes.yml has it for a base
+    that failed its check. Weights are rounded to bfloat16, which halves their size; every later use starts from the rounded
+    ones. Returns what `train` does, added up over all its trainings; written beside the weights as `lab.json` with the recipe.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     recipe = lab.recipes()["models"][name]
-    torch.manual_seed(recipe["seed"])
-    parent = recipe.get("parent")
-    model = AutoModelForCausalLM.from_pretrained(Path(out) / parent, dtype=torch.float32) if parent else new_model(recipe["seed"])
-    model.config.bos_token_id = None
-    result = train(model, recipe, recipe["seed"], scale, None if quiet else lambda line: print(f"{name}: {line}", flush=True))
+    seed, start = recipe["seed"] + 1000 * again, name if again else recipe.get("parent")
+    done = json.loads((Path(out) / name / "lab.json").read_text()) if again else {"tokens": 0, "steps": 0, "seconds": 0}
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32) if start else new_model(seed)
+    if again:
+        recipe = recipe | {"tokens": lab.recipes()["competence"]["retrain"]["tokens"]}
+    result = train(model, recipe, seed, scale, None if quiet else lambda line: print(f"{name}: {line}", flush=True))
+    result |= {key: done[key] + result[key] for key in ("tokens", "steps", "seconds")} | {"trainings": again + 1}
+    recipe = lab.recipes()["models"][name]
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:  # renamed when whole: nothing half-written is read
         folder = Path(scratch) / name
         model.to(torch.bfloat16).save_pretrained(folder)
@@ -168,7 +173,7 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, quiet: bool = 
 def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     """Builds the named models (all without any), parents first and independent ones side by side, then scores and checks them.
 
-    A student base that fails its check is trained again from its seed for longer, by the rule in recipes.yml. With `scale`
+    A student base that fails its check is trained on, by the rule in recipes.yml. With `scale`
     below 1 or another folder `out`, models are built only: there is nothing sensible to check them for.
     """
     from ded import jobs
@@ -178,11 +183,11 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
         lab.checkpoint(unknown[0])  # raises the error that names the nearest
     folder = Path(out or CHECKPOINTS)
     folder.mkdir(parents=True, exist_ok=True)
-    todo, factor = list(names or all_recipes), dict.fromkeys(all_recipes, 1.0)
-    for attempt in range(rules["times"] + 1):
+    todo, failed = list(names or all_recipes), []
+    for again in range(rules["times"] + 1):
         for parents in (False, True):
             batch = [n for n in todo if bool(all_recipes[n].get("parent")) == parents]
-            calls = [{"name": n, "out": folder, "scale": scale * factor[n], "quiet": True} for n in batch]
+            calls = [{"name": n, "out": folder, "scale": scale, "again": again * (n in failed), "quiet": True} for n in batch]
             jobs.run(build, calls, description="training " + ("children" if parents else "bases and ancestor"))
         if scale != 1.0 or out is not None:
             return
@@ -190,10 +195,8 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
 
         recorded = competence.record(todo)
         failed = [n for n in todo if not recorded[n].get("check", {}).get("passed", True)]
-        if not failed or attempt == rules["times"]:
-            break
-        for n in failed:
-            factor[n] *= rules["factor"]
         todo = failed + [n for n in all_recipes if all_recipes[n].get("parent") in failed]
+        if not failed:
+            return
     for n in failed:
         print(f"{n} still fails its check and must not enter a study: {recorded[n]['check']}")

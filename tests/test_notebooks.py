@@ -1,0 +1,109 @@
+"""The three notebooks, executed end to end with papermill on tiny parameters: real models, real training, real verdicts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from ded import params, results
+
+ROOT = Path(__file__).parents[1]
+TWO = ["lab:student_1", "lab:student_2"]
+TINY = {"students": TWO, "n_replicates": 2, "eval_id": 40, "eval_ood": 12, "epochs": 1.0, "ood_sources": ["lab:reverse", "lab:sort"]}
+CHANGES = {
+    "01_teacher_selection": {"teachers": ["lab:left", "lab:facts", "lab:mixed"], "n_questions": 48, "corpus_size": 32, "shift_inputs": 8},
+    "02_ood_tradeoff": {"sizes": [8, 16, 32, 64], "selection_sizes": [8], "n_questions": 160, "pass_rate_questions": 120, "pass_rate_samples": 2},
+    "03_trajectory_diversity": {"n_questions": 24, "n_trajectories": 8, "n_kept": 2, "eval_id": 24},
+}
+
+
+def run(notebook: str, folder: Path, store: Path, **changes) -> subprocess.CompletedProcess:
+    """`papermill notebooks/<notebook>.ipynb`, as a user would call it, with a params file."""
+    file = folder / "params.yml"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**TINY, **CHANGES[notebook], "out_dir": str(folder), **changes}))
+    command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", str(folder / "out.ipynb"), "-f", str(file), "-k", "python3"]
+    import os
+
+    env = os.environ | {"DED_STORE": str(store), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, "--no-progress-bar"], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module", params=sorted(CHANGES))
+def executed(request, store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    done = run(request.param, folder, store)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return request.param, folder, json.loads((folder / "metrics.json").read_text())
+
+
+def test_metrics_make_sense(executed):
+    notebook, folder, metrics = executed
+    assert metrics["notebook"] == notebook and len(metrics["claims"]) >= 3
+    for claim in metrics["claims"]:
+        assert claim["verdict"] in results.VERDICTS
+        if claim["verdict"] != "not judged" and claim["estimate"] is not None:
+            assert -1 <= claim["estimate"] <= 1 and claim["estimate"] <= claim["high"]
+    scores = pd.read_csv(folder / "scores.csv")
+    counts = scores[["correct", "wrong", "unparsed", "truncated", "error"]].sum(axis=1)
+    assert (counts == scores["n"]).all() and scores["accuracy"].between(0, 1).all()
+    assert (scores["error"] == 0).all()
+    assert set(scores["base"]) == {"student_1", "student_2"} and set(scores["replicate"]) == {0, 1}
+    cells = scores.groupby(["arm", "family"]).size()
+    assert cells.groupby("arm").nunique().eq(1).all(), "every arm is scored on the same families equally often"
+
+
+def test_bases_keep_their_ood_ability_before_training(executed):
+    scores = pd.read_csv(executed[1] / "scores.csv")
+    before = scores[(scores["arm"] == "before") & (scores["group"] == "OOD")]
+    assert before["accuracy"].mean() > 0.7
+
+
+def test_files_are_complete(executed):
+    _, folder, _ = executed
+    figures = {f.stem for f in folder.glob("*.png")}
+    assert len(figures) >= 5 and figures == {f.stem for f in folder.glob("*.svg")}
+    assert len(list(folder.glob("*.csv"))) >= 4
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["parameters"]["n_replicates"] == 2 and manifest["stages"] and manifest["fingerprints"]["models"]
+
+
+def test_a_second_run_gives_the_same_numbers_without_model_work(executed, store, tmp_path):
+    notebook, folder, _ = executed
+    entries = {f.name for f in store.rglob("entry.json") for f in [f.parent]}
+    done = run(notebook, tmp_path, store)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {f.name for f in store.rglob("entry.json") for f in [f.parent]} == entries
+    assert (tmp_path / "metrics.json").read_bytes() == (folder / "metrics.json").read_bytes()
+
+
+@pytest.mark.parametrize("changes, message", [({"n_replicats": 2}, "n_replicates"), ({"epochs": "three"}, "epochs"), ({"students": ["lab:studnt_1"]}, "lab:student_1")])
+def test_a_bad_parameter_fails_the_first_cell(tmp_path, changes, message):
+    done = run("03_trajectory_diversity", tmp_path, tmp_path / "store", **changes)
+    assert done.returncode != 0 and message in done.stderr
+    assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("path", params.notebooks(), ids=lambda path: path.stem)
+def test_notebooks_are_committed_clean_and_short(path):
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert len(cells) < 25 and not any(c.outputs or c.execution_count for c in cells)
+    assert all(len(c.source.splitlines()) <= 20 for c in cells if "parameters" not in c.metadata.get("tags", []))
+    head = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
+    assert all("#" in line for line in head.splitlines()), "every parameter has a comment"
+
+
+@pytest.mark.parametrize("path", params.notebooks(), ids=lambda path: path.stem)
+def test_the_lab_preset_is_the_notebook_s_default(path):
+    defaults = params.defaults(path)
+    assert params.load("lab", path.stem) == {**defaults, "preset": "lab"}
+    assert set(defaults) == set(params.SCHEMAS[path.stem].model_fields)
