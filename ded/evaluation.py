@@ -23,7 +23,8 @@ def evaluate(model: str, suite: dict[str, list[Problem]], *, samples: int = 1, *
 
     accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed answers count as not correct,
     the grader's own failures do not count at all. pass_at_k, with k = samples: the share of questions with a correct sample.
-    think_rate: the share of texts that open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p, seed). Stored as a whole.
+    think_rate: the share of texts that open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature,
+    top_p, seed). Stored as a whole.
     """
     prompts = {family: [[p.id, p.prompt, p.answer, p.kind] for p in problems] for family, problems in suite.items()}
     key = store.key("evaluation", VERSION, generation=generation.VERSION, model=models.fingerprint(model), suite=prompts, samples=samples, **sampling)
@@ -35,13 +36,12 @@ def _evaluate(model: str, suite: dict[str, list[Problem]], samples: int, samplin
 
     from ded.grading import grade
 
-    problems = [p for family in suite.values() for p in family]  # one batch for all: short families share the model's calls
+    # one batch for all: short families share the model's calls; a shuffled copy may be the question itself, so each counts once
+    problems = list({p.id: p for family in suite.values() for p in family}.values())
     graded = grade(generation.sample(model, problems, samples, **sampling), problems)
-    family_of = {p.id: family for family, members in suite.items() for p in members}
-    graded["family"] = graded["problem_id"].map(family_of)
     rows = []
-    for family in suite:
-        part = graded[graded["family"] == family]
+    for family, members in suite.items():
+        part = pd.DataFrame({"problem_id": [p.id for p in members]}).merge(graded, on="problem_id")
         counts = {v: int((part["verdict"] == v).sum()) for v in VERDICTS}
         judged = len(part) - counts["error"]
         rows.append({

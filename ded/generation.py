@@ -100,7 +100,7 @@ def decode(net, ids: list[list[int]], noise, max_tokens: int, temperature: float
     tokens = torch.tensor([[tok.pad_token_id] * (longest - len(i)) + i for i in ids], device=device)
     mask = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i in ids], device=device) if padded else None
     alive = torch.arange(len(ids))
-    noise = torch.as_tensor(noise, dtype=torch.float32)
+    noise = torch.as_tensor(noise, dtype=torch.float32).clamp(max=1 - 2**-24)  # rounding must not make it 1
     drawn: list[list[int]] = [[] for _ in ids]
     entropy, finish = [0.0] * len(ids), ["length"] * len(ids)
     cache = _cache(net, longest + max_tokens)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from urllib.parse import parse_qsl
 
 SPLITS = ("train", "dev", "test")
 
@@ -70,29 +70,29 @@ class SourceError(ValueError):
     """A problem source that cannot be read; the message says why and how to mend it."""
 
 
-def parse_source(source: str) -> tuple[str, str, dict[str, str]]:
-    """(kind, name, options) of `<kind>:<name>[?option=value&...]`, e.g. "lab:sum?levels=7-9"."""
-    head, _, query = source.partition("?")
-    kind, _, name = head.partition(":")
-    options = dict(parse_qsl(query)) if query else {}
-    if kind != "lab" or not name:
-        raise SourceError(f"problem source {source!r}: written as lab:<family>[?levels=7-9]")
-    return kind, name, options
+def parse_source(source: str) -> tuple[str, str, str]:
+    """(kind, family, levels or "") of `lab:<family>[/<from>-<to>]`, e.g. "lab:sum/7-9"."""
+    kind, _, rest = source.partition(":")
+    family, slash, levels = rest.partition("/")
+    if kind != "lab" or not family or (slash and not levels):
+        raise SourceError(f"problem source {source!r}: written as lab:<family>[/<from>-<to>], e.g. 'lab:sum/7-9'")
+    return kind, family, levels
 
 
 def levels_of(source: str) -> tuple[str, list[int]]:
-    """(family, levels) that a source names; SourceError where there are none such."""
+    """(family, levels) that a source names, all levels of the family without any; SourceError where there are none such."""
     from ded.lab import tasks
 
-    _, family, options = parse_source(source)
+    _, family, levels = parse_source(source)
     known = tasks.LEVELS.get(family)
-    if known is None or set(options) - {"levels"}:
-        raise SourceError(f"problem source {source!r}: families are {', '.join(tasks.LEVELS)}; the only option is levels=<from>-<to>")
-    low, _, high = options.get("levels", f"{known[0]}-{known[-1]}").partition("-")
-    levels = list(range(int(low), int(high or low) + 1)) if low.isdigit() and (high or low).isdigit() else []
-    if not levels or set(levels) - set(known):
+    if known is None:
+        raise SourceError(f"problem source {source!r}: families are {', '.join(tasks.LEVELS)}")
+    found = re.fullmatch(r"(\d+)-(\d+)|(\d+)", levels or f"{known[0]}-{known[-1]}")
+    low, high, only = found.groups() if found else (1, 0, None)
+    chosen = list(range(int(only or low), int(only or high) + 1))
+    if not chosen or set(chosen) - set(known):
         raise SourceError(f"problem source {source!r}: levels of {family} lie between {known[0]} and {known[-1]}")
-    return family, levels
+    return family, chosen
 
 
 def load(source: str, n: int, split: str, seed: str) -> list[Problem]:

@@ -1,0 +1,332 @@
+"""The lab: task families, worked solutions and their check, perturbations, the pre-training stream, the shipped models."""
+
+import itertools
+import random
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ded import lab, models, problems
+from ded.lab import build, tasks
+
+SEEDS = st.integers(0, 10**9)
+LEVELS = st.sampled_from(list(tasks.LEVELS["sum"]))
+STYLES = st.sampled_from(tasks.STYLES)
+
+
+def a_sum(seed, level=7):
+    return tasks._sum(level, random.Random(seed))[1]
+
+
+def think(problem, style, seed):
+    terms = tuple((s, d) for s, d in problem.meta["terms"])
+    return tasks.solve_sum(terms, style, random.Random(seed))
+
+
+def canonical(prompt):
+    """The text that a problem is split by, from its prompt alone: the order and the zeros of a sum do not count."""
+    if prompt.split()[0] in (*tasks.OOD, "python"):
+        return prompt
+    first, *rest = prompt.rpartition(", ")[2].removesuffix(" =").split()
+    return "sum " + " ".join(sorted(w.replace("-0", "+0") for w in (f"+{first}", *rest) if w[1] != "0"))
+
+
+# ---- sums
+
+
+@given(SEEDS, LEVELS)
+def test_a_sum_is_what_it_says(seed, level):
+    problem = a_sum(seed, level)
+    words = problem.prompt.split()
+    assert words[-1] == "=" and len(words) == level + 1 == problem.level + 1
+    assert str(eval(problem.prompt.removesuffix("=")) % tasks.MODULUS) == problem.answer
+
+
+@settings(max_examples=300)
+@given(SEEDS, LEVELS, STYLES)
+def test_every_style_works_every_sum_out(seed, level, style):
+    problem = a_sum(seed, level)
+    text = think(problem, style, seed)
+    states = tasks.trace(problem, text)
+    assert states is not None and len(states[0]) == level and len(states[-1]) == 1
+    assert {tasks.value(state) for state in states} == {int(problem.answer)}
+    assert text.split()[-1] == problem.answer
+    whole = tasks.solution(problem, style, random.Random(seed))
+    assert whole == f"<think> {text} </think> {problem.answer}"
+    assert tasks.solution(problem, style, random.Random(seed), reasoning=False) == problem.answer
+
+
+@settings(max_examples=300)
+@given(SEEDS, LEVELS, STYLES, st.data())
+def test_any_digit_changed_makes_a_solution_invalid(seed, level, style, data):
+    problem = a_sum(seed, level)
+    words = think(problem, style, seed).split()
+    at = data.draw(st.sampled_from([i for i, w in enumerate(words) if w[-1].isdigit()]))
+    digit = data.draw(st.sampled_from([d for d in tasks.DIGITS[: tasks.MODULUS] if d != words[at][-1]]))
+    words[at] = words[at][:-1] + digit
+    assert tasks.trace(problem, " ".join(words)) is None
+
+
+@given(SEEDS, LEVELS, STYLES)
+def test_a_solution_cut_short_or_lengthened_is_invalid(seed, level, style):
+    problem = a_sum(seed, level)
+    text = think(problem, style, seed)
+    for wrong in (text.rpartition(" ; ")[0], f"{text} ; {problem.answer}", f"{text} ; so", "", text.replace(" ; ", " "), f"wait ; {text}"):
+        assert tasks.trace(problem, wrong) is None
+
+
+def test_a_skipped_step_is_invalid_and_neighbours_at_once_are_not():
+    problem = tasks.sum_problem(((1, 1), (1, 2), (-1, 1), (1, 5), (1, 3)))  # 1 +2 -1 +5 +3
+    assert tasks.trace(problem, "3 -1 +5 +3 ; 2 +5 +3 ; 0 +3 ; 3") is not None
+    assert tasks.trace(problem, "3 +4 +3 ; 3 +0 ; 3") is not None  # two pairs in one line
+    assert tasks.trace(problem, "2 +5 +3 ; 0 +3 ; 3") is None  # three terms made one
+    assert tasks.trace(problem, "3 -1 +5 +3 ; 2 +1 ; 3") is not None
+    assert tasks.trace(problem, "2 +1 +5 +3 ; 3 +5 +3 ; 1 +3 ; 4") is None  # a wrong chain
+    assert tasks.trace(problem, "3 -1 +5 +3 ; 1 +1 +1 ; 2 +1 ; 3") is None  # a lucky one
+
+
+@given(SEEDS, LEVELS)
+def test_the_same_work_told_differently_has_the_same_trace(seed, level):
+    problem = a_sum(seed, level)
+    left = tasks.trace(problem, think(problem, "left", seed))
+    assert tasks.trace(problem, think(problem, "facts", seed)) == left == tasks.trace(problem, think(problem, "totals", seed))
+    checked = think(problem, "checked", seed)
+    plain = [s for s in checked.split(" ; ") if not s.startswith("check")]
+    bare = " ; ".join(" ".join(w for w in s.split() if w not in ("so", "now", "ok")) for s in plain)
+    assert tasks.trace(problem, checked) == tasks.trace(problem, bare)
+    assert tasks.trace(problem, think(problem, "pairs", seed)) != left
+
+
+def test_orders_of_work_differ_in_their_traces():
+    problem = a_sum(3, 8)
+    traces = {tasks.trace(problem, think(problem, "random", seed)) for seed in range(16)}
+    assert len(traces) >= 8 and None not in traces  # a corpus for the third finding needs 2P = 8 of 16
+
+
+def test_unknown_styles_families_and_perturbations_are_refused():
+    with pytest.raises(ValueError, match="'leftward'; known: left, pairs"):
+        think(a_sum(0), "leftward", 0)
+    with pytest.raises(ValueError, match="'product'; known: sum, code"):
+        tasks.maker("product", 5)
+    with pytest.raises(ValueError, match="'noise'; known: shuffled, zero, preamble"):
+        tasks.perturb(a_sum(0), "noise")
+
+
+# ---- perturbations
+
+
+@settings(max_examples=200)
+@given(SEEDS, LEVELS, st.sampled_from(tasks.PERTURBATIONS))
+def test_perturbations_keep_the_answer_and_the_split(seed, level, name):
+    problem = a_sum(seed, level)
+    changed = tasks.perturb(problem, name)
+    assert tasks.perturb(problem, name) == changed
+    assert changed.answer == problem.answer and changed.family == "sum"
+    assert canonical(changed.prompt) == canonical(problem.prompt)  # so a perturbed question is in no corpus either
+    shown = changed.prompt.rpartition(", ")[2].removesuffix(" =")
+    assert str(eval(shown) % tasks.MODULUS) == problem.answer
+    terms, before = changed.meta["terms"], problem.meta["terms"]
+    assert tasks.show(tuple(map(tuple, terms))) == shown and terms[0][0] == 1
+    if name == "shuffled":
+        assert sorted(terms) == sorted(before)
+    elif name == "zero":
+        assert len(terms) == len(before) + 1 == changed.level and [t for t in terms if t[1]] == [t for t in before if t[1]]
+    else:
+        letters, _, rest = changed.prompt.partition(" , ")
+        assert rest == problem.prompt and len(letters.split()) == 3 and set(letters.split()) <= set(string.ascii_lowercase)
+    assert changed.id != problem.id or changed.prompt == problem.prompt
+    assert tasks.trace(changed, think(changed, "random", seed)) is not None
+
+
+def test_perturbations_do_change_the_question():
+    drawn = problems.load("lab:sum/7-9", 60, "dev", "perturbed")
+    for name in tasks.PERTURBATIONS:
+        assert sum(tasks.perturb(p, name).prompt != p.prompt for p in drawn) >= 59
+    assert tasks.perturb(drawn[0], "shuffled", seed=1) != tasks.perturb(drawn[0], "shuffled", seed=2)
+
+
+# ---- code and the out-of-domain families
+
+
+@pytest.mark.parametrize("style", ["statements", "named"])
+def test_worked_programs_give_the_expected_outputs(style):
+    for problem in problems.load("lab:code", 60, "dev", "code"):
+        _, program = tasks.solve_code(problem.meta["steps"], style)
+        space = {}
+        exec(program, space)  # our own text: a model's goes to the sandbox
+        for test in problem.meta["tests"]:
+            assert space["f"](*test["args"]) == test["expected"]
+
+
+def test_code_outputs_follow_the_words():
+    meaning = {
+        "add": lambda x, k: x + k, "subtract": lambda x, k: x - k, "times": lambda x, k: x * k, "modulo": lambda x, k: x % k,
+        "divide": lambda x, k: x // k, "square": lambda x: x**2, "negate": lambda x: -x,
+    }  # fmt: skip
+    seen = set()
+    for problem in problems.load("lab:code", 100, "dev", "words"):
+        steps = problem.prompt.removeprefix("python ").split(" , ")
+        assert len(steps) == problem.level
+        for test in problem.meta["tests"]:
+            x = test["args"][0]
+            for step in steps:
+                name, *k = step.split()
+                x = meaning[name](x, *map(int, k))
+                seen.add(name)
+            assert x == test["expected"]
+    assert seen == set(meaning)
+
+
+def test_code_styles_follow_the_terseness_of_the_sum_styles():
+    problem = problems.load("lab:code", 1, "dev", "s")[0]
+    texts = {style: tasks.solution(problem, style, random.Random(0)) for style in tasks.STYLES}
+    assert texts["pairs"] == texts["facts"] == texts["totals"] != texts["left"] == texts["random"] == texts["checked"]
+
+
+@pytest.mark.parametrize("family", tasks.OOD)
+def test_out_of_domain_answers(family):
+    def expected(items):
+        if family == "swap":
+            items[0], items[-1] = items[-1], items[0]
+            return items
+        if family == "shift":
+            return [string.ascii_lowercase[(string.ascii_lowercase.index(x) + 1) % 26] for x in items]
+        if family == "filter":
+            return list(filter(str.isdigit, items))
+        if family == "reverse":
+            return items[::-1]
+        return sorted(items, key=int) if family == "sort" else [max(items, key=int)]
+
+    for problem in problems.load(f"lab:{family}", 200, "dev", "ood"):
+        name, *items = problem.prompt.split()
+        assert name == family and len(items) == problem.level + (family == "filter")
+        assert problem.answer and problem.answer.split() == expected(items)
+        assert tasks.solution(problem, "left", random.Random(0)) == f"<think> {family} </think> {problem.answer}"
+
+
+# ---- how many there are, and what words they take
+
+
+def test_every_family_and_level_has_20000_problems():
+    step = 2 * 9 + 3 * 8 + 2  # add, subtract; times, modulo, divide; square, negate
+    smallest = {"sum": 7 * 14**4, "code": step**3, **dict.fromkeys(("reverse", "shift", "swap"), 26**5), "sort": 10**5, "maximum": 10**5}
+    assert min(smallest.values()) >= 20_000
+    assert {f: tasks.LEVELS[f][0] for f in smallest} == {"sum": 5, "code": 3, **dict.fromkeys(set(smallest) - {"sum", "code"}, 5)}
+    assert len(problems.draw(tasks.maker("maximum", 5), 20_000, "train", "capacity")) == 20_000  # of the smallest, by drawing them
+
+
+def test_the_vocabulary_covers_all_text():
+    known, seen = set(tasks.VOCABULARY), set()
+    assert len(known) == len(tasks.VOCABULARY)
+    rng = random.Random(0)
+    for family, levels in tasks.LEVELS.items():
+        for problem, style in itertools.product(problems.load(f"lab:{family}", 12 * len(levels), "dev", "words"), tasks.STYLES):
+            seen.update(problem.prompt.split(), tasks.solution(problem, style, rng).split())
+            if family == "sum":
+                for name in tasks.PERTURBATIONS:
+                    seen.update(tasks.perturb(problem, name).prompt.split())
+    assert seen <= known
+    assert known - seen <= {"<pad>", "<unk>", "<eos>", "<user>", "<assistant>", "**", "/", "wait"}
+
+
+# ---- pre-training
+
+
+@pytest.mark.parametrize("name", ["student_1", "ancestor", "checked"])
+def test_pretraining_never_sees_an_evaluation_problem(name):
+    stream = build.stream(lab.recipes()["models"][name], seed=5)
+    seen = [canonical(prompt) for prompt, _ in itertools.islice(stream, 3000)]
+    assert {problems.split_of(text) for text in seen} == {"train"}
+    held = problems.load("lab:sum/7-9", 300, "test", "held out")
+    copies = [tasks.perturb(p, perturbation) for p in held for perturbation in tasks.PERTURBATIONS]
+    assert not {canonical(p.prompt) for p in (*held, *copies)} & set(seen)
+
+
+def test_canonical_text_of_these_tests_is_that_of_the_lab():
+    for family in tasks.LEVELS:
+        for seed in range(40):
+            text, problem = tasks.maker(family, tasks.LEVELS[family][0])(random.Random(seed))
+            assert canonical(problem.prompt) == text
+
+
+def test_pretraining_follows_its_recipe():
+    recipes = lab.recipes()["models"]
+    facts = [c for p, c in itertools.islice(build.stream(recipes["facts"], 0), 300) if p.endswith(" =")]
+    assert facts and all("=" in c and ";" in c for c in facts)
+    direct = [c for _, c in itertools.islice(build.stream(recipes["direct_1"], 0), 300)]
+    assert not any("think" in c for c in direct)
+    levels = {len(p.split()) - 1 for p, _ in itertools.islice(build.stream(recipes["student_1"], 0), 2000) if p.endswith(" =")}
+    assert levels == set(recipes["student_1"]["sum_levels"])
+
+
+def test_pretraining_batches_teach_the_completion_alone():
+    ids, labels = next(build.batches(lab.recipes()["models"]["student_1"], 0, 512, chunk=256))
+    words = tasks.VOCABULARY
+    for row, marked in zip(ids.tolist(), labels.tolist()):
+        at = row.index(words.index("<assistant>")) + 1
+        end = row.index(words.index("<eos>")) + 1
+        assert marked == [-100] * at + row[at:end] + [-100] * (len(row) - end)
+        assert row[at] == words.index("<think>") and set(row[end:]) <= {0}
+
+
+def test_lineage_and_seeds_of_the_recipes():
+    recipes = lab.recipes()["models"]
+    assert len(lab.names("student")) >= 3 and len(lab.names("teacher")) >= 6
+    students = set(lab.names("student"))
+    assert {recipes[n]["parent"] for n in lab.names("direct")} == students  # each base in both variants
+    assert {recipes[n]["parent"] for n in lab.names("teacher")} == set(lab.names("ancestor"))  # of no student's line
+    assert len({r["seed"] for r in recipes.values()}) == len(recipes)
+    assert all(recipes[n].get("styles") == "all" for n in students)  # no teacher's style is favoured
+    order = list(recipes)
+    assert all(order.index(r["parent"]) < order.index(n) for n, r in recipes.items() if "parent" in r)
+
+
+def test_building_twice_gives_the_same_weights(tmp_path, tiny_models):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        build.build("student_1", tmp_path / folder, scale=0.0002, quiet=True)
+    a, b = (tmp_path / folder / "student_1" / "model.safetensors" for folder in ("a", "b"))
+    assert a.read_bytes() == b.read_bytes() != (tiny_models / "student_1" / "model.safetensors").read_bytes()
+    assert [f.name for f in (tmp_path / "a").iterdir()] == ["student_1"]  # nothing half-written beside it
+
+
+def test_building_an_unknown_model_names_the_nearest(tmp_path):
+    with pytest.raises(models.ModelError, match=r"no lab model 'studnet_1'.*nearest: student_1"):
+        build.main(["studnet_1"], out=tmp_path)
+
+
+# ---- the models that ship
+
+
+def test_every_model_ships_small_and_as_its_recipe_says(monkeypatch):
+    import json
+
+    monkeypatch.delenv("DED_LAB", raising=False)
+    for name in lab.names():
+        folder = lab.checkpoint(name)
+        assert (folder / "model.safetensors").stat().st_size < 1.1e6
+        config = json.loads((folder / "config.json").read_text())
+        assert config["head_dim"] == 32 and config["architectures"] == ["LlamaForCausalLM"]
+        made = json.loads((folder / "lab.json").read_text())
+        assert made["name"] == name and made["recipe"] == json.loads(json.dumps(lab.recipes()["models"][name], default=str))
+
+
+@pytest.mark.parametrize("name", ["student_1", "checked"])
+def test_shipped_models_are_ordinary_directories(monkeypatch, name):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    monkeypatch.delenv("DED_LAB", raising=False)
+    folder = lab.checkpoint(name)
+    tok = AutoTokenizer.from_pretrained(folder)
+    assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == len(tok) == len(tasks.VOCABULARY)
+    rng = random.Random(0)
+    for family in tasks.LEVELS:
+        problem = problems.load(f"lab:{family}", 1, "dev", "tokens")[0]
+        text = tasks.solution(problem, "checked", rng)
+        assert tok.decode(tok(text)["input_ids"]) == text  # round trip, nothing unknown
+        turns = [{"role": "user", "content": problem.prompt}, {"role": "assistant", "content": text}]
+        shown = tok.apply_chat_template(turns, tokenize=False)
+        assert shown == f"<user> {problem.prompt} <assistant> {text} <eos> " and "<think>" in shown and "</think>" in shown
+        assert shown.startswith(tok.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True))

@@ -1,0 +1,116 @@
+"""Problems: a record by content, splits by hash, draws that a seed fixes, sources that are read or refused."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ded import problems
+from ded.lab import tasks
+from ded.problems import Problem
+
+GOLDEN = {
+    "sum": ("sum:6236c5f9143df669", "5 +4 +1 +6 -6 =", "3"),
+    "code": ("code:74cb962c53e00672", "python subtract 6 , subtract 7 , times 7", "def f ( x ) : x = x - 6 ; x = x - 7 ; x = x * 7 ; return x"),
+    "reverse": ("reverse:504c7d31802dc302", "reverse v k b x y", "y x b k v"),
+    "sort": ("sort:0cc5b55d758b7234", "sort 0 0 7 3 7", "0 0 3 7 7"),
+    "maximum": ("maximum:143d173d03b9fd86", "maximum 8 6 9 1 9", "9"),
+    "shift": ("shift:b2c9b91d2902b9ea", "shift x z k j f", "y a l k g"),
+    "swap": ("swap:561a19aabb5a183e", "swap v c p k z", "z c p k v"),
+    "filter": ("filter:10e55c628e6f3af4", "filter 3 1 3 w 7 0", "3 1 3 7 0"),
+}
+
+
+def make(rng):
+    number = rng.randrange(1000)
+    return f"number {number}", Problem(f"n:{number}", "number", 1, str(number), str(number))
+
+
+# ---- hash and split
+
+
+def test_hash_and_split_are_those_of_every_machine():
+    # other values would move questions between splits: into corpora that evaluation questions must stay out of
+    assert problems.content_hash("ded") == 0x0E57BC31490E0BC5
+    initials = "".join("Rdt"[("train", "dev", "test").index(problems.split_of(f"sum {i}"))] for i in range(40))
+    assert initials == "RRRRdRdRRRRRRRRRRtRRRRRRRRtRRRRRttRtRdRR"
+
+
+def test_splits_are_80_10_10():
+    counts = Counter(problems.split_of(f"text {i}") for i in range(10_000))
+    assert set(counts) == set(problems.SPLITS)
+    assert abs(counts["train"] - 8000) < 200 and abs(counts["dev"] - 1000) < 150 and abs(counts["test"] - 1000) < 150
+
+
+# ---- draws
+
+
+def test_draw_is_fixed_by_its_seed_and_starts_with_the_shorter_one():
+    long = problems.draw(make, 60, "train", "a")
+    assert problems.draw(make, 60, "train", "a") == long
+    assert problems.draw(make, 20, "train", "a") == long[:20]
+    assert problems.draw(make, 60, "train", "b") != long
+
+
+@pytest.mark.parametrize("split", problems.SPLITS)
+def test_draw_gives_distinct_problems_of_its_split(split):
+    drawn = problems.draw(make, 40, split, "s")
+    assert len({p.id for p in drawn}) == 40
+    assert {problems.split_of(f"number {p.prompt}") for p in drawn} == {split}
+
+
+def test_draw_refuses_an_unknown_split_and_stops_at_a_dry_source():
+    with pytest.raises(ValueError, match="'testing'"):
+        problems.draw(make, 1, "testing", "s")
+    with pytest.raises(ValueError, match=r"found only \d+ of 12 distinct problems in split 'test'"):
+        problems.draw(lambda rng: make(rng.__class__(rng.randrange(40))), 12, "test", "s")
+
+
+# ---- sources
+
+
+def test_load_spreads_evenly_and_starts_with_the_shorter_one():
+    long = problems.load("lab:sum/7-9", 31, "dev", "s")
+    assert Counter(p.level for p in long) == {7: 11, 8: 10, 9: 10}
+    assert problems.load("lab:sum/7-9", 13, "dev", "s") == long[:13]
+    assert problems.load("lab:sum/7-9", 0, "dev", "s") == []
+    assert {p.level for p in problems.load("lab:sum", 8, "dev", "s")} == set(tasks.LEVELS["sum"])
+    assert {p.level for p in problems.load("lab:code/4", 8, "dev", "s")} == {4}
+
+
+def test_loaded_problems_are_those_of_every_machine():
+    # the question text that the lab's models are trained on and every stored result belongs to
+    assert [(p.id, p.prompt, p.answer) for f in GOLDEN for p in problems.load(f"lab:{f}", 1, "test", "golden")] == list(GOLDEN.values())
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        ("sum", "lab:<family>"), ("lab:", "lab:<family>"), ("hub:sum", "lab:<family>"), ("lab:sums", "families are sum, code"),
+        ("lab:sum?level=7", "only option is levels"), ("lab:sum/7-9&n=3", "only option is levels"), ("lab:sum?sorted", "only option"),
+        ("lab:sum/4-6", "between 5 and 12"), ("lab:sum/9-7", "between 5 and 12"), ("lab:sum/", "between 5 and 12"),
+        ("lab:sum/7-", "between 5 and 12"), ("lab:sum/a-b", "between 5 and 12"), ("lab:sum/-7", "between 5 and 12"),
+    ],
+)  # fmt: skip
+def test_a_source_that_cannot_be_read_is_refused(source, names):
+    with pytest.raises(problems.SourceError, match=names) as caught:
+        problems.load(source, 1, "dev", "s")
+    assert repr(source) in str(caught.value)
+
+
+# ---- fingerprint
+
+
+def test_fingerprint_is_of_content_and_order():
+    drawn = problems.load("lab:sum", 6, "dev", "s")
+    base = problems.fingerprint(drawn)
+    assert problems.fingerprint(problems.load("lab:sum", 6, "dev", "s")) == base
+    others = [drawn[:5], drawn[::-1], [*drawn[:5], replace(drawn[5], answer="x")], [*drawn[:5], replace(drawn[5], meta={})]]
+    assert len({base, *map(problems.fingerprint, others)}) == 5
+
+
+def test_one_draws_from_its_split_alone():
+    rng = random.Random(0)
+    drawn = [tasks.one("reverse", 5, "dev", rng) for _ in range(50)]
+    assert {problems.split_of(p.prompt) for p in drawn} == {"dev"}
