@@ -378,8 +378,8 @@ def test_transfer_regret_and_interaction():
     assert stats.transfer_regret(same)[0].estimate == 0
     assert stats.interaction(same)["share"] < 0.05
     assert all(math.isnan(value) for value in stats.interaction(cells(OWN[:, :1], 4, rng)).values())
-    with pytest.raises(ValueError, match="two bases"):
-        stats.transfer_regret(cells(OWN[:, :1], 4, rng))
+    alone, matrix = stats.transfer_regret(cells(OWN[:, :1], 4, rng))  # one base: nothing to judge, and no error
+    assert stats.verdict(alone) == "not judged" and matrix.shape == (1, 1)
 
 
 def test_transfer_regret_of_noise_is_nothing():

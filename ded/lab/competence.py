@@ -14,8 +14,8 @@ LEVELS = range(5, 10)
 
 def scores(name: str, n: int = 300) -> dict[str, float]:
     """pass@1 of a lab model on dev problems (n a family and level): "sum 5" ... "sum 9", "code 3" ..., each OOD family."""
-    suite = {f"sum {lv}": problems.load(f"lab:sum?levels={lv}-{lv}", n, "dev", "lab") for lv in LEVELS}
-    suite |= {f"code {lv}": problems.load(f"lab:code?levels={lv}-{lv}", n // 3, "dev", "lab") for lv in tasks.LEVELS["code"]}
+    suite = {f"sum {lv}": problems.load(f"lab:sum/{lv}", n, "dev", "lab") for lv in LEVELS}
+    suite |= {f"code {lv}": problems.load(f"lab:code/{lv}", n // 3, "dev", "lab") for lv in tasks.LEVELS["code"]}
     suite |= {family: problems.load(f"lab:{family}", n, "dev", "lab") for family in tasks.OOD}
     table = evaluation.evaluate(f"lab:{name}", suite, **SAMPLING)
     return {row.family: round(row.accuracy, 4) for row in table.itertuples()}

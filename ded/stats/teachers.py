@@ -71,12 +71,12 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     Cross-fitted as `regret`: both winners are chosen on half of the replicates of their base (equal halves, so that
     neither choice is better informed) and scored on the other half of the target. Returns the interval over target
     replicates (mean over the other bases) and the matrix of mean losses, source base x target base.
-    Raises ValueError with fewer than two bases.
+    With fewer than two bases there is nothing to judge: the interval is nan.
     """
     cells = cells_of(student, value)
     bases = list(cells.index.unique("base"))
-    if len(bases) < 2:
-        raise ValueError("a transfer between bases needs two bases or more")
+    if len(bases) < 2:  # nothing to transfer: not judged
+        return make_interval(math.nan, math.nan, math.nan, 0), pd.DataFrame(0.0, index=bases, columns=bases)
     halves = {base: _halves(cells.loc[base].index) for base in bases}
     winners = {base: [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]] for base in bases}
     losses = []
