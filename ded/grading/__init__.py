@@ -14,6 +14,8 @@ The rules of equality and the limits of the sandbox are written down in ``docs/g
 
 from __future__ import annotations
 
+from . import rules
+
 VERSION = 1
 VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
 KINDS = ("exact", "choice", "math", "code")
@@ -49,7 +51,8 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
     isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is not run, and its rows end as
         *error*, where the machine cannot isolate as asked.
     limits: a `ded.grading.sandbox.Limits` for code; None means its defaults, and a problem's own limits come first.
-    judge: None (off), or a callable as made by `ded.grading.judge`, asked about *unparsed* rows only.
+    judge: None (off), or a callable from prompt to reply as made by `ded.grading.judge.endpoint`; asked about *unparsed*
+        rows only, and never about code.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted, None if nothing was) and
     ``reason`` ("" where the verdict says it all). Raises ValueError for a row whose problem is unknown, or an unknown kind.
@@ -71,8 +74,9 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
             row = ("truncated", answer, "ran out of tokens")
         elif answer is None:
             row = ("unparsed", None, reason)
-        elif problem.kind == "exact":
-            verdict, reason = exact(answer, problem.answer)
+        elif problem.kind in ("exact", "choice"):
+            answer = answer if problem.kind == "exact" else rules.choice(answer, problem.meta.get("options"))
+            verdict, reason = exact(answer, problem.answer) if answer else ("unparsed", "no choice")
             row = (verdict, answer, reason)
         else:
             found = _extract(answer, problem)
@@ -88,10 +92,27 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
 
             verdicts = grade_programs(pairs, workers=workers, isolation=isolation, limits=limits, progress=progress)
         else:
-            raise NotImplementedError(kind)
+            from .pool import grade_answers
+
+            verdicts = grade_answers(pairs, workers=workers, progress=progress)
         for (verdict, reason), ((_, found), positions) in zip(verdicts, jobs.items(), strict=True):
             for position in positions:
                 rows[position] = (verdict, found, reason)
+
+    if judge:
+        from .judge import decide_all
+
+        texts = trajectories["text"].tolist()
+        asked = {}
+        for position, (verdict, _, _) in enumerate(rows):
+            answer = answer_part(texts[position])[0]
+            problem = by_id[columns[0].iloc[position]]
+            if verdict == "unparsed" and answer and problem.kind != "code":
+                asked.setdefault((problem.id, answer), []).append(position)
+        decisions = decide_all(judge, [(by_id[name], answer) for name, answer in asked], workers)
+        for (verdict, reason), positions in zip(decisions, asked.values(), strict=True):
+            for position in positions:
+                rows[position] = (verdict, rows[position][1], f"{rows[position][2]}; {reason}")
 
     graded = trajectories.copy()
     for position, name in enumerate(("verdict", "answer", "reason")):
@@ -100,11 +121,11 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
 
 
 def _extract(answer: str, problem) -> str | None:
-    if problem.kind == "code":
-        from .code import extract
+    if problem.kind == "math":
+        return rules.extract(answer, problem.meta.get("last_number", False))
+    from .code import extract
 
-        return extract(answer)
-    raise NotImplementedError(problem.kind)
+    return extract(answer)
 
 
 def counts(graded, by: list[str] | None = None):

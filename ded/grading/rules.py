@@ -1,0 +1,359 @@
+"""Final answers: where they stand in a text, and when two of them are equal.
+
+Extraction is plain text work. Equality is decided here as far as structure, plain numbers, units, percent, bases, intervals
+and lists go, exactly and without evaluating anything; what remains are single expressions, which go to math-verify (in a
+worker process, see `ded.grading.pool`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is the source of
+the form of the golds.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+LONGEST = 2000  # characters of a final answer; no task asks for more, and parsers fear it
+
+
+class Unreadable(ValueError):
+    """The rules cannot read this answer."""
+
+
+# --- extraction ----------------------------------------------------------------------------------------------------------
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_PHRASE = re.compile(r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.IGNORECASE | re.MULTILINE)
+_NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?%?")
+_MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+
+
+def last_box(text: str) -> str | None:
+    """The content of the last `\\boxed{...}` whose braces close."""
+    for match in reversed(list(_BOX.finditer(text))):
+        depth = 1
+        for position in range(match.end(), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
+            if depth == 0:
+                return text[match.end():position].strip() or None
+    return None
+
+
+def extract(text: str, last_number: bool = False) -> str | None:
+    """The final answer in a text, None if there is none: the last box, else what follows the last final-answer phrase
+    ("the answer is", "Answer:", "####"), else a text that is nothing but one formula or number, else, where the task
+    allows, the last number."""
+    if box := last_box(text):
+        return box
+    for match in reversed(list(_PHRASE.finditer(text))):
+        rest = match[1].strip() or text[match.end():].strip().partition("\n")[0]
+        formula = _MATH.search(rest)
+        if formula and len(rest[:formula.start()]) < 20:
+            rest = next(filter(None, formula.groups()))
+        else:
+            rest = re.split(r"(?<!\d)\.\s|\.$|\. (?=[A-Z])", rest)[0]
+        if rest.strip(" *_$."):
+            return rest.strip(" *_")
+    whole = text.strip(" \n*_.")
+    formula = _MATH.fullmatch(whole)
+    if formula or ("\n" not in whole and number(normalise(whole[:LONGEST])) is not None):
+        return next(filter(None, formula.groups())) if formula else whole
+    if last_number:
+        found = [one for one in _NUMBER.findall(text) if any(character.isdigit() for character in one)]
+        return found[-1] if found else None
+    return None
+
+
+def choice(text: str, options: list[str] | None = None) -> str | None:
+    """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's text; None if unclear."""
+    found = extract(text) or text
+    found = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", found).strip(" \n*_$.{}")
+    match = re.match(r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([A-Za-z])\s*(?:[)\].:,]|$|\n|\s+[-–])", found, re.IGNORECASE)
+    last = ord("A") + len(options) - 1 if options else ord("Z")
+    if match and ord(match[1].upper()) <= last:
+        return match[1].upper()
+    plain = [_words(option) for option in options or []]
+    return chr(ord("A") + plain.index(_words(found))) if plain.count(_words(found)) == 1 else None
+
+
+# --- normal form ---------------------------------------------------------------------------------------------------------
+_WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|rm)\s*\{([^{}]*)\}")
+_PLAIN = [(re.compile(pattern), new) for pattern, new in [
+    (r"[−–]", "-"), (r"[×]", r"\\times "), (r"[·⋅]", r"\\cdot "), (r"π", r"\\pi "), (r"∞|\binfinity\b|\boo\b", r"\\infty "),
+    (r"[°]|\\degree\b|\^\s*\{?\s*\\circ\s*\}?", r"\\degree "), (r"≤|<=|\\leqslant|\\leq\b", r"\\le "),
+    (r"≥|>=|\\geqslant|\\geq\b", r"\\ge "), (r"\\lt\b", "<"), (r"\\gt\b", ">"), (r"∪", r"\\cup "), (r"∈", r"\\in "), (r"±", r"\\pm "),
+    (r"²", "^2"), (r"³", "^3"), (r"√\s*(\d+)", r"\\sqrt{\1}"), (r"√", r"\\sqrt"),
+    (r",\s*\\!\s*", ""), (r"(\\\\)|\\!", r"\1"), (r"\{,\}", ""), (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""), (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[   ]", r"\1 "),
+    (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s*", ""), (r"\\[dtc]frac", r"\\frac"),
+    (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:rbrace|\})", r"\\}"), (r"\*\*", "^"), (r"\s+", " "),
+]]
+
+
+def normalise(text: str) -> str:
+    """One form for what differs in typography only: delimiters, spacing commands, \\dfrac, Unicode, thousands separators."""
+    text = text.strip(" \n*")
+    for _ in range(3):  # nested delimiters
+        if match := _MATH.fullmatch(text):
+            text = next(filter(None, match.groups())).strip()
+        elif box := _BOX.match(text) and last_box(text):
+            text = box
+    for pattern, new in _PLAIN:
+        text = pattern.sub(new, text)
+    text = text.strip().rstrip(".,;:").strip() if not text.endswith("\\.") else text
+    if re.fullmatch(r"[^\d(\[{]*\d{1,3}(?:[ ,]\d{3})+(?![\d,])[^(\[{]*", text):  # 1,234 outside brackets is one number
+        text = re.sub(r"(?<=\d)[ ,](?=\d{3}(?!\d))", "", text)
+    return text
+
+
+def number(text: str) -> Fraction | None:
+    """The exact value of a plain number: integer, decimal, fraction, mixed number, power of ten; None for all else."""
+    text = text.replace(" ", "") if not re.search(r"\d \d", text) else text.strip()
+    sign = -1 if text.startswith("-") else 1
+    text = text.lstrip("+-") if text[:1] in "+-" and text[1:2] not in "+-" else text
+    if len(text) > 400:
+        return None
+    digits, decimal = r"(\d+)", r"(\d+\.?\d*|\.\d+)"
+    fraction = rf"(?:\\frac(?:\{{{digits}\}}\{{{digits}\}}|(\d)(\d)|(\d)\{{{digits}\}}|\{{{digits}\}}(\d)))"
+    try:
+        if match := re.fullmatch(decimal, text):
+            return sign * Fraction(match[1].rstrip(".") or "0")
+        if match := re.fullmatch(rf"(\d*) ?(?:{fraction}|(?<=\d )(\d+)/(\d+))", text):
+            top, bottom = [int(part) for part in match.groups()[1:] if part]
+            return sign * (int(match[1] or 0) + Fraction(top, bottom))
+        if match := re.fullmatch(rf"{decimal}/{decimal}", text):
+            return sign * Fraction(match[1]) / Fraction(match[2])
+        if match := re.fullmatch(rf"{decimal}(?:\\times|\\cdot|\*|x)10\^\{{?(-?\d{{1,3}})\}}?|{decimal}[eE]([+-]?\d{{1,3}})", text):
+            base, power = [part for part in match.groups() if part]
+            return sign * Fraction(base) * Fraction(10) ** int(power)
+    except (ZeroDivisionError, ValueError):
+        return None
+    return None
+
+
+# --- units ---------------------------------------------------------------------------------------------------------------
+_UNITS = {alias: unit for unit, aliases in {
+    "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre",
+    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram gm", "kg": "kilogram", "lb": "pound lbs", "oz": "ounce",
+    "s": "second sec", "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr", "l": "liter litre",
+    "ml": "milliliter millilitre", "dollar": "usd buck", "cent": "", "euro": "eur", "degree": "deg", "radian": "rad",
+}.items() for alias in (unit, *aliases.split())}
+_DIMENSION = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
+
+
+def _unit(text: str) -> tuple[tuple[str, ...], str]:
+    """A unit as words and power: (("cm",), "2") for "square centimeters", "cm^2" and "cm²"; "units" say nothing."""
+    words, power = [], ""
+    for word in re.findall(r"[a-z]+|\d", text.lower().replace("per", " ").replace("mph", "mi h")):
+        single = word if word in _UNITS else word[:-1] if word.endswith("s") else word
+        if word in _DIMENSION or word.isdigit():
+            power = _DIMENSION.get(word, word)
+        elif single not in ("of", "the", "a", "an", "unit"):
+            words.append(_UNITS.get(single, single))
+    return tuple(words), power
+
+
+def split_unit(text: str) -> tuple[str, tuple, bool]:
+    """(value, unit, percent): what stands before or after a number as text, currency sign, degree or percent sign."""
+    percent = bool(re.search(r"\\?%|\bper ?cent\b|\bpct\b", text))
+    text = re.sub(r"\s*(?:\\?%|\\?(?:text\{)?\s*\b(?:per ?cent|pct)\b\s*\}?)\s*", "", text)
+    unit: tuple = ()
+    if match := re.match(r"(-?)\s*(?:\\?\$|([€£]))\s*(?=[\d.\\-])", text):
+        unit, text = (({"€": "euro", "£": "pound"}.get(match[2], "dollar"),), ""), match[1] + text[match.end():]
+    if r"\degree" in text and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text):
+        unit, text = (("degree",), ""), text.replace(r"\degree", "").strip()
+    wrapped = rf"(?P<value>.*[\d)}}\]a-zI])\s*(?P<unit>{_WRAPPER.pattern}(?:\s*\^\s*\{{?\d\}}?)?)"
+    known = "|".join(sorted(_UNITS, key=len, reverse=True))
+    bare = rf"(?P<value>.*[\d)}}\]])\s*(?P<unit>(?:{known})s?(?:\s*\^\s*\{{?\d\}}?)?|(?<=\s)(?!and\b|or\b|base\b)[A-Za-z]{{3,}}(?:\s[A-Za-z]{{2,}})*)"
+    if (match := re.fullmatch(wrapped, text) or re.fullmatch(bare, text)) and not re.search(r"\\(?:begin|in\b)|=|\b(?:and|or)\b", match["unit"]):
+        found = _unit(_WRAPPER.sub(r"\1", match["unit"]))
+        unit, text = unit if unit and set(found[0]) <= set(unit[0]) else found, match["value"].strip()
+    return text, unit, percent
+
+
+def _units_agree(one: tuple, other: tuple) -> bool:
+    if not one or not other:
+        return True
+    words, others = set(one[0]), set(other[0])
+    further = words ^ others if words and others and (words <= others or others <= words) else set()
+    return one[1] == other[1] and (not words or not others or bool(words & others)) and not any(
+        word in _UNITS.values() for word in further)
+
+
+# --- structure -----------------------------------------------------------------------------------------------------------
+_OPEN, _CLOSE = "([{", ")]}"
+
+
+def _depths(text):
+    depth = 0
+    for character in text:
+        depth -= character in _CLOSE
+        yield depth
+        depth += character in _OPEN
+
+
+def split(text: str, separator: str) -> list[str]:
+    """`text` cut where the pattern `separator` matches outside all brackets."""
+    depths, parts, start = [*_depths(text), 0], [], 0
+    for match in re.finditer(separator, text):
+        if depths[match.start()] == 0:
+            parts.append(text[start:match.start()].strip())
+            start = match.end()
+    return [part for part in (*parts, text[start:].strip()) if part]
+
+
+def _brackets(text: str) -> tuple[str, str, str] | None:
+    """(opening, inside, closing) where one pair of brackets encloses all of `text`; None otherwise."""
+    text = text.replace("\\{", "{").replace("\\}", "}")
+    if len(text) < 2 or text[0] not in _OPEN or text[-1] not in _CLOSE:
+        return None
+    depths = list(_depths(text))
+    return None if 0 in depths[1:-1] or depths[-1] else (text[0], text[1:-1].strip(), text[-1])
+
+
+_LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|\\(?:cup|lor|vee)(?![a-z])"
+_RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|<|>")
+
+
+def _interval(text: str) -> str | None:
+    """An inequality in one letter as an interval: "x <= 3" is "(-\\infty,3]", "0 < x < 1" is "(0,1)"."""
+    parts = [part.strip() for part in _RELATION.split(text)]
+    signs = [sign.replace("\\le", "<=").replace("\\ge", ">=") for sign in _RELATION.findall(text)]
+    if not signs or len(parts) > 3 or not all(parts) or len({sign[0] for sign in signs}) > 1:
+        return None
+    if signs[0][0] == ">":
+        parts, signs = parts[::-1], [sign.replace(">", "<") for sign in signs[::-1]]
+    letter = r"[a-zA-Z]|\\theta|\\alpha"
+    left, right = ("[" if signs[0] == "<=" else "("), ("]" if signs[-1] == "<=" else ")")
+    if len(parts) == 3 and re.fullmatch(letter, parts[1]):
+        return f"{left}{parts[0]},{parts[2]}{right}"
+    if len(parts) == 2 and re.fullmatch(letter, parts[0]):
+        return f"(-\\infty,{parts[1]}{right}"
+    if len(parts) == 2 and re.fullmatch(letter, parts[1]):
+        return f"{left}{parts[0]},\\infty)"
+    return None
+
+
+def _matrix(text: str) -> list[list[str]] | None:
+    match = re.fullmatch(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}", text.strip("[]() "), re.DOTALL)
+    return match and [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\|\\cr", match[2]) if row.strip()]
+
+
+def _words(text: str) -> str:
+    text = re.sub(r"[\s\\$*_.,;:!?'\"{}()]+", " ", _WRAPPER.sub(r"\1", text)).casefold()
+    return re.sub(r"\b(?:the|a|an) ", "", text).strip()
+
+
+def _textual(text: str) -> bool:
+    """Whether this is words rather than mathematics: \\text{...} around letters, or bare words."""
+    bare = _WRAPPER.sub("", text).strip(" ().")
+    return (not bare and bool(_WRAPPER.search(text))) or bool(re.fullmatch(r"[A-Za-z][a-z']+(?:[ -][A-Za-z0-9,']+)*", bare))
+
+
+# --- equality ------------------------------------------------------------------------------------------------------------
+def compare(gold: str, answer: str, leaf, tolerance: float = 0.0) -> bool:
+    """Whether `answer` is equal to `gold` by the rules of docs/grading.md.
+
+    leaf(gold, answer, tolerance) -> bool decides on two expressions that are neither plain numbers nor equal texts.
+    Raises Unreadable where the answer cannot be read.
+    """
+    return _equal(normalise(gold), normalise(answer), leaf, tolerance)
+
+
+def _equal(gold, answer, leaf, tolerance):
+    def same(one, other):
+        return _equal(one, other, leaf, tolerance)
+
+    if gold.replace(" ", "") == answer.replace(" ", ""):
+        return True
+    if _textual(gold):
+        return _words(gold) == _words(answer)
+
+    if (one := _matrix(gold)) or (other := _matrix(answer)):
+        one, other = one or [], _matrix(answer) or []
+        return list(map(len, one)) == list(map(len, other)) and all(
+            same(a, b) for rows in zip(one, other) for a, b in zip(*rows))
+
+    gold, answer = (_interval(re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip()) or re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip()
+                    for text in (gold, answer))
+    if sides := _sides(gold, answer):
+        return same(*sides)
+
+    one, other = _items(gold), _items(answer)
+    if len(one) > 1 or len(other) > 1 or _brackets(gold) or _brackets(answer):
+        return _lists(gold, answer, one, other, same)
+
+    (gold, unit, percent), (answer, unit2, percent2) = split_unit(gold), split_unit(answer)
+    if percent != percent2 or not _units_agree(unit, unit2):
+        return False
+    if bool(unit) != bool(unit2) and (("degree",), "") in (unit, unit2) and r"\pi" in gold + answer:  # against radians
+        gold, answer = (f"({text}) \\pi / 180" if u else text for text, u in ((gold, unit), (answer, unit2)))
+    (gold, base), (answer, base2) = _base(gold), _base(answer)
+    if base or base2:
+        return base == base2 and gold.upper() == answer.upper()
+    if ":" in gold + answer:  # times and ratios: as written
+        return gold.replace(" ", "") == answer.replace(" ", "")
+    if gold.replace(" ", "") == answer.replace(" ", ""):
+        return True
+    one, other = number(gold), number(answer)
+    if one is not None and other is not None:
+        return one == other or abs(one - other) <= Fraction(tolerance) * max(1, abs(one))
+    if _textual(answer):
+        raise Unreadable(f"words, not mathematics: {answer[:60]!r}")
+    return leaf(gold, answer, tolerance)
+
+
+def _sides(gold, answer):
+    """What is left to compare of equations: right sides where only one is an equation or the left sides are the same."""
+    one, other = (split(text, r"(?<![<>!:\\])=") for text in (gold, answer))
+    if any(len(split(text, ",|;")) > 1 for text in (gold, answer)) or len(one) < 2 and len(other) < 2:
+        return None
+    if len(one) < 2:
+        return gold, other[-1]
+    if len(other) < 2:
+        return (one[-1], answer) if re.fullmatch(r"\\?[A-Za-z]\w{0,7}(?:_\{?\w+\}?)?(?:\([^()]*\))?", one[0]) else None
+    return (one[-1], other[-1]) if one[0].replace(" ", "") == other[0].replace(" ", "") and len(one) == 2 else None
+
+
+def _items(text):
+    """The elements of a bare or braced list, with every plus-minus as two of them."""
+    enclosed = _brackets(text)
+    if enclosed and enclosed[0] == "{":
+        text = enclosed[1]
+    items = []
+    for item in split(text, _LIST):
+        if r"\pm" in item or r"\mp" in item:
+            plus, minus = (item.replace(r"\pm", a).replace(r"\mp", b) for a, b in (("+", "-"), ("-", "+")))
+            items += [plus.strip().removeprefix("+").strip(), minus.strip()]
+        else:
+            items.append(item)
+    return items
+
+
+def _lists(gold, answer, one, other, same):
+    """Tuples and intervals element by element with their brackets; sets and bare lists in any order."""
+    a, b = _brackets(gold), _brackets(answer)
+    tuples = [x and x[0] != "{" and len(split(x[1], ",|;")) > 1 for x in (a, b)]
+    if any(tuples):
+        if all(tuples) and (a[0], a[2]) != (b[0], b[2]):
+            return False
+        first, second = (split(x[1], ",|;") if tup else list_ for x, tup, list_ in zip((a, b), tuples, (one, other)))
+        return len(first) == len(second) and all(map(same, first, second))
+    if len(one) == len(other) == 1:
+        inner = [x[1] if x and x[0] in "({" else text for x, text in ((a, gold), (b, answer))]
+        if inner == [gold, answer]:
+            raise Unreadable("brackets")
+        return same(*inner)
+    left = list(other)
+    for item in one:
+        match = next((position for position, candidate in enumerate(left) if same(item, candidate)), None)
+        if match is None:
+            return False
+        del left[match]
+    return not left
+
+
+def _base(text):
+    """(digits, base) of a number with a base subscript; base "" without one, and for base ten."""
+    match = re.fullmatch(r"(-?[0-9A-Za-z]+) ?_ ?\{?(\d+|\\?[a-z]*\{?\s*[a-z]+\}?)\}?", text)
+    if not match or not match[1].lstrip("-")[0].isdigit():
+        return text, ""
+    names = dict(two="2", three="3", four="4", five="5", six="6", seven="7", eight="8", nine="9", ten="10", twelve="12", sixteen="16")
+    base = _WRAPPER.sub(r"\1", match[2]).strip(" {}")
+    return match[1], "" if names.get(base, base) == "10" else names.get(base, base)
