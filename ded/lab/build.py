@@ -141,23 +141,27 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
 def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0, quiet: bool = False) -> dict:
     """Trains one model (its parent must lie in `out`) and saves it to out/<name> as an ordinary Hugging Face directory.
 
-    again: 0 trains it from the start; k continues what lies in out/<name> for the k-th time, as recipes.yml has it for a base
-    that failed its check. Weights are rounded to bfloat16, which halves their size; every later use starts from the rounded
-    ones. Returns what `train` does, added up over all its trainings; written beside the weights as `lab.json` with the recipe.
+    A recipe's `tokens` may be several stretches, each with a learning-rate schedule of its own; weights are rounded to bfloat16
+    after each, which halves their size, and every later use starts from the rounded ones. again: 0 trains from the start; k adds
+    the k-th further stretch to what lies in out/<name>, as recipes.yml has it for a base that failed its check. Returns what
+    `train` does, added up over the stretches; written beside the weights as `lab.json` with the recipe.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     recipe = lab.recipes()["models"][name]
-    seed, start = recipe["seed"] + 1000 * again, name if again else recipe.get("parent")
-    done = json.loads((Path(out) / name / "lab.json").read_text()) if again else {"tokens": 0, "steps": 0, "seconds": 0}
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32) if start else new_model(seed)
+    stretches = recipe["tokens"] if isinstance(recipe["tokens"], list) else [recipe["tokens"]]
+    parts, start, result = list(enumerate(stretches)), recipe.get("parent"), {"tokens": 0, "steps": 0, "seconds": 0}
     if again:
-        recipe = recipe | {"tokens": lab.recipes()["competence"]["retrain"]["tokens"]}
-    result = train(model, recipe, seed, scale, None if quiet else lambda line: print(f"{name}: {line}", flush=True))
-    result |= {key: done[key] + result[key] for key in ("tokens", "steps", "seconds")} | {"trainings": again + 1}
-    recipe = lab.recipes()["models"][name]
+        result = json.loads((Path(out) / name / "lab.json").read_text())
+        parts, start = [(len(stretches) - 1 + again, lab.recipes()["competence"]["retrain"]["tokens"])], name
+    torch.manual_seed(recipe["seed"])
+    model = AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32) if start else new_model(recipe["seed"])
+    for k, tokens in parts:
+        report = None if quiet else lambda line: print(f"{name}: {line}", flush=True)
+        made = train(model, recipe | {"tokens": tokens}, recipe["seed"] + 1000 * k, scale, report)
+        model = model.to(torch.bfloat16).to(torch.float32)
+        result = {key: result[key] + made[key] for key in ("tokens", "steps", "seconds")} | {"loss": made["loss"], "stretches": k + 1}
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:  # renamed when whole: nothing half-written is read
         folder = Path(scratch) / name
         model.to(torch.bfloat16).save_pretrained(folder)
