@@ -154,7 +154,9 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
     parts, start, result = list(enumerate(stretches)), recipe.get("parent"), {"tokens": 0, "steps": 0, "seconds": 0}
     if again:
         result = json.loads((Path(out) / name / "lab.json").read_text())
-        parts, start = [(len(stretches) - 1 + again, lab.recipes()["competence"]["retrain"]["tokens"])], name
+        rule = lab.recipes()["competence"]["retrain"]
+        parts, start = [(len(stretches) - 1 + again, rule["tokens"])], name
+        recipe = recipe | {"mixture": rule["mixture"]}
     torch.manual_seed(recipe["seed"])
     model = AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32) if start else new_model(recipe["seed"])
     for k, tokens in parts:
