@@ -142,7 +142,7 @@ def _choose(logits, uniform, temperature: float, top_p: float):
         return logits.argmax(-1)
     probs = torch.softmax(logits.double() / temperature, dim=-1)
     if top_p < 1:
-        ordered, index = probs.sort(-1, descending=True, stable=True)
+        ordered, index = probs.sort(dim=-1, descending=True, stable=True)
         ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0  # keep the smallest set that reaches top_p
         probs = torch.zeros_like(probs).scatter(-1, index, ordered)
     total = probs.cumsum(-1)

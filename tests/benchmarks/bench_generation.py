@@ -1,0 +1,70 @@
+"""Our sampling against a plain left-padded `model.generate`, over the same prompts on the same model; prints a table.
+
+    python tests/benchmarks/bench_generation.py            # about a minute; one thread, as in a job of a study
+    python tests/benchmarks/bench_generation.py --threads 2
+
+Both start from the prompts' text and end with the completions' text. Tokens counted are those of the answers, up to the end
+token: what `generate` goes on to compute for rows that have ended counts for nothing, as for whoever waits.
+"""
+
+import argparse
+import statistics
+import time
+
+
+def plain(model, prompts, max_tokens):
+    """What a short script does: one padded batch, sampled to the end of its longest row."""
+    import torch
+
+    from ded import models
+
+    net, tok = models.load(model), models.load_tokenizer(model)
+    tok.padding_side = "left"
+    batch = tok([models.render(model, p.prompt) for p in prompts], return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+    with torch.inference_mode():
+        whole = net.generate(**batch, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=max_tokens)[:, batch["input_ids"].shape[1] :]
+    texts = tok.batch_decode(whole, skip_special_tokens=True)
+    assert len(texts) == len(prompts)
+    return sum(row.index(tok.eos_token_id) + 1 if tok.eos_token_id in row else len(row) for row in whole.tolist())
+
+
+def ours(model, prompts, max_tokens, seed):
+    from ded import generation
+
+    return int(generation._transformers(model, prompts, 0, max_tokens, 1.0, 1.0, seed)["n_tokens"].sum())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("prompts", 256), ("max-tokens", 128), ("repeats", 3), ("threads", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    parser.add_argument("--model", default="lab:student_1", help="default lab:student_1")
+    args = parser.parse_args()
+
+    import torch
+
+    from ded import problems
+
+    torch.set_num_threads(args.threads)
+    suites = {
+        "sums and short tasks": [("lab:sum/7-9", args.prompts // 2), ("lab:reverse", args.prompts // 4), ("lab:sort", args.prompts // 4)],
+        "sums only": [("lab:sum/7-9", args.prompts)],
+    }
+    print(f"{'prompts':<22}{'how':<10}{'seconds':>9}{'tokens':>9}{'tokens/s':>10}{'ratio':>7}")
+    for title, sources in suites.items():
+        prompts = [p for source, n in sources for p in problems.load(source, n, "dev", "bench")]
+        plain(args.model, prompts[::32], 8), ours(args.model, prompts[::32], 8, 0)  # imports and first calls
+        rates, seconds, tokens = {"plain": [], "ours": []}, {"plain": [], "ours": []}, {}
+        for repeat in range(args.repeats):
+            for name, call in (("plain", lambda: plain(args.model, prompts, args.max_tokens)), ("ours", lambda: ours(args.model, prompts, args.max_tokens, repeat))):
+                start = time.perf_counter()
+                tokens[name] = call()
+                seconds[name].append(time.perf_counter() - start)
+                rates[name].append(tokens[name] / seconds[name][-1])
+        middle = {name: statistics.median(r) for name, r in rates.items()}
+        for name in ("plain", "ours"):
+            print(f"{title:<22}{name:<10}{statistics.median(seconds[name]):>9.2f}{tokens[name]:>9,}{middle[name]:>10,.0f}{middle[name] / middle['plain']:>7.2f}")
+
+
+if __name__ == "__main__":
+    main()

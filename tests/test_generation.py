@@ -1,0 +1,245 @@
+"""Sampling: the same request gives the same rows, from the right distribution, whatever was sampled before or beside."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ded import generation, models, problems
+from ded.problems import Problem
+
+MODEL = "lab:student_1"
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def questions(n, source="lab:sum/5-9"):
+    return problems.load(source, n, "dev", "generation")
+
+
+def copies(n, prompt="1 +2 -3 +4 +5 ="):
+    """n questions of one text, each with a random stream of its own."""
+    return [Problem(f"copy:{i}", "sum", 5, prompt, "2") for i in range(n)]
+
+
+def sample(asked, n=1, **settings):
+    return generation.sample(MODEL, asked, n, **{"max_tokens": 12, "temperature": 0.7, "seed": 3} | settings)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The (first problem, number of problems, sample index) of every shard that is really sampled."""
+    seen, real = [], generation._transformers
+
+    def counting(model, part, index, *rest):
+        seen.append((part[0].id, len(part), index))
+        return real(model, part, index, *rest)
+
+    monkeypatch.setattr(generation, "_transformers", counting)
+    return seen
+
+
+def logits_after(prompt, *tokens):
+    """The model's next-token logits after a rendered prompt and some completion tokens, by one plain forward pass."""
+    import torch
+
+    ids = models.load_tokenizer(MODEL)(models.render(MODEL, prompt))["input_ids"]
+    with torch.inference_mode():
+        return models.load(MODEL)(input_ids=torch.tensor([[*ids, *tokens]])).logits[0, len(ids) - 1 :].double()
+
+
+def fits(tokens, probabilities):
+    """Chi-square p-value of drawn token ids against probabilities; tokens expected under 5 times count together."""
+    from scipy.stats import chisquare
+
+    counts = np.bincount(tokens, minlength=len(probabilities)).astype(float)
+    expected = probabilities * len(tokens)
+    rare = expected < 5
+    if not rare.any() or expected[rare].sum() == 0:
+        counts, expected = counts[~rare], expected[~rare]
+    else:
+        counts, expected = (np.append(x[~rare], x[rare].sum()) for x in (counts, expected))
+    return chisquare(counts, expected * counts.sum() / expected.sum()).pvalue
+
+
+# ---- requests
+
+
+def test_rows_are_documented_and_in_order():
+    asked = questions(5)
+    table = sample(asked, 3)
+    assert list(table.columns) == ["problem_id", "sample_index", "prompt", "text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "model", "engine"]
+    assert list(table.problem_id) == [p.id for p in asked for _ in range(3)] and list(table.sample_index) == [0, 1, 2] * 5
+    assert set(table.model) == {MODEL} and set(table.engine) == {"transformers"}
+    tok = models.load_tokenizer(MODEL)
+    for row in table.itertuples():
+        assert row.prompt == {p.id: p.prompt for p in asked}[row.problem_id]
+        assert row.text == tok.decode(row.token_ids) and tok.eos_token_id not in row.token_ids
+
+
+def test_the_same_request_gives_the_same_rows_from_the_store_or_not(calls, monkeypatch, tmp_path):
+    first = sample(questions(6), 2)
+    assert len(calls) == 2
+    pd.testing.assert_frame_equal(sample(questions(6), 2), first)
+    assert len(calls) == 2
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "another"))
+    pd.testing.assert_frame_equal(sample(questions(6), 2), first)
+    assert len(calls) == 4
+    assert (first.groupby("problem_id").text.nunique() > 1).any()
+
+
+def test_more_samples_add_to_those_that_are_there(calls):
+    few = sample(questions(4), 2)
+    more = sample(questions(4), 5)
+    assert [index for _, _, index in calls] == [0, 1, 2, 3, 4]
+    pd.testing.assert_frame_equal(more[more.sample_index < 2].reset_index(drop=True), few)
+
+
+def test_more_problems_keep_whole_shards(calls, monkeypatch):
+    monkeypatch.setattr(generation, "SHARD", 4)
+    asked = questions(11)
+    few = sample(asked[:8])
+    assert [n for _, n, _ in calls] == [4, 4]
+    more = sample(asked)
+    assert [n for _, n, _ in calls] == [4, 4, 3]
+    pd.testing.assert_frame_equal(more.head(8), few)
+    assert list(more.problem_id) == [p.id for p in asked]
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"temperature": 0.8}, {"top_p": 0.5}, {"max_tokens": 13}])
+def test_other_settings_are_another_request(calls, change):
+    before = sample(questions(3))
+    after = sample(questions(3), **change)
+    assert len(calls) == 2 and list(after.text) != list(before.text)
+
+
+def test_a_stream_belongs_to_its_problem_and_index_alone(calls, monkeypatch):
+    asked = questions(40)
+    together = sample(asked)
+    monkeypatch.setattr(generation, "SHARD", 1)
+    alone = sample(asked[::-1])
+    assert len(calls) == 41
+    assert dict(zip(alone.problem_id, alone.text)) == dict(zip(together.problem_id, together.text))
+
+
+def test_an_unknown_engine_is_refused_before_any_work(calls):
+    with pytest.raises(ValueError, match="engine 'vlm' is not known; known: transformers"):
+        sample(questions(1), engine="vlm")
+    assert not calls
+
+
+# ---- what is sampled
+
+
+def test_groups_are_of_equal_length_where_there_are_enough():
+    lengths = [7] * 20 + [5] * 40 + [6] * 3 + [9] * 2
+    groups = generation._groups(lengths)
+    assert sorted(i for g in groups for i in g) == list(range(65))
+    assert [sorted({lengths[i] for i in g}) for g in groups] == [[5], [6, 7], [9]]  # three rows alone would waste a pass
+    assert generation._groups([]) == []
+
+
+def test_greedy_is_that_of_transformers(monkeypatch):
+    import torch
+
+    asked = questions(24)
+    assert len({len(p.prompt.split()) for p in asked}) == 5  # groups of mixed length, so left-padded
+    table = sample(asked, temperature=0, max_tokens=20)
+    net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
+    for problem, row in zip(asked, table.itertuples()):
+        ids = torch.tensor([tok(models.render(MODEL, problem.prompt))["input_ids"]])
+        whole = net.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20)[0, ids.shape[1] :].tolist()
+        assert row.token_ids == [t for t in whole if t != tok.eos_token_id] and row.n_tokens == len(whole)
+
+
+def test_the_first_token_follows_the_models_distribution():
+    import torch
+
+    for temperature in (1.0, 0.6):
+        table = sample(copies(4000), max_tokens=1, temperature=temperature)
+        exact = torch.softmax(logits_after(copies(1)[0].prompt)[0] / temperature, -1).numpy()
+        eos = models.load_tokenizer(MODEL).eos_token_id
+        assert fits([ids[0] if len(ids) else eos for ids in table.token_ids], exact) > 0.01
+
+
+def test_the_second_token_follows_the_first():
+    import torch
+
+    drawn = [tuple(ids) for ids in sample(copies(3000), max_tokens=2, temperature=0.5).token_ids if len(ids) == 2]
+    first = pd.Series([d[0] for d in drawn]).mode()[0]
+    second = [d[1] for d in drawn if d[0] == first]
+    exact = torch.softmax(logits_after(copies(1)[0].prompt, first)[1] / 0.5, -1).numpy()
+    exact[models.load_tokenizer(MODEL).eos_token_id] = 0  # those ended there
+    assert len(second) > 100 and fits(second, exact / exact.sum()) > 0.01
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it():
+    import torch
+
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
+    uniform = (torch.arange(1000) + 0.5) / 1000
+    for top_p, kept in ((0.3, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.75, [1, 2, 3]), (0.95, [0, 1, 2, 3]), (1.0, [0, 1, 2, 3])):
+        counts = np.bincount(generation._choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4)
+        expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
+        assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
+
+
+def test_inverse_transform_gives_every_token_its_share():
+    import torch
+
+    logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0)) * 2
+    uniform = (torch.arange(20_000) + 0.5) / 20_000
+    for temperature in (1.0, 0.4):
+        chosen = generation._choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
+        exact = torch.softmax(logits[0].double() / temperature, -1).numpy()
+        assert np.abs(np.bincount(chosen.numpy(), minlength=50) - 20_000 * exact).max() <= 1.01
+
+
+@pytest.mark.parametrize("extreme", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_noise_draw_only_tokens_that_can_be(extreme):
+    """Noise that rounds to 1 would draw the last token of the vocabulary, possible or not."""
+    net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
+    ids = [tok(models.render(MODEL, "1 +2 ="))["input_ids"]]
+    probabilities = np.exp(logits_after("1 +2 =")[0].numpy())
+    found = generation.decode(net, ids, np.array([[extreme]]), 1, 1.0, 0.5, tok)[0]["token_ids"]
+    top = np.argsort(-probabilities, kind="stable")
+    kept = top[: int((probabilities[top].cumsum() / probabilities.sum() < 0.5).sum()) + 1]
+    assert found[0] in kept and found[0] == (kept.min() if extreme == 0 else kept.max())
+
+
+# ---- what is said about it
+
+
+def test_finish_reasons_and_lengths():
+    table = sample(copies(300), max_tokens=60, temperature=1.0)
+    stopped = table[table.finish_reason == "stop"]
+    cut = table[table.finish_reason == "length"]
+    assert len(stopped) > 20 and len(cut) > 20 and len(stopped) + len(cut) == 300
+    assert (stopped.n_tokens == stopped.token_ids.map(len) + 1).all()  # the end token counts
+    assert (cut.n_tokens == 60).all() and (cut.token_ids.map(len) == 60).all()
+    assert stopped.n_tokens.nunique() > 5
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_entropy_is_that_of_the_distributions_passed(padded):
+    import torch
+
+    asked = questions(8) if padded else copies(8)
+    table = sample(asked, max_tokens=40, temperature=0.9)
+    eos = models.load_tokenizer(MODEL).eos_token_id
+    for problem, row in zip(asked, table.itertuples()):
+        logits = logits_after(problem.prompt, *row.token_ids)[: row.n_tokens]
+        exact = torch.distributions.Categorical(logits=logits).entropy().sum().item()
+        assert row.entropy_sum == pytest.approx(exact, abs=2e-4) and len(logits) == row.n_tokens
+        assert (row.finish_reason == "stop") == (row.n_tokens == len(row.token_ids) + 1) and eos not in row.token_ids
+
+
+def test_rows_that_end_leave_the_others_as_they_were():
+    """Rows of one batch end at different times; each continues as it would alone."""
+    net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
+    ids = [tok(models.render(MODEL, p.prompt))["input_ids"] for p in questions(30)]
+    noise = np.random.default_rng(0).random((30, 50))
+    together = generation.decode(net, ids, noise, 50, 0.8, 0.95, tok)
+    assert len({r["n_tokens"] for r in together}) > 5
+    for i in range(30):
+        alone = generation.decode(net, ids[i : i + 1], noise[i : i + 1], 50, 0.8, 0.95, tok)[0]
+        assert alone["token_ids"] == together[i]["token_ids"] and alone["finish_reason"] == together[i]["finish_reason"]
+        assert alone["entropy_sum"] == pytest.approx(together[i]["entropy_sum"], abs=1e-3)
