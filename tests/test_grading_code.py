@@ -17,7 +17,8 @@ def problem(**meta):
 
 SUM = problem(tests=[{"input": "1 2\n", "output": "3\n"}, {"input": "5 6", "output": "11"}])
 DOUBLE = problem(entry="f", tests=[{"args": [x], "expected": 2 * x} for x in (0, 3, -4)])
-METHOD = problem(entry="Solution.run", preamble="from typing import *", tests=[{"args": [[3, 1, 2]], "expected": [1, 2, 3]}])
+METHOD = problem(entry="Solution.run", preamble="from typing import *",
+                 tests=[{"args": [[3, 1, 2]], "expected": [1, 2, 3]}])
 ASSERTED = problem(entry="add", assertions="def check(candidate):\n"
                    "    assert candidate(1, 2) == (3,)\n"
                    "    assert candidate([1], [2]) == ([1, 2],)\n"
@@ -34,7 +35,8 @@ def test_verdicts():
         (SUM, "import sys\nsys.exit(0)", "wrong", "test 1: printed ''"),
         (SUM, ADD + "\nraise ValueError('late')", "wrong", "test 1: ValueError: late"),
         (SUM, "import atexit\natexit.register(lambda: print(sum(map(int, input().split()))))", "correct", ""),
-        (SUM, "import threading\nthreading.Thread(target=lambda: print(sum(map(int, input().split())))).start()", "correct", ""),
+        (SUM, "import threading\nthreading.Thread(target=lambda: print(sum(map(int, input().split())))).start()",
+         "correct", ""),
         (SUM, "if __name__ == '__main__': print(sum(map(int, open(0).read().split())))", "correct", ""),
         (SUM, "print(", "wrong", "test 1: SyntaxError"),
         (DOUBLE, "def f ( x ) : return x * 2", "correct", ""),
@@ -55,7 +57,8 @@ def test_verdicts():
         (problem(tests=[{"input": "", "output": "0.5"}]), "print('0.50000001')", "wrong", "test 1"),
         (problem(tests=[]), "print()", "error", "the problem has no tests"),
     ]
-    verdicts = {workers: grade_programs([case[:2] for case in cases], workers=workers, progress=False) for workers in (1, 3)}
+    jobs = [case[:2] for case in cases]
+    verdicts = {workers: grade_programs(jobs, workers=workers, progress=False) for workers in (1, 3)}
     assert verdicts[1] == verdicts[3]
     for (_, program, verdict, reason), found in zip(cases, verdicts[1], strict=True):
         assert found[0] == verdict and found[1].startswith(reason), (program, found)

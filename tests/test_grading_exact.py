@@ -31,7 +31,7 @@ def table(*rows):
 ])
 def test_exact(text, finish, verdict, answer):
     row = grade(table((text, finish)), [PROBLEM]).iloc[0]
-    assert (row.verdict, row.answer) == (verdict, answer) or (row.verdict == verdict and answer is None and pd.isna(row.answer))
+    assert row.verdict == verdict and (pd.isna(row.answer) if answer is None else row.answer == answer)
     assert row.reason or verdict == "correct"
 
 
@@ -45,7 +45,8 @@ def test_the_table_is_kept_and_grading_again_changes_nothing():
 
 
 def test_counts_show_every_verdict():
-    graded = grade(table(("c b a", "stop"), ("a", "stop"), ("c b a", "length")), [PROBLEM]).assign(model=["m", "m", "n"])
+    frame = table(("c b a", "stop"), ("a", "stop"), ("c b a", "length")).assign(model=["m", "m", "n"])
+    graded = grade(frame, [PROBLEM])
     assert list(counts(graded).columns) == list(VERDICTS)
     assert counts(graded, ["model"]).loc["m"].tolist() == [1, 1, 0, 0, 0]
     assert counts(graded).sum().sum() == 3

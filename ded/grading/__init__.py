@@ -7,9 +7,9 @@ A verdict is one of `VERDICTS`:
 - ``truncated``: the model ran out of tokens (finish_reason ``length``), whatever the text holds;
 - ``error``: the *grader* could not decide (a time-out, no isolation to run code in). Never counted as wrong.
 
-Grading is a stage of its own: it reads stored trajectories, draws nothing at random, and returns the same verdicts at any
-number of workers, so it can be rerun after the fact. `VERSION` changes when verdicts may change and belongs into store keys.
-The rules of equality and the limits of the sandbox are written down in ``docs/grading.md``.
+Grading is a stage of its own: it reads stored trajectories, draws nothing at random, and returns the same verdicts at
+any number of workers, so it can be rerun after the fact. `VERSION` changes when verdicts may change and belongs into
+store keys. The rules of equality and the limits of the sandbox are written down in ``docs/grading.md``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ KINDS = ("exact", "choice", "math", "code")
 def answer_part(text) -> tuple[str | None, str]:
     """The answer of a completion and, where there is none, the reason: ``(answer, reason)``.
 
-    The answer is the text after the last ``</think>``, or the whole text where no think block is closed. A ``<think>`` that
-    never closes leaves no answer: what follows it is still thinking.
+    The answer is the text after the last ``</think>``, or the whole text where no think block is closed. A ``<think>``
+    that never closes leaves no answer: what follows it is still thinking.
     """
     if not isinstance(text, str):
         return None, "no text"
@@ -48,19 +48,20 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
     trajectories: DataFrame with at least ``problem_id``, ``text`` and ``finish_reason`` ("stop" or "length").
     problems: the `ded.problems.Problem` records that the rows refer to; ``kind`` chooses the rule (one of `KINDS`).
     workers: processes for math, sandboxes side by side for code; verdicts do not depend on it.
-    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is not run, and its rows end as
-        *error*, where the machine cannot isolate as asked.
+    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is not run, and its rows
+        end as *error*, where the machine cannot isolate as asked.
     limits: a `ded.grading.sandbox.Limits` for code; None means its defaults, and a problem's own limits come first.
-    judge: None (off), or a callable from prompt to reply as made by `ded.grading.judge.endpoint`; asked about *unparsed*
-        rows only, and never about code.
+    judge: None (off), or a callable from prompt to reply as made by `ded.grading.judge.endpoint`; asked about
+        *unparsed* rows only, and never about code.
 
-    Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted, None if nothing was) and
-    ``reason`` ("" where the verdict says it all). Raises ValueError for a row whose problem is unknown, or an unknown kind.
+    Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted, None if nothing
+    was) and ``reason`` ("" where the verdict says it all). Raises ValueError for a row whose problem is unknown, or an
+    unknown kind.
     """
     by_id = {problem.id: problem for problem in problems}
     missing = sorted(set(trajectories["problem_id"]) - set(by_id))
     if missing:
-        raise ValueError(f"{len(missing)} problem ids of the trajectories are not among the problems, such as {missing[0]!r}")
+        raise ValueError(f"{len(missing)} problem ids are not among the problems, such as {missing[0]!r}")
     unknown = sorted({problem.kind for problem in by_id.values()} - set(KINDS))
     if unknown:
         raise ValueError(f"unknown kind of problem {unknown[0]!r}; known are {', '.join(KINDS)}")
@@ -129,7 +130,7 @@ def _extract(answer: str, problem) -> str | None:
 
 
 def counts(graded, by: list[str] | None = None):
-    """How often each verdict occurs (DataFrame, one column a verdict, all five always there), per group of the columns `by`."""
+    """How often each verdict occurs: a DataFrame, one column a verdict (all five), a row for each group of `by`."""
     import pandas as pd
 
     keys = [graded[name] for name in by] if by else [pd.Series("all", index=graded.index, name="rows")]

@@ -2,13 +2,15 @@
 
 What a problem's ``meta`` may hold:
 
-- ``tests``: a list of ``{"input": text, "output": text}`` (stdin/stdout programs) or ``{"args": [...], "expected": value}``
-  (functions; then ``entry`` is the function's name, or "Solution.method");
-- or ``assertions``: Python source that calls ``entry`` (or ``candidate``) and asserts, as in HumanEval and MBPP. It runs in a
-  sandbox of its own and sees only what the program returned; each call of the program starts it afresh;
-- ``preamble``: source put before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or "file" (input.txt, output.txt);
+- ``tests``: a list of ``{"input": text, "output": text}`` (stdin/stdout programs) or ``{"args": [...], "expected":
+  value}`` (functions; then ``entry`` is the function's name, or "Solution.method");
+- or ``assertions``: Python source that calls ``entry`` (or ``candidate``) and asserts, as in HumanEval and MBPP. It
+  runs in a sandbox of its own and sees only what the program returned; each call of the program starts it afresh;
+- ``preamble``: source put before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or "file" (input.txt,
+  output.txt);
 - ``tolerance``: floats may differ by this, absolute or relative; ``checker``: source of a program run as
-  ``checker.py input.txt correct_output.txt solution_output.txt`` that prints 1 or 0 (exit code 0 or 1 if it prints nothing);
+  ``checker.py input.txt correct_output.txt solution_output.txt`` that prints 1 or 0 (exit code 0 or 1 if it prints
+  nothing);
 - ``time_limit`` (CPU seconds) and ``memory_limit`` (MiB) of one test, in place of the defaults.
 
 No expected output enters the program's sandbox. Tests run in order and stop at the first that fails.
@@ -40,14 +42,15 @@ def extract(answer: str) -> str | None:
 def grade_programs(jobs, *, workers=1, isolation="bubblewrap", limits=None, progress=True):
     """Verdicts of (problem, program) pairs, in order: a list of (verdict, reason).
 
-    A program that ends by the clock rather than by CPU time (a sleeper, or a machine out of breath) is retried once, alone,
-    after all others. Without isolation nothing is run and every verdict is *error*.
+    A program that ends by the clock rather than by CPU time (a sleeper, or a machine out of breath) is retried once,
+    alone, after all others. Without isolation nothing is run and every verdict is *error*.
     """
     from tqdm.auto import tqdm
 
     if reason := why_not(isolation):
         return [("error", f"not run: {reason}")] * len(jobs)
-    limits, verdicts, queue, bar = limits or Limits(), {}, SimpleQueue(), tqdm(total=len(jobs), desc="code", disable=not progress)
+    limits, verdicts, queue = limits or Limits(), {}, SimpleQueue()
+    bar = tqdm(total=len(jobs), desc="code", delay=2, disable=not progress)
     for item in enumerate(jobs):
         queue.put(item)
 
@@ -132,7 +135,7 @@ def _fault(result: Result, limits: Limits) -> tuple[str, str] | None:
     return None
 
 
-# --- comparing -----------------------------------------------------------------------------------------------------------
+# --- comparing --------------------------------------------------------------------------------------------------------
 def same(expected, value, tolerance: float = 0.0) -> bool:
     """Whether a returned value, in the tagged JSON form of the sandbox, is the expected plain value.
 
@@ -146,7 +149,8 @@ def same(expected, value, tolerance: float = 0.0) -> bool:
         if tag == "set":
             return {_frozen(item) for item in items} == {_frozen(item) for item in expected}
         found = {_frozen(key): item for key, item in items}
-        return all(_frozen(key) in found and same(item, found[_frozen(key)], tolerance) for key, item in expected.items())
+        wanted = {_frozen(key): item for key, item in expected.items()}
+        return wanted.keys() == found.keys() and all(same(wanted[key], found[key], tolerance) for key in wanted)
     if isinstance(value, dict):
         value = value.get("tuple")
     if isinstance(expected, (list, tuple)):
@@ -213,7 +217,8 @@ def _printed(stdout: bytes, test, meta, box):
 
 
 def _check(checker: str, test, stdout: bytes, box) -> str:
-    files = {"input.txt": test["input"].encode(), "correct_output.txt": test["output"].encode(), "solution_output.txt": stdout}
+    files = {"input.txt": test["input"].encode(), "correct_output.txt": test["output"].encode(),
+             "solution_output.txt": stdout}
     with Sandbox(box.limits, box.isolation, writable=True) as own:
         result = own.run(checker, argv=list(files), files=files)
     said = result.stdout.decode("utf-8", "replace").split()
@@ -228,8 +233,8 @@ def _check(checker: str, test, stdout: bytes, box) -> str:
 
 
 def _assertions(source, meta, box, limits, most=200):
-    """Run the assertions with a stand-in for the program that knows the calls made so far. When it meets a new one it stops,
-    the program answers that call in a process of its own, and the assertions start again."""
+    """Run the assertions with a stand-in for the program that knows the calls made so far. When it meets a new one it
+    stops, the program answers that call in a process of its own, and the assertions start again."""
     known, spent = {}, 0.0
     for _ in range(most):
         result = box.run(meta["assertions"], known=(meta["entry"], known), limits=limits)

@@ -1,13 +1,14 @@
 """What runs inside the sandbox: a supervisor that starts one process a run and reports what became of it.
 
-Not imported by the package: `ded.grading.sandbox` hands this file's text to a bare Python inside the isolation, where it is
-process 1 of its own PID namespace, so that no signal from a program reaches it. It reads jobs from stdin, writes results to
-stdout, and knows no expected output. All untrusted code, compiling included, happens in a forked child; the child itself
-reads its program and input, so that the supervisor's memory, which the next child inherits, holds none of them.
+Not imported by the package: `ded.grading.sandbox` hands this file's text to a bare Python inside the isolation, where
+it is process 1 of its own PID namespace, so that no signal from a program reaches it. It reads jobs from stdin, writes
+results to stdout, and knows no expected output. All untrusted code, compiling included, happens in a forked child; the
+child itself reads its program and input, so that the supervisor's memory, which the next child inherits, holds none of
+them.
 
-argv: "1" if this is process 1 of a namespace (then everything else in it can be killed and counted), the uid for programs
-("-1" to keep our own). A job is two marshalled dicts, limits and program, each after 4 bytes of length; a result is RESULT
-and three blobs.
+argv: "1" if this is process 1 of a namespace (then everything else in it can be killed and counted), the uid for
+programs ("-1" to keep our own). A job is two marshalled dicts, limits and program, each after 4 bytes of length; a
+result is RESULT and three blobs: stdout, stderr and the returned value.
 """
 
 import json
@@ -20,7 +21,7 @@ import struct
 import sys
 import time
 
-RESULT = struct.Struct("<BiddQIII")  # outcome, exit code or -signal, CPU s, wall s, peak bytes, lengths of stdout, stderr, value
+RESULT = struct.Struct("<BiddQIII")  # outcome, exit code or -signal, CPU s, wall s, peak bytes, lengths of the blobs
 EXIT, CPU, MEMORY, OUTPUT, WALL = range(5)
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
 ISOLATED, UID = sys.argv[1] == "1", int(sys.argv[2])
@@ -46,7 +47,7 @@ def write_all(fd, data):
         data = data[os.write(fd, data):]
 
 
-# --- in the child: lower every limit, then become the program ------------------------------------------------------------
+# --- in the child: lower every limit, then become the program ---------------------------------------------------------
 def limit(job):
     def cap(which, soft, hard=None):
         ceiling = resource.getrlimit(which)[1]
@@ -68,7 +69,7 @@ def limit(job):
 
 
 def encode(value):
-    """Plain data as JSON can carry it: tuples, sets and dicts are tagged, subclasses lose their class, others are refused."""
+    """Plain data as JSON can carry it: tuples, sets, dicts tagged; subclasses without their class; others refused."""
     if value is None or isinstance(value, bool):
         return value
     for plain in (int, float, str):
@@ -171,7 +172,7 @@ def child(limits, pipes):
         os._exit(code)
 
 
-# --- in the supervisor ---------------------------------------------------------------------------------------------------
+# --- in the supervisor ------------------------------------------------------------------------------------------------
 def usage(pid):
     """CPU seconds and resident bytes of everything in the namespace but us (of the child alone where there is none)."""
     cpu, pages = 0, 0

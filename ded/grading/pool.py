@@ -1,8 +1,8 @@
 """Single expressions compared by math-verify, in worker processes that a bad one cannot hurt.
 
-Each comparison runs in a child freshly forked from a process that has done nothing but import: it starts from the same state
-whatever was graded before it and whoever its neighbours are, and ends at its own limits of CPU time and memory, which the
-kernel enforces (math-verify's own time-outs are alarms that a long computation in C ignores).
+Each comparison runs in a child freshly forked from a process that has done nothing but import: it starts from the same
+state whatever was graded before it and whoever its neighbours are, and ends at its own limits of CPU time and memory,
+which the kernel enforces (math-verify's own time-outs are alarms that a long computation in C ignores).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ MEMORY = 2 << 30  # bytes of address space of one comparison
 def grade_answers(jobs, *, workers=1, progress=True, cpu_seconds=CPU_SECONDS):
     """Verdicts of (problem, answer) pairs, in order: a list of (verdict, reason).
 
-    A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. What text and whole numbers
-    can decide is decided here; the rest goes to `workers` processes. A comparison that hits its limits ends as *error*.
+    A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. What text and whole
+    numbers can decide is decided here; the rest goes to `workers` processes. A comparison that hits its limits ends as
+    *error*.
     """
     from tqdm.auto import tqdm
 
@@ -38,7 +39,7 @@ def grade_answers(jobs, *, workers=1, progress=True, cpu_seconds=CPU_SECONDS):
         if verdicts[position] is None:
             queue.put((position, [problem.answer, answer, tolerance, cpu_seconds]))
     waiting = queue.qsize()
-    bar = tqdm(total=waiting, desc="math", disable=not (progress and waiting))
+    bar = tqdm(total=waiting, desc="math", delay=2, disable=not (progress and waiting))
 
     def work():
         worker = _idle.pop() if _idle else _start()
@@ -87,7 +88,7 @@ class _NeedsWorker(Exception):
 
 
 def _at_once(gold, answer, tolerance):
-    """The verdict where no expression has to be evaluated, else None. Only short answers are tried: no limit holds here."""
+    """The verdict where no expression has to be evaluated, else None. No limit holds here: short answers only."""
     def leaf(*_):
         raise _NeedsWorker
 
@@ -103,23 +104,26 @@ def _at_once(gold, answer, tolerance):
         return None
 
 
-_TYPICAL = [(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"), ("x+1", "1+y"), (r"\sin \pi", "2^{k}"), ("2x+3y=6", "3y+2x=7"),
-            (r"\cot x", r"\frac{\cos x}{\sin x}"), ("(a+5)(b+2)", "ab+2a+5b+10"), ("1-12i", "12i"), (r"\log_2 3", r"\ln 2"),
-            (r"x \le 3", r"3 \ge x"), (r"\binom{5}{2}", "10"), ("5!", r"e^{2}"), ("0.5x", r"|x|"), (r"\tan 30^\circ", r"\pi")]
+_TYPICAL = [
+    (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"), ("x+1", "1+y"), (r"\sin \pi", "2^{k}"), ("2x+3y=6", "3y+2x=7"),
+    (r"\cot x", r"\frac{\cos x}{\sin x}"), ("(a+5)(b+2)", "ab+2a+5b+10"), ("1-12i", "12i"), (r"\log_2 3", r"\ln 2"),
+    (r"x \le 3", r"3 \ge x"), (r"\binom{5}{2}", "10"), ("5!", "e^{2}"), ("0.5x", "|x|"), (r"\tan 30^\circ", r"\pi"),
+]
 
 
-# --- in the worker -------------------------------------------------------------------------------------------------------
+# --- in the worker ----------------------------------------------------------------------------------------------------
 def _start():
     """A worker: a process that imports math-verify and then forks a child for each line of its stdin."""
     root = str(Path(__file__).resolve().parents[2])
     source = f"import sys; sys.path.insert(0, {root!r}); from ded.grading.pool import serve; serve()"
     # the hash seed decides the order in which SymPy tries things
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", source], stdin=pipe, stdout=pipe, env=environment)
 
 
 def serve():
-    """Answer lines of JSON [gold, answer, tolerance, CPU seconds] with lines of JSON [verdict, reason] until stdin ends."""
+    """Answer lines of JSON, [gold, answer, tolerance, CPU seconds], with lines of JSON, [verdict, reason]."""
     import gc
     import logging
     import signal
@@ -203,7 +207,8 @@ def expressions_equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
     if numeric and tolerance:
         a, b = N(one), N(other)
         return bool(abs(a - b) <= tolerance * max(1, abs(a)))
-    if not verify([one], [other], float_rounding=15, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True):
+    options = dict(float_rounding=15, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+    if not verify([one], [other], **options):
         return False
     if numeric:  # its numerical comparison is absolute: 1/2004! and 1/2006! are both nothing
         a, b = one.doit(), other.doit()

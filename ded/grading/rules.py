@@ -1,9 +1,9 @@
 """Final answers: where they stand in a text, and when two of them are equal.
 
-Extraction is plain text work. Equality is decided here as far as structure, plain numbers, units, percent, bases, intervals
-and lists go, exactly and without evaluating anything; what remains are single expressions, which go to math-verify (in a
-worker process, see `ded.grading.pool`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is the source of
-the form of the golds.
+Extraction is plain text work. Equality is decided here as far as structure, plain numbers, units, percent, bases,
+intervals and lists go, exactly and without evaluating anything; what remains are single expressions, which go to
+math-verify (in a worker process, see `ded.grading.pool`). The rules are written down in docs/grading.md; Hendrycks et
+al. 2021 is the source of the form of the golds.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ class Unreadable(ValueError):
     """The rules cannot read this answer."""
 
 
-# --- extraction ----------------------------------------------------------------------------------------------------------
+# --- extraction -------------------------------------------------------------------------------------------------------
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_PHRASE = re.compile(r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.IGNORECASE | re.MULTILINE)
-_NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?%?")
+_PHRASE = re.compile(r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.I | re.M)
+_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?%?")
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 
 
 def last_box(text: str) -> str | None:
     """The content of the last `\\boxed{...}` whose braces close."""
-    for match in reversed(list(_BOX.finditer(text))):
+    for match in list(_BOX.finditer(text))[:-50:-1]:  # bounds against texts full of boxes that never close
         depth = 1
-        for position in range(match.end(), len(text)):
+        for position in range(match.end(), min(len(text), match.end() + 2 * LONGEST)):
             depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
             if depth == 0:
                 return text[match.end():position].strip() or None
@@ -42,19 +42,21 @@ def extract(text: str, last_number: bool = False) -> str | None:
     allows, the last number."""
     if box := last_box(text):
         return box
-    for match in reversed(list(_PHRASE.finditer(text))):
-        rest = match[1].strip() or text[match.end():].strip().partition("\n")[0]
+    for match in list(_PHRASE.finditer(text))[:-50:-1]:
+        rest = text[match.start(1):match.start(1) + 2 * LONGEST].strip(" \n*_")
         formula = _MATH.search(rest)
-        if formula and len(rest[:formula.start()]) < 20:
+        if formula and re.fullmatch(r"[\s*_:,a-zA-Z]{0,20}", rest[:formula.start()]):
             rest = next(filter(None, formula.groups()))
         else:
-            rest = re.split(r"(?<!\d)\.\s|\.$|\. (?=[A-Z])", rest)[0]
+            rest = re.split(r"(?<!\d)\.\s|\.$|\. (?=[A-Z])", rest.partition("\n")[0])[0]
         if rest.strip(" *_$."):
-            return rest.strip(" *_")
+            return rest.strip(" \n*_")
     whole = text.strip(" \n*_.")
-    formula = _MATH.fullmatch(whole)
-    if formula or ("\n" not in whole and number(normalise(whole[:LONGEST])) is not None):
-        return next(filter(None, formula.groups())) if formula else whole
+    if len(whole) <= LONGEST:
+        if formula := _MATH.fullmatch(whole):
+            return next(filter(None, formula.groups())).strip()
+        if "\n" not in whole and number(normalise(whole)) is not None:
+            return whole
     if last_number:
         found = [one for one in _NUMBER.findall(text) if any(character.isdigit() for character in one)]
         return found[-1] if found else None
@@ -62,10 +64,10 @@ def extract(text: str, last_number: bool = False) -> str | None:
 
 
 def choice(text: str, options: list[str] | None = None) -> str | None:
-    """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's text; None if unclear."""
+    """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's text, else None."""
     found = extract(text) or text
     found = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", found).strip(" \n*_$.{}")
-    match = re.match(r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([A-Za-z])\s*(?:[)\].:,]|$|\n|\s+[-–])", found, re.IGNORECASE)
+    match = re.match(r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([a-z])\s*(?:[)\].:,]|$|\n|\s+[-–])", found, re.I)
     last = ord("A") + len(options) - 1 if options else ord("Z")
     if match and ord(match[1].upper()) <= last:
         return match[1].upper()
@@ -73,21 +75,24 @@ def choice(text: str, options: list[str] | None = None) -> str | None:
     return chr(ord("A") + plain.index(_words(found))) if plain.count(_words(found)) == 1 else None
 
 
-# --- normal form ---------------------------------------------------------------------------------------------------------
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|rm)\s*\{([^{}]*)\}")
+# --- normal form ------------------------------------------------------------------------------------------------------
+_WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
 _PLAIN = [(re.compile(pattern), new) for pattern, new in [
-    (r"[−–]", "-"), (r"[×]", r"\\times "), (r"[·⋅]", r"\\cdot "), (r"π", r"\\pi "), (r"∞|\binfinity\b|\boo\b", r"\\infty "),
+    (r"[−–]", "-"), (r"[×]", r"\\times "), (r"[·⋅]", r"\\cdot "), (r"π", r"\\pi "),
+    (r"∞|\binfinity\b|\boo\b", r"\\infty "),
     (r"[°]|\\degree\b|\^\s*\{?\s*\\circ\s*\}?", r"\\degree "), (r"≤|<=|\\leqslant|\\leq\b", r"\\le "),
-    (r"≥|>=|\\geqslant|\\geq\b", r"\\ge "), (r"\\lt\b", "<"), (r"\\gt\b", ">"), (r"∪", r"\\cup "), (r"∈", r"\\in "), (r"±", r"\\pm "),
+    (r"≥|>=|\\geqslant|\\geq\b", r"\\ge "), (r"\\lt\b", "<"), (r"\\gt\b", ">"), (r"∪", r"\\cup "),
+    (r"∈", r"\\in "), (r"±", r"\\pm "),
     (r"²", "^2"), (r"³", "^3"), (r"√\s*(\d+)", r"\\sqrt{\1}"), (r"√", r"\\sqrt"),
-    (r",\s*\\!\s*", ""), (r"(\\\\)|\\!", r"\1"), (r"\{,\}", ""), (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""), (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[   ]", r"\1 "),
+    (r",\s*\\!\s*", ""), (r"(\\\\)|\\!", r"\1"), (r"\{,\}", ""), (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
+    (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[\u00a0\u2009\u202f]", r"\1 "),
     (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s*", ""), (r"\\[dtc]frac", r"\\frac"),
     (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:rbrace|\})", r"\\}"), (r"\*\*", "^"), (r"\s+", " "),
 ]]
 
 
 def normalise(text: str) -> str:
-    """One form for what differs in typography only: delimiters, spacing commands, \\dfrac, Unicode, thousands separators."""
+    """One form for what differs in typography only: delimiters, spacing, \\dfrac, Unicode, thousands separators."""
     text = text.strip(" \n*")
     for _ in range(3):  # nested delimiters
         if match := _MATH.fullmatch(text):
@@ -119,7 +124,8 @@ def number(text: str) -> Fraction | None:
             return sign * (int(match[1] or 0) + Fraction(top, bottom))
         if match := re.fullmatch(rf"{decimal}/{decimal}", text):
             return sign * Fraction(match[1]) / Fraction(match[2])
-        if match := re.fullmatch(rf"{decimal}(?:\\times|\\cdot|\*|x)10\^\{{?(-?\d{{1,3}})\}}?|{decimal}[eE]([+-]?\d{{1,3}})", text):
+        power = rf"{decimal}(?:\\times|\\cdot|\*|x)10\^\{{?(-?\d{{1,3}})\}}?|{decimal}[eE]([+-]?\d{{1,3}})"
+        if match := re.fullmatch(power, text):
             base, power = [part for part in match.groups() if part]
             return sign * Fraction(base) * Fraction(10) ** int(power)
     except (ZeroDivisionError, ValueError):
@@ -127,12 +133,13 @@ def number(text: str) -> Fraction | None:
     return None
 
 
-# --- units ---------------------------------------------------------------------------------------------------------------
+# --- units ------------------------------------------------------------------------------------------------------------
 _UNITS = {alias: unit for unit, aliases in {
     "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre",
-    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram gm", "kg": "kilogram", "lb": "pound lbs", "oz": "ounce",
-    "s": "second sec", "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr", "l": "liter litre",
-    "ml": "milliliter millilitre", "dollar": "usd buck", "cent": "", "euro": "eur", "degree": "deg", "radian": "rad",
+    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram gm", "kg": "kilogram", "oz": "ounce",
+    "lb": "pound lbs", "l": "liter litre", "ml": "milliliter millilitre", "s": "second sec", "min": "minute",
+    "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr", "degree": "deg", "radian": "rad",
+    "dollar": "usd buck", "cent": "", "euro": "eur",
 }.items() for alias in (unit, *aliases.split())}
 _DIMENSION = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
 
@@ -160,8 +167,10 @@ def split_unit(text: str) -> tuple[str, tuple, bool]:
         unit, text = (("degree",), ""), text.replace(r"\degree", "").strip()
     wrapped = rf"(?P<value>.*[\d)}}\]a-zI])\s*(?P<unit>{_WRAPPER.pattern}(?:\s*\^\s*\{{?\d\}}?)?)"
     known = "|".join(sorted(_UNITS, key=len, reverse=True))
-    bare = rf"(?P<value>.*[\d)}}\]])\s*(?P<unit>(?:{known})s?(?:\s*\^\s*\{{?\d\}}?)?|(?<=\s)(?!and\b|or\b|base\b)[A-Za-z]{{3,}}(?:\s[A-Za-z]{{2,}})*)"
-    if (match := re.fullmatch(wrapped, text) or re.fullmatch(bare, text)) and not re.search(r"\\(?:begin|in\b)|=|\b(?:and|or)\b", match["unit"]):
+    words = r"(?<=\s)(?!and\b|or\b|base\b)[A-Za-z]{3,}(?:\s[A-Za-z]{2,})*"
+    bare = rf"(?P<value>.*[\d)}}\]])\s*(?P<unit>(?:{known})s?(?:\s*\^\s*\{{?\d\}}?)?|{words})"
+    match = re.fullmatch(wrapped, text) or re.fullmatch(bare, text)
+    if match and not re.search(r"=|\b(?:and|or)\b", match["unit"]):
         found = _unit(_WRAPPER.sub(r"\1", match["unit"]))
         unit, text = unit if unit and set(found[0]) <= set(unit[0]) else found, match["value"].strip()
     return text, unit, percent
@@ -176,7 +185,7 @@ def _units_agree(one: tuple, other: tuple) -> bool:
         word in _UNITS.values() for word in further)
 
 
-# --- structure -----------------------------------------------------------------------------------------------------------
+# --- structure --------------------------------------------------------------------------------------------------------
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -231,8 +240,9 @@ def _interval(text: str) -> str | None:
 
 
 def _matrix(text: str) -> list[list[str]] | None:
-    match = re.fullmatch(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}", text.strip("[]() "), re.DOTALL)
-    return match and [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\|\\cr", match[2]) if row.strip()]
+    match = re.fullmatch(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}", text.strip("[]() "), re.S)
+    rows = re.split(r"\\\\|\\cr", match[2]) if match else []
+    return [[cell.strip() for cell in row.split("&")] for row in rows if row.strip()] or None
 
 
 def _words(text: str) -> str:
@@ -243,10 +253,11 @@ def _words(text: str) -> str:
 def _textual(text: str) -> bool:
     """Whether this is words rather than mathematics: \\text{...} around letters, or bare words."""
     bare = _WRAPPER.sub("", text).strip(" ().")
-    return (not bare and bool(_WRAPPER.search(text))) or bool(re.fullmatch(r"[A-Za-z][a-z']+(?:[ -][A-Za-z0-9,']+)*", bare))
+    words = re.fullmatch(r"[A-Za-z][a-z']+(?:[ -][A-Za-z0-9,']+)*", bare)
+    return bool(words or (not bare and _WRAPPER.search(text)))
 
 
-# --- equality ------------------------------------------------------------------------------------------------------------
+# --- equality ---------------------------------------------------------------------------------------------------------
 def compare(gold: str, answer: str, leaf, tolerance: float = 0.0) -> bool:
     """Whether `answer` is equal to `gold` by the rules of docs/grading.md.
 
@@ -270,8 +281,8 @@ def _equal(gold, answer, leaf, tolerance):
         return list(map(len, one)) == list(map(len, other)) and all(
             same(a, b) for rows in zip(one, other) for a, b in zip(*rows))
 
-    gold, answer = (_interval(re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip()) or re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip()
-                    for text in (gold, answer))
+    gold, answer = (re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip() for text in (gold, answer))
+    gold, answer = (_interval(text) or text for text in (gold, answer))
     if sides := _sides(gold, answer):
         return same(*sides)
 
@@ -300,7 +311,7 @@ def _equal(gold, answer, leaf, tolerance):
 
 
 def _sides(gold, answer):
-    """What is left to compare of equations: right sides where only one is an equation or the left sides are the same."""
+    """What is left of equations: the right sides, where only one is an equation or the left sides are the same."""
     one, other = (split(text, r"(?<![<>!:\\])=") for text in (gold, answer))
     if any(len(split(text, ",|;")) > 1 for text in (gold, answer)) or len(one) < 2 and len(other) < 2:
         return None
@@ -354,6 +365,7 @@ def _base(text):
     match = re.fullmatch(r"(-?[0-9A-Za-z]+) ?_ ?\{?(\d+|\\?[a-z]*\{?\s*[a-z]+\}?)\}?", text)
     if not match or not match[1].lstrip("-")[0].isdigit():
         return text, ""
-    names = dict(two="2", three="3", four="4", five="5", six="6", seven="7", eight="8", nine="9", ten="10", twelve="12", sixteen="16")
+    names = "zero one two three four five six seven eight nine ten eleven twelve".split()
     base = _WRAPPER.sub(r"\1", match[2]).strip(" {}")
-    return match[1], "" if names.get(base, base) == "10" else names.get(base, base)
+    base = str(names.index(base)) if base in names else base
+    return match[1], "" if base == "10" else base

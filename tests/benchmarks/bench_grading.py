@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_grading.py [--workers 2] [--golds FOLDER]
 
---golds: a folder with .jsonl files whose rows have an "answer" (or "Answer"), such as MATH-500, AIME and GSM8K: every gold is graded
-against itself, against rewritings that the rules allow, and against near misses; disagreements are printed. Also read from the
-environment variable DED_GOLDS.
+--golds: a folder with .jsonl files whose rows have an "answer" (or "Answer"), such as MATH-500, AIME and GSM8K: every
+gold is graded against itself, against rewritings that the rules allow, and against near misses; disagreements are
+printed. Also read from the environment variable DED_GOLDS.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ded.grading.code import grade_programs
 from ded.grading.pool import CPU_SECONDS, grade_answers
 from ded.problems import Problem
 
-PATHOLOGICAL = ["9^{9^{9^{9}}}", "10^{10^{10}}!", "(" * 400 + "1" + ")" * 400, "1" * 1900, r"\sqrt{" * 150 + "2" + "}" * 150,
-                r"\int_0^1 x^{x^{x^{x}}} dx", "(x+y+z+1)^{400}", "100000!", r"\sum_{k=1}^{10^9} k^{-k}", r"\binom{10^8}{5 \cdot 10^7}"]
+PATHOLOGICAL = ["9^{9^{9^{9}}}", "10^{10^{10}}!", "(" * 400 + "1" + ")" * 400, "1" * 1900,
+                r"\sqrt{" * 150 + "2" + "}" * 150, r"\int_0^1 x^{x^{x^{x}}} dx", "(x+y+z+1)^{400}", "100000!",
+                r"\sum_{k=1}^{10^9} k^{-k}", r"\binom{10^8}{5 \cdot 10^7}"]
 
 
 def answer(gold, **meta):
@@ -36,19 +37,21 @@ def typical(n):
     pairs = []
     for i in range(n):
         a, b = i + 2, 3 * i + 5
-        pairs.append([(f"{a}", f"{a}"), (f"\\frac{{{a}}}{{{b}}}", f"{a}/{b}"), (f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{a * a * b}}}"),
-                      (f"({a}, -{b})", f"({a}, {b})"), (f"{a}", f"{b}"), (f"{a}x^2 + {b}", f"{b} + {a}x^2"),
-                      (f"\\frac{{{a}\\pi}}{{{b}}}", f"{a}\\pi/{b}"), (f"x^2 - {a * a}", f"(x-{a})(x+{a})"), (f"{b}", f"x = {b}"),
-                      (f"{a} + {b}i", f"{b}i + {a}")][i % 10])
+        pairs.append([(f"{a}", f"{a}"), (f"\\frac{{{a}}}{{{b}}}", f"{a}/{b}"), (f"({a}, -{b})", f"({a}, {b})"),
+                      (f"{a}", f"{b}"), (f"{b}", f"x = {b}"), (f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{a * a * b}}}"),
+                      (f"{a}x^2 + {b}", f"{b} + {a}x^2"), (f"\\frac{{{a}\\pi}}{{{b}}}", f"{a}\\pi/{b}"),
+                      (f"x^2 - {a * a}", f"(x-{a})(x+{a})"), (f"{a} + {b}i", f"{b}i + {a}")][i % 10])
     return [(answer(gold), given) for gold, given in pairs]
 
 
 def programs(n, kind):
     if kind == "function":
-        problem = Problem("f", "code", 1, "", "", "code", {"entry": "f", "tests": [{"args": [x], "expected": x + 1} for x in range(8)]})
-        return [(problem, f"def f(x): return x + 1  # {i}") for i in range(n)]
-    problem = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": f"{x} 1", "output": f"{x + 1}"} for x in range(3)]})
-    return [(problem, f"a, b = map(int, input().split())\nprint(a + b)  # {i}") for i in range(n)]
+        meta = {"entry": "f", "tests": [{"args": [x], "expected": x + 1} for x in range(8)]}
+        program = "def f(x): return x + 1"
+    else:
+        meta = {"tests": [{"input": f"{x} 1", "output": f"{x + 1}"} for x in range(3)]}
+        program = "a, b = map(int, input().split())\nprint(a + b)"
+    return [(Problem("p", "code", 1, "", "", "code", meta), f"{program}  # {i}") for i in range(n)]
 
 
 def clock(function, *args, **options):
@@ -69,32 +72,37 @@ def speed(workers):
     print("   verdicts:", dict(Counter(verdict for verdict, _ in verdicts)))
     for bad in PATHOLOGICAL:
         seconds, (verdict,) = clock(grade_answers, [(answer("1"), bad)], progress=False)
-        print(f"   {bad[:30]!r:<36} {verdict[0]:<9} {verdict[1][:40]:<42}{seconds:>6.1f} s (limit {CPU_SECONDS:g} s of CPU)")
+        print(f"   {bad[:30]!r:<36} {verdict[0]:<9} {verdict[1][:40]:<42}{seconds:>6.1f} s (limit {CPU_SECONDS:g})")
     for isolation in sandbox.ISOLATIONS:
         if reason := sandbox.why_not(isolation):
             print(f"{isolation}: {reason}")
             continue
         for kind, what in (("function", "functions of 8 calls"), ("stdio", "stdin/stdout programs of 3 tests")):
             for n in sorted({1, workers}):
-                seconds, verdicts = clock(grade_programs, programs(100, kind), workers=n, isolation=isolation, progress=False)
+                options = dict(workers=n, isolation=isolation, progress=False)
+                seconds, verdicts = clock(grade_programs, programs(100, kind), **options)
                 assert {verdict for verdict, _ in verdicts} == {"correct"}, verdicts[0]
                 line(f"100 {what}, {isolation}", 100, n, seconds)
 
 
-# --- agreement -----------------------------------------------------------------------------------------------------------
+# --- agreement --------------------------------------------------------------------------------------------------------
 FRACTION = r"(-?)\\d?frac\{(\d+)\}\{(\d+)\}"
 
 
 def rewritings(gold):
     """Forms of a gold that the rules allow."""
-    yield from (gold, f"${gold}$", f"\\[ {gold} \\]", f"\\boxed{{{gold}}}", f"{gold}.", gold.replace(r"\frac", r"\dfrac"),
-                gold.replace(r"\dfrac", r"\frac").replace(r"\frac", r"\tfrac"), gold.replace(" ", r"\, "),
-                gold.replace("(", r"\left(").replace(")", r"\right)"), re.sub(r"\\text\{([^}]*)\}", r"\1", gold),
-                gold.replace(r"^\circ", "°"), gold.replace(r"^\circ", ""), gold.replace(r"\$", ""), gold.replace("pmatrix", "bmatrix"),
-                re.sub(r"(?<=[\dA-Za-z)}])([+=-])(?=[\dA-Za-z\\(])", r" \1 ", gold), re.sub(r"(?<=\d) ?\\sqrt", r" \\cdot \\sqrt", gold))
+    yield from (gold, f"${gold}$", f"\\[ {gold} \\]", f"\\boxed{{{gold}}}", f"{gold}.", gold.replace(" ", r"\, "))
+    for old, new in ((r"\frac", r"\dfrac"), (r"\dfrac", r"\tfrac"), (r"\frac", r"\tfrac"), (r"^\circ", "°"),
+                     (r"^\circ", ""), (r"\$", ""), ("pmatrix", "bmatrix")):
+        yield gold.replace(old, new)
+    yield gold.replace("(", r"\left(").replace(")", r"\right)")
+    for old, new in ((r"\\text\{([^}]*)\}", r"\1"), (r"(?<=[\dA-Za-z)}])([+=-])(?=[\dA-Za-z\\(])", r" \1 "),
+                     (r"(?<=\d) ?\\sqrt", r" \\cdot \\sqrt")):
+        yield re.sub(old, new, gold)
     if re.fullmatch(r"-?\d+", gold):
         n = int(gold)
-        yield from (f"{n}.0", f"{n:,}", f"{n:,}".replace(",", "{,}"), f"\\frac{{{2 * n}}}{{2}}", f"{n - 1}+1", f"{n}\\text{{ units}}", f"x = {n}")
+        yield from (f"{n}.0", f"{n:,}", f"{n:,}".replace(",", "{,}"), f"\\frac{{{2 * n}}}{{2}}", f"{n - 1}+1",
+                    f"{n}\\text{{ units}}", f"x = {n}")
     if match := re.fullmatch(FRACTION, gold):
         sign, a, b = match[1], int(match[2]), int(match[3])
         yield from (f"{sign}{a}/{b}", f"{sign}\\frac{{{2 * a}}}{{{2 * b}}}")
@@ -107,12 +115,12 @@ def near_misses(gold):
     bare = re.fullmatch(r"(?:\\left)?\(\s*([^,]+?)\s*,\s*([^,]+?)\s*(?:\\right)?\)", gold)
     if re.fullmatch(r"-?\d+", gold):
         n = int(gold)
-        yield from (f"{n + 1}", f"{n - 1}", f"{n * 10 + 1}", f"{n}.5", f"{n}\\%", f"{n}_7", f"{n + 1}\\pi", f"({n},{n})", f"{n}, {n + 1}",
-                    f"{-n or 7}", f"\\frac{{{3 * n + 1}}}{{3}}", f"{n}.{'0' * 12}1")
+        yield from (f"{n + 1}", f"{n - 1}", f"{n * 10 + 1}", f"{n}.5", f"{n}\\%", f"{n}_7", f"{n + 1}\\pi",
+                    f"({n},{n})", f"{n}, {n + 1}", f"{-n or 7}", f"\\frac{{{3 * n + 1}}}{{3}}", f"{n}.{'0' * 12}1")
     elif match := re.fullmatch(FRACTION, gold):
         sign, a, b = match[1], int(match[2]), int(match[3])
-        yield from (f"{sign}\\frac{{{a + 1}}}{{{b}}}", f"{sign}\\frac{{{a}}}{{{b + 1}}}", f"{'' if sign else '-'}{a}/{b}",
-                    f"{sign}{a / b:.3f}1", f"{sign}{a}", f"{sign}\\frac{{{b}}}{{{a}}}" if a != b else "2")
+        yield from (f"{sign}\\frac{{{a + 1}}}{{{b}}}", f"{sign}\\frac{{{a}}}{{{b + 1}}}",
+                    f"{'' if sign else '-'}{a}/{b}", f"{sign}{a / b:.3f}1", f"{sign}{a}", f"{sign}\\frac{{{b}}}{{{a}}}" if a != b else "2")
     elif bare:
         yield from (f"[{bare[1]},{bare[2]}]", f"({bare[1]},{bare[2]}]", f"({bare[1]}+1,{bare[2]})", bare[1])
         if bare[1] != bare[2]:
@@ -129,7 +137,8 @@ def near_misses(gold):
     elif r"\cup" in gold:
         yield from (gold.split(r"\cup")[0], gold.replace("0", "1"))
     elif "," in gold and r"\!" not in gold:
-        yield from (f"{gold.rstrip('}').rstrip(chr(92))}, 99" + r"\}" * gold.endswith(r"\}"), gold.split(",")[0].lstrip(r"\{"))
+        inside = gold.removeprefix(r"\{").removesuffix(r"\}")
+        yield from (f"{inside}, 99", inside.split(",")[0])
     elif r"\$" in gold:
         yield from (f"{gold}1", f"{gold.replace(chr(92) + '$', '')} euros")
     else:
@@ -146,12 +155,14 @@ def agreement(folder, workers):
     cases = [(gold, given, truth) for gold in sorted(golds)
              for truth, given in [("correct", form) for form in dict.fromkeys(rewritings(gold))]
              + [("wrong", miss) for miss in dict.fromkeys(near_misses(gold))]]
-    seconds, verdicts = clock(grade_answers, [(answer(gold), given) for gold, given, _ in cases], workers=workers, progress=False)
+    jobs = [(answer(gold), given) for gold, given, _ in cases]
+    seconds, verdicts = clock(grade_answers, jobs, workers=workers, progress=False)
     table = Counter((truth, verdict) for (_, _, truth), (verdict, _) in zip(cases, verdicts))
-    print(f"\n{len(golds)} distinct golds, {len(cases)} cases, {seconds:.0f} s\n{'should be':<12}" + "".join(
-        f"{verdict:>10}" for verdict in ("correct", "wrong", "unparsed", "error")))
+    columns = ("correct", "wrong", "unparsed", "error")
+    print(f"\n{len(golds)} distinct golds, {len(cases)} cases, {seconds:.0f} s")
+    print(f"{'should be':<12}" + "".join(f"{column:>10}" for column in columns))
     for truth in ("correct", "wrong"):
-        print(f"{truth:<12}" + "".join(f"{table[truth, verdict]:>10}" for verdict in ("correct", "wrong", "unparsed", "error")))
+        print(f"{truth:<12}" + "".join(f"{table[truth, column]:>10}" for column in columns))
     for (gold, given, truth), (verdict, reason) in zip(cases, verdicts):
         if verdict != truth:
             print(f"   gold {gold}   given {given}   should be {truth}, is {verdict} {reason}")
@@ -160,7 +171,7 @@ def agreement(folder, workers):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--golds", default=os.environ.get("DED_GOLDS"), help="folder of .jsonl files with known answers")
+    parser.add_argument("--golds", default=os.environ.get("DED_GOLDS"), help="folder of .jsonl files with answers")
     options = parser.parse_args()
     speed(options.workers)
     if options.golds:
