@@ -10,6 +10,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+RECORDS = ("lab.json", "training.json")  # how a model was made: no part of what it is
 KINDS = ("lab", "hf", "path", "store")
 
 
@@ -57,7 +58,7 @@ def fingerprint(spec: str) -> str:
     if kind == "hf":
         return f"{name}@{revision or _commit(name)}"
     folder = Path(locate(spec))
-    files = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in sorted(folder.iterdir()) if f.suffix in (".json", ".safetensors", ".jinja", ".model"))
+    files = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in sorted(folder.iterdir()) if f.suffix in (".json", ".safetensors", ".jinja", ".model") and f.name not in RECORDS)
     return _hash(files)
 
 

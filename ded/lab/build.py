@@ -57,7 +57,8 @@ def stream(recipe: dict, seed: int):
     """An endless stream of (prompt, completion) texts after the recipe's `mixture`, from the train split only."""
     rng = random.Random(f"pretrain {seed}")
     mixture = dict(recipe["mixture"])
-    mixture |= dict.fromkeys(tasks.OOD, mixture.pop("ood") / len(tasks.OOD))
+    spread = mixture.pop("ood") / len(tasks.OOD)
+    mixture |= {family: mixture.get(family, 0.0) + spread for family in tasks.OOD}
     styles = dict.fromkeys(tasks.STYLES, 1) if recipe["styles"] == "all" else recipe["styles"]
     levels = {f: dict.fromkeys(tasks.LEVELS[f], 1) for f in tasks.OOD} | {"sum": recipe["sum_levels"], "code": recipe["code_levels"]}
 
@@ -141,7 +142,7 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
 def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0, quiet: bool = False) -> dict:
     """Trains one model (its parent must lie in `out`) and saves it to out/<name> as an ordinary Hugging Face directory.
 
-    A recipe's `tokens` may be several stretches, each with a learning-rate schedule of its own; weights are rounded to bfloat16
+    A recipe's `tokens` may be several stretches (a number, or what else it changes), each with its own schedule; weights are rounded to bfloat16
     after each, which halves their size, and every later use starts from the rounded ones. again: 0 trains from the start; k adds
     the k-th further stretch to what lies in out/<name>, as recipes.yml has it for a base that failed its check. Returns what
     `train` does, added up over the stretches; written beside the weights as `lab.json` with the recipe.
@@ -155,13 +156,13 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
     if again:
         result = json.loads((Path(out) / name / "lab.json").read_text())
         rule = lab.recipes()["competence"]["retrain"]
-        parts, start = [(len(stretches) - 1 + again, rule["tokens"])], name
-        recipe = recipe | {"mixture": rule["mixture"]}
+        parts, start = [(len(stretches) - 1 + again, {"tokens": rule["tokens"], "mixture": rule["mixture"]})], name
     torch.manual_seed(recipe["seed"])
     model = AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32) if start else new_model(recipe["seed"])
-    for k, tokens in parts:
+    for k, stretch in parts:
+        changes = stretch if isinstance(stretch, dict) else {"tokens": stretch}
         report = None if quiet else lambda line: print(f"{name}: {line}", flush=True)
-        made = train(model, recipe | {"tokens": tokens}, recipe["seed"] + 1000 * k, scale, report)
+        made = train(model, recipe | changes, recipe["seed"] + 1000 * k, scale, report)
         model = model.to(torch.bfloat16).to(torch.float32)
         result = {key: result[key] + made[key] for key in ("tokens", "steps", "seconds")} | {"loss": made["loss"], "stretches": k + 1}
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:  # renamed when whole: nothing half-written is read

@@ -1,0 +1,362 @@
+"""Every figure from made-up tables: its panels, names, intervals and labels, and the same bytes each time."""
+
+import io
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation, Text
+
+from ded import figures, stats
+
+BASES, REPLICATES = ["alpha", "beta", "gamma"], 3
+TEACHERS = ["left", "pairs", "random", "facts", "totals", "checked", "left-short"]
+OOD = ["reverse", "sort", "maximum", "shift", "larger", "filter"]
+SIZES = [50, 100, 200, 400, 800, 1200, 1600, 2400]
+SELECTIONS = ["hard", "easy", "hard-tokens", "random-steps", "fixed-random", "fixed-hard"]
+RULES = ["farthest", "random", "nearest", "single", "farthest-normalised", "farthest-tokens"]
+
+OWN = dict(zip(TEACHERS, (0.944, 0.969, 0.806, 0.972, 0.594, 0.439, 0.861)))
+STUDENTS = {
+    "alpha": dict(zip(TEACHERS, (0.735, 0.807, 0.611, 0.341, 0.575, 0.322, 0.737))),
+    "beta": dict(zip(TEACHERS, (0.397, 0.439, 0.469, 0.656, 0.41, 0.264, 0.37))),
+    "gamma": dict(zip(TEACHERS, (0.283, 0.267, 0.278, 0.622, 0.31, 0.227, 0.25))),
+}
+BEFORE = {"alpha": 0.553, "beta": 0.417, "gamma": 0.278}
+
+
+def make_scores(arms, families, mean, seed, replicates=REPLICATES):
+    """Score rows around mean(arm, base, family)."""
+    rng, rows = np.random.default_rng(seed), []
+    for base in BASES:
+        for replicate in range(replicates):
+            for arm in arms:
+                for family in families:
+                    group = "OOD" if family in OOD else "ID" if family == "ID" else "robust"
+                    value = float(np.clip(mean(arm, base, family) + rng.normal(0, 0.015), 0, 1))
+                    row = {"base": base, "arm": arm, "replicate": replicate, "family": family, "group": group}
+                    rows.append(row | {"n": 500, "error": 0, "accuracy": value, "pass_k": min(1.0, value + 0.12)})
+    return pd.DataFrame(rows)
+
+
+def teacher_tables(replicates=REPLICATES):
+    """own, student, before, rows of notebook 01."""
+    own = make_scores(TEACHERS, ["ID"], lambda arm, base, family: OWN[arm], 1, replicates)
+    student = make_scores(TEACHERS, ["ID", "sort"], lambda arm, base, family: STUDENTS[base][arm], 2, replicates)
+    before = make_scores(["before"], ["ID"], lambda arm, base, family: BEFORE[base], 3, replicates)
+    rows = student.loc[student["family"] == "ID", ["base", "replicate", "arm"]].reset_index(drop=True)
+    rank, rng = rows["arm"].map(TEACHERS.index), np.random.default_rng(4)
+    means = {"token_entropy": 0.002 * 2.1**rank, "latent_shift": 1 + rank % 3, "n_tokens": 30 + 12 * rank,
+             "corpus_loss": 0.5 + 0.1 * (rank % 4)}  # fmt: skip
+    return own, student, before, rows.assign(**{k: m * rng.uniform(0.97, 1.03, len(rows)) for k, m in means.items()})
+
+
+def funnel_table():
+    rows, steps = [], ("length", "format", "answer", "steps", "one a question", "corpus size")
+    for base in BASES:
+        for replicate in range(REPLICATES):
+            for teacher in TEACHERS:
+                left = 2000
+                for step, share in zip(steps, (0.99, 0.97, OWN[teacher], 0.95 - 0.03 * replicate, 0.6, 0.5)):
+                    kept = int(left * share)
+                    unit = {"base": base, "replicate": replicate, "teacher": teacher}
+                    rows.append(unit | {"step": step, "kept": kept, "dropped": left - kept})
+                    left = kept
+    return pd.DataFrame(rows)
+
+
+def tradeoff_tables():
+    """scores and rows of notebook 02."""
+    effects = (0.07, -0.004), (-0.06, 0.004), (0.04, -0.003), (0.03, -0.03), (0.02, 0.002), (0.015, 0.001), (0, 0)
+    more = dict(zip([*SELECTIONS, "random"], effects))
+    arms = {f"random {size}": ("random", size) for size in SIZES}
+    arms |= {f"{name} {size}": (name, size) for size in (200, 800) for name in SELECTIONS}
+
+    def mean(arm, base, family):
+        name, size = arms.get(arm, ("random", 0))
+        level = BASES.index(base) * -0.05
+        if family == "ID":
+            return level + (0.47 + 0.085 * np.log2(size / 50) if size else 0.55) + more[name][0]
+        loss = (0.2 if size >= 1600 else 0.00003 * size) * (1 + OOD.index(family) % 3) / 2
+        return 0.965 + level / 9 - loss + more[name][1]
+
+    scores = make_scores(["before", *arms], ["ID", *OOD], mean, 5)
+    rows = scores.loc[scores["arm"] != "before", ["base", "replicate", "arm"]].drop_duplicates()
+    selection, size = (rows["arm"].map(lambda arm: arms[arm][i]) for i in (0, 1))
+    return scores, rows.assign(selection=selection, size=size)
+
+
+def rates_table():
+    rng, rows = np.random.default_rng(9), []
+    for i, base in enumerate(BASES):
+        for replicate in range(REPLICATES):
+            rate = rng.binomial(4, 0.3 + 0.2 * i, 200) / 4
+            unit = {"base": base, "replicate": replicate, "level": rng.integers(6, 10, 200), "n": 4}
+            rows.append(pd.DataFrame(unit | {"pass_rate": rate}))
+    return pd.concat(rows)
+
+
+def diversity_tables():
+    """scores, statistics and facts of notebook 03."""
+    gain, rng = dict(zip(RULES, (0.643, 0.638, 0.618, 0.593, 0.640, 0.636))), np.random.default_rng(6)
+    loss = {"ID": 0, "shuffled": 0.02, "zero": 0.09, "preamble": 0.18}
+
+    def score(arm, base, family):
+        return gain.get(arm, 0.5) - loss[family] - 0.04 * BASES.index(base)
+
+    scores = make_scores(["before", *RULES], list(loss), score, 7)
+    statistics, facts = [], []
+    for i, base in enumerate(BASES):
+        for replicate in range(REPLICATES):
+            unit = {"base": base, "replicate": replicate}
+            for arm, mean in zip(RULES, (30, 22, 12, 0, 0.5, 29)):
+                low = np.maximum(0, rng.normal(mean, mean / 6, 40)).round(0 if mean != 0.5 else 2)
+                frame = pd.DataFrame({"min_distance": low, "mean_distance": low * 1.3})
+                statistics.append(frame.assign(arm=arm, **unit))
+            distinct = rng.binomial(12, 0.7 - 0.1 * i, 80).tolist()
+            facts.append(unit | {"lucky": 0.04 + 0.002 * replicate, "distinct": distinct})
+    return scores, pd.concat(statistics), facts
+
+
+def forest_tables():
+    rows = [("farthest - random", 0.005, -0.025, 0.035, "primary", "inconclusive"),
+            ("farthest - nearest", 0.025, 0.003, 0.047, "primary", "reproduced"),
+            ("farthest - single", 0.05, 0.02, 0.08, "primary", "reproduced"),
+            ("shuffled", -0.02, -0.035, -0.005, "robustness", "not reproduced"),
+            ("zero", 0.01, -np.inf, np.inf, "robustness", "not judged")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "group", "verdict"]).assign(n=12)
+    shifts = dict(zip(BASES, (-0.02, 0, 0.02)))
+    near = [{"label": row[0], "base": b, "estimate": row[1] + shifts[b]} for row in rows for b in BASES]
+    return table, pd.DataFrame(near)
+
+
+def plans():
+    """{name: a call that draws it}"""
+    own, student, before, rows = teacher_tables()
+    (scores, arms), (rules, statistics, facts), (table, near) = tradeoff_tables(), diversity_tables(), forest_tables()
+    rng = np.random.default_rng(8)
+    shifts = [(f"{t}, alpha", rng.normal(0, 1, (60, 2)), rng.normal(i / 2, 1, (60, 2))) for i, t in enumerate(TEACHERS)]
+    return {
+        "funnel": lambda: figures.funnel(funnel_table()),
+        "teacher_vs_student": lambda: figures.teacher_vs_student(own, student, before),
+        "teacher_rank": lambda: figures.teacher_rank(own, student),
+        "predictors": lambda: figures.predictors(rows, own, student),
+        "latent_shift": lambda: figures.latent_shift(shifts),
+        "teacher_interaction": lambda: figures.teacher_interaction(student),
+        "pass_rates": lambda: figures.pass_rates(rates_table(), 0.5),
+        "size_curve": lambda: figures.size_curve(scores, arms),
+        "ood_families": lambda: figures.ood_families(scores, arms),
+        "pareto": lambda: figures.pareto(scores, arms),
+        "pareto_bases": lambda: figures.pareto(scores, arms, each_base=True),
+        "forest": lambda: figures.forest(table, by_base=near),
+        "arm_scores": lambda: figures.arm_scores(rules, values={"accuracy": "pass@1", "pass_k": "pass@4"}),
+        "robustness": lambda: figures.robustness(rules),
+        "distances": lambda: figures.distances(statistics),
+        "distinct": lambda: figures.distinct(facts, 4),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {name: draw() for name, draw in plans().items()}
+
+
+EVERY = pytest.mark.parametrize("name", list(plans()))
+
+
+def panels(figure):
+    return [ax for ax in figure.axes if ax.axison]
+
+
+def titles(figure):
+    return [ax.get_title() for ax in panels(figure)]
+
+
+def whiskers(ax):
+    """The drawn whiskers: (x or y of both ends) of each, from the error bars of the panel."""
+    bars = [bar for container in ax.containers if hasattr(container, "has_xerr") for bar in container.lines[2]]
+    return [segment for bar in bars for segment in bar.get_segments()]
+
+
+def words(figure):
+    return " | ".join(text.get_text() for text in figure.findobj(Text))
+
+
+def boxes(figure, kind=Text):
+    found = [text for text in figure.findobj(kind) if text.get_text().strip() and text.get_visible()]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    return [(text.get_text(), text.axes, text.get_window_extent(renderer)) for text in found]
+
+
+@EVERY
+def test_axes_are_named_and_the_caption_says_what_the_bars_are(drawn, name):
+    figure = drawn[name]
+    assert panels(figure)[-1].get_xlabel()
+    assert panels(figure)[0].get_ylabel() or name == "forest", "its rows name themselves"
+    caption = figure.get_supxlabel()
+    assert "interval" in caption or name == "latent_shift"
+    if name not in ("forest", "latent_shift"):
+        assert caption.startswith("n = 3 replicates a base, 3 student bases")
+
+
+@EVERY
+def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name):
+    figure = drawn[name]
+    page, found = figure.bbox.padded(1.5), boxes(figure)
+    caption = next(box for text, _, box in found if text == figure.get_supxlabel())
+    for text, axes, box in found:
+        axis = [] if axes is None else [*axes.get_xticklabels(), *axes.get_yticklabels()]
+        ticks = text in [label.get_text() for label in axis]
+        if not ticks:  # tick labels beyond the limits exist without being drawn
+            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+        if text != figure.get_supxlabel() and not ticks:
+            assert box.y0 >= caption.y1 - 1, text
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("funnel", [6] * 7), ("teacher_vs_student", [14] * 4), ("predictors", [42] * 5), ("pass_rates", [5] * 3),
+     ("pareto", [42]),
+     ("pareto_bases", [42] * 3), ("size_curve", [12]), ("forest", [4]), ("arm_scores", [6, 6]), ("robustness", [6] * 4),
+     ("distances", [5, 5])],
+)  # fmt: skip
+def test_intervals_are_drawn(drawn, name, expected):
+    assert [len(whiskers(ax)) for ax in panels(drawn[name])] == expected
+
+
+def test_bands_are_drawn_around_the_curves(drawn):
+    from matplotlib.collections import FillBetweenPolyCollection
+
+    for name, count in (("size_curve", 1), ("ood_families", 7)):
+        assert len(drawn[name].findobj(FillBetweenPolyCollection)) == count
+
+
+def test_one_panel_a_base_a_teacher_a_family(drawn):
+    assert titles(drawn["teacher_vs_student"]) == [*BASES, "mean of 3 bases"]
+    assert titles(drawn["pareto_bases"]) == BASES
+    assert titles(drawn["funnel"]) == TEACHERS
+    assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
+    assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
+    assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
+
+
+def test_headline_points_are_the_intervals_of_the_statistics(drawn):
+    own, student, _, _ = teacher_tables()
+    ax = panels(drawn["teacher_vs_student"])[1]
+    container = ax.containers[TEACHERS.index("facts")]
+    x, y = (stats.arm_interval(t[(t["base"] == "beta") & (t["family"] == "ID")], "facts") for t in (own, student))
+    assert container.lines[0].get_xydata()[0] == pytest.approx([x.estimate, y.estimate])
+    ends = np.concatenate([bar.get_segments()[0] for bar in container.lines[2]])
+    cross = [[x.low, y.estimate], [x.high, y.estimate], [x.estimate, y.low], [x.estimate, y.high]]
+    assert ends == pytest.approx(np.array(cross))
+    ring = next(line for line in ax.lines if line.get_markersize() == 11)
+    assert ring.get_ydata()[0] == pytest.approx(y.estimate), "facts has beta's best student"
+
+
+@pytest.mark.parametrize("name", ["teacher_vs_student", "pareto", "pareto_bases"])
+def test_direct_labels_do_not_cover_each_other(drawn, name):
+    found = [(text, axes, box) for text, axes, box in boxes(drawn[name], Annotation)]
+    assert len(found) >= 7
+    for i, (text, axes, box) in enumerate(found):
+        assert axes.bbox.padded(1).fully_containsx(box.x0) and axes.bbox.padded(1).fully_containsx(box.x1)
+        for other, other_axes, other_box in found[:i]:
+            assert axes is not other_axes or not box.overlaps(other_box), (text, other)
+
+
+def test_rank_figure_orders_teachers_by_their_own_score(drawn):
+    ax = panels(drawn["teacher_rank"])[0]
+    own = stats.macro(teacher_tables()[0], "ID").groupby("arm")["accuracy"].mean().sort_values(ascending=False)
+    assert [label.get_text().split()[0] for label in ax.get_yticklabels()] == list(own.index)
+    assert [len(line.get_xdata()) for line in ax.lines] == [5] * 7, "own score, three bases, their mean"
+
+
+def test_correlations_rank_within_bases():
+    table = pd.DataFrame({"base": list("aaaabbbb"), "accuracy": [1, 2, 3, 4, 11, 12, 13, 14]})
+    table = table.assign(own=[4, 5, 6, 7, 0, 1, 2, 3], token_entropy=[4, 3, 2, 1, 9, 8, 7, 6])
+    found = figures.rank_correlations(table.assign(latent_shift=1.0, n_tokens=1.0, corpus_loss=np.nan))
+    found = found.set_index("predictor")["estimate"]
+    assert found["own"] == pytest.approx(1) and found["token_entropy"] == pytest.approx(-1)
+    assert np.isnan(found["latent_shift"]) and np.isnan(found["corpus_loss"])
+
+
+def test_frontier_holds_no_beaten_arm(drawn):
+    scores, _ = tradeoff_tables()
+    x, y = (figures.cells(scores, family).groupby("arm")["accuracy"].mean() for family in ("ID", "OOD"))
+    line = next(line for line in panels(drawn["pareto"])[0].lines if line.get_drawstyle() == "steps-pre")
+    for at in line.get_xydata():
+        assert not ((x > at[0] + 1e-9) & (y > at[1] + 1e-9)).any()
+    assert x.max() == pytest.approx(line.get_xdata().max()) and y.max() == pytest.approx(line.get_ydata().max())
+
+
+def test_forest_shows_groups_verdicts_and_every_difference(drawn):
+    shown, (table, _) = words(drawn["forest"]), forest_tables()
+    for word in [*table["label"], *table["group"], *table["verdict"], *BASES, "±3 points"]:
+        assert word in shown
+    assert figures.forest(table[["label", "estimate", "low", "high"]]).axes, "labels and numbers are enough"
+
+
+def test_claims_become_rows_of_a_forest():
+    table = pd.DataFrame({"base": "a", "replicate": range(4), "value": [0.04, 0.06, 0.05, 0.07]})
+    found = stats.stratified(table)
+    claims = stats.judge([stats.claim("hard", "better", stats.Part("ID", found), stats.Part("OOD", found, 0.01)),
+                          stats.claim("rises", "rises", found), stats.claim("none", "not measured", None)])  # fmt: skip
+    rows = figures.claim_rows(claims)
+    assert list(rows["label"]) == ["hard: ID", "hard: OOD", "rises"]
+    assert list(rows["verdict"]) == ["reproduced"] * 3 and rows["low"][0] == found.low
+
+
+def test_normalised_distances_stay_out_and_2p_is_marked(drawn):
+    assert "normalised" not in words(drawn["distances"])
+    assert "2P = 8" in words(drawn["distinct"]) and "lucky wrong chains: 4.2 ±" in words(drawn["distinct"])
+
+
+def test_pass_rates_say_what_compression_keeps(drawn):
+    rates = rates_table()
+    for base in BASES:
+        kept = (rates.loc[rates["base"] == base, "pass_rate"] <= 0.5).mean()
+        assert f"{base}: {100 * kept:.1f} ±" in words(drawn["pass_rates"])
+
+
+def test_wide_whiskers_do_not_stretch_an_axis_beyond_what_a_rate_can_be():
+    figure = figures.teacher_vs_student(*teacher_tables(replicates=2)[:3])
+    for ax in panels(figure):
+        assert ax.get_ylim()[0] >= -0.05 and ax.get_xlim()[1] <= 1.05
+
+
+def test_one_replicate_has_points_without_whiskers():
+    figure = figures.teacher_vs_student(*teacher_tables(replicates=1)[:3])
+    assert all(not whiskers(ax) and len(ax.containers) == 7 for ax in panels(figure))
+    assert "n = 1 replicate a base" in words(figure) and "no interval" in words(figure)
+
+
+def test_same_tables_give_the_same_bytes(drawn):
+    def content(figure, kind):
+        file = io.BytesIO()
+        with matplotlib.rc_context({"svg.hashsalt": "x"}):
+            figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        return file.getvalue()
+
+    for name in ("pareto", "forest"):
+        again = plans()[name]()
+        assert content(again, "png") == content(drawn[name], "png") and content(again, "svg") == content(again, "svg")
+        assert content(again, "svg") == content(drawn[name], "svg")
+
+
+def test_nothing_leaks(drawn):
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []
+    before = dict(matplotlib.rcParams)
+    with figures.style():
+        assert matplotlib.rcParams["axes.spines.top"] is False
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_plotting_libraries_load_with_the_first_figure():
+    code = "import sys, ded.figures; print([m for m in ('matplotlib', 'seaborn', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
