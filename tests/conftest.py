@@ -1,6 +1,10 @@
 """Fixtures that several files share: lab models trained for a moment. They know nothing, and load and run like any other."""
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("ded", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("ded")
 
 TINY = ("student_1", "ancestor", "random")
 
