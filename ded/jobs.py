@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -86,6 +87,8 @@ def _side_by_side(function: Callable, calls: list[dict], n: int, threads: int) -
     from joblib.externals.loky import get_reusable_executor
 
     env = QUIET | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    # loky warns when idle workers have timed out between two stages, which is what they are to do
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     executor = get_reusable_executor(
         max_workers=n, timeout=300, env=env, initializer=_start_worker, initargs=(os.getpid(), threads)
     )
@@ -113,7 +116,6 @@ def _side_by_side(function: Callable, calls: list[dict], n: int, threads: int) -
 def _start_worker(parent: int, threads: int) -> None:
     """In a new worker: one thread, quiet libraries, and an end when the parent has gone without a word (SIGKILL)."""
     import logging
-    import warnings
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -19,7 +19,7 @@ def scores(name: str, n: int = 300) -> dict[str, float]:
     suite |= {f"code {lv}": problems.load(f"lab:code/{lv}", n // 3, "dev", "lab") for lv in tasks.LEVELS["code"]}
     suite |= {family: problems.load(f"lab:{family}", n, "dev", "lab") for family in tasks.OOD}
     table = evaluation.evaluate(f"lab:{name}", suite, **SAMPLING)
-    return {row.family: round(row.accuracy, 4) for row in table.itertuples()}
+    return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
 
 
 def _gain(name: str, teacher: str, examples: int, hard: list[problems.Problem]) -> float:
@@ -66,6 +66,8 @@ def check(name: str) -> dict:
         if best >= rules["gain"]["points"]:
             break
     found["gain"] = {"value": round(best, 1), "passed": best >= rules["gain"]["points"], "teacher": by}
+    for criterion in found.values():
+        criterion["passed"] = bool(criterion["passed"])  # numpy's is no JSON
     return found | {"passed": all(c["passed"] for c in found.values())}
 
 
