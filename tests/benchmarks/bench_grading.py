@@ -120,7 +120,8 @@ def near_misses(gold):
     elif match := re.fullmatch(FRACTION, gold):
         sign, a, b = match[1], int(match[2]), int(match[3])
         yield from (f"{sign}\\frac{{{a + 1}}}{{{b}}}", f"{sign}\\frac{{{a}}}{{{b + 1}}}",
-                    f"{'' if sign else '-'}{a}/{b}", f"{sign}{a / b:.3f}1", f"{sign}{a}", f"{sign}\\frac{{{b}}}{{{a}}}" if a != b else "2")
+                    f"{'' if sign else '-'}{a}/{b}", f"{sign}{a / b:.3f}1", f"{sign}{a}",
+                    f"{sign}\\frac{{{b}}}{{{a}}}" if a != b else "2")
     elif bare:
         yield from (f"[{bare[1]},{bare[2]}]", f"({bare[1]},{bare[2]}]", f"({bare[1]}+1,{bare[2]})", bare[1])
         if bare[1] != bare[2]:
