@@ -145,7 +145,7 @@ def test_the_smoke_test_from_corpus_to_scores(worked):
 
 def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
     p = params(**TEACHERS)
-    monkeypatch.setattr(study, "step_valid", lambda problem, think: len(think) % 2 == 0)
+    monkeypatch.setattr(study.common, "step_valid", lambda problem, think: len(think) % 2 == 0)
     by_answer = study.curate(p, BASE, 0, TEACHER, 1).kept
     by_steps = study.curate(SimpleNamespace(**vars(p) | {"verification": "steps"}), BASE, 0, TEACHER, 1).kept
     valid = [len(curation.split_think(t)[0]) % 2 == 0 for t in by_answer["text"]]

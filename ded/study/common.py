@@ -1,0 +1,147 @@
+"""The steps that the notebooks share: questions of a replicate, a teacher's corpus, one distilled and scored student.
+
+Every function takes the checked parameters `p` of a notebook and is a pure function of its arguments, looked up in the store
+stage by stage. So a later job may simply ask again for what an earlier one made, in any process and after any interruption.
+
+A unit is (base, replicate): one student base and one full rerun of all its arms, with training and evaluation questions drawn
+for that unit alone and shared by its arms.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from ded import curation, evaluation, generation, models, problems, training
+from ded.problems import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def remembered(function):
+    """Keeps the last results in this process: the arms of a unit are neighbours, and ask for the same pools."""
+    latest: dict = {}
+
+    @wraps(function)
+    def call(p: Any, base: str, replicate: int, *rest: Any) -> Any:
+        key = (repr(p), base, replicate, *rest)
+        if key not in latest:
+            while len(latest) >= 2:
+                latest.pop(next(iter(latest)))
+            latest[key] = function(p, base, replicate, *rest)
+        return latest[key]
+
+    return call
+
+
+def units(p: Any) -> list[dict]:
+    """[{base, replicate}] for all students and replicates."""
+    return [{"base": base, "replicate": r} for base in p.students for r in range(p.n_replicates)]
+
+
+def jobs_for(p: Any, **axes: list) -> list[dict]:
+    """One dict of arguments for each unit and each combination of `axes`, e.g. teacher=p.teachers."""
+    calls = [{"p": p, **unit} for unit in units(p)]
+    for name, values in axes.items():
+        calls = [{**call, name: value} for call in calls for value in values]
+    return calls
+
+
+def describe(p: Any, record: Any) -> None:
+    """Puts the content hashes of the models and of the evaluation questions into the manifest."""
+    for spec in dict.fromkeys([*p.students, *(p.teachers if hasattr(p, "teachers") else [p.teacher])]):
+        record.model(spec, models.fingerprint(spec))
+    for unit in units(p):
+        questions = [q for family in suite(p, **unit).values() for q in family]
+        record.data(f"{p.split} {short(unit['base'])} {unit['replicate']}", problems.fingerprint(questions))
+
+
+def _seed(p: Any, *parts: object) -> str:
+    return " ".join(map(str, (p.seed, *parts)))
+
+
+def sampling(p: Any, replicate: int, temperature: float | None = None) -> dict:
+    """The arguments of `generation.sample` that the parameters fix; the teachers' temperature unless another is given."""
+    temperature = p.temperature if temperature is None else temperature
+    return {"max_tokens": p.max_tokens, "temperature": temperature, "top_p": p.top_p, "seed": p.seed * 1000 + replicate}
+
+
+def short(model: str) -> str:
+    """A model's name for tables and figures: the spec without its kind."""
+    return model.partition(":")[2]
+
+
+def corpus_questions(p: Any, base: str, replicate: int, source: str = "") -> list[Problem]:
+    """The unit's training questions (train split)."""
+    return problems.load(source or p.corpus_source, p.n_questions, "train", _seed(p, "corpus", base, replicate))
+
+
+@remembered
+def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()) -> dict[str, list[Problem]]:
+    """The unit's evaluation questions (p.split): the in-domain family "ID", its perturbed copies, each OOD family."""
+    seed = _seed(p, "evaluation", base, replicate)
+    found = {"ID": problems.load(p.id_source, p.eval_id, p.split, seed)}
+    if perturbations:
+        from ded.lab import tasks
+
+        found |= {name: [tasks.perturb(q, name) for q in found["ID"]] for name in perturbations}
+    for source in p.ood_sources:
+        found[problems.parse_source(source)[1]] = problems.load(source, p.eval_ood, p.split, seed)
+    return found
+
+
+def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dict[str, list[Problem]], samples: int = 1) -> pd.DataFrame:
+    """Score rows of one model on one unit's suite (see `ded.tables`); group is ID, OOD or robust."""
+    table = evaluation.evaluate(model, families, samples=samples, **sampling(p, replicate, p.eval_temperature))
+    ood = {problems.parse_source(s)[1] for s in p.ood_sources}
+    group = table["family"].map(lambda f: "OOD" if f in ood else "ID" if f == "ID" else "robust")
+    return table.assign(base=short(base), replicate=replicate, arm=arm, group=group)
+
+
+def trajectories(p: Any, base: str, replicate: int, teacher: str, n: int, questions: list[Problem] | None = None) -> pd.DataFrame:
+    """n graded trajectories a training question by a teacher."""
+    from ded.grading import grade
+
+    questions = questions or corpus_questions(p, base, replicate)
+    return grade(generation.sample(teacher, questions, n, **sampling(p, replicate)), questions)
+
+
+def curate(p: Any, base: str, replicate: int, teacher: str, n: int) -> curation.Filtered:
+    """The quality filters over a teacher's trajectories: length, format, correctness (by answer, or by steps too)."""
+    questions = corpus_questions(p, base, replicate)
+    graded = trajectories(p, base, replicate, teacher, n, questions)
+    return curation.curate(graded, questions, max_tokens=p.max_tokens, verify=p.verification, step_check=step_valid)
+
+
+def step_valid(problem: Problem, think: str) -> bool:
+    """Whether every step of a lab solution is valid (the last line giving the answer)."""
+    from ded.lab import tasks
+
+    return tasks.trace(problem, think) is not None
+
+
+def teacher_corpus(p: Any, base: str, replicate: int, teacher: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(corpus, funnel): the first kept trajectory of each question, cut to p.corpus_size questions."""
+    import pandas as pd
+
+    kept, funnel, _ = curate(p, base, replicate, teacher, p.n_attempts)
+    first = kept.drop_duplicates("problem_id")
+    corpus = first.head(p.corpus_size)
+    more = [("one a question", len(first), len(kept) - len(first)), ("corpus size", len(corpus), len(first) - len(corpus))]
+    rows = pd.DataFrame([{"step": s, "kept": k, "dropped": d, "reason": ""} for s, k, d in more])
+    funnel = pd.concat([funnel, rows], ignore_index=True)
+    return corpus, funnel.assign(base=short(base), replicate=replicate, teacher=short(teacher))
+
+
+def distil(p: Any, base: str, replicate: int, corpus: pd.DataFrame, max_steps: int = 0) -> str:
+    """The spec of `base` trained on `corpus` with the notebook's SFT settings; max_steps above 0 replaces the epochs."""
+    return training.sft(
+        base, corpus, learning_rate=p.learning_rate, batch_size=p.batch_size, epochs=p.epochs, max_steps=max_steps,
+        max_length=p.max_length, seed=p.seed * 1000 + replicate,
+    )  # fmt: skip
+
+
+def before(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = (), samples: int = 1) -> pd.DataFrame:
+    """Scores of the student base before any distillation, on the same questions."""
+    return score(p, base, base, replicate, "before", suite(p, base, replicate, perturbations), samples)

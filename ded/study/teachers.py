@@ -1,0 +1,37 @@
+"""Notebook 01: teachers' own scores and the smoke test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ded import analysis
+from ded.study.common import distil, score, short, suite, teacher_corpus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def own_score(p: Any, base: str, replicate: int, teacher: str) -> pd.DataFrame:
+    """The teacher's own scores on the unit's in-domain questions."""
+    families = {"ID": suite(p, base, replicate)["ID"]}
+    return score(p, teacher, base, replicate, short(teacher), families)
+
+
+def smoke_test(p: Any, base: str, replicate: int, teacher: str) -> dict[str, Any]:
+    """Distils the student briefly from one teacher and scores it (paper: "smoke test").
+
+    Returns {scores: score rows, shift: see `analysis.latent_shift`, row: what might have predicted the score: token_entropy
+    (nats a token), latent_shift, n_tokens (mean length), corpus_loss (nats a token, before training), corpus_size}.
+    """
+    corpus, _ = teacher_corpus(p, base, replicate, teacher)
+    student = distil(p, base, replicate, corpus)
+    families = suite(p, base, replicate)
+    shift = analysis.latent_shift(base, student, families["ID"][: p.shift_inputs])
+    return {
+        "scores": score(p, student, base, replicate, short(teacher), families), "shift": shift,
+        "row": {
+            "base": short(base), "replicate": replicate, "arm": short(teacher), "corpus_size": len(corpus),
+            "token_entropy": analysis.token_entropy(corpus), "latent_shift": shift["shift"],
+            "n_tokens": float(corpus["n_tokens"].mean()), "corpus_loss": analysis.corpus_loss(base, corpus),
+        },
+    }  # fmt: skip
