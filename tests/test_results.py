@@ -104,3 +104,17 @@ def test_where_results_go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "notebooks")
     assert results.Recorder("", "01_small", PARAMS).folder == tmp_path / "outputs" / "small" / "01_small"
     assert results.Recorder("x", "01_small", PARAMS).folder.resolve() == tmp_path / "notebooks" / "x"
+
+
+def test_a_kernel_shows_figures_as_images(tmp_path):
+    """IPython alone prints '<Figure size ...>' for a figure that pyplot does not know."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from matplotlib.figure import Figure
+
+    shell = InteractiveShell.instance()
+    try:
+        assert "image/png" not in shell.display_formatter.format(Figure())[0]
+        recorder = results.Recorder(tmp_path, "01_small", PARAMS)
+        assert "image/png" in shell.display_formatter.format(recorder.figure("f", Figure()))[0]
+    finally:
+        InteractiveShell.clear_instance()
