@@ -111,10 +111,11 @@ def test_a_kernel_shows_figures_as_images(tmp_path):
     from IPython.core.interactiveshell import InteractiveShell
     from matplotlib.figure import Figure
 
-    shell = InteractiveShell.instance()
+    shell, figure = InteractiveShell.instance(), Figure()
+    figure.subplots()
     try:
-        assert "image/png" not in shell.display_formatter.format(Figure())[0]
+        assert "image/png" not in shell.display_formatter.format(figure)[0]
         recorder = results.Recorder(tmp_path, "01_small", PARAMS)
-        assert "image/png" in shell.display_formatter.format(recorder.figure("f", Figure()))[0]
+        assert "image/png" in shell.display_formatter.format(recorder.figure("f", figure))[0]
     finally:
         InteractiveShell.clear_instance()
