@@ -78,6 +78,25 @@ Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 
+class Engine(BaseModel):
+    """How models are sampled: the parameter `engine`. What decides speed only is no part of a result's identity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Literal["transformers", "vllm"] = "transformers"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    tensor_parallel: Count = 1  # GPUs a replica of the model
+    data_parallel: Count = 1  # replicas of the model side by side
+    max_model_len: Whole = 0  # tokens, prompt included; 0: the model's own
+    gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of each GPU's memory
+    entropy_top: Whole = 20  # most probable tokens from which vLLM's entropies are estimated; 0: not measured
+    base_url: str = ""  # of the endpoint that serves openai:<model>
+    api_key_env: str = ""  # name of the environment variable that holds its key; "": none is sent
+    concurrency: Count = 8  # requests in flight
+    timeout: Positive = 600.0  # seconds a request
+    continues: bool = False  # the endpoint continues a final assistant message (vllm serve does)
+
+
 # ---- the schemas: one line a parameter; unit and meaning stand in the notebooks' cells ------------------------------
 
 
@@ -94,6 +113,7 @@ class Common(BaseModel):
     seed: Whole
     split: Literal["dev", "test"]
     n_jobs: Whole  # 0 is one a core
+    engine: Engine = Engine()
     corpus_source: Source
     id_source: Source
     ood_sources: Sources
@@ -202,10 +222,14 @@ def _validated(model: type[Common], values: Mapping[str, Any], place: str, where
 def _problem(model: type[Common], error: Any, place: str) -> str:
     """One line for one of pydantic's errors."""
     key, *inside = error["loc"]
+    name = key
+    if key in model.model_fields and _is_model(nested := model.model_fields[key].annotation) and inside:
+        model, key, *inside = nested, *inside  # a key inside `engine` or `trainer`
+        name = f"{name}.{key}"
     if error["type"] == "missing":
-        return f"  {place}: {key} is missing; allowed: {_allowed(model, key)}"
+        return f"  {place}: {name} is missing; allowed: {_allowed(model, key)}"
     value = error["input"]
-    head = f"  {place}: {key}{''.join(f'[{i}]' for i in inside)} = {_short(value)}"
+    head = f"  {place}: {name}{''.join(f'[{i}]' for i in inside)} = {_short(value)}"
     if error["type"] == "extra_forbidden":
         return f"{head}: unknown parameter{near(str(key), model.model_fields)}"
     if error["type"] in ("model", "source", "distinct"):
@@ -234,6 +258,8 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return f"a list, each {_describe(get_args(annotation)[0])}"
     if annotation is str and any(isinstance(m, AfterValidator) for m in metadata):
         return "a model spec such as 'lab:<name>'"
+    if _is_model(annotation):
+        return f"a mapping with keys among {', '.join(annotation.model_fields)}"
     kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     text = kinds.get(annotation, str(annotation))
     bounds = []
@@ -243,6 +269,10 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
                 if hasattr(part, name) and getattr(part, name) is not None:
                     bounds.append(f"{sign} {getattr(part, name)}")
     return " ".join([text, *([" and ".join(bounds)] if bounds else [])])
+
+
+def _is_model(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
 
 
 def _plain(name: str, value: Any) -> bool:

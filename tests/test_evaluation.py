@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 
 from ded import evaluation, generation, problems
+from ded.grading import VERDICTS
 from ded.lab import tasks
+
+from ded.engines import transformers
 
 MODEL = "lab:student_1"
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -28,7 +31,7 @@ def verdicts(monkeypatch):
             for p in questions for i in range(n)
         ])  # fmt: skip
 
-    def grade(table, questions):
+    def grade(table, questions, **_):
         return table.assign(verdict=[given[p][i] for p, i in zip(table["problem_id"], table["sample_index"])])
 
     monkeypatch.setattr(generation, "sample", sample)
@@ -42,7 +45,7 @@ def test_truncated_and_unparsed_are_not_correct_and_errors_do_not_count(verdicts
     verdicts |= dict(zip([p.id for p in suite["ID"]], [["correct"], ["correct"], ["wrong"], ["unparsed"], ["truncated"], ["error"]]))
     verdicts |= {p.id: ["error"] for p in suite["reverse"]}
     table = evaluation.evaluate(MODEL, suite, samples=1, max_tokens=8).set_index("family")
-    assert table.loc["ID", ["n", *evaluation.VERDICTS]].tolist() == [6, 2, 1, 1, 1, 1]
+    assert table.loc["ID", ["n", *VERDICTS]].tolist() == [6, 2, 1, 1, 1, 1]
     assert table.loc["ID", "accuracy"] == pytest.approx(2 / 5)
     assert math.isnan(table.loc["reverse", "accuracy"])
     assert list(table.index) == ["ID", "reverse"] and len(verdicts["calls"]) == 1  # one batch for all families
@@ -80,12 +83,12 @@ def test_pass_rates_are_over_judged_samples(verdicts):
 def test_a_second_look_samples_nothing(monkeypatch):
     suite, settings = {"ID": asked(4), "sort": asked(3, "lab:sort")}, {"max_tokens": 6, "temperature": 0.6, "seed": 0}
     first = evaluation.evaluate(MODEL, suite, samples=2, **settings)
-    assert first["n"].tolist() == [8, 6] and (first[list(evaluation.VERDICTS)].sum(axis=1) == first["n"]).all()
+    assert first["n"].tolist() == [8, 6] and (first[list(VERDICTS)].sum(axis=1) == first["n"]).all()
 
     def never(*_):
         raise AssertionError("sampled again")
 
-    monkeypatch.setattr(generation, "_transformers", never)
+    monkeypatch.setattr(transformers, "_draw", never)
     pd.testing.assert_frame_equal(evaluation.evaluate(MODEL, suite, samples=2, **settings), first)
     with pytest.raises(AssertionError, match="sampled again"):
         evaluation.evaluate(MODEL, suite, samples=2, **settings | {"seed": 1})
@@ -106,4 +109,4 @@ def test_lab_answers_are_graded_for_what_they_are(monkeypatch):
 
     monkeypatch.setattr(generation, "sample", sample)
     row = evaluation.evaluate(MODEL, {"reverse": questions}).iloc[0]
-    assert row[list(evaluation.VERDICTS)].tolist() == [1, 1, 1, 1, 0] and row["think_rate"] == 0.75
+    assert row[list(VERDICTS)].tolist() == [1, 1, 1, 1, 0] and row["think_rate"] == 0.75

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from ded import generation, models, problems
+from ded.engines import transformers
+from ded.params import Engine
 from ded.problems import Problem
 
 MODEL = "lab:student_1"
@@ -27,13 +29,13 @@ def sample(asked, n=1, **settings):
 @pytest.fixture
 def calls(monkeypatch):
     """The (first problem, number of problems, sample index) of every shard that is really sampled."""
-    seen, real = [], generation._transformers
+    seen, real = [], transformers._draw
 
-    def counting(model, part, index, *rest):
-        seen.append((part[0].id, len(part), index))
-        return real(model, part, index, *rest)
+    def counting(model, shard, *rest):
+        seen.append((shard.problems[0].id, len(shard.problems), shard.index))
+        return real(model, shard, *rest)
 
-    monkeypatch.setattr(generation, "_transformers", counting)
+    monkeypatch.setattr(transformers, "_draw", counting)
     return seen
 
 
@@ -66,7 +68,8 @@ def fits(tokens, probabilities):
 def test_rows_are_documented_and_in_order():
     asked = questions(5)
     table = sample(asked, 3)
-    assert list(table.columns) == ["problem_id", "sample_index", "prompt", "text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "model", "engine"]
+    assert list(table.columns) == ["problem_id", "sample_index", "prompt", "text", "token_ids", "n_tokens", "finish_reason", "entropy_sum",
+                                   "missing_mass", "model", "engine"]
     assert list(table.problem_id) == [p.id for p in asked for _ in range(3)] and list(table.sample_index) == [0, 1, 2] * 5
     assert set(table.model) == {MODEL} and set(table.engine) == {"transformers"}
     tok = models.load_tokenizer(MODEL)
@@ -120,10 +123,30 @@ def test_a_stream_belongs_to_its_problem_and_index_alone(calls, monkeypatch):
     assert dict(zip(alone.problem_id, alone.text)) == dict(zip(together.problem_id, together.text))
 
 
-def test_an_unknown_engine_is_refused_before_any_work(calls):
-    with pytest.raises(ValueError, match="engine 'vlm' is not known; known: transformers"):
-        sample(questions(1), engine="vlm")
-    assert not calls
+def test_a_higher_limit_continues_what_a_lower_one_cut_off(monkeypatch, tmp_path):
+    asked = questions(30)
+    at_once = sample(asked, 2, max_tokens=40, temperature=0.9)
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "another"))
+    short = sample(asked, 2, max_tokens=9, temperature=0.9)
+    assert 0 < (short.finish_reason == "length").mean()
+    given, real = [], transformers.decode
+    monkeypatch.setattr(transformers, "decode", lambda net, ids, *rest: given.extend(ids) or real(net, ids, *rest))
+    longer = sample(asked, 2, max_tokens=40, temperature=0.9)
+    cut = short.finish_reason == "length"
+    assert len(given) == cut.sum()  # rows that had ended were left alone
+    assert {tuple(i[-9:]) for i in given} == {tuple(t) for t in short.token_ids[cut]}  # the others went on from their tokens
+    same = [a == b for a, b in zip(longer.token_ids, at_once.token_ids)]
+    assert np.mean(same) > 0.9  # one stream a row: what it draws is what it would have drawn (rounding may differ)
+    pd.testing.assert_frame_equal(longer[same].round({"entropy_sum": 3}), at_once[same].round({"entropy_sum": 3}))
+    pd.testing.assert_frame_equal(sample(asked, 2, max_tokens=9, temperature=0.9), short)
+
+
+def test_a_precision_is_another_request(calls):
+    sample(questions(2), engine=Engine())
+    sample(questions(2), engine=Engine(tensor_parallel=2, gpu_memory=0.5))
+    assert len(calls) == 1
+    sample(questions(2), engine=Engine(dtype="bfloat16"))
+    assert len(calls) == 2
 
 
 # ---- what is sampled
@@ -131,10 +154,10 @@ def test_an_unknown_engine_is_refused_before_any_work(calls):
 
 def test_groups_are_of_equal_length_where_there_are_enough():
     lengths = [7] * 20 + [5] * 40 + [6] * 3 + [9] * 2
-    groups = generation._groups(lengths)
+    groups = transformers._groups(lengths)
     assert sorted(i for g in groups for i in g) == list(range(65))
     assert [sorted({lengths[i] for i in g}) for g in groups] == [[5], [6, 7], [9]]  # three rows alone would waste a pass
-    assert generation._groups([]) == []
+    assert transformers._groups([]) == []
 
 
 def test_greedy_is_that_of_transformers(monkeypatch):
@@ -177,7 +200,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it():
     logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
     uniform = (torch.arange(1000) + 0.5) / 1000
     for top_p, kept in ((0.3, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.75, [1, 2, 3]), (0.95, [0, 1, 2, 3]), (1.0, [0, 1, 2, 3])):
-        counts = np.bincount(generation._choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4)
+        counts = np.bincount(transformers._choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4)
         expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
         assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
 
@@ -188,7 +211,7 @@ def test_inverse_transform_gives_every_token_its_share():
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0)) * 2
     uniform = (torch.arange(20_000) + 0.5) / 20_000
     for temperature in (1.0, 0.4):
-        chosen = generation._choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
+        chosen = transformers._choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
         exact = torch.softmax(logits[0].double() / temperature, -1).numpy()
         assert np.abs(np.bincount(chosen.numpy(), minlength=50) - 20_000 * exact).max() <= 1.01
 
@@ -199,7 +222,7 @@ def test_the_ends_of_the_noise_draw_only_tokens_that_can_be(extreme):
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, "1 +2 ="))["input_ids"]]
     probabilities = np.exp(logits_after("1 +2 =")[0].numpy())
-    found = generation.decode(net, ids, np.array([[extreme]]), 1, 1.0, 0.5, tok)[0]["token_ids"]
+    found = transformers.decode(net, ids, np.array([[extreme]]), 1, 1.0, 0.5, tok)[0]["token_ids"]
     top = np.argsort(-probabilities, kind="stable")
     kept = top[: int((probabilities[top].cumsum() / probabilities.sum() < 0.5).sum()) + 1]
     assert found[0] in kept and found[0] == (kept.min() if extreme == 0 else kept.max())
@@ -237,9 +260,9 @@ def test_rows_that_end_leave_the_others_as_they_were():
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, p.prompt))["input_ids"] for p in questions(30)]
     noise = np.random.default_rng(0).random((30, 50))
-    together = generation.decode(net, ids, noise, 50, 0.8, 0.95, tok)
+    together = transformers.decode(net, ids, noise, 50, 0.8, 0.95, tok)
     assert len({r["n_tokens"] for r in together}) > 5
     for i in range(30):
-        alone = generation.decode(net, ids[i : i + 1], noise[i : i + 1], 50, 0.8, 0.95, tok)[0]
+        alone = transformers.decode(net, ids[i : i + 1], noise[i : i + 1], 50, 0.8, 0.95, tok)[0]
         assert alone["token_ids"] == together[i]["token_ids"] and alone["finish_reason"] == together[i]["finish_reason"]
         assert alone["entropy_sum"] == pytest.approx(together[i]["entropy_sum"], abs=1e-3)

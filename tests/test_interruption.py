@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ded import generation, models, problems, store, training
+from ded.engines import transformers
 
 ROOT = Path(__file__).parents[1]
 SHARDS = 12
@@ -18,17 +19,17 @@ SHARDS = 12
 
 def work(delay=0.0):
     """Samples 24 questions twice, in shards of 4, and trains on what came out: (trajectories, weights)."""
-    real, size = generation._transformers, generation.SHARD
+    real, size = transformers._draw, generation.SHARD
 
     def slow(*arguments):
         time.sleep(delay)
         return real(*arguments)
 
-    generation.SHARD, generation._transformers = 4, slow
+    generation.SHARD, transformers._draw = 4, slow
     try:
         table = generation.sample("lab:student_1", problems.load("lab:sum/5", 24, "train", "killed"), 2, max_tokens=16, seed=1)
     finally:
-        generation.SHARD, generation._transformers = size, real
+        generation.SHARD, transformers._draw = size, real
     spec = training.sft("lab:student_1", table, learning_rate=1e-3, batch_size=8, max_length=64)
     return table, (Path(models.locate(spec)) / "model.safetensors").read_bytes()
 

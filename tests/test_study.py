@@ -9,6 +9,7 @@ import pytest
 
 from ded import curation, evaluation, generation, problems, study, training
 from ded.lab import tasks
+from ded.params import Engine
 
 BASE, TEACHER = "lab:student_1", "lab:random"
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -16,6 +17,7 @@ COMMON = {
     "students": [BASE, "lab:ancestor"], "n_replicates": 2, "split": "dev", "corpus_source": "lab:sum/7-9", "id_source": "lab:sum/7-9",
     "ood_sources": ["lab:reverse", "lab:sort"], "n_questions": 60, "eval_id": 6, "eval_ood": 4, "learning_rate": 1e-3, "batch_size": 8, "epochs": 1.0,
     "max_length": 192, "max_tokens": 120, "temperature": 1.0, "top_p": 1.0, "eval_temperature": 0.6, "verification": "answer",
+    "engine": Engine(),
 }  # fmt: skip
 TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4}
 TRADEOFF = {
@@ -97,8 +99,8 @@ def test_questions_are_a_units_own_and_never_those_of_training():
 
 def test_sampling_settings_differ_by_replicate_and_purpose():
     p = params(seed=7)
-    assert study.sampling(p, 0) == {"max_tokens": 120, "temperature": 1.0, "top_p": 1.0, "seed": 7000}
-    assert study.sampling(p, 1, 0.6) == {"max_tokens": 120, "temperature": 0.6, "top_p": 1.0, "seed": 7001}
+    assert study.sampling(p, 0) == {"max_tokens": 120, "temperature": 1.0, "top_p": 1.0, "seed": 7000, "engine": Engine()}
+    assert study.sampling(p, 1, 0.6) == {"max_tokens": 120, "temperature": 0.6, "top_p": 1.0, "seed": 7001, "engine": Engine()}
     assert study.sampling(p, 1, 0.0)["temperature"] == 0.0  # greedy is a temperature too
 
 

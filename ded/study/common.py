@@ -64,7 +64,9 @@ def _seed(p: Any, *parts: object) -> str:
 def sampling(p: Any, replicate: int, temperature: float | None = None) -> dict:
     """The arguments of `generation.sample` that the parameters fix; the teachers' temperature unless another is given."""
     temperature = p.temperature if temperature is None else temperature
-    return {"max_tokens": p.max_tokens, "temperature": temperature, "top_p": p.top_p, "seed": p.seed * 1000 + replicate}
+    return {
+        "max_tokens": p.max_tokens, "temperature": temperature, "top_p": p.top_p, "seed": p.seed * 1000 + replicate, "engine": p.engine,
+    }  # fmt: skip
 
 
 def short(model: str) -> str:

@@ -29,9 +29,11 @@ def plain(model, prompts, max_tokens):
 
 
 def ours(model, prompts, max_tokens, seed):
-    from ded import generation
+    from ded import engines
+    from ded.engines import transformers
 
-    return int(generation._transformers(model, prompts, 0, max_tokens, 1.0, 1.0, seed)["n_tokens"].sum())
+    shard, settings = engines.Shard("", prompts, 0), engines.Settings(max_tokens, 1.0, 1.0, seed)
+    return int(transformers._draw(model, shard, settings, "float32")["n_tokens"].sum())
 
 
 def main():

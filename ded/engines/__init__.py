@@ -1,0 +1,55 @@
+"""Where trajectories come from: one module an engine, all with the same three names.
+
+TOGETHER    whether all missing shards go to `draw` in one call (one engine start, one queue) or one after the other
+identity(model, engine)                 what decides its results besides the request: part of every store key
+draw(model, shards, settings, engine)   yields (shard, table) as shards are finished; columns as in `generation.sample`
+
+A shard that carries `started` rows (drawn with a lower max_tokens) is continued: rows that ended by themselves stay as they are,
+rows cut off go on from their stored tokens where the engine can, else stay truncated with a warning. They are never drawn afresh,
+which would favour short outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ded import models
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ded.params import Engine
+    from ded.problems import Problem
+
+
+class EngineError(RuntimeError):
+    """An engine that cannot do what was asked; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a request fixes besides the prompts: max_tokens, temperature (0 is greedy), top_p, seed."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is stored at once: one sample (number `index`) of each of some problems, under a store key."""
+
+    key: str
+    problems: list[Problem]
+    index: int
+    started: pd.DataFrame | None = None
+
+
+def of(model: str, engine: Engine) -> ModuleType:
+    """The engine module that samples this model: endpoints and recorded traces have their own, whatever `engine` names."""
+    kind = models.parse(model)[0]
+    return import_module(f"ded.engines.{kind if kind in ('openai', 'recorded') else engine.name}")
