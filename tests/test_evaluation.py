@@ -1,6 +1,7 @@
 """Scores: what counts in which denominator, and that a second look costs nothing."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -78,6 +79,42 @@ def test_pass_rates_are_over_judged_samples(verdicts):
     assert table.index.tolist() == [questions[i].id for i in (0, 1, 3)]  # nothing is known of the third
     assert table["n"].tolist() == [2, 3, 3] and table["correct"].tolist() == [1, 2, 0]
     assert table["pass_rate"].tolist() == pytest.approx([1 / 2, 2 / 3, 0]) and table["level"].tolist() == [5, 5, 6]
+
+
+def test_per_question_is_what_the_scores_are_made_of(verdicts):
+    suite = {"ID": asked(3), "reverse": asked(1, "lab:reverse")}
+    ids = [p.id for p in (*suite["ID"], *suite["reverse"])]
+    verdicts |= dict(zip(ids, [["correct", "wrong"], ["truncated", "unparsed"], ["correct", "error"], ["wrong", "correct"]]))
+    table = evaluation.per_question(MODEL, suite, samples=2, max_tokens=8)
+    assert table["question"].tolist() == [i for i in ids for _ in range(2)] and table["seed"].tolist() == [0, 1] * 4
+    assert table["family"].tolist() == ["ID"] * 6 + ["reverse"] * 2
+    assert table["value"].tolist()[:5] == [1, 0, 0, 0, 1] and math.isnan(table["value"][5])
+    scores = evaluation.evaluate(MODEL, suite, samples=2, max_tokens=8)
+    assert table.groupby("family", sort=False)["value"].mean().tolist() == pytest.approx(scores["accuracy"].tolist())
+
+
+def test_verdicts_are_kept_and_failures_of_the_grader_are_tried_again(verdicts, monkeypatch):
+    suite = {"ID": asked(2)}
+    one, two = (p.id for p in suite["ID"])
+    verdicts |= {one: ["error"], two: ["correct"]}
+    assert evaluation.evaluate(MODEL, suite, max_tokens=8)["error"].tolist() == [1]
+    verdicts[one] = ["wrong"]  # the machine has recovered
+    assert evaluation.evaluate(MODEL, suite, max_tokens=8)["accuracy"].tolist() == [0.5]
+    verdicts[one] = ["correct"]  # now it is stored
+    assert evaluation.evaluate(MODEL, suite, max_tokens=8)["accuracy"].tolist() == [0.5]
+    monkeypatch.setattr("ded.grading.VERSION", 10**6)  # a grader of other rules grades again
+    assert evaluation.evaluate(MODEL, suite, max_tokens=8)["accuracy"].tolist() == [1.0]
+
+
+def test_what_decides_a_verdict_is_in_the_key(verdicts):
+    """The same question with other tests is another evaluation."""
+    question = asked(1)[0]
+    verdicts[question.id] = ["wrong"]
+    assert evaluation.evaluate(MODEL, {"ID": [question]}, max_tokens=8)["accuracy"][0] == 0
+    verdicts[question.id] = ["correct"]
+    other = replace(question, meta=question.meta | {"tolerance": 0.1})
+    assert evaluation.evaluate(MODEL, {"ID": [other]}, max_tokens=8)["accuracy"][0] == 1
+    assert evaluation.evaluate(MODEL, {"ID": [question]}, max_tokens=8)["accuracy"][0] == 0
 
 
 def test_a_second_look_samples_nothing(monkeypatch):
