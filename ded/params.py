@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_serializer
 from pydantic_core import PydanticCustomError
 
 from ded import home
@@ -78,10 +78,18 @@ Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 
-class Engine(BaseModel):
-    """How models are sampled: the parameter `engine`. What decides speed only is no part of a result's identity."""
+class Options(BaseModel):
+    """A parameter that is a mapping: keys that are left out have their defaults, and are left out again when it is written down."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _changed(self, dump: Any) -> dict:
+        return {key: value for key, value in dump(self).items() if value != type(self).model_fields[key].default}
+
+
+class Engine(Options):
+    """How models are sampled: the parameter `engine`. What decides speed only is no part of a result's identity."""
 
     name: Literal["transformers", "vllm"] = "transformers"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
