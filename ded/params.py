@@ -67,6 +67,14 @@ def _distinct(values: list) -> list:
     return values
 
 
+def _accelerate(name: str) -> str:
+    known = sorted(f.stem for f in (home() / "params" / "accelerate").glob("*.yml"))
+    if name and name not in known:
+        context = {"known": ", ".join(known) or "none", "hint": near(name, known)}
+        raise PydanticCustomError("file", "is no file of params/accelerate/; there are: {known}{hint}", context)
+    return name
+
+
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -76,6 +84,7 @@ Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
+Accelerate = Annotated[str, AfterValidator(_accelerate)]
 
 
 class Options(BaseModel):
@@ -105,6 +114,22 @@ class Engine(Options):
     continues: bool = False  # the endpoint continues a final assistant message (vllm serve does)
 
 
+class Trainer(Options):
+    """How students are trained: the parameter `trainer`. Dtype, LoRA and truncation alone are part of a result's identity."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the passes and of what is saved; full fine-tuning keeps float32 master weights
+    lora_rank: Whole = 0  # of the adapters on all linear layers, merged when saved; 0: full fine-tuning
+    lora_alpha: Whole = 0  # 0: twice the rank
+    gradient_checkpointing: bool = False  # less memory for about a third more computation
+    packing: bool = False  # the examples of a micro batch end to end instead of padded; the loss is the same
+    liger: bool = False  # Liger's layer kernels, on a GPU
+    micro_batch: Whole = 0  # examples a process and forward pass, batch_size being that of an optimizer step; 0: all of its share
+    processes: Count = 1  # one a GPU; above 1 through accelerate launch
+    accelerate: Accelerate = ""  # a file of params/accelerate/, for FSDP2 or several machines
+    save_steps: Whole = 0  # optimizer steps between checkpoints to resume from; 0: none
+    allow_truncation: bool = False  # cut a sequence over max_length, instead of an error
+
+
 # ---- the schemas: one line a parameter; unit and meaning stand in the notebooks' cells ------------------------------
 
 
@@ -122,6 +147,7 @@ class Common(BaseModel):
     split: Literal["dev", "test"]
     n_jobs: Whole  # 0 is one a core
     engine: Engine = Engine()
+    trainer: Trainer = Trainer()
     corpus_source: Source
     id_source: Source
     ood_sources: Sources
@@ -240,7 +266,7 @@ def _problem(model: type[Common], error: Any, place: str) -> str:
     head = f"  {place}: {name}{''.join(f'[{i}]' for i in inside)} = {_short(value)}"
     if error["type"] == "extra_forbidden":
         return f"{head}: unknown parameter{near(str(key), model.model_fields)}"
-    if error["type"] in ("model", "source", "distinct"):
+    if error["type"] in ("model", "source", "distinct", "file"):
         return f"{head} {error['msg']}"
     hint = near(value, get_args(model.model_fields[key].annotation)) if isinstance(value, str) else ""
     if isinstance(value, str) and _is_number(value):
@@ -264,7 +290,7 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) is list:
         return f"a list, each {_describe(get_args(annotation)[0])}"
-    if annotation is str and any(isinstance(m, AfterValidator) for m in metadata):
+    if annotation is str and any(isinstance(m, AfterValidator) and m.func is _model_spec for m in metadata):
         return "a model spec such as 'lab:<name>'"
     if _is_model(annotation):
         return f"a mapping with keys among {', '.join(annotation.model_fields)}"
@@ -315,8 +341,8 @@ def notebooks() -> list[Path]:
 
 
 def presets() -> list[str]:
-    """The names of the presets: the folders of params/."""
-    return sorted(p.name for p in (home() / "params").glob("*/"))
+    """The names of the presets: the folders of params/, but that of the launch configurations."""
+    return sorted(p.name for p in (home() / "params").glob("*/") if p.name != "accelerate")
 
 
 def find_notebook(name: str) -> Path:
