@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce reference test notebook bench lab locks clean
+.PHONY: help setup reproduce reference report test notebook bench lab locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 reference: setup ## the powered preset lab-full (within 75 minutes on 2 cores), into outputs/reference/
 	$(BIN)/ded reproduce --preset lab-full $(ARGS)
 	rm -rf outputs/reference && cp -r outputs/lab-full outputs/reference
+
+report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)
+	$(BIN)/ded report --preset $(PRESET) $(ARGS)
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

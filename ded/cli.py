@@ -4,6 +4,9 @@
     ded reproduce --preset lab --only 01 -p seed 7  one of them, with a parameter changed
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
     ded params --preset lab                         what would be run
+    ded check --preset gpu                          whether this machine can run it
+    ded estimate --preset gpu                       what it will cost
+    ded report --preset lab                         one HTML page from what was recorded
     ded lab build NAME --scale 0.01                 train a lab model anew
 
 Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was started), 130 Ctrl-C.
@@ -22,6 +25,7 @@ import typer
 
 from ded import home
 from ded.params import ParameterError
+from ded.report import ReportError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help=(__doc__ or "").split("\n")[0])  # fmt: skip
@@ -37,13 +41,27 @@ Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only (
 def reproduce(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
     runs = _plan(preset, only, param)  # all parameters are checked before any work
-    raise typer.Exit(_run_all(runs))
+    code = _run_all(runs)
+    if code in (0, 1) and not all(values["out_dir"] for _, values in runs):
+        try:
+            report(preset, None)
+        except ReportError as error:  # no notebook came far enough to leave anything
+            typer.echo(f"no report: {error}", err=True)
+    raise typer.Exit(code)
 
 
 @app.command()
 def run(notebook: str, preset: str = Preset, param: list[str] = Changes) -> None:
     """Run one notebook (its name, or '01') with a preset."""
     raise typer.Exit(_run_all(_plan(preset, [notebook], param)))
+
+
+@app.command()
+def report(preset: str = Preset, folder: Path | None = typer.Option(None, help="Where the results lie, in place of outputs/PRESET.")) -> None:
+    """Write one HTML page, report.html, from the recorded results of a preset."""
+    from ded import report as pages
+
+    typer.echo(f"\nreport: {os.path.relpath(pages.write(folder or home() / 'outputs' / preset))}")
 
 
 @app.command("params")
@@ -54,6 +72,31 @@ def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] =
     for path, values in _plan(preset, only, param):
         typer.echo(f"# {path.stem}")
         typer.echo(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110))
+
+
+@app.command()
+def check(preset: str = Preset, only: list[str] = Only) -> None:
+    """Tell whether this machine can run a preset: packages, models, data, GPUs, memory, disk. Exit code 1 if it cannot."""
+    from ded import plan
+
+    table = plan.check(preset, only)
+    for row in table.itertuples():
+        typer.echo(f"{'ok     ' if row.ok else '?      ' if row.ok is None else 'MISSING'} {row.item}{': ' if row.note else ''}{row.note}")
+    missing = int((table["ok"] == False).sum())  # noqa: E712  (None is a hint, not a lack)
+    typer.echo(f"\n{missing} missing" if missing else f"\nthis machine can run the preset {preset!r}")
+    raise typer.Exit(1 if missing else 0)
+
+
+@app.command()
+def estimate(preset: str = Preset, only: list[str] = Only) -> None:
+    """Tell what a preset will cost: prompts, tokens, hours, disk, from the assumptions in params/throughput.yml."""
+    from ded import plan
+
+    table = plan.estimate(preset, only)
+    typer.echo(table.round(2).to_string(index=False))
+    for device, part in table.groupby("device"):
+        typer.echo(f"{part['hours'].sum():.2f} hours of one {'core' if device == 'cpu' else 'GPU'}" if device != "none" else "recorded or endpoint: no hours here")
+    typer.echo(f"{table['disk_gib'].sum():.1f} GiB of disk; all of it from the assumptions in params/throughput.yml")
 
 
 @lab.command("build")
@@ -89,7 +132,7 @@ def main() -> None:
             arguments += [key] if key is not None else []
     try:
         app(arguments)
-    except ParameterError as error:
+    except (ParameterError, ReportError) as error:
         typer.echo(f"ded: {error}", err=True)
         sys.exit(2)
 
