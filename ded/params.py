@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_serializer
 from pydantic_core import PydanticCustomError
 
 from ded import home
@@ -54,7 +54,7 @@ def _source(source: str) -> str:
     from ded import problems
 
     try:
-        problems.levels_of(source)
+        problems.check(source)
     except problems.SourceError as error:
         raise PydanticCustomError("source", "{reason}", {"reason": str(error)}) from None
     return source
@@ -164,6 +164,18 @@ class Common(BaseModel):
     batch_size: Count
     epochs: Positive
     delta: Annotated[float, Field(gt=0, lt=1)]
+    contamination_ngram: Count
+    contamination_threshold: Annotated[float, Field(gt=0, le=1)]
+
+    @field_validator("verification")
+    @classmethod
+    def _checkable(cls, value: str, info: ValidationInfo) -> str:
+        from ded import problems
+
+        source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
+        if value == "steps" and not problems.checks_steps(source):
+            raise PydanticCustomError("source", "needs questions whose steps can be checked (lab:sum), not {source}", {"source": source})
+        return value
 
 
 class TeacherSelection(Common):

@@ -11,7 +11,8 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 SPLITS = ("train", "dev", "test")
 
@@ -21,8 +22,9 @@ class Problem:
     """One question.
 
     id: unique and derived from the content; family and level: what sub-group it belongs to; prompt: the text shown to the
-    model; answer: the reference answer; kind: how it is graded ("exact", "code", "math", "choice"); meta: what the grader or
-    an analysis needs besides (the terms of a sum, the tests of a program).
+    model; answer: the reference answer; kind: how it is graded ("exact", "code", "math", "choice", "gym");
+    meta: what the grader or an analysis needs besides (the terms of a sum, the tests of a program, "group": a sub-group, "template":
+    the prompt's, "hide": never to be shown in reports).
     """
 
     id: str
@@ -70,24 +72,21 @@ class SourceError(ValueError):
     """A problem source that cannot be read; the message says why and how to mend it."""
 
 
-def parse_source(source: str) -> tuple[str, str, str]:
-    """(kind, family, levels or "") of `lab:<family>[/<from>-<to>]`, e.g. "lab:sum/7-9"."""
-    kind, _, rest = source.partition(":")
-    family, slash, levels = rest.partition("/")
-    if kind != "lab" or not family or (slash and not levels):
-        raise SourceError(f"problem source {source!r}: written as lab:<family>[/<from>-<to>], e.g. 'lab:sum/7-9'")
-    return kind, family, levels
+# --- sources: the grammar is in docs/sources.md, the readers in ded.sources ---------------------------------------------
+PERTURBATIONS = ("preamble", "polite", "quoted")  # of text; the lab's sums have their own
+_PREAMBLES = ("It was raining when this was written down.", "My sister found this in an old notebook.", "This came up over lunch.")
 
 
 def levels_of(source: str) -> tuple[str, list[int]]:
-    """(family, levels) that a source names, all levels of the family without any; SourceError where there are none such."""
+    """(family, levels) that a lab source names, all levels of the family without any; SourceError where there are none such."""
     from ded.lab import tasks
+    from ded.sources import parse
 
-    _, family, levels = parse_source(source)
+    family, slash, levels = parse(source).name.partition("/")
     known = tasks.LEVELS.get(family)
     if known is None:
         raise SourceError(f"problem source {source!r}: families are {', '.join(tasks.LEVELS)}")
-    found = re.fullmatch(r"(\d+)-(\d+)|(\d+)", levels or f"{known[0]}-{known[-1]}")
+    found = re.fullmatch(r"(\d+)-(\d+)|(\d+)", levels if slash else f"{known[0]}-{known[-1]}")
     low, high, only = found.groups() if found else (1, 0, None)
     chosen = list(range(int(only or low), int(only or high) + 1))
     if not chosen or set(chosen) - set(known):
@@ -95,11 +94,90 @@ def levels_of(source: str) -> tuple[str, list[int]]:
     return family, chosen
 
 
+def check(source: str) -> None:
+    """SourceError where a source cannot be read, as far as can be told without the network."""
+    from ded.sources import files, gym, parse, public
+
+    spec = parse(source)
+    {"lab": lambda: levels_of(source), "reasoning_gym": lambda: gym.check(spec), "data": lambda: public.check(spec), "file": lambda: files.find(spec.file)}[spec.kind]()
+
+
 def load(source: str, n: int, split: str, seed: str) -> list[Problem]:
-    """n distinct problems of a source and a split, drawn by `seed`, spread evenly over its levels."""
+    """n distinct problems of a source and a split, drawn by `seed`; a longer draw starts with the shorter one.
+
+    Lab families are spread evenly over their levels. Finite sources (data:, file:) give all their problems for n = 0.
+    Raises SourceError for a source that cannot be read, lacks the split, or holds fewer than n problems.
+    """
+    from ded.sources import files, gym, parse, public
+
+    spec = parse(source)
+    if spec.kind == "lab":
+        from ded.lab import tasks
+
+        return tasks.problems(*levels_of(source), n, split, seed)
+    if spec.kind == "reasoning_gym":
+        return gym.load(spec, n, split, seed)
+
+    def pick(ids: list[str]) -> list[str]:
+        if n > len(ids):
+            raise SourceError(f"problem source {source!r} holds {len(ids)} questions of split {split!r}, and {n} are asked for; ask for at most {len(ids)}")
+        return sorted(ids, key=lambda name: content_hash(f"{seed} {name}"))[: n or None]
+
+    if spec.kind == "data":
+        return public.load(source, split, pick, seed)
+    found = {problem.id: problem for problem in files.load(spec.file, split)}
+    return [found[name] for name in pick(list(found))]
+
+
+def family_of(source: str) -> str:
+    """The name of a source in tables and figures: its family, task, data set, or file."""
+    from ded.sources import parse
+
+    spec = parse(source)
+    return Path(spec.file).stem if spec.kind == "file" else spec.name.partition("/")[0]
+
+
+def procedural(source: str) -> bool:
+    """Whether a source makes its questions from a seed: its splits are then apart by content."""
+    return source.startswith(("lab:", "reasoning_gym:"))
+
+
+def checks_steps(source: str) -> bool:
+    """Whether `trace` can check the worked solutions of a source's problems."""
+    return source.startswith("lab:") and family_of(source) == "sum"
+
+
+def trace(problem: Problem, think: str) -> tuple | None:
+    """The states that a worked solution passes through, None where a step is invalid; SourceError where steps cannot be checked."""
     from ded.lab import tasks
 
-    return tasks.problems(*levels_of(source), n, split, seed)
+    if "terms" not in problem.meta:
+        raise SourceError(f"problem {problem.id!r}: steps can be checked for lab:sum alone")
+    return tasks.trace(problem, think)
+
+
+def perturbations(source: str) -> tuple[str, ...]:
+    """The names of the answer-preserving variants that `perturb` makes of a source's problems."""
+    from ded.lab import tasks
+
+    return tasks.PERTURBATIONS if checks_steps(source) else PERTURBATIONS
+
+
+def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
+    """An answer-preserving variant: of a lab sum as `ded.lab.tasks.perturb`; else an irrelevant `preamble` before the text, a
+    `polite` closing after it, or the question `quoted`."""
+    from ded.lab import tasks
+    from ded.sources import question_of
+
+    if "terms" in problem.meta:
+        return tasks.perturb(problem, name, seed)
+    if name not in PERTURBATIONS:
+        raise ValueError(f"unknown perturbation {name!r}; known: {', '.join(PERTURBATIONS)}")
+    question, opening = question_of(problem), random.Random(f"{name} {seed} {problem.id}").choice(_PREAMBLES)
+    quoted = "Here is the task:\n\n" + "\n".join(f"> {line}".rstrip() for line in question.splitlines())
+    prompt = {"preamble": f"{opening}\n\n{problem.prompt}", "polite": f"{problem.prompt}\n\nThank you very much for your help.",
+              "quoted": problem.prompt.replace(question, quoted, 1)}[name]  # fmt: skip
+    return replace(problem, id=f"{problem.id}~{name}{seed or ''}", prompt=prompt)
 
 
 def fingerprint(problems: list[Problem]) -> str:

@@ -87,7 +87,7 @@ def test_loaded_problems_are_those_of_every_machine():
 @pytest.mark.parametrize(
     "source, names",
     [
-        ("sum", "lab:<family>"), ("lab:", "lab:<family>"), ("hub:sum", "lab:<family>"), ("lab:sum/", "lab:<family>"),
+        ("sum", "lab:<family>"), ("lab:", "lab:<family>"), ("hub:sum", "lab:<family>"), ("lab:sum/", "between 5 and 12"),
         ("lab:sums", "families are sum, code"), ("lab:sum?levels=7-9", "families are sum, code"),
         ("lab:sum/4-6", "between 5 and 12"), ("lab:sum/9-7", "between 5 and 12"), ("lab:sum/7-", "between 5 and 12"),
         ("lab:sum/a-b", "between 5 and 12"), ("lab:sum/-7", "between 5 and 12"), ("lab:sum/7,9", "between 5 and 12"),

@@ -18,7 +18,7 @@ from . import rules
 
 VERSION = 1
 VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
-KINDS = ("exact", "choice", "math", "code")
+KINDS = ("exact", "choice", "math", "code", "gym")
 
 
 def answer_part(text) -> tuple[str | None, str]:
@@ -75,6 +75,8 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
             row = ("truncated", answer, "ran out of tokens")
         elif answer is None:
             row = ("unparsed", None, reason)
+        elif problem.meta.get("prose"):
+            row = ("unparsed", answer, "the reference is prose: a judge's to decide")
         elif problem.kind in ("exact", "choice"):
             answer = answer if problem.kind == "exact" else rules.choice(answer, problem.meta.get("options"))
             verdict, reason = exact(answer, problem.answer) if answer else ("unparsed", "no choice")
@@ -124,9 +126,9 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
 def _extract(answer: str, problem) -> str | None:
     if problem.kind == "math":
         return rules.extract(answer, problem.meta.get("last_number", False))
-    from .code import extract
+    from . import code, gym
 
-    return extract(answer)
+    return (gym if problem.kind == "gym" else code).extract(answer)
 
 
 def counts(graded, by: list[str] | None = None):

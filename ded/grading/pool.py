@@ -28,12 +28,15 @@ def grade_answers(jobs, *, workers=1, progress=True, cpu_seconds=CPU_SECONDS):
 
     A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. What text and whole
     numbers can decide is decided here; the rest goes to `workers` processes. A comparison that hits its limits ends as
-    *error*.
+    *error*. Problems of kind "gym" are scored in those processes too, by the scorer of ``meta["task"]``.
     """
     from tqdm.auto import tqdm
 
     verdicts, queue = {}, SimpleQueue()
     for position, (problem, answer) in enumerate(jobs):
+        if problem.kind == "gym":
+            queue.put((position, [problem.meta["entry"], answer, problem.meta["task"], cpu_seconds]))
+            continue
         tolerance = problem.meta.get("tolerance", 0.0)
         verdicts[position] = _at_once(problem.answer, answer, tolerance)
         if verdicts[position] is None:
@@ -123,7 +126,8 @@ def _start():
 
 
 def serve():
-    """Answer lines of JSON, [gold, answer, tolerance, CPU seconds], with lines of JSON, [verdict, reason]."""
+    """Answer lines of JSON, [gold, answer, tolerance, CPU seconds], with lines of JSON, [verdict, reason]; for reasoning-gym
+    the gold is the task's entry and its name stands in place of the tolerance."""
     import gc
     import logging
     import signal
@@ -136,11 +140,14 @@ def serve():
     gc.freeze()
     gc.disable()  # children are short-lived, and a collection would copy the pages that they share
     while line := sys.stdin.buffer.readline():
+        task = json.loads(line)
+        if isinstance(task[0], dict):
+            import reasoning_gym  # noqa: F401  children inherit it
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            _decide(writer, *json.loads(line))
+            _decide(writer, *task)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
             said = pipe.read()
@@ -167,8 +174,12 @@ def _decide(writer, gold, answer, tolerance, cpu_seconds):
     random.seed(0)
     seed(0)
     try:
-        equal = compare(gold, answer, expressions_equal, tolerance)
-        said = ["correct", ""] if equal else ["wrong", "differs"]
+        if isinstance(gold, dict):
+            from .gym import score
+
+            said = score(tolerance, gold, answer)
+        else:
+            said = ["correct", ""] if compare(gold, answer, expressions_equal, tolerance) else ["wrong", "differs"]
     except Unreadable as reason:
         said = ["unparsed", str(reason)]
     except MemoryError:

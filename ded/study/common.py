@@ -75,8 +75,25 @@ def short(model: str) -> str:
 
 
 def corpus_questions(p: Any, base: str, replicate: int, source: str = "") -> list[Problem]:
-    """The unit's training questions (train split)."""
-    return problems.load(source or p.corpus_source, p.n_questions, "train", _seed(p, "corpus", base, replicate))
+    """The unit's training questions (train split), without those that overlap with its evaluation questions."""
+    return decontaminated(p, base, replicate, source or p.corpus_source)[1]
+
+
+@remembered
+def decontaminated(p: Any, base: str, replicate: int, source: str) -> tuple[pd.DataFrame | None, list[Problem]]:
+    """(overlaps with the unit's suite: train_id, eval_id, share; the training questions in none of them).
+
+    Sources that make their questions keep their splits apart by content: between them nothing is compared (None).
+    """
+    from ded.sources.contamination import contaminated
+
+    drawn = problems.load(source, p.n_questions, "train", _seed(p, "corpus", base, replicate))
+    met = {"ID": p.id_source} | {problems.family_of(s): s for s in p.ood_sources}
+    met = [name for name, other in met.items() if not (problems.procedural(source) and problems.procedural(other))]
+    if not met:
+        return None, drawn
+    families = suite(p, base, replicate)
+    return contaminated(drawn, [q for name in met for q in families[name]], p.contamination_ngram, p.contamination_threshold)
 
 
 @remembered
@@ -84,19 +101,18 @@ def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()
     """The unit's evaluation questions (p.split): the in-domain family "ID", its perturbed copies, each OOD family."""
     seed = _seed(p, "evaluation", base, replicate)
     found = {"ID": problems.load(p.id_source, p.eval_id, p.split, seed)}
-    if perturbations:
-        from ded.lab import tasks
-
-        found |= {name: [tasks.perturb(q, name) for q in found["ID"]] for name in perturbations}
+    found |= {name: [problems.perturb(q, name) for q in found["ID"]] for name in perturbations}
     for source in p.ood_sources:
-        found[problems.parse_source(source)[1]] = problems.load(source, p.eval_ood, p.split, seed)
+        if (name := problems.family_of(source)) in found:
+            raise problems.SourceError(f"ood_sources: {source!r} is the second family {name!r} of the suite; name each once")
+        found[name] = problems.load(source, p.eval_ood, p.split, seed)
     return found
 
 
 def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dict[str, list[Problem]], samples: int = 1) -> pd.DataFrame:
     """Score rows of one model on one unit's suite (see `ded.tables`); group is ID, OOD or robust."""
     table = evaluation.evaluate(model, families, samples=samples, **sampling(p, replicate, p.eval_temperature))
-    ood = {problems.parse_source(s)[1] for s in p.ood_sources}
+    ood = {problems.family_of(s) for s in p.ood_sources}
     group = table["family"].map(lambda f: "OOD" if f in ood else "ID" if f == "ID" else "robust")
     return table.assign(base=short(base), replicate=replicate, arm=arm, group=group)
 
@@ -111,16 +127,21 @@ def trajectories(p: Any, base: str, replicate: int, teacher: str, n: int, questi
 
 def curate(p: Any, base: str, replicate: int, teacher: str, n: int) -> curation.Filtered:
     """The quality filters over a teacher's trajectories: length, format, correctness (by answer, or by steps too)."""
-    questions = corpus_questions(p, base, replicate)
+    import pandas as pd
+
+    overlaps, questions = decontaminated(p, base, replicate, p.corpus_source)
     graded = trajectories(p, base, replicate, teacher, n, questions)
-    return curation.curate(graded, questions, max_tokens=p.max_tokens, verify=p.verification, step_check=step_valid)
+    found = curation.curate(graded, questions, max_tokens=p.max_tokens, verify=p.verification, step_check=step_valid)
+    if overlaps is None:
+        return found
+    why = "; ".join(f"{train} in {asked} ({share:.2f})" for train, asked, share in overlaps.head(20).itertuples(index=False))
+    row = {"step": "contamination", "kept": n * len(questions), "dropped": n * overlaps["train_id"].nunique(), "reason": why}
+    return found._replace(funnel=pd.concat([pd.DataFrame([row]), found.funnel], ignore_index=True))
 
 
 def step_valid(problem: Problem, think: str) -> bool:
-    """Whether every step of a lab solution is valid (the last line giving the answer)."""
-    from ded.lab import tasks
-
-    return tasks.trace(problem, think) is not None
+    """Whether every step of a solution is valid (the last line giving the answer)."""
+    return problems.trace(problem, think) is not None
 
 
 def teacher_corpus(p: Any, base: str, replicate: int, teacher: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -140,7 +161,7 @@ def distil(p: Any, base: str, replicate: int, corpus: pd.DataFrame, max_steps: i
     """The spec of `base` trained on `corpus` with the notebook's SFT settings; max_steps above 0 replaces the epochs."""
     return training.sft(
         base, corpus, learning_rate=p.learning_rate, batch_size=p.batch_size, epochs=p.epochs, max_steps=max_steps,
-        max_length=p.max_length, seed=p.seed * 1000 + replicate,
+        max_length=p.max_length, seed=p.seed * 1000 + replicate, trainer=p.trainer,
     )  # fmt: skip
 
 

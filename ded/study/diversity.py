@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from ded import curation
+from ded import curation, problems
 from ded.study.common import before, corpus_questions, curate, distil, remembered, score, short, step_valid, suite, trajectories
 
 if TYPE_CHECKING:
@@ -18,22 +19,22 @@ def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dic
     """(verified trajectories, facts about the unit's M samples a question).
 
     facts: sampled, correct (share), lucky (share of the correct ones with an invalid step), distinct (a list: the number of
-    genuinely different, step-valid trajectories of each question; spoken fillers and checks do not count as different).
+    genuinely different, step-valid trajectories of each question; spoken fillers and checks do not count as different). Where
+    steps cannot be checked, lucky is not measured (nan) and trajectories that differ as texts count as different.
     """
-    from ded.lab import tasks
-
     graded = trajectories(p, base, replicate, p.teacher, p.n_trajectories)
     by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
     correct = graded[graded["verdict"] == "correct"]
     parts = [curation.split_think(t) for t in correct["text"]]
-    traces = [tasks.trace(by_id[i], part[0]) if part else None for i, part in zip(correct["problem_id"], parts)]
+    checked = problems.checks_steps(p.corpus_source)
+    traces = [(problems.trace(by_id[i], part[0]) if checked else part[0]) if part else None for i, part in zip(correct["problem_id"], parts)]
     distinct: dict[str, set] = {i: set() for i in by_id}
     for i, t in zip(correct["problem_id"], traces):
         if t:
             distinct[i].add(t)
     facts = {
         "base": short(base), "replicate": replicate, "sampled": len(graded), "correct": len(correct) / len(graded),
-        "lucky": sum(t is None for t in traces) / max(1, len(traces)), "distinct": [len(d) for d in distinct.values()],
+        "lucky": sum(t is None for t in traces) / max(1, len(traces)) if checked else math.nan, "distinct": [len(d) for d in distinct.values()],
         "tokens": int(graded["n_tokens"].sum()),
     }  # fmt: skip
     return curate(p, base, replicate, p.teacher, p.n_trajectories).kept, facts
@@ -56,9 +57,7 @@ def diversity_corpora(p: Any, base: str, replicate: int) -> dict[str, tuple[pd.D
 
 def diversity_before(p: Any, base: str, replicate: int) -> pd.DataFrame:
     """Scores of the base before distillation on notebook 03's suite, perturbations included."""
-    from ded.lab import tasks
-
-    return before(p, base, replicate, tasks.PERTURBATIONS, p.samples)
+    return before(p, base, replicate, problems.perturbations(p.id_source), p.samples)
 
 
 def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
@@ -66,16 +65,16 @@ def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]
 
     All rules train for equally many optimizer steps, whatever their corpus holds.
     """
-    from ded.lab import tasks
-
     corpora = diversity_corpora(p, base, replicate)
     corpus, statistics = corpora[arm]
     steps = max(1, round(len(corpora["random"][0]) * p.epochs / p.batch_size))
     student = distil(p, base, replicate, corpus, steps)
-    families = suite(p, base, replicate, tasks.PERTURBATIONS)
+    families = suite(p, base, replicate, problems.perturbations(p.id_source))
     by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
-    valid = [step_valid(by_id[i], curation.split_think(text)[0]) for i, text in zip(corpus["problem_id"], corpus["text"])]
-    lucky = 1 - sum(valid) / len(valid)
+    lucky = math.nan
+    if problems.checks_steps(p.corpus_source):
+        valid = [step_valid(by_id[i], curation.split_think(text)[0]) for i, text in zip(corpus["problem_id"], corpus["text"])]
+        lucky = 1 - sum(valid) / len(valid)
     return {
         "scores": score(p, student, base, replicate, arm, families, p.samples),
         "statistics": statistics.assign(base=short(base), replicate=replicate, arm=arm),
