@@ -1,44 +1,97 @@
 """Supervised fine-tuning (SFT) of a student on a corpus of trajectories, by TRL's `SFTTrainer` (paper section "SFT").
 
 The prompt is rendered with the student's own chat template, the completion is the trajectory's text as it is, then the end
-token; the loss is on the completion only. Nothing is ever cut: a sequence over `max_length` is an error.
+token; the loss is on the completion only. Nothing is cut unless `trainer.allow_truncation` says so. Small students are trained
+in this process, large ones by several (`ded.launch`); how many, and how a batch is divided, changes rounding only.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import os
+import re
+import shutil
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ded import models, store
+from ded import launch, models, store
+from ded.params import Trainer
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 1
+IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # what of `trainer` decides the weights, not how fast they come
+MEND = "lower trainer.micro_batch, set trainer.gradient_checkpointing, or share the model out with trainer.accelerate"
+WHOLE = "whole"  # a file in every checkpoint that was written to its end
 log = logging.getLogger("ded")
 
 
 class TrainingError(ValueError):
-    """A corpus that cannot be trained on as it is; the message names the row and the mend."""
+    """A corpus or a setting that cannot be trained with as it is; the message names the culprit and the mend."""
 
 
-def build_examples(student: str, corpus: pd.DataFrame, max_length: int) -> list[dict]:
+# ---- examples
+
+
+def build_examples(student: str, corpus: pd.DataFrame, max_length: int, truncate: bool = False) -> list[dict]:
     """[{input_ids, labels}] for the corpus rows (columns prompt and text); labels are -100 on the prompt.
 
-    Raises TrainingError if a think block is lost in tokenisation or a sequence is longer than `max_length` tokens.
+    Raises TrainingError if a think block is lost in tokenisation, or a sequence is longer than `max_length` tokens or than
+    the model's context; with `truncate` its end is cut off instead, and only a prompt that leaves nothing to learn is an error.
     """
-    tok = models.load_tokenizer(student)
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(models.locate(student), revision=models.parse(student)[2]).get_text_config()
+    limit = min(max_length, getattr(config, "max_position_embeddings", None) or max_length)
     examples = []
+    for i, (before, after) in enumerate(_tokenised(student, corpus)):
+        n = len(before) + len(after)
+        if n > limit and not (truncate and len(before) < limit):
+            what, mend = (f"{len(before)} tokens in the prompt alone", "") if truncate else (f"{n} tokens", ", or set trainer.allow_truncation")
+            whose, more = (f"max_length={limit}", " or raise max_length") if limit == max_length else (f"the model's context of {limit}", "")
+            raise TrainingError(f"row {i}: {what}, over {whose}; drop it{more}{mend}")
+        examples.append({"input_ids": (before + after)[:limit], "labels": ([-100] * len(before) + after)[:limit]})
+    return examples
+
+
+def _tokenised(student: str, corpus: pd.DataFrame):
+    """Yields the token ids (prompt as rendered, completion with its end token) of each row."""
+    tok = models.load_tokenizer(student)
     for i, (prompt, text) in enumerate(zip(corpus["prompt"], corpus["text"])):
-        before = tok(models.render(student, prompt), add_special_tokens=False)["input_ids"]
+        rendered = models.render(student, prompt)
+        if rendered.rstrip().endswith("<think>"):  # this template opens the think block itself: not a second time
+            text = re.sub(r"^\s*<think>\n?", "", text)
         after = tok(text, add_special_tokens=False)["input_ids"] + [tok.eos_token_id]
         if tok.decode(after).count("<think>") != text.count("<think>"):
             raise TrainingError(f"row {i}: <think> does not survive the tokenizer of {student!r}; add it to the vocabulary")
-        if len(before) + len(after) > max_length:
-            raise TrainingError(f"row {i}: {len(before) + len(after)} tokens, over max_length={max_length}; drop it or raise max_length")
-        examples.append({"input_ids": before + after, "labels": [-100] * len(before) + after})
-    return examples
+        yield tok(rendered, add_special_tokens=False)["input_ids"], after
+
+
+def show_example(student: str, corpus: pd.DataFrame, row: int = 0) -> str:
+    """One row as the student is trained on it, decoded from its tokens: what the loss is on stands between » and «."""
+    before, after = next(_tokenised(student, corpus.iloc[[row]]))
+    tok = models.load_tokenizer(student)
+    return f"{tok.decode(before)}»{tok.decode(after)}«"
+
+
+def length_histogram(student: str, corpus: pd.DataFrame, max_length: int, bins: int = 8) -> pd.DataFrame:
+    """How long the training sequences are: tokens (a range, prompt included), examples, share; what is over max_length comes last."""
+    import pandas as pd
+
+    lengths = pd.Series([len(before) + len(after) for before, after in _tokenised(student, corpus)])
+    edges = [max_length * i // bins for i in range(bins + 1)]
+    rows = [(f"{low + 1}-{high}", int(lengths.between(low + 1, high).sum())) for low, high in zip(edges, edges[1:])]
+    table = pd.DataFrame([*rows, (f"over {max_length}", int((lengths > max_length).sum()))], columns=["tokens", "examples"])
+    return table.assign(share=(table["examples"] / len(lengths)).round(3))
+
+
+# ---- training
 
 
 def sft(
@@ -52,11 +105,13 @@ def sft(
     warmup: float = 0.1,
     max_length: int = 512,
     seed: int = 0,
+    trainer: Trainer = Trainer(),
 ) -> str:
     """Distils: trains `student` on `corpus` and returns the spec of the trained model, "store:<key>".
 
-    Full-parameter AdamW, cosine schedule after `warmup` (a share of the steps), no weight decay. `max_steps` above 0 replaces
-    `epochs`, for comparisons at equal steps. The same inputs give the same weights on the same machine.
+    AdamW, cosine schedule after `warmup` (a share of the steps), no weight decay; `batch_size` examples an optimizer step over
+    all processes. `max_steps` above 0 replaces `epochs`, for comparisons at equal steps. The same inputs give the same weights
+    on the same machine. With `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
     """
     if not len(corpus):
         raise TrainingError("the corpus is empty: the filters dropped everything, or no trajectory was correct")
@@ -65,44 +120,136 @@ def sft(
         "learning_rate": float(learning_rate), "batch_size": batch_size, "epochs": float(epochs), "max_steps": max_steps,
         "warmup": float(warmup), "max_length": max_length, "seed": seed,
     }  # fmt: skip
-    key = store.key("training", VERSION, student=models.fingerprint(student), corpus=texts, **settings)
-    store.directory(key, lambda folder: _train(student, corpus, folder, settings))
+    identity = {"trainer": kept} if (kept := trainer.model_dump(include=IDENTITY)) else {}
+    key = store.key("training", VERSION, student=models.fingerprint(student), corpus=texts, **settings, **identity)
+    store.directory(key, lambda folder: train(student, corpus, folder, settings, trainer, store.root() / "work" / key))
     return f"store:{key}"
 
 
-def _train(student: str, corpus: pd.DataFrame, folder: Path, settings: dict) -> None:
-    import copy
-    import json
-    import tempfile
+def train(student: str, corpus: pd.DataFrame, folder: Path, settings: dict, trainer: Trainer, work: Path) -> None:
+    """Writes the model directory `folder`; checkpoints and logs lie in `work`, which goes when all is done."""
+    examples = build_examples(student, corpus, settings["max_length"], trainer.allow_truncation)
+    work.mkdir(parents=True, exist_ok=True)
+    if trainer.processes == 1 and not trainer.accelerate:
+        fit(student, examples, folder, settings, trainer, work)
+    else:
+        launch.launch(student, examples, folder, settings, trainer, work)
+    shutil.rmtree(work, ignore_errors=True)
 
+
+def fit(student: str, examples: list[dict], folder: Path, settings: dict, trainer: Trainer, work: Path) -> None:
+    """Trains in this process, alone or as one of those that `accelerate launch` started; the first one writes `folder`."""
     import datasets
     import torch
-    from transformers import PrinterCallback, set_seed
+    from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
+    from transformers.utils.logging import disable_progress_bar
     from trl import SFTConfig, SFTTrainer
 
-    datasets.disable_progress_bars()
+    gpu, world, batch = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1)), settings["batch_size"]
+    if world == 1 and torch.cuda.device_count() > 1:
+        raise TrainingError(f"{torch.cuda.device_count()} GPUs are visible to one process: set trainer.processes, or CUDA_VISIBLE_DEVICES to one of them")
+    micro = trainer.micro_batch or max(1, batch // world)
+    if batch % (micro * world):
+        raise TrainingError(f"batch_size={batch} is no multiple of {world} process(es) x trainer.micro_batch={micro}; change one of them")
+    if trainer.liger and not (gpu and find_spec("liger_kernel")):
+        raise TrainingError("trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); without them set it to false")
+    datasets.disable_progress_bars(), disable_progress_bar()
+    steps = settings["max_steps"] or max(1, round(len(examples) * settings["epochs"] / batch))
+    rows = datasets.Dataset.from_list(examples) if world == 1 else launch.in_order(examples, steps, batch, settings["seed"])
+    arguments = SFTConfig(
+        output_dir=str(work), learning_rate=settings["learning_rate"], per_device_train_batch_size=micro, gradient_accumulation_steps=batch // (micro * world),
+        max_steps=steps, warmup_steps=round(settings["warmup"] * steps), lr_scheduler_type="cosine", weight_decay=0.0, max_length=None,
+        seed=settings["seed"], use_cpu=not gpu, ddp_backend=None if gpu or world == 1 else "gloo", bf16=trainer.dtype == "bfloat16",
+        gradient_checkpointing=trainer.gradient_checkpointing, padding_free=trainer.packing, use_liger_kernel=trainer.liger,
+        train_sampling_strategy="random" if world == 1 else "sequential", dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=False,
+        save_strategy="steps" if trainer.save_steps else "no", save_steps=trainer.save_steps or steps, report_to="none", disable_tqdm=True,
+        logging_steps=max(1, steps // 20), logging_nan_inf_filter=False,
+    )  # fmt: skip
+
+    def load(dtype: str):  # not models.load: what is trained is nobody else's, and each process moves it to a device of its own
+        path, revision = models.locate(student), models.parse(student)[2]
+        return AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=getattr(torch, dtype))
+
+    lora = None
+    if trainer.lora_rank:
+        from peft import LoraConfig
+
+        lora = LoraConfig(r=trainer.lora_rank, lora_alpha=trainer.lora_alpha or 2 * trainer.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
     set_seed(settings["seed"])
-    examples = build_examples(student, corpus, settings["max_length"])
-    steps = settings["max_steps"] or max(1, round(len(examples) * settings["epochs"] / settings["batch_size"]))
-    gpu = torch.cuda.is_available()
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = SFTConfig(
-            output_dir=scratch, learning_rate=settings["learning_rate"], per_device_train_batch_size=settings["batch_size"],
-            max_steps=steps, warmup_steps=round(settings["warmup"] * steps), lr_scheduler_type="cosine", weight_decay=0.0,
-            max_length=None, seed=settings["seed"], use_cpu=not gpu, bf16=False, gradient_checkpointing=False,
-            dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=False, save_strategy="no", report_to="none",
-            disable_tqdm=True, logging_steps=max(1, steps // 20),
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    with _enough_memory(f"{micro} example(s) of up to {max(len(e['input_ids']) for e in examples)} tokens a forward pass"):
+        sft_trainer = SFTTrainer(
+            model=load(trainer.dtype if trainer.lora_rank else "float32"), args=arguments, train_dataset=rows, peft_config=lora,
+            processing_class=models.load_tokenizer(student), callbacks=[_checkpoints()],
         )  # fmt: skip
-        trainer = SFTTrainer(
-            model=copy.deepcopy(models.load(student)), args=arguments, train_dataset=datasets.Dataset.from_list(examples),
-            processing_class=models.load_tokenizer(student),
-        )  # fmt: skip
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    trainer.model.save_pretrained(folder)
+        sft_trainer.remove_callback(PrinterCallback)
+        start = time.perf_counter()
+        sft_trainer.train(resume_from_checkpoint=_last_whole(work))
+        seconds = time.perf_counter() - start
+        history = [{k: h[k] for k in ("step", "loss") if k in h} for h in sft_trainer.state.log_history if "loss" in h]
+        if bad := [h["step"] for h in history if not math.isfinite(h["loss"])]:
+            raise TrainingError(f"the loss is no number from step {bad[0]} on: lower the learning_rate ({settings['learning_rate']}), or train in float32")
+        net = _trained(sft_trainer, load, trainer, work)
+    if not sft_trainer.is_world_process_zero():
+        return
+    net.to(getattr(torch, trainer.dtype)).save_pretrained(folder)
     models.load_tokenizer(student).save_pretrained(folder)
-    history = [{k: h[k] for k in ("step", "loss") if k in h} for h in trainer.state.log_history if "loss" in h]
     tokens = sum(len(e["input_ids"]) for e in examples)
+    seen = sft_trainer._total_train_tokens  # since this process began, as are the seconds
     (folder / "training.json").write_text(json.dumps({
-        **settings, "steps": steps, "examples": len(examples), "corpus_tokens": tokens, "loss": history,
+        **settings, "trainer": trainer.model_dump(), "processes": world, "steps": steps, "examples": len(examples), "corpus_tokens": tokens,
+        "truncated": sum(e["labels"][-1] != models.load_tokenizer(student).eos_token_id for e in examples), "loss": history, "seconds": round(seconds, 2),
+        "tokens_per_s": round(seen / seconds, 1), "peak_gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3) if gpu else None,  # None: not measured
     }))  # fmt: skip
+    log.info("trained %s: %d steps on %d process(es), %.0f tokens/s, loss %.3f", student, steps, world, seen / seconds, history[-1]["loss"])
+
+
+def _trained(sft_trainer, load, trainer: Trainer, work: Path):
+    """The trained model as one ordinary model, on the first process: adapters merged, shards gathered. None on the others."""
+    if not sft_trainer.is_fsdp_enabled:
+        net = sft_trainer.accelerator.unwrap_model(sft_trainer.model)
+        return net.merge_and_unload() if trainer.lora_rank else net
+    sft_trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    sft_trainer.save_model(str(work / "gathered"))  # by all processes together
+    if not sft_trainer.is_world_process_zero():
+        return None
+    if trainer.lora_rank:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load(trainer.dtype), work / "gathered").merge_and_unload()
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(work / "gathered")
+
+
+def _checkpoints():
+    """A callback that marks each checkpoint once every process has written its part, and only then removes the one before."""
+    from accelerate import PartialState
+    from transformers import TrainerCallback
+
+    class Checkpoints(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            PartialState().wait_for_everyone()
+            if state.is_world_process_zero:
+                newest = Path(args.output_dir, f"checkpoint-{state.global_step}")
+                (newest / WHOLE).touch()
+                for other in set(newest.parent.glob("checkpoint-*")) - {newest}:
+                    shutil.rmtree(other, ignore_errors=True)
+
+    return Checkpoints()
+
+
+def _last_whole(work: Path) -> str | None:
+    found = sorted(work.glob(f"checkpoint-*/{WHOLE}"), key=lambda f: int(f.parent.name.partition("-")[2]))
+    return str(found[-1].parent) if found else None
+
+
+@contextmanager
+def _enough_memory(what: str):
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory|not enough memory", str(error)):
+            raise
+        raise TrainingError(f"out of memory with {what}: {MEND} ({str(error).splitlines()[0]})") from error
