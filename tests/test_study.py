@@ -9,7 +9,7 @@ import pytest
 
 from ded import curation, evaluation, generation, problems, study, training
 from ded.lab import tasks
-from ded.params import Engine
+from ded.params import Engine, Trainer
 
 BASE, TEACHER = "lab:student_1", "lab:random"
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -17,7 +17,7 @@ COMMON = {
     "students": [BASE, "lab:ancestor"], "n_replicates": 2, "split": "dev", "corpus_source": "lab:sum/7-9", "id_source": "lab:sum/7-9",
     "ood_sources": ["lab:reverse", "lab:sort"], "n_questions": 60, "eval_id": 6, "eval_ood": 4, "learning_rate": 1e-3, "batch_size": 8, "epochs": 1.0,
     "max_length": 192, "max_tokens": 120, "temperature": 1.0, "top_p": 1.0, "eval_temperature": 0.6, "verification": "answer",
-    "engine": Engine(),
+    "engine": Engine(), "trainer": Trainer(),
 }  # fmt: skip
 TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4}
 TRADEOFF = {
