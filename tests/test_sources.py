@@ -112,10 +112,12 @@ def test_options_of_a_choice_are_shuffled_by_the_seed_and_items_are_hidden(tmp_p
     [("128", "128", False), (r"2\sqrt{3} + \text{ some constant here }", None, False), ("(0, 3)", None, False), (r"We find\n$\boxed{\frac12}$", r"\frac12", False),
      ("The lens bends light towards the axis, as in a telescope.", None, True), ("x" * 200, None, True)],
 )  # fmt: skip
-def test_s1k_prose_is_left_to_a_judge(tmp_path, solution, answer, prose):
+def test_s1k_prose_is_left_to_a_judge(tmp_path, caplog, solution, answer, prose):
+    caplog.set_level("INFO", "ded")
     (p,) = problems.load(f"data:s1k@{write(tmp_path / 'a.jsonl', [{'question': 'Q?', 'solution': solution, 'cot_type': 'science'}])}", 1, "train", "s")
     assert p.answer == (answer or solution) and p.meta.get("prose", False) == prose and p.meta["group"] == "science"
     assert verdicts(p, f"\\boxed{{{p.answer}}}") == (["unparsed"] if prose else ["correct"])
+    assert ("1 of 1 ground truths are prose" in caplog.text) == prose
 
 
 class Evil:

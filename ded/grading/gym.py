@@ -43,9 +43,10 @@ def score(task: str, entry: dict, answer: str) -> tuple[str, str]:
     import reasoning_gym
 
     scorer = reasoning_gym.get_score_answer_fn(task)
-    if len(answer) > LONGEST:
+    evaluates = _EVALUATES.search(inspect.getsource(sys.modules[type(scorer.__self__).__module__]))
+    if len(answer) > (LONGEST if evaluates else 10 * LONGEST):  # a list of moves can be long
         return "unparsed", f"a final answer of {len(answer)} characters"
-    if _EVALUATES.search(inspect.getsource(sys.modules[type(scorer.__self__).__module__])) and not harmless(answer):
+    if evaluates and not harmless(answer):
         return "unparsed", "the task's scorer would run this answer as code"
     value = scorer(answer=answer, entry=entry)
     return ("correct", "") if value >= 1.0 else ("wrong", f"scored {value:.2g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import pickle
 import random
 import re
@@ -176,7 +177,10 @@ def load(source: str, split: str, pick: Callable[[list[str]], list[str]], seed: 
     if spec.name == "livecodebench" and not Path(spec.file or ".").is_file():
         paths = [str(Path(spec.file) / name) if spec.file else _hub(spec.name, name) for name in window.files]
     index = _index(source, *[(path, Path(path).stat().st_mtime_ns, Path(path).stat().st_size) for path in paths])
-    return [_problem(spec, name, *index[name], seed) for name in pick(list(index))]
+    found = [_problem(spec, name, *index[name], seed) for name in pick(list(index))]
+    if prose := sum("prose" in problem.meta for problem in found):
+        logging.getLogger("ded").info("%s: %d of %d ground truths are prose, which only a judge can compare", source, prose, len(found))
+    return found
 
 
 @lru_cache(maxsize=4)
