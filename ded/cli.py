@@ -7,6 +7,8 @@
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
     ded report --preset lab                         one HTML page from what was recorded
+    ded export --preset lab --out FOLDER            the curated corpus (--student: the student) with a card
+    ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
     ded lab build NAME --scale 0.01                 train a lab model anew
 
 Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was started), 130 Ctrl-C.
@@ -24,7 +26,10 @@ from typing import Any
 import typer
 
 from ded import home
+from ded.export import ExportError
+from ded.models import ModelError
 from ded.params import ParameterError
+from ded.problems import SourceError
 from ded.report import ReportError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -64,6 +69,29 @@ def report(preset: str = Preset, folder: Path | None = typer.Option(None, help="
     typer.echo(f"\nreport: {os.path.relpath(pages.write(folder or home() / 'outputs' / preset))}")
 
 
+@app.command()
+def export(
+    out: Path = typer.Option(..., help="A new folder."),
+    preset: str = Preset,
+    notebook: str = typer.Option("04", help="The notebook that made them."),
+    student: bool = typer.Option(False, "--student", help="The student, in place of the corpus."),
+) -> None:
+    """Write the curated corpus of a run as a Hugging Face data set directory, or its student as a model directory, with a card."""
+    from ded import export as exporter
+    from ded import params
+    from ded.report import funnel_table
+
+    folder = home() / "outputs" / preset / params.find_notebook(notebook).stem
+    about, funnel = exporter.facts(folder), folder / "funnel.csv"
+    if student:
+        if "student" not in about["metrics"]:
+            raise exporter.ExportError(f"{folder} records no student (the metric 'student'); of the notebooks, 04 does")
+        exporter.student(about["metrics"]["student"], about, out)
+    else:
+        exporter.corpus(exporter.recorded_corpus(folder), funnel_table(funnel) if funnel.is_file() else None, about, out)
+    typer.echo(f"written: {out}")
+
+
 @app.command("params")
 def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Print the parameters that a run would use, as YAML."""
@@ -99,6 +127,62 @@ def estimate(preset: str = Preset, only: list[str] = Only) -> None:
     typer.echo(f"{table['disk_gib'].sum():.1f} GiB of disk; all of it from the assumptions in params/throughput.yml")
 
 
+@app.command()
+def bench(
+    model: str = typer.Argument("", help="A model spec, such as lab:student_1."),
+    sources: list[str] = typer.Argument(None, metavar="SOURCE...", help="Problem sources (data:aime_2024), or lm_eval:TASK,TASK."),
+    samples: int = typer.Option(4, min=1, help="Answers a question."),
+    temperature: float = typer.Option(0.6, min=0),
+    top_p: float = typer.Option(0.95, min=1e-6, max=1),
+    max_tokens: int = typer.Option(0, min=0, help="Tokens an answer; 0: the model's context, at most 32,768 (lm_eval: what the task says)."),
+    limit: int = typer.Option(0, min=0, help="Questions a source; 0: all."),
+    seed: int = typer.Option(0, min=0),
+    engine: str = typer.Option("transformers", help="transformers, vllm, or settings: '{name: vllm, tensor_parallel: 2}'."),
+    chat: bool = typer.Option(False, help="lm_eval: with the chat template, reading what follows </think>."),
+    tasks: Path | None = typer.Option(None, help="lm_eval: a folder of task files, in place of its own."),
+    known_as: str = typer.Option("", "--as", help="The published name to put published numbers beside."),
+    out: Path = typer.Option(Path("outputs/bench"), help="Where <model>.json and <model>.csv go."),
+    compare: tuple[str, str] = typer.Option(("", ""), help="Two models with results there: their difference on the same questions."),
+) -> None:
+    """Score a model on benchmarks, beside published numbers; or compare two models that were scored."""
+    import pandas as pd
+
+    from ded import benchmarks, engines, general, models, params, problems
+
+    def show(table: pd.DataFrame) -> None:
+        shares = [c for c in table if c in ("value", "low", "high", "a", "b", "difference") or c.startswith("pass@")]
+        table = table.assign(**{c: 100 * table[c] for c in shares}).round(1).dropna(axis=1, how="all").astype(object)
+        typer.echo(f"\n{table.where(table.notna(), '').to_string(index=False)}\n(shares in per cent)")
+
+    try:
+        if any(compare):
+            show(benchmarks.compare(*(benchmarks.read(out, one)[1] for one in compare)))
+            return
+        named, harness = params.parse_value(engine), "lm_eval:"
+        chosen = params._validated(params.Engine, named if isinstance(named, dict) else {"name": named}, "--engine")
+        models.parse(model)
+        if not sources:
+            raise problems.SourceError("no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu")
+        for source in sources:
+            source.startswith(harness) or problems.check(source)
+        for source in sources:
+            if source.startswith(harness):
+                scores = general.run(model, source.removeprefix(harness).split(","), include_path=tasks and str(tasks), limit=limit, chat=chat,
+                                     max_tokens=max_tokens, engine=chosen)  # fmt: skip
+                found = None
+            else:
+                scores, found = benchmarks.run(model, source, samples=samples, limit=limit, max_tokens=max_tokens, temperature=temperature,
+                                               top_p=top_p, seed=seed, engine=chosen)  # fmt: skip
+            path = benchmarks.save(out, model, scores, found)
+            show(scores.drop(columns=["model", "settings"]))
+        beside = benchmarks.beside(benchmarks.read(out, model)[0], {model: known_as} if known_as else None)
+        if beside["published"].notna().any():
+            typer.echo(f"\n{benchmarks.markdown(beside)}")
+        typer.echo(f"\n{os.path.relpath(path)}")
+    except (benchmarks.BenchmarkError, models.ModelError, problems.SourceError, engines.EngineError) as error:
+        raise ParameterError(str(error)) from error
+
+
 @lab.command("build")
 def build(
     names: list[str] | None = typer.Argument(None, metavar="[NAME]...", help="Models to train; all without any."),
@@ -132,7 +216,7 @@ def main() -> None:
             arguments += [key] if key is not None else []
     try:
         app(arguments)
-    except (ParameterError, ReportError) as error:
+    except (ParameterError, ReportError, ExportError, ModelError, SourceError) as error:
         typer.echo(f"ded: {error}", err=True)
         sys.exit(2)
 

@@ -133,7 +133,7 @@ def _notebook(folder: Path) -> dict[str, Any]:
     key = [k for k in FIGURES if k in images and not k.startswith(ELSEWHERE)]
     rest = [k for k in images if k not in key and not k.startswith(ELSEWHERE)]
     key, rest = (key, rest) if {*key} - {"verdicts"} else (key + rest, [])  # all of a notebook that the list does not know
-    tables = {file.stem: table for file in files.values() if file.suffix == ".csv" and (table := _table(file))}
+    tables = {file.stem: table for file in files.values() if file.suffix == ".csv" and (table := score_table(file))}
     order = sorted(tables, key=[*TABLES, *(k for k in tables if k not in TABLES)].index)
     claims = [_claim(c) for c in metrics["claims"]]
     return found | {
@@ -142,7 +142,7 @@ def _notebook(folder: Path) -> dict[str, Any]:
         "figures": [images[k] for k in key], "further": [images[k] for k in rest], **elsewhere,
         "tables": [tables[k] for k in order if not k.startswith(ABLATIONS)],
         "ablations": [tables[k] for k in order if k.startswith(ABLATIONS)],
-        "funnel": _funnel(files["funnel.csv"]) if "funnel.csv" in files else None,
+        "funnel": funnel_table(files["funnel.csv"]) if "funnel.csv" in files else None,
         "stages": [{"name": stage, **cost} for stage, cost in manifest["stages"].items()],
         "seconds": manifest["wall_seconds"], "manifest": manifest, "json": json.dumps(manifest, indent=1, ensure_ascii=False),
     }  # fmt: skip
@@ -173,7 +173,7 @@ def _claim(claim: dict) -> dict[str, Any]:
     return claim | {"parts": parts, "found": interval(claim.get("detectable"), None, None)}
 
 
-def _table(file: Path) -> dict[str, Any] | None:
+def score_table(file: Path) -> dict[str, Any] | None:
     """A recorded CSV for a reader: columns x, x low, x high are one, "x [low, high]". None for one without intervals or too long."""
     import pandas as pd
 
@@ -190,7 +190,7 @@ def _table(file: Path) -> dict[str, Any] | None:
     return {"caption": f"{caption} [95 % interval]", "head": columns, "rows": rows}
 
 
-def _funnel(file: Path) -> dict[str, Any]:
+def funnel_table(file: Path) -> dict[str, Any]:
     """A recorded funnel, a row a group (teacher, pool): the mean a replicate of what each step kept, and why rows were dropped."""
     import pandas as pd
 
