@@ -53,6 +53,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         with style():
             made = draw(*args, **kwargs)
             made.draw_without_rendering()  # ticks are made on drawing: here, while the style holds
+            made.set_layout_engine("none")  # constrained layout moves a little with each drawing: kept as it is now
             return made
 
     return figure
@@ -74,6 +75,8 @@ def canvas(panels: int, columns: int, height: float, note: str, x: str = "", y: 
     for ax in axes[max(0, panels - columns) : panels]:  # the last of each column, also above an empty cell
         ax.set_xlabel(x)
         ax.xaxis.set_tick_params(labelbottom=True)
+    for ax in axes[:panels]:
+        ax.tick_params(labelsize=7.5)  # said to the axes: how many ticks fit is asked again when the style no longer holds
     for ax in axes[:panels:columns]:
         ax.set_ylabel(y)
     figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=6.5, color="0.35")
