@@ -176,8 +176,8 @@ def bench(
             path = benchmarks.save(out, model, scores, found)
             show(scores.drop(columns=["model", "settings"]))
         beside = benchmarks.beside(benchmarks.read(out, model)[0], {model: known_as} if known_as else None)
-        if beside["published"].notna().any():
-            typer.echo(f"\n{benchmarks.markdown(beside)}")
+        if (known := beside["published"].notna()).any():
+            typer.echo(f"\n{benchmarks.markdown(beside[known])}")
         typer.echo(f"\n{os.path.relpath(path)}")
     except (benchmarks.BenchmarkError, models.ModelError, problems.SourceError, engines.EngineError) as error:
         raise ParameterError(str(error)) from error
