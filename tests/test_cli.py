@@ -101,6 +101,8 @@ def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
     assert str(repo) not in (folder / "01_good.ipynb").read_text()  # no machine's folders in what is published
     assert "widget-view" not in (folder / "01_good.ipynb").read_text()
     assert sorted(f.name for f in stale.iterdir()) == ["02_bad.failed.ipynb"]
+    page = (repo / "outputs" / "small" / "report.html").read_text()  # of both: what ran, and what did not
+    assert "report: outputs/small/report.html" in out and "it rises" in page and "KeyError" in page
 
 
 def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):

@@ -75,7 +75,7 @@ def test_the_package_holds_every_room():
 
 def test_make_help_lists_the_commands_and_old_pythons_are_refused(tmp_path):
     shown = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True).stdout
-    for target in ("setup", "reproduce", "test", "notebook", "bench", "lab", "locks", "clean"):
+    for target in ("setup", "reproduce", "report", "test", "notebook", "bench", "lab", "locks", "clean"):
         assert f"make {target} " in shown
     old = tmp_path / "python-old"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.1" && exit 0\nexit 1\n')
