@@ -29,9 +29,10 @@ log = logging.getLogger("ded")
 
 def launch(student: str, examples: list[dict], folder: Path, settings: dict, trainer: Trainer, work: Path) -> None:
     """`training.fit` in as many processes as the trainer asks for. TrainingError, with the end of their log, if one fails."""
-    from ded.training import MEND, TrainingError
+    from ded.training import MEND, TrainingError, share
 
     config = configuration(trainer)
+    share(settings["batch_size"], config["num_processes"], trainer)
     if config["distributed_type"] == "FSDP" and "ACCELERATE_USE_CPU" in _environment():  # accelerate would leave the model whole, silently
         raise TrainingError(f"trainer.accelerate = {trainer.accelerate!r} shares the model out among GPUs, and there are none here; on a CPU take 'ddp_2cpu'")
     (work / "error.txt").unlink(missing_ok=True)

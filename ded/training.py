@@ -94,6 +94,14 @@ def length_histogram(student: str, corpus: pd.DataFrame, max_length: int, bins: 
 # ---- training
 
 
+def share(batch: int, world: int, trainer: Trainer) -> int:
+    """The examples of a batch that each of `world` processes takes at a time. TrainingError where they do not fill the batch."""
+    micro = trainer.micro_batch or max(1, batch // world)
+    if batch % (micro * world):
+        raise TrainingError(f"batch_size={batch} is no multiple of {world} process(es) x trainer.micro_batch={micro}; change one of them")
+    return micro
+
+
 def sft(
     student: str,
     corpus: pd.DataFrame,
@@ -148,9 +156,7 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
     gpu, world, batch = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1)), settings["batch_size"]
     if world == 1 and torch.cuda.device_count() > 1:
         raise TrainingError(f"{torch.cuda.device_count()} GPUs are visible to one process: set trainer.processes, or CUDA_VISIBLE_DEVICES to one of them")
-    micro = trainer.micro_batch or max(1, batch // world)
-    if batch % (micro * world):
-        raise TrainingError(f"batch_size={batch} is no multiple of {world} process(es) x trainer.micro_batch={micro}; change one of them")
+    micro = share(batch, world, trainer)
     if trainer.liger and not (gpu and find_spec("liger_kernel")):
         raise TrainingError("trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); without them set it to false")
     datasets.disable_progress_bars(), disable_progress_bar()
@@ -176,8 +182,7 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
 
         lora = LoraConfig(r=trainer.lora_rank, lora_alpha=trainer.lora_alpha or 2 * trainer.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
     set_seed(settings["seed"])
-    if gpu:
-        torch.cuda.reset_peak_memory_stats()
+    torch.cuda.reset_peak_memory_stats() if gpu else None
     with _enough_memory(f"{micro} example(s) of up to {max(len(e['input_ids']) for e in examples)} tokens a forward pass"):
         sft_trainer = SFTTrainer(
             model=load(trainer.dtype if trainer.lora_rank else "float32"), args=arguments, train_dataset=rows, peft_config=lora,
@@ -185,7 +190,7 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
         )  # fmt: skip
         sft_trainer.remove_callback(PrinterCallback)
         start = time.perf_counter()
-        sft_trainer.train(resume_from_checkpoint=_last_whole(work))
+        sft_trainer.train(resume_from_checkpoint=(resumed := _last_whole(work)))
         seconds = time.perf_counter() - start
         history = [{k: h[k] for k in ("step", "loss") if k in h} for h in sft_trainer.state.log_history if "loss" in h]
         if bad := [h["step"] for h in history if not math.isfinite(h["loss"])]:
@@ -195,12 +200,12 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
         return
     net.to(getattr(torch, trainer.dtype)).save_pretrained(folder)
     models.load_tokenizer(student).save_pretrained(folder)
-    tokens = sum(len(e["input_ids"]) for e in examples)
-    seen = sft_trainer._total_train_tokens  # since this process began, as are the seconds
+    seen, eos = sft_trainer._total_train_tokens, models.load_tokenizer(student).eos_token_id  # seen since this process began, as are the seconds
     (folder / "training.json").write_text(json.dumps({
-        **settings, "trainer": trainer.model_dump(), "processes": world, "steps": steps, "examples": len(examples), "corpus_tokens": tokens,
-        "truncated": sum(e["labels"][-1] != models.load_tokenizer(student).eos_token_id for e in examples), "loss": history, "seconds": round(seconds, 2),
-        "tokens_per_s": round(seen / seconds, 1), "peak_gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3) if gpu else None,  # None: not measured
+        **settings, "trainer": trainer.model_dump(), "processes": world, "steps": steps, "examples": len(examples),
+        "corpus_tokens": sum(len(e["input_ids"]) for e in examples), "truncated": sum(e["labels"][-1] != eos for e in examples), "loss": history,
+        "resumed_from": resumed and Path(resumed).name, "seconds": round(seconds, 2), "tokens_per_s": round(seen / seconds, 1),
+        "peak_gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3) if gpu else None,  # None: not measured
     }))  # fmt: skip
     log.info("trained %s: %d steps on %d process(es), %.0f tokens/s, loss %.3f", student, steps, world, seen / seconds, history[-1]["loss"])
 
