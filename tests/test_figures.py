@@ -217,6 +217,9 @@ def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name, monkeypat
     for text, box in places.items():
         assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
         assert text is caption or box.y0 >= places[caption].y1 - 1, text
+    heads = [(text, places[text]) for ax in figure.axes for text in (ax.title, ax.xaxis.label, ax.yaxis.label) if text in places]
+    for i, (text, box) in enumerate(heads):
+        assert not any(box.overlaps(other) for _, other in heads[:i]), f"{text} covers another"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def distances(statistics: pd.DataFrame, arms: Sequence[str] = (), unit: str = "t
     arms = list(arms) or [arm for arm in names(statistics) if not arm.endswith("-normalised")]
     table = statistics[statistics["arm"].isin(arms)]
     note = caption(table, "Box: median, quartiles of the questions; thin line: 5th to 95th percentile; diamond: mean.")
-    figure, axes = canvas(2, 2, 0.8 + 0.36 * len(arms), note, y="rule", sharey=True)
+    figure, axes = canvas(2, 2, 0.9 + 0.36 * len(arms), note, unit, "rule", sharey=True)
     for ax, (value, name) in zip(axes, (("min_distance", "smallest"), ("mean_distance", "mean"))):
         columns = [table.loc[table["arm"] == arm, value].dropna() for arm in arms]
         look = {"boxprops": {"facecolor": "#cfe3f1"}, "medianprops": {"color": "black"}, "patch_artist": True}
@@ -78,7 +78,7 @@ def distances(statistics: pd.DataFrame, arms: Sequence[str] = (), unit: str = "t
         means = table.groupby(["arm", "base", "replicate"])[value].mean().reset_index()
         for row, arm in enumerate(arms):
             point(ax, interval(means, arm, None, value), row, marker="D", color=COLOURS[3], zorder=6)
-        ax.set(xlabel=f"{name} distance of kept pairs ({unit})", ylim=(len(arms) - 0.4, -0.6))
+        ax.set(title=f"{name} distance of kept pairs", ylim=(len(arms) - 0.4, -0.6))
         ax.set_yticks(range(len(arms)), arms)
     return figure
 
@@ -93,7 +93,7 @@ def distinct(facts: Sequence[Mapping[str, Any]], p: int) -> Figure:
     every = np.concatenate([one["distinct"] for one in facts])
     edges = np.arange(every.max() + 2) - 0.5
     note = caption(table, "Dashed: twice P, the number of trajectories that a question keeps.")
-    figure, (ax,) = canvas(1, 1, 2.5, note, "distinct valid trajectories of a question", "questions (%)", width=6.0)
+    figure, (ax,) = canvas(1, 1, 2.5, note, "distinct valid trajectories of a question", "questions (%)")
     ax.stairs(np.histogram(every, edges)[0] / len(every), edges, fill=True, color="0.85", label="all bases")
     for line, (base, look) in zip(LINES * 9, looks(names(table, "base")).items()):
         counts = np.concatenate([one["distinct"] for one in facts if one["base"] == base])

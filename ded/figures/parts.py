@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 7.0  # inches: the width of a page's text
+WIDTH = 6.0  # inches: the width of a page's text
 MARKERS = "osD^vPX<>*"
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 # seaborn's "colorblind", its yellow and pink darkened, which are lost on white

@@ -10,18 +10,18 @@ import pandas as pd
 
 from ded import stats
 
-from .parts import (COLOURS, MINUS, bar, before_line, canvas, caption, cells, interval, label, looks, names, percent,
-                    point, scores_on, styled, text)  # fmt: skip
+from .parts import (COLOURS, MINUS, WIDTH, bar, before_line, canvas, caption, cells, interval, label, looks, names,
+                    percent, point, scores_on, styled, text)  # fmt: skip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREDICTORS = {
-    "own": "teacher's own ID pass@1 (%)",
+    "own": "teacher's ID pass@1 (%)",
     "token_entropy": "token entropy (nats a token)",
     "latent_shift": "latent shift (PCA units)",
     "n_tokens": "trajectory length (tokens)",
-    "corpus_loss": "student's corpus loss (nats a token)",
+    "corpus_loss": "corpus loss (nats a token)",
 }
 
 
@@ -35,14 +35,13 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> Figure:
     first = table.groupby(unit, sort=False).first()
     table = table.join((first["kept"] + first["dropped"]).rename("sampled"), on=unit)
     table = table.assign(share=table["kept"] / table["sampled"].where(table["sampled"] > 0))
-    shown, steps = names(table, by), names(table, "step")
-    note = caption(table, "Beside a bar: percent of all sampled trajectories, in brackets the mean count.")
-    figure, axes = canvas(len(shown), 4, 0.5 + 0.2 * len(steps), note, "trajectories left (%)", "step", sharey=True)
-    for ax, name in zip(axes, shown):
+    shown = {name: names(table[table[by] == name], "step") for name in names(table, by)}
+    most, same = max(shown.values(), key=len), len({tuple(steps) for steps in shown.values()}) == 1
+    note = caption(table, "Beside a bar: percent of what its panel begins with, in brackets the mean count.")
+    figure, axes = canvas(len(shown), 4, 0.5 + 0.2 * len(most), note, "left (%)", "step", sharey=same)
+    for ax, (name, steps) in zip(axes, shown.items()):
         for row, step in enumerate(steps):
             part = table[(table[by] == name) & (table["step"] == step)]
-            if part.empty:
-                continue
             found = stats.stratified(part, "share")
             ax.barh(row, found.estimate, 0.7, color=COLOURS[6], alpha=1 - 0.6 * row / len(steps), edgecolor="0.3")
             point(ax, found, row, marker="", color="black")
@@ -140,7 +139,7 @@ def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> 
     """
     table = predictor_table(rows, own, student)
     rho, own, student = rank_correlations(table).set_index("predictor"), cells(own), cells(student)
-    note = "rho: Spearman over ranks within a base, with a bootstrap interval over the points; descriptive."
+    note = "Corpus loss: the student's, before distillation. rho: Spearman over ranks within a base, with a bootstrap interval over the points; descriptive."
     figure, axes = canvas(len(PREDICTORS) + 1, 3, 2.1, caption(student, note), y="student's ID pass@1 (%)", sharey=True)
     bases = looks(names(student, "base"))
     for ax, (name, title) in zip(axes, PREDICTORS.items()):
@@ -162,13 +161,14 @@ def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> 
 @styled
 def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> Figure:
     """Hidden states before and after distillation, in the plane of their PCA: (label, before, after), each (n, 2)."""
-    note = "A point is one input; the arrow, the shift, joins the centroids. Each panel has the axes of its own PCA."
+    note = "Grey lines join the two states of one input; the arrow, the shift, the centroids. Each panel has the axes of its own PCA."
     figure, axes = canvas(len(shifts), 4, 1.9, note, "PC 1 (PCA units)", "PC 2 (PCA units)")
     for ax, (name, *states) in zip(axes, shifts):
         old, new = (np.asarray(state, float)[:, :2] for state in states)
+        ax.plot(*np.stack([old, new]).transpose(2, 0, 1), color="0.8", linewidth=0.6, zorder=1)
         ax.plot(*old.T, "o", markersize=3, markerfacecolor="none", markeredgecolor="0.45", label="before")
         ax.plot(*new.T, "^", markersize=3, color=COLOURS[3], alpha=0.6, label="after")
-        arrow = {"arrowstyle": "->", "color": "black", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+        arrow = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", new.mean(0), old.mean(0), arrowprops=arrow)
         ax.set_title(f"{name}\nshift {np.linalg.norm(new.mean(0) - old.mean(0)):.2f}")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, markerscale=1.6)
@@ -186,12 +186,13 @@ def teacher_interaction(student: pd.DataFrame, family: str = "ID") -> Figure:
     found = [[interval(table, arm, base) for base in columns] for arm in arms]
     values = np.array([[one.estimate for one in row] for row in found])
     note = caption(table, f"Student's {family} pass@1 (%) ± half of the 95 % interval. Framed: best of its column.")
-    width = 2.2 + 1.1 * len(columns)
+    width = min(WIDTH, 2.2 + 1.1 * len(columns))
     figure, (ax,) = canvas(1, 1, 0.7 + 0.33 * len(arms), note, "student base", "teacher", width)
     image = ax.imshow(values, cmap="cividis", aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         ink = "black" if image.norm(value) > 0.55 else "white"
-        ax.text(x, y, text(found[y][x]), ha="center", va="center", color=ink)
+        weight = "bold" if value == np.fmax.reduce(values[:, x]) else "normal"  # the frame is faint in black and white
+        ax.text(x, y, text(found[y][x]), ha="center", va="center", color=ink, fontweight=weight)
     for x in np.flatnonzero(np.isfinite(values).any(axis=0)):
         corner = x - 0.47, np.nanargmax(values[:, x]) - 0.45
         ax.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=COLOURS[3], linewidth=2.2))

@@ -107,7 +107,7 @@ def ood_families(scores: pd.DataFrame, rows: pd.DataFrame, main: str = "random")
     families = ["OOD", *dict.fromkeys(scores.loc[scores["group"] == "OOD", "family"])]
     note = caption(scores, "Dashed: the students before distillation.")
     share = {"sharex": True, "sharey": True}
-    figure, axes = canvas(len(families), 4, 1.9, note, "corpus size (examples)", "OOD pass@1 (%)", **share)
+    figure, axes = canvas(len(families), 4 if len(families) % 3 else 3, 1.9, note, "corpus size (examples)", "OOD pass@1 (%)", **share)
     for ax, family in zip(axes, families):
         table = cells(scores, family)
         _curve(ax, table, _arms(rows, table), main)
