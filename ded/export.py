@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
-UNPUBLISHED = ("token_ids", "logprobs", "entropy_sum", "engine")  # of one machine's run, or what the text says already
+UNPUBLISHED = ("token_ids", "logprobs", "entropy_sum", "missing_mass", "engine")  # of one machine's run, or what the text says already
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "n>1M": float("inf")}  # the hub's names
 
 
@@ -83,14 +83,16 @@ def corpus(table: pd.DataFrame, funnel: Mapping[str, Any] | None, about: Mapping
 
 
 def student(spec: str, about: Mapping[str, Any], out: Path) -> Path:
-    """Copies the model `spec`, a checkpoint on this machine, into `out`, a new folder, with a model card; returns it."""
+    """Copies the model `spec`, a checkpoint on this machine, into `out`, a new folder, with a model card; returns it. Its base is the
+    recorded metric `student_base`, else one of the run's students."""
     folder = Path(models.locate(spec))
     if not folder.is_dir():
         raise ExportError(f"{spec!r} is no checkpoint on this machine: only a student that was trained here can be exported")
     record = json.loads((folder / "training.json").read_text(encoding="utf-8")) if (folder / "training.json").is_file() else {}
-    bases, own = about["params"].get("students", []), all(name.startswith("lab:") for name in about["models"])
+    base, own = about["metrics"].get("student_base"), all(name.startswith("lab:") for name in about["models"])
     front = {"license": "apache-2.0" if own else "other", "library_name": "transformers", "pipeline_tag": "text-generation",
              "tags": ["reasoning", "distillation", "sft"]}  # fmt: skip
+    bases = [base] if base else about["params"].get("students", [])
     if len(bases) == 1 and bases[0].startswith("hf:"):
         front["base_model"] = models.parse(bases[0])[1]
     with _new_folder(out) as work:

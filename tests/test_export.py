@@ -110,6 +110,9 @@ def test_a_trained_student_loads_as_a_model(tiny, tmp_path):
     front, text = card(out)
     assert front["library_name"] == "transformers" and "| ded | 54.2 [52.6, 55.7] |" in text
     assert "learning_rate: `0.001`" in text and spec in text and "loss, first and last" in text and "on `lab:swap`;" in text
+    about = ABOUT | {"metrics": {"student_base": "hf:org/base@1"}, "models": {"hf:org/base@1": "x"}}
+    front, text = card(export.student(spec, about, tmp_path / "second"))
+    assert front["base_model"] == "org/base" and front["license"] == "other" and "from `hf:org/base@1` on" in text
     with pytest.raises(models.ModelError, match="store:none"):
         export.student("store:none", ABOUT, tmp_path / "other")
     with pytest.raises(export.ExportError, match="no checkpoint on this machine"):
