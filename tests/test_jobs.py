@@ -66,7 +66,7 @@ def test_the_first_failure_names_its_arguments_and_stops_the_rest(n_jobs, tmp_pa
 
     calls = [{"index": i, "teacher": f"lab:{i}", "table": np.zeros((2, 3))} for i in range(40)]
     expected = r"job 2 of 40 failed: job\(index=1, teacher='lab:1', table=<ndarray 2x3>\): ValueError: no such style "
-    with pytest.raises(jobs.JobError, match=expected + r"\(test_jobs.py:\d+ in job\)") as caught:
+    with pytest.raises(jobs.JobError, match=expected + r"\((test_jobs.py|<dynamic-code>):\d+ in job\)") as caught:
         jobs.run(job, calls, n_jobs)
     assert isinstance(caught.value.__cause__, ValueError)
     done = len(list(tmp_path.iterdir()))
