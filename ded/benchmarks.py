@@ -24,7 +24,7 @@ from ded.params import Engine
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST = 32_768  # tokens an answer, where the model's context does not end before
+LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 SAMPLES = ["benchmark", "group", "question", "seed", "value", "verdict", "n_tokens"]
 
 
@@ -101,8 +101,8 @@ def _context(model: str) -> int:
         return LONGEST
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(models.locate(model), revision=models.parse(model)[2]).get_text_config()
-    return min(LONGEST, getattr(config, "max_position_embeddings", None) or LONGEST)
+    config = AutoConfig.from_pretrained(models.locate(model), revision=models.parse(model)[2])
+    return min(LONGEST, getattr(config.get_text_config(), "max_position_embeddings", None) or LONGEST)
 
 
 def _settings(model: str, source: str, split: str, questions: list, samples: int, isolation: str, sampling: dict) -> dict:
@@ -175,7 +175,7 @@ def beside(scores: pd.DataFrame, names: dict[str, str] | None = None) -> pd.Data
     table = ours.merge(known[known["model"].isin(ours["model"])], how="outer", on=["model", "match", "group", "metric"], sort=False)
     table["benchmark"] = table["benchmark"].fillna(table["match"])
     columns = "model benchmark group metric ours low high n samples note published published_settings source settings"
-    return table[columns.split()].sort_values(["model", "benchmark", "group"], key=lambda c: c.where(c != "all", ""), kind="stable", ignore_index=True)
+    return table[columns.split()].sort_values(["model", "benchmark", "group"], key=lambda c: c.replace("all", ""), kind="stable", ignore_index=True)
 
 
 def _text(settings: dict) -> str:

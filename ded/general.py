@@ -56,8 +56,9 @@ def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> 
         from lm_eval.models.vllm_causallms import VLLM
 
         return VLLM(
-            models.locate(model), revision=models.parse(model)[2], dtype=engine.dtype, think_end_token=end, max_model_len=engine.max_model_len or None,
-            tensor_parallel_size=engine.tensor_parallel, data_parallel_size=engine.data_parallel, gpu_memory_utilization=engine.gpu_memory,
+            models.locate(model), revision=models.parse(model)[2], dtype=engine.dtype, max_model_len=engine.max_model_len or None,
+            think_end_token=end, tensor_parallel_size=engine.tensor_parallel, data_parallel_size=engine.data_parallel,
+            gpu_memory_utilization=engine.gpu_memory,
         )  # fmt: skip
     from lm_eval.models.huggingface import HFLM
 
