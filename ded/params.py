@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import re
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -75,6 +76,18 @@ def _accelerate(name: str) -> str:
     return name
 
 
+def _base_url(url: str) -> str:
+    if url and not re.fullmatch(r"https?://[^\s@?#]+", url):
+        raise PydanticCustomError("secret", "must be http(s)://<host>[:<port>]/<path>; keys go into the variable that api_key_env names")
+    return url.rstrip("/")
+
+
+def _variable(name: str) -> str:
+    if name and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+        raise PydanticCustomError("secret", "must be the name of an environment variable, in capitals; never the key itself")
+    return name
+
+
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -106,12 +119,11 @@ class Engine(Options):
     data_parallel: Count = 1  # replicas of the model side by side
     max_model_len: Whole = 0  # tokens, prompt included; 0: the model's own
     gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of each GPU's memory
-    entropy_top: Whole = 20  # most probable tokens from which vLLM's entropies are estimated; 0: not measured
-    base_url: str = ""  # of the endpoint that serves openai:<model>
-    api_key_env: str = ""  # name of the environment variable that holds its key; "": none is sent
+    entropy_top: Whole = 20  # most probable tokens from which vLLM's and endpoints' entropies are estimated; 0: not measured
+    base_url: Annotated[str, AfterValidator(_base_url)] = ""  # of the endpoint that serves openai:<model>
+    api_key_env: Annotated[str, AfterValidator(_variable)] = ""  # name of the environment variable that holds its key; "": none is sent
     concurrency: Count = 8  # requests in flight
-    timeout: Positive = 600.0  # seconds a request
-    continues: bool = False  # the endpoint continues a final assistant message (vllm serve does)
+    timeout: Positive = 600.0  # seconds that a request may wait for its reply
 
 
 class Trainer(Options):
@@ -274,6 +286,8 @@ def _problem(model: type[Common], error: Any, place: str) -> str:
         name = f"{name}.{key}"
     if error["type"] == "missing":
         return f"  {place}: {name} is missing; allowed: {_allowed(model, key)}"
+    if error["type"] == "secret":  # not to be repeated
+        return f"  {place}: {name} {error['msg']}"
     value = error["input"]
     head = f"  {place}: {name}{''.join(f'[{i}]' for i in inside)} = {_short(value)}"
     if error["type"] == "extra_forbidden":

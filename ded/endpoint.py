@@ -1,0 +1,108 @@
+"""Requests to a server that speaks the OpenAI API: retries, and refusals that say what to mend; the key is in no file, log or message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ded import models
+from ded.engines import EngineError
+from ded.models import ModelError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ded.params import Engine
+
+TRIES, WAIT, LONGEST = 6, 2.0, 300.0  # of a request; seconds before the second try, doubled for each; the most of a Retry-After
+OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")  # fields left out where the server refuses them
+log = logging.getLogger("ded")
+
+
+class Again(EngineError):
+    """What may go better at the next try, `after` seconds from now at the earliest."""
+
+    after = 0.0
+
+
+def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter) -> Callable[[str, dict, Callable[[dict], Any]], Any]:
+    """post(path, body, read) -> read(JSON of the reply), tried again after what may pass; EngineError after what will not, or TRIES."""
+    import httpx
+    from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, stop_when_event_set, wait_exponential_jitter
+
+    timeout = httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30))
+    client = httpx.Client(headers=headers(model, engine), timeout=timeout, limits=httpx.Limits())
+    other: dict[str, str] = {}  # what a field is called here; "": it is left out
+    pause = wait_exponential_jitter(initial=WAIT, max=60, jitter=WAIT)
+    again = Retrying(
+        stop=stop_after_attempt(TRIES) | stop_when_event_set(ended), sleep=sleep_using_event(ended), retry=retry_if_exception_type(Again),
+        wait=lambda state: max(pause(state), state.outcome.exception().after), reraise=True,
+        before_sleep=lambda state: counts.update(["requests tried again"]),
+    )  # fmt: skip
+
+    def once(path: str, body: dict, read: Callable[[dict], Any]) -> Any:
+        sent = {other.get(k, k): v for k, v in body.items() if other.get(k, k)} | {"model": models.parse(model)[1]}
+        try:
+            reply = client.post(f"{engine.base_url}/{path}", json=sent)
+        except httpx.HTTPError as error:
+            why = f"{engine.base_url} does not answer ({type(error).__name__}, tried {TRIES} times); see its log, or raise engine.timeout"
+            raise Again(why) from None
+        status = reply.status_code
+        if status in (400, 403, 422):
+            optional = [k for k in OPTIONAL if k in sent]
+            change = dict.fromkeys([k for k in optional if k in reply.text] or (optional if status != 403 else []), "")
+            if "max_completion_tokens" in reply.text and "max_tokens" in sent:
+                change = {"max_tokens": "max_completion_tokens"}
+            if change:
+                log.warning("%s: %s refuses %s, so it is not sent", model, engine.base_url, ", ".join(change))
+                other.update(change)
+                return once(path, body, read)
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            if status == 200:
+                return read(reply.json())
+        if status in (200, 408, 409, 429) or status >= 500:  # 200: half a reply
+            failure = Again(f"{refusal(reply, engine)} (tried {TRIES} times)")
+            with suppress(ValueError):
+                failure.after = min(LONGEST, float(reply.headers.get("retry-after", 0)))
+            raise failure
+        known = []
+        with suppress(httpx.HTTPError):
+            known = served(client.get(f"{engine.base_url}/models")) if status == 404 else []
+        raise EngineError(refusal(reply, engine) + (f"; it serves {', '.join(known[:20])}" if known else ""))
+
+    return lambda *request: again(once, *request)
+
+
+def headers(model: str, engine: Engine) -> dict[str, str]:
+    if not engine.base_url:
+        raise ModelError(f"model {model!r}: no endpoint is named; set engine.base_url, such as 'http://localhost:8000/v1' for vllm serve")
+    key = os.environ.get(engine.api_key_env, "").strip()
+    if engine.api_key_env and not re.fullmatch(r"[!-~]+", key):
+        raise ModelError(f"model {model!r}: the environment variable {engine.api_key_env} (engine.api_key_env) holds no key; export it there")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def served(reply) -> list[str]:
+    with suppress(ValueError, LookupError, TypeError):
+        return sorted(m["id"] for m in reply.json()["data"])
+    return []
+
+
+def refusal(reply, engine: Engine) -> str:
+    """What a reply says, without the key that it may quote, and the mend."""
+    status, variable = reply.status_code, engine.api_key_env
+    key = os.environ.get(variable, "").strip()
+    text = " ".join((reply.text.replace(key, "***") if key else reply.text).split())[:300]
+    mends = {
+        400: "lower max_tokens if prompt and answer do not fit its context, or leave the parameter out that it names",
+        401: f"correct the key in ${variable}" if variable else "name the environment variable that holds its key in engine.api_key_env",
+        404: "correct the model's name, or engine.base_url (most end in /v1)", 429: "lower engine.concurrency, or wait",
+    }  # fmt: skip
+    mend = mends.get({403: 401, 422: 400, 402: 429}.get(status, status), "see its log")
+    return f"{engine.base_url} answers HTTP {status}: {text!r}; {mend}"
