@@ -61,7 +61,11 @@ EQUAL = [
     (r"16\text{ square units}", "16"), (r"5\text{ red apples}", "5 apples"), (r"60\text{ mph}", "60"),
     (r"\frac{1}{2}\pi", r"\frac{\pi}{2}"),
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\ 2\end{pmatrix}"),
-    (r"10 \text{ miles per hour}", "10 mph"),
+    (r"10 \text{ miles per hour}", "10 mph"), (r"\text{(A)}", "A"), (r"\text{(A)}", "(A)"), ("A", r"\text{(A)}"),
+    (r"\{1,2\}", "x=1 or x=2"), (r"\{1,2\}", r"x = 1 \text{ or } x = 2"), ("1234", "1 234"), (r"\frac{1}{2}", r"\frac 1 2"),
+    (r"\frac{1}{2}", "2^-1"), (r"\frac{1}{3}", r"0.\overline{3}"), (r"\frac{7}{30}", r"0.2\overline{3}"),
+    (r"\frac{1}{7}", r"0.\overline{142857}"), (r"(-\infty,\infty)", r"\mathbb{R}"), (r"(-\infty,\infty)", r"x \in \mathbb{R}"),
+    (r"(-\infty,\infty)", "all real numbers"), (r"(-\infty,3)\cup(5,\infty)", r"x < 3 \text{ or } x > 5"),
 ]
 DIFFERENT = [
     ("12", "13"), ("12", "-12"), ("-4", "4"), ("(1,2)", "(2,1)"), ("(8,-2)", "(-2,8)"), ("(8,-2)", "(8,2)"),
@@ -93,6 +97,9 @@ DIFFERENT = [
     (r"\frac{20000}{\pi}", r"20000\pi"), (r"\infty", r"-\infty"), (r"5 \text{ km}", r"5 \text{ miles}"),
     (r"10 \text{ hours}", "10 minutes"), (r"10 \text{ hours}", r"10 \text{ days}"),
     (r"5 \text{ square inches}", r"5 \text{ cubic inches}"), (r"60 \text{ km/h}", r"60 \text{ m/s}"),
+    ("23", "2 3"), ("12", "1 2"), ("123", "1 2 3"), (r"\{1,2\}", "(1,2)"), ("(1,2)", r"\{1,2\}"), ("[1,2]", r"\{1,2\}"),
+    (r"\text{(A)}", "B"), (r"\text{(A)}", "the"), (r"\{1,2\}", "x=1 or x=3"), (r"\frac{1}{3}", r"0.\overline{31}"),
+    (r"\frac{1}{2}", "2^1"), (r"(-\infty,3)\cup(5,\infty)", r"x < 3 \text{ or } x \ge 5"), (r"(-\infty,\infty)", r"(0,\infty)"),
 ]
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from . import rules
 
-VERSION = 1
+VERSION = 2
 VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
 KINDS = ("exact", "choice", "math", "code", "gym")
 

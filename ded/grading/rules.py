@@ -87,7 +87,7 @@ _PLAIN = [(re.compile(pattern), new) for pattern, new in [
     (r",\s*\\!\s*", ""), (r"(\\\\)|\\!", r"\1"), (r"\{,\}", ""), (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
     (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[\u00a0\u2009\u202f]", r"\1 "),
     (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s*", ""), (r"\\[dtc]frac", r"\\frac"),
-    (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:rbrace|\})", r"\\}"), (r"\*\*", "^"), (r"\s+", " "),
+    (r"\\frac (\d) (\d)", r"\\frac\1\2"), (r"\^ ?(-\d+)", r"^{\1}"), (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:rbrace|\})", r"\\}"), (r"\*\*", "^"), (r"\s+", " "),
 ]]
 
 
@@ -119,6 +119,9 @@ def number(text: str) -> Fraction | None:
     try:
         if match := re.fullmatch(decimal, text):
             return sign * Fraction(match[1].rstrip(".") or "0")
+        if match := re.fullmatch(r"(\d*)\.(\d*)\\overline\{?(\d+)\}?", text):  # repeating, so exact
+            whole, once, again = match.groups()
+            return sign * (int((whole or "0") + once) + Fraction(int(again), 10 ** len(again) - 1)) / 10 ** len(once)
         if match := re.fullmatch(rf"(\d*) ?(?:{fraction}|(?<=\d )(\d+)/(\d+))", text):
             top, bottom = [int(part) for part in match.groups()[1:] if part]
             return sign * (int(match[1] or 0) + Fraction(top, bottom))
@@ -221,7 +224,9 @@ _RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|<|>")
 
 
 def _interval(text: str) -> str | None:
-    """An inequality in one letter as an interval: "x <= 3" is "(-\\infty,3]", "0 < x < 1" is "(0,1)"."""
+    """An inequality in one letter as an interval: "x <= 3" is "(-\\infty,3]", "0 < x < 1" is "(0,1)"; so are all reals."""
+    if re.fullmatch(r"\\mathbb ?\{?R\}?|ℝ|(?:\\text\{)?all real numbers\}?", text):
+        return "(-\\infty,\\infty)"
     parts = [part.strip() for part in _RELATION.split(text)]
     signs = [sign.replace("\\le", "<=").replace("\\ge", ">=") for sign in _RELATION.findall(text)]
     if not signs or len(parts) > 3 or not all(parts) or len({sign[0] for sign in signs}) > 1:
@@ -246,8 +251,8 @@ def _matrix(text: str) -> list[list[str]] | None:
 
 
 def _words(text: str) -> str:
-    text = re.sub(r"[\s\\$*_.,;:!?'\"{}()]+", " ", _WRAPPER.sub(r"\1", text)).casefold()
-    return re.sub(r"\b(?:the|a|an) ", "", text).strip()
+    text = re.sub(r"[\s\\$*_.,;:!?'\"{}()]+", " ", _WRAPPER.sub(r"\1", text)).casefold().strip()
+    return re.sub(r"\b(?:the|a|an) ", "", text)
 
 
 def _textual(text: str) -> bool:
@@ -267,11 +272,16 @@ def compare(gold: str, answer: str, leaf, tolerance: float = 0.0) -> bool:
     return _equal(normalise(gold), normalise(answer), leaf, tolerance)
 
 
+def _closed(text):
+    """Without spaces, but those between digits: 2 3 is not 23."""
+    return re.sub(r"(?<!\d) +| +(?!\d)", "", text)
+
+
 def _equal(gold, answer, leaf, tolerance):
     def same(one, other):
         return _equal(one, other, leaf, tolerance)
 
-    if gold.replace(" ", "") == answer.replace(" ", ""):
+    if _closed(gold) == _closed(answer):
         return True
     if _textual(gold):
         return _words(gold) == _words(answer)
@@ -298,14 +308,16 @@ def _equal(gold, answer, leaf, tolerance):
     (gold, base), (answer, base2) = _base(gold), _base(answer)
     if base or base2:
         return base == base2 and gold.upper() == answer.upper()
-    if ":" in gold + answer:  # times and ratios: as written
-        return gold.replace(" ", "") == answer.replace(" ", "")
-    if gold.replace(" ", "") == answer.replace(" ", ""):
+    if _closed(gold) == _closed(answer):
         return True
+    if ":" in gold + answer:  # times and ratios: as written
+        return False
     one, other = number(gold), number(answer)
     if one is not None and other is not None:
         return one == other or abs(one - other) <= Fraction(tolerance) * max(1, abs(one))
     if _textual(answer):
+        if _words(gold) == _words(answer):
+            return True
         raise Unreadable(f"words, not mathematics: {answer[:60]!r}")
     return leaf(gold, answer, tolerance)
 
@@ -313,7 +325,7 @@ def _equal(gold, answer, leaf, tolerance):
 def _sides(gold, answer):
     """What is left of equations: the right sides, where only one is an equation or the left sides are the same."""
     one, other = (split(text, r"(?<![<>!:\\])=") for text in (gold, answer))
-    if any(len(split(text, ",|;")) > 1 for text in (gold, answer)) or len(one) < 2 and len(other) < 2:
+    if any(len(split(text, _LIST)) > 1 for text in (gold, answer)) or len(one) < 2 and len(other) < 2:
         return None
     if len(one) < 2:
         return gold, other[-1]
@@ -342,7 +354,7 @@ def _lists(gold, answer, one, other, same):
     a, b = _brackets(gold), _brackets(answer)
     tuples = [x and x[0] != "{" and len(split(x[1], ",|;")) > 1 for x in (a, b)]
     if any(tuples):
-        if all(tuples) and (a[0], a[2]) != (b[0], b[2]):
+        if a and b and (a[0], a[2]) != (b[0], b[2]):  # an interval is not a point, nor a set
             return False
         first, second = (split(x[1], ",|;") if tup else list_ for x, tup, list_ in zip((a, b), tuples, (one, other)))
         return len(first) == len(second) and all(map(same, first, second))
