@@ -11,7 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation, Text
 
-from ded import figures, stats
+from ded import figures, stats, tables
 
 BASES, REPLICATES = ["alpha", "beta", "gamma"], 3
 TEACHERS = ["left", "pairs", "random", "facts", "totals", "checked", "left-short"]
@@ -134,6 +134,54 @@ def forest_tables():
     return table, pd.DataFrame(near)
 
 
+RECIPE = {"before": 0, "DED": 300, "random": 300, "no compression": 300, "no diversity": 300, "top teacher": 300, "small": 100, "large": 1600}
+RECIPE_ID = dict(zip(RECIPE, (0.35, 0.44, 0.36, 0.38, 0.45, 0.30, 0.33, 0.52)))
+
+
+def recipe_table():
+    """Arms of notebook 04 by group; the code scores of one arm and the interval of another are not known."""
+    rows = []
+    for group, loss in (("ID math", 0.0), ("ID code", 0.1), ("OOD", -0.4)):
+        for arm, size in RECIPE.items():
+            mean = RECIPE_ID[arm] - loss * (size > 0)
+            width = np.nan if arm == "small" else 0.03
+            mean = np.nan if (arm, group) == ("top teacher", "ID code") else mean
+            rows.append({"arm": arm, "size": size, "group": group, "estimate": mean, "low": mean - width, "high": mean + width})
+    return pd.DataFrame(rows)
+
+
+def ablation_table():
+    rows = [("random", "ID math", 0.08, 0.04, 0.12), ("large", "ID math", -0.08, -0.11, -0.05), ("no diversity", "ID math", -0.01, -0.03, 0.01),
+            ("random", "OOD", 0.02, -0.01, 0.05), ("no diversity", "OOD", 0.05, np.nan, np.nan)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["arm", "group", "estimate", "low", "high"])
+
+
+def cheap_table():
+    """`loss` ranks the gains backwards within every base, `length` carries nothing of them and is not known for one teacher."""
+    rows = []
+    for i, base in enumerate(BASES):
+        for rank, teacher in enumerate(TEACHERS):
+            for replicate in range(2):
+                one = {"teacher": teacher, "base": base, "gain": 0.1 * i + 0.02 * rank - 0.05 + 0.001 * replicate}
+                length = np.nan if rank == 6 else (3, 1, 4, 0, 5, 2)[rank] + 10.0 * i
+                rows += [one | {"predictor": "loss (nats a token)", "value": 10.0 ** -rank, "seconds": 2.0 + replicate},
+                         one | {"predictor": "mean length (tokens)", "value": length, "seconds": 0.01}]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def valley_table():
+    rows = []
+    for measure, level in (("accuracy", 0.3), ("completion_rate", 0.9), ("think_rate", 0.1)):
+        arms = [("before", 0, 0.0)] + [("all", size, shift) for size, shift in ((15, -0.1), (60, -0.02), (240, 0.09))]
+        for arm, size, shift in [*arms, ("easy", 60, 0.05), ("easy", 240, 0.1), ("incorrect", 240, -0.05)]:
+            mean = level + shift
+            rows.append({"arm": arm, "size": size, "measure": measure, "estimate": mean, "low": mean - 0.02, "high": mean + 0.02})
+    return pd.DataFrame(rows)
+
+
+NEW = ("recipe_pareto", "same_axes", "paper_figure_1", "ablation", "cheap_scores", "valley")  # their tables hold no replicates
+
+
 def plans():
     """{name: a call that draws it}"""
     own, student, before, rows = teacher_tables()
@@ -157,6 +205,12 @@ def plans():
         "robustness": lambda: figures.robustness(rules),
         "distances": lambda: figures.distances(statistics),
         "distinct": lambda: figures.distinct(facts, 4),
+        "recipe_pareto": lambda: figures.recipe_pareto(recipe_table(), note="n = 2 replicates a base."),
+        "same_axes": lambda: figures.same_axes(recipe_table().rename(columns={"group": "benchmark"}).query("benchmark != 'OOD'")),
+        "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
+        "ablation": lambda: figures.ablation(ablation_table()),
+        "cheap_scores": lambda: figures.cheap_scores(cheap_table()),
+        "valley": lambda: figures.valley(valley_table(), note="n = 2 replicates a base."),
     }
 
 
@@ -199,7 +253,7 @@ def test_axes_are_named_and_the_caption_says_what_the_bars_are(drawn, name):
     assert panels(figure)[0].get_ylabel() or name == "forest", "its rows name themselves"
     caption = figure.get_supxlabel()
     assert "interval" in caption or name == "latent_shift"
-    if name not in ("forest", "latent_shift"):
+    if name not in ("forest", "latent_shift", *NEW):
         assert caption.startswith("n = 3 replicates a base, 3 student bases")
 
 
@@ -227,7 +281,8 @@ def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name, monkeypat
     [("funnel", [6] * 7), ("teacher_vs_student", [14] * 4), ("predictors", [42] * 5), ("pass_rates", [5] * 3),
      ("pareto", [42]),
      ("pareto_bases", [42] * 3), ("size_curve", [12]), ("forest", [4]), ("arm_scores", [6, 6]), ("robustness", [6] * 4),
-     ("distances", [5, 5])],
+     ("distances", [5, 5]), ("recipe_pareto", [7, 6, 7]), ("same_axes", [7, 6]), ("paper_figure_1", [0, 0]), ("ablation", [3, 1]),
+     ("cheap_scores", [0, 0]), ("valley", [7] * 3)],
 )  # fmt: skip
 def test_intervals_are_drawn(drawn, name, expected):
     assert [len(whiskers(ax)) for ax in panels(drawn[name])] == expected
@@ -247,6 +302,8 @@ def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
     assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
     assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
+    assert titles(drawn["recipe_pareto"]) == ["ID math", "ID code", "OOD"] and titles(drawn["ablation"]) == ["ID math", "OOD"]
+    assert titles(drawn["same_axes"]) == ["ID math: measured here", "ID code: measured here"]
 
 
 def test_headline_points_are_the_intervals_of_the_statistics(drawn):
@@ -262,7 +319,7 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     assert ring.get_ydata()[0] == pytest.approx(y.estimate), "facts has beta's best student"
 
 
-@pytest.mark.parametrize("name", ["teacher_vs_student", "pareto", "pareto_bases"])
+@pytest.mark.parametrize("name", ["teacher_vs_student", "pareto", "pareto_bases", "recipe_pareto", "same_axes", "paper_figure_1"])
 def test_direct_labels_do_not_cover_each_other(drawn, name):
     found = [(text, axes, box) for text, axes, box in boxes(drawn[name], Annotation)]
     assert len(found) >= 7
@@ -295,6 +352,85 @@ def test_frontier_holds_no_beaten_arm(drawn):
     for at in line.get_xydata():
         assert not ((x > at[0] + 1e-9) & (y > at[1] + 1e-9)).any()
     assert x.max() == pytest.approx(line.get_xdata().max()) and y.max() == pytest.approx(line.get_ydata().max())
+
+
+def at_points(ax):
+    """{name: where it points} of the direct labels of a panel."""
+    return {note.get_text().strip(): note.xy for note in ax.findobj(Annotation) if note.get_text().strip()}
+
+
+def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(drawn):
+    table, last = recipe_table(), panels(drawn["recipe_pareto"])[-1]
+    ticks = dict(zip((label.get_text() for label in last.get_xticklabels()), last.get_xticks()))
+    assert list(ticks) == ["before", "100", "300", "1,600"] and 0 < ticks["before"] < ticks["100"]
+    for ax, group in zip(panels(drawn["recipe_pareto"]), ("ID math", "ID code", "OOD")):
+        part = table[(table["group"] == group) & table["estimate"].notna()]
+        found = at_points(ax)
+        assert set(found) == set(part["arm"]) and {arm: xy[1] for arm, xy in found.items()} == dict(zip(part["arm"], part["estimate"]))
+        equal = [xy[0] for arm, xy in found.items() if RECIPE[arm] == 300]
+        assert len(set(equal)) == len(equal) and ticks["100"] < min(equal) < ticks["300"] < max(equal) < ticks["1,600"]
+        assert found["large"][0] == pytest.approx(ticks["1,600"]) and found["before"][0] == pytest.approx(ticks["before"])
+    line, = (line for line in panels(drawn["recipe_pareto"])[0].lines if line.get_drawstyle() == "steps-post")
+    assert line.get_ydata().tolist() == [0.35, 0.45, 0.52, 0.52], "small lies below before, DED below no diversity"
+
+
+def test_arms_of_one_size_alone_stand_apart():
+    ax, = panels(figures.recipe_pareto(recipe_table().query("size == 300 and group == 'OOD'")))
+    assert len({round(ax.transData.transform(xy)[0]) for xy in at_points(ax).values()}) == 5
+
+
+def test_the_papers_figure_1_is_marked_as_reported_and_tells_sources_apart(drawn):
+    figure = drawn["paper_figure_1"]
+    (legend,), (first, second) = figure.legends, panels(figure)
+    assert legend.get_title().get_text() == "Reported by others, not measured here"
+    assert len({handle.get_marker() for handle in legend.legend_handles}) == 4
+    found, later = at_points(first), at_points(second)
+    assert found["NTele-R1-32B-Math"][1] == pytest.approx(0.8187) and later["NTele-R1-32B-Math"][1] == pytest.approx(0.7729)
+    assert "NTele-R1-32B" in found and "NTele-R1-32B" not in later, "not known"
+    assert {"s1-32B (I)", "s1.1-32B (I)", "LIMO-32B (I)"} <= set(later) and "s1-32B" in found
+    ticks = [label.get_text() for label in second.get_xticklabels()]
+    assert ticks[0] == "before" and ticks[-1] == "no corpus" and "3,000" in ticks
+    assert found["DS-32B"][0] < found["AReaL-boba-SFT-32B"][0] < found["NTele-R1-32B"][0] < found["Light-R1-32B-DS"][0] < found["QwQ-32B"][0]
+    hollow = [bars.lines[0] for bars in first.containers if bars.lines[0].get_markerfacecolor() == "white"]
+    assert sorted(line.get_ydata()[0] for line in hollow) == pytest.approx([0.36, 0.567, 0.647]), "another base"
+
+
+def test_ablation_marks_say_the_side_of_zero(drawn):
+    found = {(ax.get_title(), bars.lines[0].get_ydata()[0]): bars.lines[0].get_marker() for ax in panels(drawn["ablation"]) for bars in ax.containers}
+    assert found == {("ID math", 0): "D", ("ID math", 1): "X", ("ID math", 2): "o", ("OOD", 0): "o", ("OOD", 2): "o"}
+    assert [label.get_text() for label in panels(drawn["ablation"])[0].get_yticklabels()] == ["random", "large", "no diversity"]
+
+
+def test_cheap_scores_rank_within_bases_and_tell_their_cost(drawn):
+    found = figures.cheap_score_ranks(cheap_table()).set_index("predictor")
+    assert found.loc["loss (nats a token)", ["estimate", "n", "seconds"]].tolist() == pytest.approx([-1, 21, 2.5])
+    weak = found.loc["mean length (tokens)"]
+    assert weak["n"] == 18 and abs(weak["estimate"]) < 0.3 and weak["low"] < 0 < weak["high"]
+    first, second = panels(drawn["cheap_scores"])
+    assert "2.5 s" in first.get_title() and first.get_xscale() == "log" and second.get_xscale() == "linear"
+    assert f"{weak['estimate']:+.2f}".replace("-", "\N{MINUS SIGN}") in second.get_title()
+
+
+def test_valley_begins_before_distillation(drawn):
+    for ax, level in zip(panels(drawn["valley"]), (0.3, 0.9, 0.1)):
+        curves = [line.get_ydata() for line in ax.lines if line.get_linestyle() in ("-", "--", "-.") and len(line.get_xdata()) in (1, 2, 4)]
+        assert any(np.allclose(y, [level, level - 0.1, level - 0.02, level + 0.09]) for y in curves if len(y) == 4)
+        assert any(len(y) == 2 and np.allclose(y, [level + 0.05, level + 0.1]) for y in curves), "easy is not joined to before"
+    legend, = drawn["valley"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["all", "easy", "incorrect"]
+    assert [ax.get_ylabel() for ax in panels(drawn["valley"])] == ["pass@1 (%)", "answers that end (%)", "open with a think tag (%)"]
+
+
+def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():
+    found = tables.paper_figures()
+    assert set(found["answer"]) == {"measured", "in part", "not reproducible here"} and found["why"].str.len().min() > 10
+    assert (found["figure"].eq("–") == found["answer"].eq("not reproducible here")).all()
+    for row in found.itertuples():
+        books = [tables.home() / "notebooks" / f"{name}.ipynb" for name in row.notebook.split(", ")]
+        if all(book.is_file() for book in books):
+            recorded = "".join(book.read_text() for book in books)
+            for name in row.figure.split(", "):
+                assert f'record.figure(\\"{name}\\"' in recorded, f"no notebook of {row.notebook} records {name}"
 
 
 def test_forest_shows_groups_verdicts_and_every_difference(drawn):

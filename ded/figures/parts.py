@@ -137,8 +137,10 @@ def bar(value: Any) -> tuple[float, np.ndarray | None]:
 
 
 def text(value: stats.Interval) -> str:
-    """'80.7 ± 2.9', in percent; without the half-width where there is none."""
+    """'80.7 ± 2.9', in percent; without the half-width where there is none; "not measured" for nan."""
     at, bars = bar(value)
+    if np.isnan(at):
+        return "not measured"
     return f"{100 * at:.1f}" + ("" if bars is None else f" ± {100 * bars.mean():.1f}")
 
 
@@ -168,6 +170,8 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
     `avoid`: more points (numbers or intervals) not to cover. To be called last: names are placed in the pixels of the
     final layout and limits. Far ones get a thin line.
     """
+    from matplotlib.patheffects import withStroke
+
     ax.figure.draw_without_rendering()
     renderer, scale, frame = ax.figure.canvas.get_renderer(), ax.figure.dpi / 72, ax.get_window_extent()
     at = {name: tuple(bar(v)[0] for v in pair) for name, pair in points.items()}
@@ -178,9 +182,10 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
         ink.append((at_x, at_y))
         ink += [] if x_bar is None else [(end, at_y) for end in np.linspace(x.low, x.high, 12)]
         ink += [] if y_bar is None else [(at_x, end) for end in np.linspace(y.low, y.high, 12)]
-    ink = ax.transData.transform(ink)
+    ink, homes = ax.transData.transform(ink), ax.transData.transform(list(at.values())) if at else []
     for name, pair in at.items():
-        where = {"textcoords": "offset points", "fontsize": size, "ha": "center", "va": "center", "zorder": 6}
+        where = {"textcoords": "offset points", "fontsize": size, "ha": "center", "va": "center", "zorder": 6,
+                 "path_effects": [withStroke(linewidth=1.5, foreground="white")]}  # readable across a line  # fmt: skip
         note, home = ax.annotate(name, pair, (0, 0), **where), ax.transData.transform(pair)
         note.set_in_layout(False)
         half = np.array(note.get_window_extent(renderer).size) / 2
@@ -192,7 +197,9 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
                 over = sum(bool((np.abs(middle - other) < half + size_).all()) for other, size_ in taken)
                 covered = int((np.abs(ink - middle) < half + 1.5 * scale).all(axis=1).sum())
                 outside = bool((middle - half < frame.min).any() or (middle + half > frame.max).any())
-                cost = 30 * over + 2 * covered + 100 * outside + 0.12 * reach
+                gaps = np.linalg.norm(np.maximum(np.abs(homes - middle) - half, 0), axis=1)
+                foreign = int((gaps < np.linalg.norm(np.maximum(np.abs(home - middle) - half, 0)) - 0.5).sum())  # points that are nearer
+                cost = 30 * over + 2 * covered + 100 * outside + 0.12 * reach + 3 * foreign
                 spots.append((cost, len(spots), reach, toward, middle))
         *_, reach, toward, middle = min(spots, key=lambda spot: spot[:2])
         taken.append((middle, half + scale))

@@ -139,7 +139,8 @@ def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> 
     """
     table = predictor_table(rows, own, student)
     rho, own, student = rank_correlations(table).set_index("predictor"), cells(own), cells(student)
-    note = "Corpus loss: the student's, before distillation. rho: Spearman over ranks within a base, with a bootstrap interval over the points; descriptive."
+    note = ("Corpus loss: the student's, before distillation. rho: Spearman over ranks within a base, with a bootstrap interval "
+            "over the points; descriptive.")  # fmt: skip
     figure, axes = canvas(len(PREDICTORS) + 1, 3, 2.1, caption(student, note), y="student's ID pass@1 (%)", sharey=True)
     bases = looks(names(student, "base"))
     for ax, (name, title) in zip(axes, PREDICTORS.items()):
