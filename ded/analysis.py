@@ -14,8 +14,11 @@ VERSION = 1
 
 
 def token_entropy(trajectories: pd.DataFrame) -> float:
-    """Mean entropy (nats a token) of the teacher's own next-token distributions over the corpus (paper: "token entropy")."""
-    return float(trajectories["entropy_sum"].sum() / trajectories["n_tokens"].sum())
+    """Mean entropy (nats a token) of the teacher's own next-token distributions over the corpus (paper: "token entropy").
+
+    NaN where the engine could not measure it (recorded traces, endpoints that give no probabilities).
+    """
+    return float(trajectories["entropy_sum"].sum(skipna=False) / trajectories["n_tokens"].sum())
 
 
 def corpus_loss(student: str, corpus: pd.DataFrame, batch_size: int = 64) -> float:

@@ -112,6 +112,8 @@ def split_think(text: str) -> tuple[str, str] | None:
 def _fault(text: str) -> str:
     """What is wrong with the form of a text, "" if nothing."""
     opened, closed, text = text.count(OPEN), text.count(CLOSE), text.strip()
+    if not text:
+        return "empty"
     if not opened:
         return "think block never opened" if closed else "no think block"
     if not closed:

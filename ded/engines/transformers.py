@@ -48,7 +48,8 @@ def _draw(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFr
                 "token_ids": drawn[i] + row["token_ids"], "n_tokens": before["n_tokens"] + row["n_tokens"],
                 "entropy_sum": round(before["entropy_sum"] + row["entropy_sum"], 6),
             }  # fmt: skip
-    texts = tok.batch_decode([r["token_ids"] for r in rows])
+    opened = models.think_prefix(model)
+    texts = [opened + text for text in tok.batch_decode([r["token_ids"] for r in rows])]
     return pd.DataFrame([
         {"problem_id": p.id, "sample_index": shard.index, "prompt": p.prompt, "text": text,
          **{k: row[k] for k in ("token_ids", "n_tokens", "finish_reason", "entropy_sum")}, "missing_mass": 0.0}

@@ -184,5 +184,8 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
     found = {one.verdict for one in judged}
     outcome = next((v for v in ("reproduced", "not judged", "inconclusive") if v in found), "not reproduced")
     note = "; ".join(filter(None, [f"strongest of {len(judged)}: {best.name}", best.note]))
+    if outcome == "not judged":
+        lacking = [one for one in judged if one.verdict == "not judged"]
+        note = f"{len(lacking)} of {len(judged)} not judged: " + "; ".join(dict.fromkeys(one.note for one in lacking))
     rule = f"reproduced if one of {len(judged)} is; not reproduced if all are refuted; each {best.rule}"
     return replace(best, name=name, statement=statement, verdict=outcome, p=best.p_holm, rule=rule, note=note)

@@ -28,12 +28,13 @@ class Interval:
     level: float = 0.95
     error_rate: float = 0.0
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
+    missing: str = field(default="", compare=False)  # what was not measured, where the estimate is nan for it
 
     @property
     def problem(self) -> str:
         """Why no verdict can rest on this interval; empty if one can."""
         if math.isnan(self.estimate):
-            return "a score is missing"
+            return self.missing or "a score is missing"
         if math.isnan(self.se):
             return "fewer than two replicates in a base"
         if not self.error_rate <= MAX_ERROR_RATE:
@@ -147,7 +148,8 @@ def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -
 
 def paired(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", level: float = 0.95) -> Interval:
     """Paired difference a - b over replicates (see `differences` and `stratified`), with the arms' grader errors."""
-    return stratified(differences(scores, a, b, value), level=level, error_rate=error_rate(scores, (a, b)))
+    found = stratified(differences(scores, a, b, value), level=level, error_rate=error_rate(scores, (a, b)))
+    return replace(found, missing=unmeasured(cells_of(scores, value, (a, b))))
 
 
 def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy", level: float = 0.95) -> Interval:
@@ -181,6 +183,12 @@ def slope(scores: pd.DataFrame, x: str | Mapping[str, float] = "log2_size", valu
     slopes = pd.Series(cells.to_numpy(float) @ centred / (centred @ centred), index=cells.index, name="value")
     scale = levels[-1] - levels[0] if over_range else 1.0
     return stratified((slopes * scale).reset_index(), error_rate=error_rate(scores))
+
+
+def unmeasured(cells: pd.DataFrame, what: str = "score") -> str:
+    """What a note says of the arms (columns) that have a cell without a value; "" if none has."""
+    arms = cells.columns[cells.isna().any()]
+    return f"no {what} of {', '.join(map(str, arms))}" if len(arms) else ""
 
 
 def with_base(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from .claims import DELTA, Claim, Part, claim, judge
-from .intervals import Interval, cells_of, error_rate, make_interval, paired, stratified, with_base
+from .intervals import Interval, cells_of, error_rate, make_interval, paired, stratified, unmeasured, with_base
 
 # Halves that choose for each other are not independent: without a true effect their scores correlate by up to 1/pi
 # (two arms; less with more). The cross-fitted standard errors are widened accordingly; see docs/statistics.md.
@@ -62,7 +63,8 @@ def regret(own: pd.DataFrame, student: pd.DataFrame, value: str = "value") -> tu
             loss = (here.loc[scored_on] @ (by_test - by_own)).rename("value").reset_index()
             rows.append(loss.assign(base=base, by_own=_names(by_own), by_smoke_test=_names(by_test)))
     table = pd.concat(rows, ignore_index=True)[["base", "replicate", "value", "by_own", "by_smoke_test"]]
-    return _cross_fitted(table, max(error_rate(own), error_rate(student))), table
+    found = _cross_fitted(table, max(error_rate(own), error_rate(student)))
+    return replace(found, missing=unmeasured(own_cells, "own score") or unmeasured(cells)), table
 
 
 def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interval, pd.DataFrame]:

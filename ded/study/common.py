@@ -9,6 +9,7 @@ for that unit alone and shared by its arms.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,24 @@ def jobs_for(p: Any, **axes: list) -> list[dict]:
 
 
 def describe(p: Any, record: Any) -> None:
-    """Puts the content hashes of the models and of the evaluation questions into the manifest."""
-    for spec in dict.fromkeys([*p.students, *(p.teachers if hasattr(p, "teachers") else [p.teacher])]):
+    """Puts the content hashes of the models and of the evaluation questions into the manifest.
+
+    Before that ModelError, naming every model that cannot be used for what the notebook does with it.
+    """
+    teachers = p.teachers if hasattr(p, "teachers") else [p.teacher]
+    wanted = {spec: ("sample", "train") if spec in p.students else ("sample",) for spec in [*p.students, *teachers]}
+    faults = []
+    for spec, need in wanted.items():
+        try:
+            models.check(spec, need, p.engine)
+        except models.ModelError as error:
+            faults.append(str(error))
+    for name, count in Counter(map(short, wanted)).items():
+        if count > 1:
+            faults.append(f"{count} models would both be called {name!r} in tables and figures; rename a file or folder")
+    if faults:
+        raise models.ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
+    for spec in wanted:
         record.model(spec, models.fingerprint(spec))
     for unit in units(p):
         questions = [q for family in suite(p, **unit).values() for q in family]
@@ -70,8 +87,9 @@ def sampling(p: Any, replicate: int, temperature: float | None = None) -> dict:
 
 
 def short(model: str) -> str:
-    """A model's name for tables and figures: the spec without its kind."""
-    return model.partition(":")[2]
+    """A model's name for tables and figures: the spec without its kind, and a local path without its folders."""
+    name = model.partition(":")[2]
+    return name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name
 
 
 def corpus_questions(p: Any, base: str, replicate: int, source: str = "") -> list[Problem]:
@@ -118,11 +136,11 @@ def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dic
 
 
 def trajectories(p: Any, base: str, replicate: int, teacher: str, n: int, questions: list[Problem] | None = None) -> pd.DataFrame:
-    """n graded trajectories a training question by a teacher."""
+    """n graded trajectories a training question by a teacher; what came as text alone is counted by the student's tokenizer."""
     from ded.grading import grade
 
     questions = questions or corpus_questions(p, base, replicate)
-    return grade(generation.sample(teacher, questions, n, **sampling(p, replicate)), questions)
+    return grade(generation.counted(generation.sample(teacher, questions, n, **sampling(p, replicate)), base), questions)
 
 
 def curate(p: Any, base: str, replicate: int, teacher: str, n: int) -> curation.Filtered:
@@ -132,11 +150,13 @@ def curate(p: Any, base: str, replicate: int, teacher: str, n: int) -> curation.
     overlaps, questions = decontaminated(p, base, replicate, p.corpus_source)
     graded = trajectories(p, base, replicate, teacher, n, questions)
     found = curation.curate(graded, questions, max_tokens=p.max_tokens, verify=p.verification, step_check=step_valid)
-    if overlaps is None:
-        return found
-    why = "; ".join(f"{train} in {asked} ({share:.2f})" for train, asked, share in overlaps.head(20).itertuples(index=False))
-    row = {"step": "contamination", "kept": n * len(questions), "dropped": n * overlaps["train_id"].nunique(), "reason": why}
-    return found._replace(funnel=pd.concat([pd.DataFrame([row]), found.funnel], ignore_index=True))
+    rows, total = [], n * len(questions)
+    if overlaps is not None:
+        why = "; ".join(f"{train} in {asked} ({share:.2f})" for train, asked, share in overlaps.head(20).itertuples(index=False))
+        rows.append({"step": "contamination", "kept": total, "dropped": n * overlaps["train_id"].nunique(), "reason": why})
+    if len(graded) < total:
+        rows.append({"step": "recorded", "kept": len(graded), "dropped": total - len(graded), "reason": f"no trace: {total - len(graded)}"})
+    return found._replace(funnel=pd.concat([pd.DataFrame(rows), found.funnel], ignore_index=True)) if rows else found
 
 
 def step_valid(problem: Problem, think: str) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
-from ded import analysis
+import pandas as pd
+
+from ded import analysis, models
+from ded.grading import VERDICTS
 from ded.study.common import distil, score, short, suite, teacher_corpus
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def own_score(p: Any, base: str, replicate: int, teacher: str) -> pd.DataFrame:
-    """The teacher's own scores on the unit's in-domain questions."""
+    """The teacher's own scores on the unit's in-domain questions; n = 0 and NaN for recorded traces, whose teacher answers no new ones."""
+    if models.parse(teacher)[0] == "recorded":
+        unmeasured = dict.fromkeys(("accuracy", "pass_at_k", "n_tokens", "think_rate"), math.nan) | {"n": 0, **dict.fromkeys(VERDICTS, 0)}
+        return pd.DataFrame([{"family": "ID", **unmeasured, "base": short(base), "replicate": replicate, "arm": short(teacher), "group": "ID"}])
     families = {"ID": suite(p, base, replicate)["ID"]}
     return score(p, teacher, base, replicate, short(teacher), families)
 
