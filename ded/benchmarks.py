@@ -132,16 +132,15 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     if not set(left) & set(right):
         raise BenchmarkError(f"no benchmark in common: {', '.join(sorted(set(a['benchmark'])))} against {', '.join(sorted(set(b['benchmark'])))}")
     rows = []
-    for name, group in (key for key in left if key in right):
-        one, other = left[name, group], right[name, group]
+    for name, group, one, other in ((*key, left[key], right[key]) for key in left if key in right):
         try:
             interval = stats.paired_questions(one, other)
         except ValueError as error:
             raise BenchmarkError(f"{name} ({group}): {error}. Run both with the same source and limit") from error
-        means = {side: cells.groupby("question")["value"].mean().mean() for side, cells in (("a", one), ("b", other))}
         better = "" if interval.problem else "a" if interval.low > 0 else "b" if interval.high < 0 else ""
-        rows.append({"benchmark": name, "group": group, **means, "difference": interval.estimate, "low": interval.low, "high": interval.high,
-                     "n": interval.n, "better": better, "note": _note(interval)})  # fmt: skip
+        a_mean, b_mean = (cells.groupby("question")["value"].mean().mean() for cells in (one, other))
+        rows.append({"benchmark": name, "group": group, "a": a_mean, "b": b_mean, "difference": interval.estimate,
+                     "low": interval.low, "high": interval.high, "n": interval.n, "better": better, "note": _note(interval)})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -7,8 +7,8 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ded import models
@@ -31,8 +31,12 @@ class Again(EngineError):
     after = 0.0
 
 
-def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter) -> Callable[[str, dict, Callable[[dict], Any]], Any]:
-    """post(path, body, read) -> read(JSON of the reply), tried again after what may pass; EngineError after what will not, or TRIES."""
+@contextmanager
+def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter) -> Iterator[Callable[[str, dict, Callable[[dict], Any]], Any]]:
+    """post(path, body, read) -> read(JSON of the reply), for any thread; tried again after what may pass, until `ended` is set.
+
+    EngineError after what will not pass, or after TRIES; ModelError where no base_url is set, or no key.
+    """
     import httpx
     from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, stop_when_event_set, wait_exponential_jitter
 
@@ -76,7 +80,8 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
             known = served(client.get(f"{engine.base_url}/models")) if status == 404 else []
         raise EngineError(refusal(reply, engine) + (f"; it serves {', '.join(known[:20])}" if known else ""))
 
-    return lambda *request: again(once, *request)
+    yield lambda *request: again(once, *request)
+    client.close()  # after an interrupt it stays open: what is under way may still come in
 
 
 def headers(model: str, engine: Engine) -> dict[str, str]:

@@ -120,7 +120,7 @@ def _wants_gpu(p: Any) -> bool:
 def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
     """Whether this machine can run a preset: one row an item with item, ok (True, False, or None for a hint) and what to do.
 
-    Looks at packages, models, problem sources, GPUs and memory, disk, the sandbox. Starts nothing.
+    Looks at packages, models (see `ded.models.check`), problem sources, GPUs and memory, disk, the sandbox. Starts nothing.
     """
     rows: list[dict] = []
 
@@ -155,11 +155,9 @@ def _models(p: Any, add: Any) -> None:
     teachers = getattr(p, "teachers", None) or [p.teacher]
     for spec, need in [(s, ("sample", "train")) for s in p.students] + [(t, ("sample",)) for t in teachers]:
         try:
-            models.fingerprint(spec)
-            if "train" in need or p.engine.name == "transformers":
-                models.load_tokenizer(spec)
+            models.check(spec, need, p.engine)
             add(f"model {spec}", True)
-        except (models.ModelError, OSError) as error:  # transformers raises OSError for files that a hub model lacks
+        except models.ModelError as error:
             add(f"model {spec}", False, str(error))
 
 

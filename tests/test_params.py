@@ -189,3 +189,35 @@ def test_defaults_must_be_literals(repo):
 )
 def test_values_of_the_command_line(text, value):
     assert params.parse_value(text) == value
+
+
+# ---- how students are trained
+
+
+def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes():
+    values = params.load("lab", "01", {"trainer": {"lora_rank": 8, "accelerate": "ddp_2cpu"}})
+    assert values["trainer"] == {"lora_rank": 8, "accelerate": "ddp_2cpu"} and params.load("lab", "01")["trainer"] == {}
+    p = params.check("01_teacher_selection", values)
+    assert isinstance(p.trainer, params.Trainer) and (p.trainer.lora_rank, p.trainer.dtype) == (8, "float32")
+    assert p.model_dump()["trainer"] == values["trainer"]
+
+
+@pytest.mark.parametrize(
+    "trainer, words",
+    [
+        ({"lora_rank": -1}, ["trainer.lora_rank = -1", "a whole number >= 0"]),
+        ({"lora_rnk": 1}, ["trainer.lora_rnk", "unknown parameter; nearest: lora_rank"]),
+        ({"dtype": "bf16"}, ["trainer.dtype = 'bf16'", "nearest: bfloat16"]),
+        ({"accelerate": "fsdp_8gpu"}, ["trainer.accelerate = 'fsdp_8gpu' is no file of params/accelerate/", "nearest: fsdp2_8gpu"]),
+        ({"accelerate": 3}, ["trainer.accelerate = 3", "allowed: text"]),
+        (3, ["trainer = 3", "a mapping with keys among dtype, lora_rank"]),
+    ],
+)
+def test_a_bad_key_of_trainer_is_named(trainer, words):
+    with pytest.raises(ParameterError) as caught:
+        params.load("lab", "01", {"trainer": trainer})
+    assert "1 problem" in str(caught.value) and all(word in str(caught.value) for word in words), caught.value
+
+
+def test_the_launch_configurations_are_no_preset():
+    assert "accelerate" not in params.presets() and "lab" in params.presets()

@@ -50,6 +50,18 @@ def test_allocations(box):
     assert box.run(spread).outcome == "memory"  # over all processes
 
 
+@pytest.mark.skipif(os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these machines")
+def test_memory_that_no_limit_counts_cannot_be_had(box):
+    tries = {"memfd": "os.write(os.memfd_create('x'), b'x')", "shared": "mmap.mmap(-1, 4096)",
+             "segment": "if libc.shmget(0, 4096, 0o1600) < 0: raise OSError", "ring": "if libc.syscall(425, 1, 0) < 0: raise OSError"}
+    program = "import ctypes, mmap, os\nlibc = ctypes.CDLL(None)\n" + "".join(
+        f"try:\n    {line}\n    print({name!r})\nexcept OSError: pass\n" for name, line in tries.items())
+    assert box.run(program).stdout == b""
+    private = "import mmap\nm = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nm[0] = 1\nprint(m[0])"
+    assert box.run(private).stdout == b"1\n"  # what programs need works
+    assert box.run("import mmap\nprint(mmap.mmap(0, 0, access=mmap.ACCESS_READ)[:3])", b"abcd").stdout == b"b'abc'\n"
+
+
 def test_endless_loops_end_by_cpu_time(box):
     immune = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     for program in ("while True: pass", immune, "import os\nos.fork(); os.fork()\nwhile True: pass", "x = 9 ** 9 ** 9"):

@@ -8,7 +8,6 @@ where it is used, and is in no file, log or message.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import queue
@@ -17,12 +16,10 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ded import endpoint, models, store
-from ded.engines import EngineError
+from ded.engines import EngineError, journal
 from ded.models import THINK, ModelError
 from ded.problems import Problem, content_hash
 
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     from ded.params import Engine
 
 TOGETHER = True  # one queue for all rows
-MEASURED = ("text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "missing_mass")
 log = logging.getLogger("ded")
 
 
@@ -62,17 +58,17 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     """See `ded.engines`. One process at a time draws from a model at an endpoint: engine.concurrency is that of the whole machine."""
     from filelock import FileLock
 
-    folder, ended, counts, begun = store.root() / "journal", threading.Event(), Counter(), time.monotonic()
-    post = endpoint.connect(model, engine, ended, counts)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{store.key('endpoint', 1, **identity(model, engine))}.lock"):
+    ended, counts, begun = threading.Event(), Counter(), time.monotonic()
+    lock = store.root() / "locks" / f"{store.key('endpoint', 1, **identity(model, engine))}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock), endpoint.connect(model, engine, ended, counts) as post:
         tables, left, todo, cut = {}, {}, [], 0
         for shard in shards:
             if store.has(shard.key):  # another process drew it while this one waited
                 yield shard, store.table(shard.key, lambda: None)
                 continue
             rows = [None] * len(shard.problems) if shard.started is None else shard.started.to_dict("records")
-            paid = _paid(folder / f"{shard.key}.jsonl")
+            paid = journal.read(shard)
             unfinished = [i for i, row in enumerate(rows) if i not in paid and (row is None or row["finish_reason"] == "length")]
             asked = [i for i in unfinished if rows[i] is None or len(rows[i]["token_ids"])]
             todo += [(shard, i, rows[i]) for i in asked]
@@ -84,41 +80,20 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
 
         def one(shard: Shard, i: int, before: dict | None) -> tuple[Shard, int, dict]:
             row = _row(post, shard.problems[i], shard.index, settings, min(engine.entropy_top, 20), before, counts)
-            with (folder / f"{shard.key}.jsonl").open("a") as journal:
-                journal.write(f"\n{json.dumps([i, row])}\n")  # a line of its own, whatever half a line a kill has left
+            journal.add(shard, i, row)
             counts["rows"] += 1
             return shard, i, row
 
-        yield from (pair for shard in shards if left.get(shard.key) == 0 for pair in _whole(shard, tables[shard.key], folder))
+        yield from (pair for shard in shards if left.get(shard.key) == 0 for pair in journal.whole(shard, tables[shard.key]))
         try:
             for shard, i, row in _side_by_side(one, todo, engine.concurrency, ended):
                 tables[shard.key][i] = row
                 left[shard.key] -= 1
                 if not left[shard.key]:
-                    yield from _whole(shard, tables[shard.key], folder)
+                    yield from journal.whole(shard, tables[shard.key])
         except (EngineError, OSError) as error:
             raise EngineError(f"model {model!r}: {error}. {counts['rows']} of {len(todo)} rows are stored; run again to go on from there") from None
         log.info("%s: %.0f s, %s", model, time.monotonic() - begun, dict(counts))
-
-
-def _whole(shard: Shard, rows: list[dict], folder: Path) -> Iterator[tuple[Shard, pd.DataFrame]]:
-    """The shard's table; once it is in the store, its journal goes."""
-    import pandas as pd
-
-    head = [{"problem_id": p.id, "sample_index": shard.index, "prompt": p.prompt} for p in shard.problems]
-    yield shard, pd.DataFrame([h | {k: row[k] for k in MEASURED} for h, row in zip(head, rows)])
-    if store.has(shard.key):
-        (folder / f"{shard.key}.jsonl").unlink(missing_ok=True)
-
-
-def _paid(journal: Path) -> dict[int, dict]:
-    """The rows of a journal by number; half a line, left by a kill, is none."""
-    rows = {}
-    for line in journal.read_text(errors="replace").splitlines() if journal.is_file() else []:
-        with suppress(ValueError, TypeError):
-            number, row = json.loads(line)
-            rows[number] = row
-    return rows
 
 
 def _side_by_side(one: Callable, tasks: list[tuple], workers: int, ended: threading.Event) -> Iterator[tuple]:
@@ -193,4 +168,4 @@ def _measured(reply: dict, text: str, seen: list[list[float]]) -> dict:
     whole = len(seen) > 0 and abs(len(seen) - n) <= 1  # some servers leave the end token out
     entropy = round(-sum(p * math.exp(p) for position in seen for p in position), 6) if whole else math.nan
     missing = round(sum(max(0.0, 1 - sum(map(math.exp, position))) for position in seen), 6) if whole else math.nan
-    return dict(zip(MEASURED, (text, ids[:-1] if finish == "stop" and len(ids) == n else ids, n, finish, entropy, missing)))
+    return dict(zip(journal.MEASURED, (text, ids[:-1] if finish == "stop" and len(ids) == n else ids, n, finish, entropy, missing)))

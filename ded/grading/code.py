@@ -240,7 +240,7 @@ def _assertions(source, meta, box, limits, most=200):
         result = box.run(meta["assertions"], known=(meta["entry"], known), limits=limits)
         if not result.value:
             fault = _fault(result, limits)
-            if fault and fault[1].startswith(("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError")):
+            if fault and fault[1].startswith(("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError", "NotPlain")):
                 return "error", f"the assertions themselves fail: {fault[1]}"
             return fault or ("correct", "")
         question = result.value.decode()
