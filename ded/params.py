@@ -221,10 +221,22 @@ class TrajectoryDiversity(Common):
     samples: Count
 
 
+class Valley(Common):
+    """Notebook 05."""
+
+    teacher: Model
+    sizes: Sizes
+    selection_sizes: Sizes
+    n_attempts: Annotated[int, Field(ge=2)]
+    difficulty: Literal["level", "pass_rate"]
+    pass_rate_samples: Count
+
+
 SCHEMAS: dict[str, type[Common]] = {
     "01_teacher_selection": TeacherSelection,
     "02_ood_tradeoff": OodTradeoff,
     "03_trajectory_diversity": TrajectoryDiversity,
+    "05_valley": Valley,
 }
 
 
