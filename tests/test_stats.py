@@ -222,6 +222,23 @@ def test_verdict_lines_are_strict():
     assert verdict(t_interval(0.0), delta=at_delta.high + 1e-9) == "not reproduced"
 
 
+@pytest.mark.parametrize("estimate, expected", [
+    (-0.007, "reproduced"),       # -0.029 .. 0.015: below 0 by less than the margin
+    (0.1, "reproduced"),
+    (-0.02, "inconclusive"),      # -0.042 .. 0.002
+    (-0.05, "inconclusive"),      # -0.072 .. -0.028: surely below 0, and yet the margin is not surely passed
+    (-0.06, "not reproduced"),    # -0.082 .. -0.038
+    (math.nan, "not judged"),
+])
+def test_not_below_by_more_than_a_margin(estimate, expected):
+    one, = judge([stats.not_below("c", "s", t_interval(estimate), 0.03)], delta=0.5)  # delta plays no part
+    assert one.verdict == expected
+    assert one.p == pytest.approx(1.0 if math.isnan(estimate) else t_interval(estimate + 0.03).p_above())
+    assert judge([stats.not_below("c", "s", None, 0.03)])[0].verdict == "not judged"
+    with pytest.raises(ValueError, match="margin above 0"):
+        stats.not_below("c", "s", t_interval(0.0), 0.0)
+
+
 def test_a_family_needs_more_than_a_single_claim():
     weak, strong = t_interval(0.025), t_interval(0.2)
     alone, = judge([claim("w", "s", weak)])

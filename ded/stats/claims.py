@@ -118,6 +118,18 @@ def claim(name: str, statement: str, *parts: Interval | Part | None) -> Claim:
     return Claim(name, statement, tuple(part if isinstance(part, Part) else Part(name, part) for part in parts))
 
 
+def not_below(name: str, statement: str, difference: Interval | None, margin: float) -> Claim:
+    """An unjudged claim of non-inferiority: the difference (new - reference, a fraction) lies above -``margin``.
+
+    ``judge`` makes it *reproduced* if the lower bound is above -margin, *not reproduced* if the upper bound is below
+    -margin, else *inconclusive*. As ``margin`` is added to the line, `detectable` counts from -margin, not from 0.
+    Raises ValueError without a margin above 0: with none it would be the claim 'above', which has another rule.
+    """
+    if not margin > 0:
+        raise ValueError(f"non-inferiority needs a margin above 0, not {margin}")
+    return claim(name, statement, Part(name, difference, margin))
+
+
 def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA, alpha: float = ALPHA) -> str:
     """The verdict on one condition; ``level`` is the one-sided level of the lower bound (see `holm_levels`).
 
