@@ -96,6 +96,7 @@ Model = Annotated[str, AfterValidator(_model_spec)]
 Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
+NoSource = Annotated[str, AfterValidator(lambda source: _source(source) if source else "")]  # "" is none
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 Accelerate = Annotated[str, AfterValidator(_accelerate)]
 
@@ -221,6 +222,37 @@ class TrajectoryDiversity(Common):
     samples: Count
 
 
+class Recipe(Common):
+    """Notebook 04."""
+
+    teachers: Models
+    code_source: NoSource
+    code_id_source: NoSource
+    n_select: Count
+    n_code_questions: Count
+    smoke_questions: Count
+    smoke_size: Count
+    corpus_size: Annotated[int, Field(ge=2)]
+    large_size: Count
+    pass_rate_threshold: Share
+    pass_rate_samples: Count
+    pass_rate_questions: Count
+    n_trajectories: Annotated[int, Field(ge=2)]
+    n_kept: Annotated[int, Field(ge=2)]
+    metric: Literal["levenshtein", "normalised"]
+    eval_code: Count
+    shift_inputs: Count
+    lalp_window: Count
+    ood_margin: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("code_id_source")
+    @classmethod
+    def _both(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("code_source", value)):
+            raise PydanticCustomError("source", "and code_source go together: both name a source, or both are ''")
+        return value
+
+
 class Valley(Common):
     """Notebook 05."""
 
@@ -236,6 +268,7 @@ SCHEMAS: dict[str, type[Common]] = {
     "01_teacher_selection": TeacherSelection,
     "02_ood_tradeoff": OodTradeoff,
     "03_trajectory_diversity": TrajectoryDiversity,
+    "04_ded_recipe": Recipe,
     "05_valley": Valley,
 }
 
