@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -50,24 +50,24 @@ def curate(
 
     The funnel opens with a row "sampled" that counts what came in.
     """
-    sampled = _drop(trajectories, "sampled", [""] * len(trajectories))
+    sampled = drop(trajectories, "sampled", [""] * len(trajectories))
     length = filter_length(sampled.kept, max_tokens)
     form = filter_format(length.kept)
-    return _join(sampled, length, form, filter_correct(form.kept, verify, problems, step_check))
+    return join(sampled, length, form, filter_correct(form.kept, verify, problems, step_check))
 
 
 def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
     """Drops trajectories over `max_tokens` tokens, and those that sampling cut off, whose length nobody knows."""
     reasons = [
         f"over {max_tokens} tokens" if n > max_tokens else "cut off while sampling" if finish == "length" else ""
-        for n, finish in zip(trajectories.n_tokens, trajectories.finish_reason)
+        for n, finish in zip(trajectories.n_tokens.tolist(), trajectories.finish_reason.tolist())
     ]
-    return _drop(trajectories, "length", reasons)
+    return drop(trajectories, "length", reasons)
 
 
 def filter_format(trajectories: pd.DataFrame) -> Filtered:
     """Keeps texts that are one well-paired <think> ... </think>, from the start on, then a non-empty answer."""
-    return _drop(trajectories, "format", [_fault(text) for text in trajectories.text])
+    return drop(trajectories, "format", [_fault(text) for text in trajectories.text.tolist()])
 
 
 def filter_correct(
@@ -85,20 +85,20 @@ def filter_correct(
         raise ValueError(f"require must be 'answer' or 'steps', not {require!r}")
     if "verdict" not in graded:
         raise ValueError("the trajectories are not graded: they have no column 'verdict'")
-    answer = _drop(graded, "answer", ["" if v == "correct" else str(v) or "ungraded" for v in graded.verdict])
+    answer = drop(graded, "answer", ["" if v == "correct" else str(v) or "ungraded" for v in graded.verdict.tolist()])
     if require == "answer":
         return answer
     if step_check is None:
         raise ValueError("require 'steps' needs a step_check(problem, think text)")
     known = {p.id: p for p in problems}
     reasons = []
-    for name, text in zip(answer.kept.problem_id, answer.kept.text):
+    for name, text in zip(answer.kept.problem_id.tolist(), answer.kept.text.tolist()):
         if name not in known:
             raise ValueError(f"no problem {name!r} among the {len(known)} problems: its steps cannot be checked")
         parts = split_think(text)
         valid = parts is not None and step_check(known[name], parts[0])
         reasons.append("" if valid else "invalid step" if parts else "no think block")
-    return _join(answer, _drop(answer.kept, "steps", reasons))
+    return join(answer, drop(answer.kept, "steps", reasons))
 
 
 def split_think(text: str) -> tuple[str, str] | None:
@@ -142,7 +142,7 @@ def compress_questions(pass_rates: pd.DataFrame, threshold: float, keep: str = "
         "no pass rate" if math.isnan(rate) else "" if (rate <= threshold) == (keep == "hard") else reason
         for rate in pass_rates.pass_rate
     ]
-    return _drop(pass_rates, "compression", reasons)
+    return drop(pass_rates, "compression", reasons)
 
 
 # --- diversity --------------------------------------------------------------------------------------------------------
@@ -165,10 +165,13 @@ def pairwise_distances(token_ids: Sequence[Sequence[int]], metric: str = "levens
         first, second = [texts[i] for i in rows], [texts[j] for j in columns]
         found = cpdist(first, second, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
         matrix[rows, columns] = matrix[columns, rows] = found
-    if metric == "levenshtein":
-        return matrix
+    return matrix if metric == "levenshtein" else normalised(matrix, token_ids)
+
+
+def normalised(distances: np.ndarray, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+    """A matrix of distances in edits, each divided by the longer of the two lengths."""
     lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
-    return matrix / np.maximum(1, np.maximum.outer(lengths, lengths))
+    return distances / np.maximum(1, np.maximum.outer(lengths, lengths))
 
 
 def select_trajectories(
@@ -179,6 +182,7 @@ def select_trajectories(
     seed: int = 0,
     short: str = "drop",
     workers: int = 1,
+    distances: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """p trajectories a question by one of `RULES` (paper section "diversity"), from those that passed the filters.
 
@@ -189,6 +193,7 @@ def select_trajectories(
 
     short: "drop" leaves questions with fewer than p distinct trajectories out, under every rule, so that all rules
     keep the same questions and equally many rows; "keep" takes the distinct ones there are (single: as many copies).
+    distances: matrices by problem_id, indexed by sample_index, in the unit of `metric`, where they were found before.
 
     Returns the chosen rows of `kept`, by question in order of appearance and then by sample_index, and a table with one
     row a question: problem_id, candidates, distinct, chosen (rows), min_distance and mean_distance between the chosen
@@ -200,27 +205,37 @@ def select_trajectories(
     if p < 1:
         raise ValueError(f"p is {p}; at least one trajectory a question is chosen")
     ids, order = kept.token_ids.tolist(), kept.sample_index.tolist()
+
+    def between(name: str, rows: list[int]) -> np.ndarray:
+        if distances is None:
+            return pairwise_distances([ids[row] for row in rows], metric, workers)
+        at = [order[row] for row in rows]
+        return distances[name][at][:, at]
+
     questions: dict[str, list[int]] = {}
-    for row, name in enumerate(kept.problem_id):
+    for row, name in enumerate(kept.problem_id.tolist()):
         questions.setdefault(name, []).append(row)
     chosen, statistics = [], []
     for name, rows in tqdm(questions.items(), desc=f"choosing {rule}", unit="question", delay=2, leave=False):
         rows.sort(key=order.__getitem__)
-        first: dict[tuple, int] = {}
-        for row in rows:
-            first.setdefault(tuple(ids[row]), row)
-        distinct = list(first.values())
+        if distances is None:
+            first: dict[tuple, int] = {}
+            for row in rows:
+                first.setdefault(tuple(ids[row]), row)
+            distinct = list(first.values())
+        else:
+            distinct = [rows[i] for i in np.unique((between(name, rows) == 0).argmax(1))]
         size = min(p, len(distinct)) if short == "keep" or len(distinct) >= p else 0
         rng = random.Random(content_hash(f"{seed} {name}"))
         if rule in ("random", "single") or size in (0, len(distinct)):
             drawn = [rng.choice(rows)] * size if rule == "single" else rng.sample(distinct, size)
             picks = sorted(drawn, key=rows.index)
-            distances = pairwise_distances([ids[row] for row in picks], metric, workers)
+            apart = between(name, picks)
         else:
-            every = pairwise_distances([ids[row] for row in distinct], metric, workers)
+            every = between(name, distinct)
             found = choose_farthest(every, size) if rule == "farthest" else choose_nearest(every, size)
-            picks, distances = [distinct[i] for i in found], every[found][:, found]
-        pairs = [float(distances[a, b]) for a, b in combinations(range(size), 2)]
+            picks, apart = [distinct[i] for i in found], every[found][:, found]
+        pairs = [float(apart[a, b]) for a, b in combinations(range(size), 2)]
         chosen += picks
         mean = sum(pairs) / len(pairs) if pairs else math.nan
         statistics.append((name, len(rows), len(distinct), size, min(pairs, default=math.nan), mean))
@@ -265,16 +280,19 @@ def choose_nearest(distances: np.ndarray, p: int) -> list[int]:
 
 def _best_subset(values: np.ndarray, p: int) -> list[int]:
     """The p-subset with the largest (smallest pairwise value, their sum), the lexicographically first of equals."""
-    subsets = _subsets(len(values), p)
-    pairs = np.stack([values[subsets[:, a], subsets[:, b]] for a, b in combinations(range(p), 2)], axis=1)
-    # lexsort is stable, hence the first of equals; sums of floats are rounded so that their order does not break ties
-    order = np.lexsort((-pairs.sum(1).round(9), -pairs.min(1)))
-    return subsets[order[0]].tolist()
+    subsets, places = _subsets(len(values), p)
+    pairs = values.ravel()[places]
+    smallest = pairs.min(0)
+    best = np.flatnonzero(smallest == smallest.max())
+    # sums of floats are rounded so that their order does not break ties; argmax is the first of equals
+    return subsets[best[pairs[:, best].sum(0).round(9).argmax()]].tolist()
 
 
 @lru_cache(maxsize=64)
-def _subsets(n: int, p: int) -> np.ndarray:
-    return np.array(list(combinations(range(n), p)))
+def _subsets(n: int, p: int) -> tuple[np.ndarray, np.ndarray]:
+    """All p-subsets of n items in order, a row each; and where their pairs lie in a flat (n, n) matrix, a column each."""
+    subsets = np.array(list(combinations(range(n), p)))
+    return subsets, np.stack([subsets[:, a] * n + subsets[:, b] for a, b in combinations(range(p), 2)])
 
 
 # --- equal budgets ----------------------------------------------------------------------------------------------------
@@ -293,8 +311,8 @@ def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.D
     return table[table.problem_id.isin(fits.index[fits])].reset_index(drop=True)
 
 
-def _drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
-    """Drops the rows whose reason is not ""."""
+def drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
+    """Drops the rows whose reason is not ""; `reasons` has one a row."""
     reason = pd.Series(reasons, index=table.index, dtype=object)
     keep = reason == ""
     kept, dropped = table[keep].reset_index(drop=True), table[~keep].assign(step=step, reason=reason[~keep])
@@ -303,7 +321,7 @@ def _drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
     return Filtered(kept, funnel, dropped.reset_index(drop=True))
 
 
-def _join(*steps: Filtered) -> Filtered:
-    """Consecutive steps as one."""
+def join(*steps: Filtered) -> Filtered:
+    """Consecutive steps as one: each took what the one before it kept."""
     funnel, dropped = (pd.concat([step[i] for step in steps], ignore_index=True) for i in (1, 2))
     return Filtered(steps[-1].kept, funnel, dropped)

@@ -46,10 +46,7 @@ def sample(
     source = engines.of(model, engine)
     who = source.identity(model, engine)
     settings = engines.Settings(max_tokens, float(temperature), float(top_p), seed)
-    shards = []
-    for start in range(0, len(problems), SHARD):
-        part = problems[start : start + SHARD]
-        shards += [_shard(part, index, settings, who) for index in range(n)]
+    shards = _shards(problems, n, settings, who)
     if source.TOGETHER and (missing := [s for s in shards if not store.has(s.key)]):
         for shard, table in source.draw(model, [_started(s, settings, who) for s in missing], settings, engine):
             store.table(shard.key, lambda: table)
@@ -68,6 +65,14 @@ def sample(
     order = {p.id: i for i, p in enumerate(problems)}
     table = table.assign(model=model, engine=who["engine"], _order=table.problem_id.map(order))
     return table.sort_values(["_order", "sample_index"], kind="stable", ignore_index=True).drop(columns="_order")
+
+
+def drawn(
+    model: str, problems: list[Problem], n: int = 1, *, max_tokens: int, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0, engine: Engine = Engine()
+) -> bool:
+    """Whether `sample` would find all that it is asked for in the store, and so needs no model."""
+    settings = engines.Settings(max_tokens, float(temperature), float(top_p), seed)
+    return all(store.has(shard.key) for shard in _shards(problems, n, settings, identity(model, engine)))
 
 
 def counted(trajectories: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -96,8 +101,9 @@ def _key(problems: list[Problem], index: int, settings: engines.Settings, who: d
     return store.key("generation", VERSION, prompts=prompts, sample_index=index, **who, **asdict(settings))
 
 
-def _shard(problems: list[Problem], index: int, settings: engines.Settings, who: dict) -> engines.Shard:
-    return engines.Shard(_key(problems, index, settings, who), problems, index)
+def _shards(problems: list[Problem], n: int, settings: engines.Settings, who: dict) -> list[engines.Shard]:
+    parts = [problems[start : start + SHARD] for start in range(0, len(problems), SHARD)]
+    return [engines.Shard(_key(part, index, settings, who), part, index) for part in parts for index in range(n)]
 
 
 # Which max_tokens a shard was drawn with before: one small file a shard, a number a line. It only tells where to look.
