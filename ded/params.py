@@ -206,7 +206,7 @@ class OodTradeoff(Common):
     teacher: Model
     sizes: Sizes
     selection_sizes: Sizes
-    fixed_level: Count
+    fixed_level: Whole
     pass_rate_threshold: Share
     pass_rate_samples: Count
     pass_rate_questions: Count

@@ -3,15 +3,17 @@
 import json
 import logging
 import math
+import re
 
 import pandas as pd
 import pytest
 
-from ded import analysis, curation, engines, evaluation, figures, generation, grading, models, stats, study, tables
+from ded import analysis, curation, engines, evaluation, figures, generation, grading, models, problems, stats, study, tables
 from ded.engines import recorded
 from ded.models import ModelError
 from ded.params import TeacherSelection, check, defaults, find_notebook
 from ded.problems import Problem
+from ded.sources import worked
 
 MATH = [Problem(f"q{i}", "math", 0, f"{question}\n\nReason step by step, and give the final answer in \\boxed{{}}.", "4", "math", {"template": "math"})
         for i, question in enumerate(("What is 2 + 2?", "What is\n 1 + 3 ?", "How many legs has a cat?"))]  # fmt: skip
@@ -240,3 +242,28 @@ def test_a_recorded_model_is_scored_on_the_questions_that_it_has(file):
     scores = evaluation.evaluate(file(S1K, columns="deepseek"), {"ID": MATH}, max_tokens=64)
     assert scores[["n", "correct", "wrong"]].values.tolist() == [[2, 1, 1]] and math.isnan(scores["n_tokens"][0])
 
+
+
+SUMS = "reasoning_gym:chain_sum?{min_terms: 2, max_terms: 3, min_digits: 1, max_digits: 2}"
+
+
+@pytest.mark.parametrize("style", worked.STYLES)
+def test_worked_solutions_are_right_as_often_as_their_style_says_and_well_formed(style):
+    asked = problems.load(SUMS, 200, "dev", "worked")
+    table = grading.grade(generation.sample(f"recorded:worked#{style}", asked, 1, max_tokens=100), asked, progress=False)
+    right = (table["verdict"] == "correct").mean()
+    assert right == 1 if style != "careless" else 0.7 < right < 0.9
+    assert not len(curation.filter_format(table).dropped) and set(table["verdict"]) <= {"correct", "wrong"}
+    facts = [re.fullmatch(r"(-?\d+) ([-+]) (\d+) = (-?\d+)", f) for text in table["text"] for f in re.findall(r"-?\d+ [-+] \d+ = -?\d+", text)]
+    wrong = sum(int(a) + int(sign + b) != int(c) for a, sign, b, c in (fact.groups() for fact in facts))
+    assert wrong == (table["verdict"] == "wrong").sum(), "every step is true but for the slips"
+
+
+def test_samples_of_the_wordy_style_differ_and_other_questions_have_no_worked_solution():
+    asked = [*problems.load(SUMS, 3, "dev", "worked"), *problems.load("lab:reverse", 1, "dev", "worked")]
+    table = generation.sample("recorded:worked#wordy", asked, 6, max_tokens=100)
+    assert table.groupby("problem_id")["text"].nunique().tolist() == [6] * 3
+    again = generation.sample("recorded:worked#wordy", asked[:2], 2, max_tokens=100)
+    assert again["text"].tolist() == table["text"][[0, 1, 6, 7]].tolist(), "a solution depends on its question and index alone"
+    with pytest.raises(models.ModelError, match="styles of worked solutions are terse.*nearest: terse"):
+        models.check("recorded:worked#ters")

@@ -1,6 +1,8 @@
 """The notebooks' steps, on models that know nothing and corpora worked out by hand: what is compared is comparable."""
 
+import math
 import random
+import re
 from collections import Counter
 from types import SimpleNamespace
 
@@ -179,11 +181,22 @@ def test_the_arms_of_the_tradeoff(worked, rated):
     assert ids["random 24"] != study.tradeoff_corpora(p, BASE, 1)["random 24"]["corpus"]["problem_id"].tolist()
 
 
-def test_a_pool_that_is_too_small_says_what_to_raise(worked, rated):
-    with pytest.raises(ValueError, match=r"arm 'random' needs 99 examples, and the pool of lab:student_1 \(replicate 0\) holds \d+: raise n_questions"):
-        study.tradeoff_corpora(params(**TRADEOFF | {"sizes": [4, 99]}), BASE, 0)
-    with pytest.raises(ValueError, match="arm 'fixed-hard'|arm 'fixed-random'|arm 'hard'"):
-        study.tradeoff_corpora(params(**TRADEOFF | {"selection_sizes": [20], "sizes": [20]}), BASE, 0)
+def test_an_arm_whose_pool_is_too_small_is_not_measured_and_says_why(worked, rated):
+    p = params(**TRADEOFF | {"sizes": [4, 99]})
+    found = study.tradeoff_arm(p, BASE, 0, "random 99")
+    assert found["scores"]["accuracy"].isna().all() and (found["scores"]["n"] == 0).all()
+    assert found["scores"]["family"].tolist() == ["ID", "reverse", "sort"]
+    assert re.fullmatch(r"not measured: \d+ of 99 examples", found["row"]["note"]) and found["row"]["examples"] == 0
+    kept = study.tradeoff_corpora(p, BASE, 0)
+    assert kept["random 4"]["note"] == "" and len(kept["random 4"]["corpus"]) == 4
+
+
+def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkeypatch):
+    p = params(**TEACHERS)
+    monkeypatch.setattr(study.common, "trajectories", lambda *args, real=study.trajectories: real(*args).assign(verdict="wrong"))
+    found = study.smoke_test(p, BASE, 0, TEACHER)
+    assert found["shift"] is None and found["row"]["corpus_size"] == 0 and math.isnan(found["row"]["n_tokens"])
+    assert found["scores"]["accuracy"].isna().all() and found["scores"]["family"].tolist() == ["ID", "reverse", "sort"]
 
 
 def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):

@@ -1,7 +1,8 @@
 """Recorded traces: trajectories that others sampled, looked up by their question instead of being drawn.
 
 `recorded:<file>[#<map>]` (JSONL, JSON, Parquet, CSV; a relative path is also looked for in the repository) or
-`recorded:<org>/<data set>[@revision][#<map>]`; params/recorded.yml holds the column maps. Several traces of one question are its
+`recorded:<org>/<data set>[@revision][#<map>]`; params/recorded.yml holds the column maps. `recorded:worked#<style>` are solutions made
+by rule (`ded.sources.worked`), for as many samples as are asked for, of new questions too. Else several traces of one question are its
 samples 0, 1, ...; a question with fewer than were asked for has fewer rows. Temperature, top_p, seed and max_tokens change nothing.
 Entropies are not measured (NaN), nor lengths that nobody recorded (n_tokens NaN; token_ids always empty): see `generation.counted`.
 """
@@ -12,7 +13,7 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -22,15 +23,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from ded import home, models
 from ded.models import ModelError
 from ded.problems import SourceError
-from ded.sources import files, question_of
+from ded.sources import files, question_of, worked
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ded.engines import Settings, Shard
     from ded.params import Engine
+    from ded.problems import Problem
 
 TOGETHER = True  # so that the questions without a trace are counted once
+WORKED = "worked"  # in place of a file
 CUT = ("length", "max_tokens")  # what finish_reason says of a trace that was cut off
 log = logging.getLogger("ded")
 Columns = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
@@ -57,17 +60,36 @@ def identity(model: str, engine: Engine) -> dict:
 
 
 def check(model: str, engine: Engine) -> None:
-    read(model)
+    if not _style(model):
+        read(model)
+
+
+def _style(model: str) -> str:
+    """The style of the solutions made by rule that a spec names, "" for any other; ModelError for an unknown style."""
+    from ded.params import near
+
+    place, _, style = models.parse(model)[1].partition("#")
+    if place == WORKED and style not in worked.STYLES:
+        raise ModelError(f"model {model!r}: the styles of worked solutions are {', '.join(worked.STYLES)}{near(style, worked.STYLES)}")
+    return style if place == WORKED else ""
+
+
+def traces(model: str, problems: Iterable[Problem], n: int) -> dict[str, list[Trace]]:
+    """{problem id: its first n traces, as many as there are}."""
+    if style := _style(model):
+        texts = {p.id: [worked.solve(p, style, i) for i in range(n)] for p in problems}
+        return {name: [Trace(text, "stop", math.nan) for text in found if text] for name, found in texts.items()}
+    known = read(model)
+    return {p.id: (known.get(_normal(question_of(p))) or known.get(_normal(p.prompt)) or [])[:n] for p in problems}
 
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
     import pandas as pd
 
-    known = read(model)
     asked = {p.id: p for shard in shards for p in shard.problems}
-    found = {name: known.get(_normal(question_of(p))) or known.get(_normal(p.prompt)) or [] for name, p in asked.items()}
-    empty = sum(not trace.text for traces in found.values() for trace in traces)
-    log.info("%s: %d of %d questions have no trace, %d trace(s) are empty", model, sum(not traces for traces in found.values()), len(asked), empty)
+    found = traces(model, asked.values(), 1 + max(shard.index for shard in shards))
+    empty = sum(not trace.text for some in found.values() for trace in some)
+    log.info("%s: %d of %d questions have no trace, %d trace(s) are empty", model, sum(not some for some in found.values()), len(asked), empty)
     for shard in shards:
         rows = [(p, found[p.id][shard.index]) for p in shard.problems if len(found[p.id]) > shard.index]
         yield shard, pd.DataFrame({
@@ -84,6 +106,8 @@ def _normal(text: str) -> str:
 
 def fingerprint(model: str) -> str:
     """The content of the file (or the commit of the hub data set), and the column map."""
+    if style := _style(model):
+        return f"worked {worked.VERSION} {style}"
     place, revision, file, columns = _parts(model)
     where = models.digest([file]) if file else f"{place}@{revision or models.hub(place, kind='dataset')[0]}"
     return f"{where} {columns.model_dump_json(exclude_defaults=True)}"

@@ -9,12 +9,16 @@ for that unit alone and shared by its arms.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ded import curation, evaluation, generation, models, problems, training
+from ded.grading import VERDICTS
 from ded.problems import Problem
+from ded.sources import files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +40,15 @@ def remembered(function):
     return call
 
 
-def units(p: Any) -> list[dict]:
-    """[{base, replicate}] for all students and replicates."""
-    return [{"base": base, "replicate": r} for base in p.students for r in range(p.n_replicates)]
+def units(p: Any, select: bool = False) -> list[dict]:
+    """[{base, replicate}] for all students and replicates; `select`: those on which notebook 04 chooses, which come before its own."""
+    first = getattr(p, "n_select", 0)
+    return [{"base": base, "replicate": r} for base in p.students for r in (range(first) if select else range(first, first + p.n_replicates))]
 
 
-def jobs_for(p: Any, **axes: list) -> list[dict]:
+def jobs_for(p: Any, select: bool = False, **axes: list) -> list[dict]:
     """One dict of arguments for each unit and each combination of `axes`, e.g. teacher=p.teachers."""
-    calls = [{"p": p, **unit} for unit in units(p)]
+    calls = [{"p": p, **unit} for unit in units(p, select)]
     for name, values in axes.items():
         calls = [{**call, name: value} for call in calls for value in values]
     return calls
@@ -69,7 +74,7 @@ def describe(p: Any, record: Any) -> None:
         raise models.ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
     for spec in wanted:
         record.model(spec, models.fingerprint(spec))
-    for unit in units(p):
+    for unit in [*units(p, select=True), *units(p)]:
         questions = [q for family in suite(p, **unit).values() for q in family]
         record.data(f"{p.split} {short(unit['base'])} {unit['replicate']}", problems.fingerprint(questions))
 
@@ -87,8 +92,11 @@ def sampling(p: Any, replicate: int, temperature: float | None = None) -> dict:
 
 
 def short(model: str) -> str:
-    """A model's name for tables and figures: the spec without its kind, and a local path without its folders."""
-    name = model.partition(":")[2]
+    """A model's name for tables and figures: the spec without its kind, a local path without its folders; of a data set's traces the map."""
+    kind, _, name = model.partition(":")
+    place, _, column_map = name.rpartition("#")
+    if kind == "recorded" and not place.lower().endswith(files.SUFFIXES):
+        return column_map
     return name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name
 
 
@@ -105,8 +113,10 @@ def decontaminated(p: Any, base: str, replicate: int, source: str) -> tuple[pd.D
     """
     from ded.sources.contamination import contaminated
 
-    drawn = problems.load(source, p.n_questions, "train", _seed(p, "corpus", base, replicate))
-    met = {"ID": p.id_source} | {problems.family_of(s): s for s in p.ood_sources}
+    n = p.n_code_questions if source == getattr(p, "code_source", "") else p.n_questions
+    drawn = problems.load(source, n, "train", _seed(p, "corpus", base, replicate))
+    met = {"ID": p.id_source, "ID code": getattr(p, "code_id_source", "")} | {problems.family_of(s): s for s in p.ood_sources}
+    met = {name: other for name, other in met.items() if other}
     met = [name for name, other in met.items() if not (problems.procedural(source) and problems.procedural(other))]
     if not met:
         return None, drawn
@@ -116,9 +126,11 @@ def decontaminated(p: Any, base: str, replicate: int, source: str) -> tuple[pd.D
 
 @remembered
 def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()) -> dict[str, list[Problem]]:
-    """The unit's evaluation questions (p.split): the in-domain family "ID", its perturbed copies, each OOD family."""
+    """The unit's evaluation questions (p.split): the in-domain family "ID", its perturbed copies, "ID code" in notebook 04, each OOD family."""
     seed = _seed(p, "evaluation", base, replicate)
     found = {"ID": problems.load(p.id_source, p.eval_id, p.split, seed)}
+    if code := getattr(p, "code_id_source", ""):
+        found["ID code"] = problems.load(code, p.eval_code, p.split, seed)
     found |= {name: [problems.perturb(q, name) for q in found["ID"]] for name in perturbations}
     for source in p.ood_sources:
         if (name := problems.family_of(source)) in found:
@@ -130,8 +142,20 @@ def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()
 def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dict[str, list[Problem]], samples: int = 1) -> pd.DataFrame:
     """Score rows of one model on one unit's suite (see `ded.tables`); group is ID, OOD or robust."""
     table = evaluation.evaluate(model, families, samples=samples, **sampling(p, replicate, p.eval_temperature))
+    return _grouped(p, table, base, replicate, arm)
+
+
+def unscored(p: Any, base: str, replicate: int, arm: str, families: Iterable[str]) -> pd.DataFrame:
+    """Score rows of an arm that could not be measured (nothing to train on, a teacher that answers no new questions): n = 0 and NaN."""
+    import pandas as pd
+
+    blank = dict.fromkeys(("accuracy", "pass_at_k", "n_tokens", "think_rate"), math.nan) | {"n": 0, **dict.fromkeys(VERDICTS, 0)}
+    return _grouped(p, pd.DataFrame([{"family": family, **blank} for family in families]), base, replicate, arm)
+
+
+def _grouped(p: Any, table: pd.DataFrame, base: str, replicate: int, arm: str) -> pd.DataFrame:
     ood = {problems.family_of(s) for s in p.ood_sources}
-    group = table["family"].map(lambda f: "OOD" if f in ood else "ID" if f == "ID" else "robust")
+    group = table["family"].map(lambda f: "OOD" if f in ood else "ID" if f.startswith("ID") else "robust")
     return table.assign(base=short(base), replicate=replicate, arm=arm, group=group)
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ded import curation, problems
-from ded.study.common import before, corpus_questions, curate, distil, remembered, score, short, step_valid, suite, trajectories
+from ded.study.common import before, corpus_questions, curate, distil, remembered, score, short, step_valid, suite, trajectories, unscored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def diversity_corpora(p: Any, base: str, replicate: int) -> dict[str, tuple[pd.D
         found[rule] = curation.select_trajectories(kept, p.n_kept, rule=name, metric=metric, seed=p.seed * 1000 + replicate)
     corpus, statistics = found["farthest"]
     budget = int(found["random"][0]["n_tokens"].sum())
-    found["farthest-tokens"] = curation.equal_tokens(corpus, budget, seed=p.seed * 1000 + replicate), statistics
+    found["farthest-tokens"] = curation.equal_tokens(corpus, budget, seed=p.seed * 1000 + replicate) if budget else corpus, statistics
     return found
 
 
@@ -63,20 +63,23 @@ def diversity_before(p: Any, base: str, replicate: int) -> pd.DataFrame:
 def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
     """Distils and scores one rule of notebook 03: {scores (ID, perturbed and OOD rows), statistics, row}.
 
-    All rules train for equally many optimizer steps, whatever their corpus holds.
+    All rules train for equally many optimizer steps, whatever their corpus holds; one whose corpus is empty is not measured.
     """
     corpora = diversity_corpora(p, base, replicate)
     corpus, statistics = corpora[arm]
     steps = max(1, round(len(corpora["random"][0]) * p.epochs / p.batch_size))
-    student = distil(p, base, replicate, corpus, steps)
     families = suite(p, base, replicate, problems.perturbations(p.id_source))
+    if corpus.empty:
+        steps, scores = 0, unscored(p, base, replicate, arm, families)
+    else:
+        scores = score(p, distil(p, base, replicate, corpus, steps), base, replicate, arm, families, p.samples)
     by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
     lucky = math.nan
     if problems.checks_steps(p.corpus_source):
         valid = [step_valid(by_id[i], curation.split_think(text)[0]) for i, text in zip(corpus["problem_id"], corpus["text"])]
-        lucky = 1 - sum(valid) / len(valid)
+        lucky = 1 - sum(valid) / len(valid) if valid else math.nan
     return {
-        "scores": score(p, student, base, replicate, arm, families, p.samples),
+        "scores": scores,
         "statistics": statistics.assign(base=short(base), replicate=replicate, arm=arm),
         "row": {
             "base": short(base), "replicate": replicate, "arm": arm, "questions": corpus["problem_id"].nunique(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ded import curation, evaluation
-from ded.study.common import corpus_questions, curate, distil, remembered, sampling, score, short, suite
+from ded.study.common import corpus_questions, curate, distil, remembered, sampling, score, short, suite, unscored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +32,13 @@ def tradeoff_pool(p: Any, base: str, replicate: int) -> dict[str, Any]:
 
 @remembered
 def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
-    """The arms of notebook 02: {arm: {corpus, max_steps, size, selection}}.
+    """The arms of notebook 02: {arm: {corpus, max_steps, size, selection, note}}.
 
     random: nested random corpora of each size. At each size in p.selection_sizes also: hard (question compression: student pass
     rate up to the threshold), easy (its opposite), hard-tokens (hard, cut to the tokens of random), random-steps (trained for
     as many steps as the largest corpus), and at the one level p.fixed_level: fixed-random and fixed-hard. The selections are
-    made among the rated questions. Raises ValueError where a pool is too small for an arm.
+    made among the rated questions. Where a pool is too small for an arm its corpus is empty, so that it is not
+    measured, and the note says so.
     """
     kept, _, _ = curate(p, base, replicate, p.teacher, 1)
     kept = kept.sample(frac=1.0, random_state=p.seed * 1000 + replicate, ignore_index=True)  # nested: each size starts the next
@@ -51,10 +52,8 @@ def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
     arms = {}
 
     def add(selection: str, size: int, pool: pd.DataFrame, max_steps: int = 0) -> None:
-        if len(pool) < size:
-            raise ValueError(f"arm {selection!r} needs {size} examples, and the pool of {base} (replicate {replicate}) holds {len(pool)}: "
-                             f"raise n_questions or pass_rate_questions, or lower sizes or selection_sizes")
-        arms[f"{selection} {size}"] = {"corpus": pool.head(size), "max_steps": max_steps, "size": size, "selection": selection}
+        note = f"not measured: {len(pool)} of {size} examples" if len(pool) < size else ""
+        arms[f"{selection} {size}"] = {"corpus": pool.head(0 if note else size), "max_steps": max_steps, "size": size, "selection": selection, "note": note}
 
     for size in p.sizes:
         add("random", size, kept)
@@ -63,7 +62,8 @@ def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
         add("easy", size, easy)
         budget = int(kept.head(size)["n_tokens"].sum())
         fits = min(size, int((hard["n_tokens"].cumsum() <= budget).sum()))
-        arms[f"hard-tokens {size}"] = {"corpus": hard.head(fits), "max_steps": 0, "size": size, "selection": "hard-tokens"}
+        note = "" if fits else f"not measured: no example of hard within {budget} tokens"
+        arms[f"hard-tokens {size}"] = {"corpus": hard.head(fits), "max_steps": 0, "size": size, "selection": "hard-tokens", "note": note}
         add("random-steps", size, kept, max_steps=steps)
         add("fixed-random", size, fixed)
         add("fixed-hard", size, fixed[fixed["problem_id"].isin(hard["problem_id"])])
@@ -71,15 +71,19 @@ def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
 
 
 def tradeoff_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
-    """Distils and scores one arm of notebook 02: {scores, row: {base, replicate, arm, size, selection, tokens, steps}}."""
-    made = tradeoff_corpora(p, base, replicate)[arm]
-    student = distil(p, base, replicate, made["corpus"], made["max_steps"])
-    steps = made["max_steps"] or max(1, round(len(made["corpus"]) * p.epochs / p.batch_size))
+    """Distils and scores one arm of notebook 02: {scores, row: {base, replicate, arm, size, selection, examples, tokens, steps, note}}."""
+    made, families = tradeoff_corpora(p, base, replicate)[arm], suite(p, base, replicate)
+    if made["corpus"].empty:
+        steps, scores = 0, unscored(p, base, replicate, arm, families)
+    else:
+        student = distil(p, base, replicate, made["corpus"], made["max_steps"])
+        steps = made["max_steps"] or max(1, round(len(made["corpus"]) * p.epochs / p.batch_size))
+        scores = score(p, student, base, replicate, arm, families)
     return {
-        "scores": score(p, student, base, replicate, arm, suite(p, base, replicate)),
+        "scores": scores,
         "row": {
             "base": short(base), "replicate": replicate, "arm": arm, "size": made["size"], "selection": made["selection"],
-            "examples": len(made["corpus"]), "tokens": int(made["corpus"]["n_tokens"].sum()), "steps": steps,
+            "examples": len(made["corpus"]), "tokens": int(made["corpus"]["n_tokens"].sum()), "steps": steps, "note": made["note"],
         },
     }  # fmt: skip
 
