@@ -105,9 +105,10 @@ def refusal(reply, engine: Engine) -> str:
     key = os.environ.get(variable, "").strip()
     text = " ".join((reply.text.replace(key, "***") if key else reply.text).split())[:300]
     mends = {
-        400: "lower max_tokens if prompt and answer do not fit its context, or leave the parameter out that it names",
+        400: "lower max_tokens if prompt and answer do not fit its context, or set the parameter that it names to what it takes",
         401: f"correct the key in ${variable}" if variable else "name the environment variable that holds its key in engine.api_key_env",
         404: "correct the model's name, or engine.base_url (most end in /v1)", 429: "lower engine.concurrency, or wait",
+        402: "top up the account", 301: "name in engine.base_url where it redirects to (https?)",
     }  # fmt: skip
-    mend = mends.get({403: 401, 422: 400, 402: 429}.get(status, status), "see its log")
+    mend = mends.get(301 if reply.is_redirect else {403: 401, 422: 400, 405: 404}.get(status, status), "see its log")
     return f"{engine.base_url} answers HTTP {status}: {text!r}; {mend}"

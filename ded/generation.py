@@ -7,6 +7,7 @@ request with a higher max_tokens continues the rows that a lower one had cut off
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,11 @@ def sample(
     settings = engines.Settings(max_tokens, float(temperature), float(top_p), seed)
     shards = _shards(problems, n, settings, who)
     if source.TOGETHER and (missing := [s for s in shards if not store.has(s.key)]):
-        for shard, table in source.draw(model, [_started(s, settings, who) for s in missing], settings, engine):
-            store.table(shard.key, lambda: table)
-            _note_length(shard, settings, who)
+        # closed at once: the traceback of an interrupt would keep it alive, with its locks and requests
+        with closing(source.draw(model, [_started(s, settings, who) for s in missing], settings, engine)) as drawn:
+            for shard, table in drawn:
+                store.table(shard.key, lambda: table)
+                _note_length(shard, settings, who)
     tables = []
     for shard in shards:
         def one() -> pd.DataFrame:

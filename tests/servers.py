@@ -27,7 +27,7 @@ class Toy(ThreadingHTTPServer):
 
     tokens: whether it gives token ids; delay: seconds before each answer. What a test may set: `script`, what to do with the next
     requests instead of answering ("drop", "stall", "half", "empty", or (status, headers, body)); `refused`, {field: the message of
-    a 400}; `message` and `finish`, in place of every reply's own. What it sees: `asked` (bodies of all requests), `given` (their
+    a 400}; `listing` (status, headers, body), in place of its models; `message` and `finish`, in place of every reply's own. What it sees: `asked` (bodies of all requests), `given` (their
     headers), `times`, `paid` (bodies of those answered), `most` (requests under way at once).
     """
 
@@ -37,6 +37,7 @@ class Toy(ThreadingHTTPServer):
     def __init__(self, tokens=True, delay=0.0):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script, self.refused, self.tokens, self.delay, self.message, self.finish = deque(), {}, tokens, delay, None, None
+        self.listing = None
         self.asked, self.paid, self.given, self.times, self.running, self.most = [], [], [], [], 0, 0
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -60,7 +61,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[:cut])
 
     def do_GET(self):
-        self.reply({"data": [{"id": "toy"}, {"id": "models/other"}]})
+        status, headers, body = self.server.listing or (200, {}, {"data": [{"id": "toy"}, {"id": "models/other"}]})
+        self.reply(body, status, headers)
 
     def do_POST(self):
         toy = self.server

@@ -102,7 +102,14 @@ def test_a_filtered_answer_is_empty_and_counted(toy, caplog):
     with caplog.at_level(logging.INFO, logger="ded"):
         table = sample(toy, 3)
     assert set(table.text) == {""} and set(table.finish_reason) == {"stop"}
-    assert "'finish_reason content_filter, an empty text': 3" in caplog.text
+    assert "'finish_reason content_filter, counted as stop': 3" in caplog.text
+
+
+@pytest.mark.parametrize("finish, kept", [("eos", "stop"), ("model_length", "length"), ("tool_calls", "stop"), ("repetition", "stop")])
+def test_other_names_of_an_end_keep_their_text(toy, finish, kept):
+    toy.finish, toy.message = finish, {"content": "three \ud83d"}
+    row = sample(toy, 1).iloc[0]
+    assert row.finish_reason == kept and row.text == "three ?"  # half a surrogate pair could not be stored
 
 
 def test_as_many_requests_at_once_as_allowed(tmp_path, monkeypatch):
@@ -118,7 +125,8 @@ def test_as_many_requests_at_once_as_allowed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("act", ["drop", "half", "empty", "stall", (429, {"Retry-After": "0.01"}, "slow down"), (429, {}, "{}"),
                                  (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, ""), (500, {}, "oops"), (503, {}, "loading"), (200, {}, "[]"),
-                                 (200, {}, '{"choices": [{"message": null}]}'), (200, {}, '{"choices": [{"message": {"content": "x"}}]}')])  # fmt: skip
+                                 (200, {}, '{"choices": [{"message": null}]}'), (200, {}, '{"choices": [{"message": {"content": "x"}}]}'),
+                                 *((200, {}, '{"choices": [{"message": {"content": "x"}, "finish_reason": %s}]}' % f) for f in ('"abort"', '"error"', "null"))])  # fmt: skip
 def test_what_passes_is_tried_again(toy, act):
     toy.script.extend([act] * 3)
     table = sample(toy, 5, engine={"timeout": 0.5})
@@ -165,7 +173,7 @@ def test_it_gives_up_and_a_later_run_goes_on(toy):
 @pytest.mark.parametrize("status, body, parts", [
     (401, "no such key", ["HTTP 401", "no such key", "engine.api_key_env"]), (403, "not for you", ["HTTP 403"]), (405, "", ["HTTP 405"]),
     (400, "max_tokens=12 cannot be greater than the context", ["HTTP 400", "max_tokens=12", "lower max_tokens", "problem 'q:0'"]),
-    (400, "temperature must be 1", ["temperature must be 1", "leave the parameter out that it names"]),
+    (400, "temperature must be 1", ["temperature must be 1", "set the parameter that it names"]),
 ])  # fmt: skip
 def test_what_does_not_pass_fails_at_once(toy, status, body, parts):
     toy.script.extend([(status, {}, body)] * 20)
@@ -248,7 +256,7 @@ def test_leaving_early_stops_the_requests(toy, monkeypatch):
         raise KeyboardInterrupt
 
     toy.delay = 0.02
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as kept:  # as a notebook keeps the last traceback
         patch.setattr(store, "table", interrupted)
         sample(toy, 40)
     time.sleep(0.2)
@@ -256,7 +264,7 @@ def test_leaving_early_stops_the_requests(toy, monkeypatch):
     time.sleep(0.2)
     assert len(toy.paid) == paid < 30
     sample(toy, 40)
-    assert len(toy.paid) == 40  # those under way at the interrupt were kept too
+    assert len(toy.paid) == 40 and kept.tb  # those under way at the interrupt were kept too
 
 
 def test_a_disk_that_is_full(toy):
@@ -320,6 +328,7 @@ def test_what_can_be_told_before_any_work(toy, monkeypatch):
         models.check(MODEL, engine=Engine())
     with pytest.raises(ModelError, match="ConnectError.*start the server"):
         models.check(MODEL, engine=Engine(base_url="http://127.0.0.1:9/v1"))
+    models.check("openai:toy:nitro", engine=here)
     with pytest.raises(ModelError, match="can be a teacher, but not be trained"):
         models.check(MODEL, ("sample", "train"), engine=here)
     for value in ("", "two\nlines"):
@@ -329,6 +338,23 @@ def test_what_can_be_told_before_any_work(toy, monkeypatch):
                 call(MODEL, engine=Engine(base_url=toy.url, api_key_env="TOY_KEY"))
             assert "lines" not in str(error.value)
     assert not toy.asked
+
+
+@pytest.mark.parametrize("listed, asked, message", [
+    ((401, {}, "who?"), None, "HTTP 401.*engine.api_key_env"), ((404, {}, "nothing"), (404, {}, "nothing"), "HTTP 404.*most end in /v1"),
+    ((200, {}, "<html>"), (405, {}, ""), "HTTP 405.*most end in /v1"), ((502, {}, ""), (503, {}, "loading"), "HTTP 503.*loading"),
+    ((307, {"Location": "https://x"}, ""), (307, {"Location": "https://x"}, ""), "HTTP 307.*https"), ((404, {}, ""), (400, {}, "no messages"), None),
+    ((200, {}, "[]"), (422, {}, ""), None), ((429, {}, ""), (429, {}, ""), None),
+])  # fmt: skip
+def test_a_server_that_lists_nothing_is_asked_whether_it_is_one(toy, listed, asked, message):
+    toy.listing = listed
+    toy.script.extend([asked] if asked else [])
+    if message:
+        with pytest.raises(ModelError, match=message):
+            models.check(MODEL, engine=Engine(base_url=toy.url))
+    else:
+        models.check(MODEL, engine=Engine(base_url=toy.url))
+    assert len(toy.asked) == (asked is not None) and not toy.paid
 
 
 def test_an_endpoint_is_known_by_its_model_and_place(toy):

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ded import endpoint, models, store
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ded.params import Engine
 
 TOGETHER = True  # one queue for all rows
+ENDS = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "model_length": "length"}
+BROKEN = (None, "", "error", "abort", "cancelled", "insufficient_system_resource")  # the server's failure, and not the model's end
 log = logging.getLogger("ded")
 
 
@@ -50,13 +53,20 @@ def check(model: str, engine: Engine) -> None:
     if reply.status_code in (401, 403):
         raise ModelError(f"model {model!r}: {endpoint.refusal(reply, engine)}")
     served = endpoint.served(reply)
-    if served and not any(s == name or s.endswith(f"/{name}") for s in served):
+    if not served:  # some servers list nothing: an empty question, which they turn down, tells whether the path is theirs
+        with suppress(httpx.HTTPError):
+            body = {"model": name, "messages": [], "max_tokens": 1}
+            reply = httpx.post(f"{engine.base_url}/chat/completions", json=body, headers=headers, timeout=min(engine.timeout, 30))
+        if reply.is_redirect or reply.status_code in (401, 403, 404, 405, 502, 503, 504):
+            raise ModelError(f"model {model!r}: {endpoint.refusal(reply, engine)}")
+    elif not any(s in (name, name.partition(":")[0], f"{name}:latest") or s.endswith(f"/{name}") for s in served):  # gateways know <model>:<variant>
         raise ModelError(f"model {model!r}: {engine.base_url} serves no model of this name; it serves {', '.join(served[:20])}")
 
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
     """See `ded.engines`. One process at a time draws from a model at an endpoint: engine.concurrency is that of the whole machine."""
     from filelock import FileLock
+    from tqdm.auto import tqdm
 
     ended, counts, begun = threading.Event(), Counter(), time.monotonic()
     lock = store.root() / "locks" / f"{store.key('endpoint', 1, **identity(model, engine))}.lock"
@@ -86,13 +96,15 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
 
         yield from (pair for shard in shards if left.get(shard.key) == 0 for pair in journal.whole(shard, tables[shard.key]))
         try:
-            for shard, i, row in _side_by_side(one, todo, engine.concurrency, ended):
+            for shard, i, row in tqdm(_side_by_side(one, todo, engine.concurrency, ended), f"sampling {model}", len(todo), unit="row"):
                 tables[shard.key][i] = row
                 left[shard.key] -= 1
                 if not left[shard.key]:
                     yield from journal.whole(shard, tables[shard.key])
         except (EngineError, OSError) as error:
             raise EngineError(f"model {model!r}: {error}. {counts['rows']} of {len(todo)} rows are stored; run again to go on from there") from None
+        finally:
+            ended.set()
         log.info("%s: %.0f s, %s", model, time.monotonic() - begun, dict(counts))
 
 
@@ -111,17 +123,14 @@ def _side_by_side(one: Callable, tasks: list[tuple], workers: int, ended: thread
                 found.put(error)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(tasks)))]  # an interrupt does not wait for them
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in tasks:
-            if isinstance(result := found.get(), BaseException):
-                for thread in threads:
-                    thread.join()
-                raise result
-            yield result
-    finally:
-        ended.set()
+    for thread in threads:
+        thread.start()
+    for _ in tasks:
+        if isinstance(result := found.get(), BaseException):
+            for thread in threads:
+                thread.join()
+            raise result
+        yield result
 
 
 def _row(post: Callable, problem: Problem, index: int, settings: Settings, top: int, before: dict | None, counts: Counter) -> dict:
@@ -139,9 +148,9 @@ def _row(post: Callable, problem: Problem, index: int, settings: Settings, top: 
             row |= {k: before[k] + row[k] for k in ("text", "token_ids", "n_tokens", "entropy_sum", "missing_mass")}
     except EngineError as error:
         raise EngineError(f"problem {problem.id!r}: {error}") from None
-    if row["finish_reason"] not in ("stop", "length"):  # such as content_filter
-        counts[f"finish_reason {row['finish_reason']}, an empty text"] += 1
-        row |= {"text": "", "token_ids": [], "finish_reason": "stop"}
+    if (reason := row["finish_reason"]) not in ("stop", "length"):
+        counts[f"finish_reason {reason}, counted as stop"] += 1
+        row |= {"finish_reason": "stop"} | ({"text": "", "token_ids": []} if reason == "content_filter" else {})
     if "</think>" in row["text"] and THINK not in row["text"]:  # the template opens it in the prompt
         row["text"] = f"{THINK}\n{row['text']}"
     return row
@@ -163,6 +172,10 @@ def _from_completion(reply: dict) -> dict:
 def _measured(reply: dict, text: str, seen: list[list[float]]) -> dict:
     """A row, NaN for what the server did not say; `seen`: log-probabilities of the likeliest tokens, for each position."""
     finish, ids = reply["choices"][0]["finish_reason"], reply["choices"][0].get("token_ids") or []
+    if finish in BROKEN:
+        raise ValueError  # as half a reply is
+    finish = ENDS.get(finish, finish)
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
     n = (reply.get("usage") or {}).get("completion_tokens")
     n = math.nan if n is None else n
     whole = len(seen) > 0 and abs(len(seen) - n) <= 1  # some servers leave the end token out
