@@ -11,13 +11,14 @@ import textwrap
 import threading
 import time
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import servers
 
-from ded import endpoint, generation, models, params, store
-from ded.engines import EngineError, openai
+from ded import endpoint, generation, models, params, store, study
+from ded.engines import EngineError, Shard, journal, openai
 from ded.models import ModelError
 from ded.params import Engine
 from ded.problems import Problem
@@ -42,7 +43,7 @@ def sample(server, asked=4, n=1, model=MODEL, engine=None, **settings):
     return generation.sample(model, questions(asked), n, **{"max_tokens": 12, "temperature": 1.0, "engine": options} | settings)
 
 
-def journal():
+def journals():
     return sorted((store.root() / "journal").glob("*.jsonl"))
 
 
@@ -55,7 +56,7 @@ def rows_of(file):
 
 def test_rows_are_those_that_the_server_gave(toy):
     table = sample(toy, 6, 2, max_tokens=12)
-    assert set(table.engine) == {"openai"} and set(table.model) == {MODEL} and not journal()
+    assert set(table.engine) == {"openai"} and set(table.model) == {MODEL} and not journals()
     assert list(table.problem_id) == [f"q:{i}" for i in range(6) for _ in range(2)] and list(table.sample_index) == [0, 1] * 6
     assert set(table.finish_reason) == {"stop", "length"} and len(toy.asked) == 12
     assert len({body["seed"] for body in toy.asked}) == 12
@@ -163,11 +164,11 @@ def test_it_gives_up_and_a_later_run_goes_on(toy):
     for part in (toy.url, "HTTP 500", "out of order", "7 of 20 rows are stored", "run again", "tried 6 times", "problem 'q:"):
         assert part in str(error.value)
     assert len(toy.paid) == 7 and len(toy.asked) <= 7 + 4 * endpoint.TRIES  # nothing new after the first failure
-    assert len(journal()) == 1 and not [f for f in store.root().rglob("table.parquet")]
+    assert len(journals()) == 1 and not [f for f in store.root().rglob("table.parquet")]
     for _ in range(100):
         allowed.release()
     table = sample(toy, 10, 2)
-    assert len(toy.paid) == 20 == len({(b["messages"][0]["content"], b["seed"]) for b in toy.paid}) and len(table) == 20 and not journal()
+    assert len(toy.paid) == 20 == len({(b["messages"][0]["content"], b["seed"]) for b in toy.paid}) and len(table) == 20 and not journals()
 
 
 @pytest.mark.parametrize("status, body, parts", [
@@ -226,13 +227,13 @@ def test_rows_outlive_a_kill(tmp_path, monkeypatch):
         run.wait()
         time.sleep(0.1)
         before = len(server.paid)
-        kept = sum(map(len, map(rows_of, journal())))
+        kept = sum(map(len, map(rows_of, journals())))
         assert 25 - 4 <= before - 4 <= kept < 80  # at most those under way (concurrency 4) are lost
-        with journal()[0].open("a") as half:
+        with journals()[0].open("a") as half:
             half.write('\n[5, {"text": "half a l')
         server.delay = 0
         assert len(sample(server, 40, 2)) == 80
-        assert len(server.paid) == before + 80 - kept and not journal()
+        assert len(server.paid) == before + 80 - kept and not journals()
 
 
 def test_two_processes_that_ask_for_the_same_pay_once(tmp_path, monkeypatch):
@@ -275,6 +276,35 @@ def test_a_disk_that_is_full(toy):
     (store.root() / "journal" / f"{shard}.jsonl").mkdir()  # what cannot be written, for root too
     with pytest.raises(EngineError, match="0 of 3 rows are stored; run again"):
         sample(toy, 3)
+
+
+def test_half_a_line_spoils_no_other(toy):
+    shard = Shard("key", [], 0)
+    journal.add(shard, 0, {"text": "a"})
+    with journal._file(shard).open("a") as half:
+        half.write('\n[1, {"text": "half a l')
+    journal.add(shard, 2, {"text": "b\n"})
+    assert journal.read(shard) == {0: {"text": "a"}, 2: {"text": "b\n"}}
+
+
+def test_a_finished_study_needs_its_endpoint_no_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("DED_STORE", str(tmp_path))
+    monkeypatch.setattr(endpoint, "WAIT", 0.005)
+    with servers.toy() as server:
+        p = SimpleNamespace(students=[], teachers=[MODEL], engine=Engine(base_url=server.url), n_replicates=1)
+        server.script.extend([(401, {}, "")] * 9)
+        with pytest.raises(EngineError):
+            sample(server, 2)
+        server.script.clear()
+        server.listing = (401, {}, "")
+        with pytest.raises(ModelError, match="HTTP 401"):  # nothing was drawn yet
+            study.describe(p, None)
+        sample(server, 2)
+    with pytest.warns(UserWarning, match="nothing answers.*is used"):
+        study.describe(p, SimpleNamespace(model=lambda *_: None))
+    assert len(sample(server, 2)) == 2
+    with pytest.raises(EngineError, match="does not answer.*0 of 1 rows"):
+        sample(server, 1)
 
 
 # ---- a higher max_tokens

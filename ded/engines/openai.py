@@ -63,13 +63,22 @@ def check(model: str, engine: Engine) -> None:
         raise ModelError(f"model {model!r}: {engine.base_url} serves no model of this name; it serves {', '.join(served[:20])}")
 
 
+def drawn_from(model: str, engine: Engine) -> bool:
+    """Whether the store may hold rows of this model: what is finished needs its endpoint no more."""
+    return _place(model, engine).with_suffix(".drawn").is_file()
+
+
+def _place(model: str, engine: Engine):
+    return store.root() / "locks" / store.key("endpoint", 1, **identity(model, engine))
+
+
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
     """See `ded.engines`. One process at a time draws from a model at an endpoint: engine.concurrency is that of the whole machine."""
     from filelock import FileLock
     from tqdm.auto import tqdm
 
     ended, counts, begun = threading.Event(), Counter(), time.monotonic()
-    lock = store.root() / "locks" / f"{store.key('endpoint', 1, **identity(model, engine))}.lock"
+    lock, drawn = (_place(model, engine).with_suffix(end) for end in (".lock", ".drawn"))
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock), endpoint.connect(model, engine, ended, counts) as post:
         tables, left, todo, cut = {}, {}, [], 0
@@ -92,6 +101,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
             row = _row(post, shard.problems[i], shard.index, settings, min(engine.entropy_top, 20), before, counts)
             journal.add(shard, i, row)
             counts["rows"] += 1
+            drawn.touch()
             return shard, i, row
 
         yield from (pair for shard in shards if left.get(shard.key) == 0 for pair in journal.whole(shard, tables[shard.key]))

@@ -10,12 +10,14 @@ for that unit alone and shared by its arms.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ded import curation, evaluation, generation, models, problems, training
+from ded.engines import openai
 from ded.grading import VERDICTS
 from ded.problems import Problem
 from ded.sources import files
@@ -66,7 +68,10 @@ def describe(p: Any, record: Any) -> None:
         try:
             models.check(spec, need, p.engine)
         except models.ModelError as error:
-            faults.append(str(error))
+            if models.parse(spec)[0] == "openai" and openai.drawn_from(spec, p.engine):  # a study that is finished needs its endpoint no more
+                warnings.warn(f"{error}. What was drawn from it before is used; the run ends at the first row that is missing", stacklevel=2)
+            else:
+                faults.append(str(error))
     for name, count in Counter(map(short, wanted)).items():
         if count > 1:
             faults.append(f"{count} models would both be called {name!r} in tables and figures; rename a file or folder")
