@@ -25,7 +25,7 @@ OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")  # fields le
 log = logging.getLogger("ded")
 
 
-class Again(EngineError):
+class NoAnswer(EngineError):
     """What may go better at the next try, `after` seconds from now at the earliest."""
 
     after = 0.0
@@ -45,7 +45,7 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
     other: dict[str, str] = {}  # what a field is called here; "": it is left out
     pause = wait_exponential_jitter(initial=WAIT, max=60, jitter=WAIT)
     again = Retrying(
-        stop=stop_after_attempt(TRIES) | stop_when_event_set(ended), sleep=sleep_using_event(ended), retry=retry_if_exception_type(Again),
+        stop=stop_after_attempt(TRIES) | stop_when_event_set(ended), sleep=sleep_using_event(ended), retry=retry_if_exception_type(NoAnswer),
         wait=lambda state: max(pause(state), state.outcome.exception().after), reraise=True,
         before_sleep=lambda state: counts.update(["requests tried again"]),
     )  # fmt: skip
@@ -56,7 +56,7 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
             reply = client.post(f"{engine.base_url}/{path}", json=sent)
         except httpx.HTTPError as error:
             why = f"{engine.base_url} does not answer ({type(error).__name__}, tried {TRIES} times); see its log, or raise engine.timeout"
-            raise Again(why) from None
+            raise NoAnswer(why) from None
         status = reply.status_code
         if status in (400, 403, 422):
             optional = [k for k in OPTIONAL if k in sent]
@@ -71,7 +71,7 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
             if status == 200:
                 return read(reply.json())
         if status in (200, 408, 409, 429) or status >= 500:  # 200: half a reply
-            failure = Again(f"{refusal(reply, engine)} (tried {TRIES} times)")
+            failure = NoAnswer(f"{refusal(reply, engine)} (tried {TRIES} times)")
             with suppress(ValueError):
                 failure.after = min(LONGEST, float(reply.headers.get("retry-after", 0)))
             raise failure

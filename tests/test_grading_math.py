@@ -268,4 +268,6 @@ def test_an_endpoint(monkeypatch):
     (path, key, body), = seen
     assert (path, key) == ("/v1/chat/completions", "Bearer abc")
     assert (body["model"], body["temperature"]) == ("model-y", 0)
-    assert decide(endpoint("model-y", "http://127.0.0.1:9/v1", tries=1), math("5"), "six")[0] == "unparsed"
+    monkeypatch.setattr("ded.endpoint.WAIT", 0.001)
+    assert decide(endpoint("model-y", "http://127.0.0.1:9/v1"), math("5"), "six") == ("unparsed", "judge model-y is down: NoAnswer")
+    assert decide(endpoint("model-y", "http://127.0.0.1:9/v1", "NO_KEY_HERE"), math("5"), "six") == ("unparsed", "judge model-y is down: ModelError")

@@ -8,9 +8,9 @@ down, or answers nonsense, leaves the row *unparsed*.
 from __future__ import annotations
 
 import json
-import os
 import re
-import time
+import threading
+from collections import Counter
 from collections.abc import Callable
 
 PROMPT = """You compare a final answer with a reference answer. Do not solve the problem.
@@ -31,28 +31,20 @@ where the reference is exact, or states no final answer. Reply with one line of 
 "wrong", "reason": "..."}}"""
 
 
-def endpoint(model: str, base_url: str, key_variable: str = "OPENAI_API_KEY", timeout: float = 60.0,
-             tries: int = 3) -> Callable[[str], str]:
-    """A judge at `base_url` (such as "http://localhost:8000/v1"). The key is read from the environment variable named,
-    and may be absent. timeout: seconds a try; raises httpx.HTTPError after `tries`."""
-    import httpx
+def endpoint(model: str, base_url: str, key_variable: str = "", timeout: float = 60.0) -> Callable[[str], str]:
+    """A judge at `base_url` (such as "http://localhost:8000/v1"), asked with the retries and the care for the key of `ded.endpoint`.
 
-    key = os.environ.get(key_variable)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    url = f"{base_url.rstrip('/')}/chat/completions"
+    key_variable: the environment variable that holds the key; "" sends none. timeout: seconds a try. Raises EngineError, ModelError.
+    """
+    from ded import endpoint as server
+    from ded.params import Engine
+
+    engine = Engine(base_url=base_url.rstrip("/"), api_key_env=key_variable, timeout=timeout)
 
     def ask(prompt: str) -> str:
-        body = dict(model=model, temperature=0, max_tokens=1000, messages=[dict(role="user", content=prompt)])
-        for attempt in range(tries):
-            try:
-                reply = httpx.post(url, json=body, headers=headers, timeout=timeout)
-                reply.raise_for_status()
-                return reply.json()["choices"][0]["message"]["content"] or ""
-            except (httpx.HTTPError, ValueError, LookupError):
-                if attempt == tries - 1:
-                    raise
-                time.sleep(2**attempt)
-        raise AssertionError("unreachable")
+        body = {"temperature": 0, "max_tokens": 1000, "messages": [{"role": "user", "content": prompt}]}
+        with server.connect(f"openai:{model}", engine, threading.Event(), Counter()) as post:
+            return post("chat/completions", body, lambda reply: reply["choices"][0]["message"]["content"] or "")
 
     ask.name = model  # type: ignore[attr-defined]
     return ask
