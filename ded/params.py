@@ -197,6 +197,7 @@ class TeacherSelection(Common):
     teachers: Models
     corpus_size: Count
     n_attempts: Count
+    samples: Count
     shift_inputs: Count
 
 
@@ -210,6 +211,7 @@ class OodTradeoff(Common):
     pass_rate_threshold: Share
     pass_rate_samples: Count
     pass_rate_questions: Count
+    samples: Count
 
 
 class TrajectoryDiversity(Common):
@@ -240,6 +242,7 @@ class Recipe(Common):
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
     metric: Literal["levenshtein", "normalised"]
+    samples: Count
     eval_code: Count
     shift_inputs: Count
     lalp_window: Count
@@ -262,6 +265,7 @@ class Valley(Common):
     n_attempts: Annotated[int, Field(ge=2)]
     difficulty: Literal["level", "pass_rate"]
     pass_rate_samples: Count
+    samples: Count
 
 
 SCHEMAS: dict[str, type[Common]] = {

@@ -75,6 +75,8 @@ def _tokenised(student: str, corpus: pd.DataFrame):
 
 def show_example(student: str, corpus: pd.DataFrame, row: int = 0) -> str:
     """One row as the student is trained on it, decoded from its tokens: what the loss is on stands between » and «."""
+    if corpus.empty:
+        return "no example: no trajectory passed the filters"
     before, after = next(_tokenised(student, corpus.iloc[[row]]))
     tok = models.load_tokenizer(student)
     return f"{tok.decode(before)}»{tok.decode(after)}«"
@@ -88,7 +90,7 @@ def length_histogram(student: str, corpus: pd.DataFrame, max_length: int, bins: 
     edges = [max_length * i // bins for i in range(bins + 1)]
     rows = [(f"{low + 1}-{high}", int(lengths.between(low + 1, high).sum())) for low, high in zip(edges, edges[1:])]
     table = pd.DataFrame([*rows, (f"over {max_length}", int((lengths > max_length).sum()))], columns=["tokens", "examples"])
-    return table.assign(share=(table["examples"] / len(lengths)).round(3))
+    return table.assign(share=(table["examples"] / max(1, len(lengths))).round(3))
 
 
 # ---- training

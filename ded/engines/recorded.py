@@ -114,7 +114,7 @@ def fingerprint(model: str) -> str:
 
 
 def _parts(model: str) -> tuple[str, str | None, Path | None, Map]:
-    """(place, revision, the local file or None for a hub data set, column map) of a spec."""
+    """(place, revision, the local file (of a hub data set its copy, or None), column map) of a spec."""
     place, name = re.fullmatch(r"(.+?)(?:#([\w.-]*))?", models.parse(model)[1]).groups()
     columns = _map(model, name or "default")
     file = Path(place).expanduser()
@@ -126,7 +126,7 @@ def _parts(model: str) -> tuple[str, str | None, Path | None, Map]:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
         raise ModelError(f"model {model!r}: neither a file ending in {', '.join(files.SUFFIXES)} nor a hub data set <org>/<name>")
     place, _, revision = place.partition("@")
-    return place, revision or None, None, columns
+    return place, revision or None, files.copy_of(place), columns
 
 
 def _map(model: str, name: str) -> Map:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,14 @@ def find(path: str) -> Path:
     if file.suffix.lower() not in SUFFIXES or not file.is_file():
         raise SourceError(f"{path}: no such file here; a file of questions ends in {', '.join(SUFFIXES)}")
     return file
+
+
+def copy_of(hub_id: str) -> Path | None:
+    """The local copy of a hub data set in the folder that DED_DATA names: <org>/<name> and a suffix, or a folder <org>/<name>; None without one."""
+    if not (root := os.environ.get("DED_DATA")):
+        return None
+    place = Path(root).expanduser() / hub_id
+    return next((path for path in [place, *(place.with_name(place.name + suffix) for suffix in SUFFIXES)] if path.exists()), None)
 
 
 def rows(path: str, columns: Iterable[str] = ()) -> Iterator[tuple[str, dict]]:

@@ -173,9 +173,10 @@ def load(source: str, split: str, pick: Callable[[list[str]], list[str]], seed: 
     if split != known.split:
         why = "a training seed: score models on a benchmark" if known.split == "train" else "a benchmark: nothing is trained or tuned on it"
         raise SourceError(f"problem source {source!r} has no {split} split, only {known.split}: it is {why}")
-    paths = [spec.file] if spec.file else []
-    if spec.name == "livecodebench" and not Path(spec.file or ".").is_file():
-        paths = [str(Path(spec.file) / name) if spec.file else _hub(spec.name, name) for name in window.files]
+    file = spec.file or str(files.copy_of(known.hub) or "")
+    paths = [file] if file else []
+    if spec.name == "livecodebench" and not Path(file or ".").is_file():
+        paths = [str(Path(file) / name) if file else _hub(spec.name, name) for name in window.files]
     index = _index(source, *[(path, Path(path).stat().st_mtime_ns, Path(path).stat().st_size) for path in paths])
     found = [_problem(spec, name, *index[name], seed) for name in pick(list(index))]
     if prose := sum("prose" in problem.meta for problem in found):
@@ -221,7 +222,8 @@ def _hub(name: str, file: str = "") -> Any:
     except Exception as error:  # the clients' errors have no common root short of this
         said = (str(error).splitlines() or [""])[0][:200]
         raise SourceError(f"data set {known.hub} does not come from the hub ({type(error).__name__}: {said}). Check the network; accept its terms "
-                          f"and run `hf auth login` if it is gated; or name a downloaded copy: data:{name}@<file>") from error  # fmt: skip
+                          f"and run `hf auth login` if it is gated; or name a downloaded copy: data:{name}@<file>, or "
+                          f"{known.hub}.jsonl in the folder that DED_DATA names") from error  # fmt: skip
 
 
 def _problem(spec: Spec, name: str, place: str, row: Callable[[], dict], seed: str) -> Problem:

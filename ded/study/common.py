@@ -99,8 +99,8 @@ def sampling(p: Any, replicate: int, temperature: float | None = None) -> dict:
 def short(model: str) -> str:
     """A model's name for tables and figures: the spec without its kind, a local path without its folders; of a data set's traces the map."""
     kind, _, name = model.partition(":")
-    place, _, column_map = name.rpartition("#")
-    if kind == "recorded" and not place.lower().endswith(files.SUFFIXES):
+    place, _, column_map = name.partition("#")
+    if kind == "recorded" and column_map and not place.lower().endswith(files.SUFFIXES):
         return column_map
     return name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name
 
@@ -144,9 +144,9 @@ def suite(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = ()
     return found
 
 
-def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dict[str, list[Problem]], samples: int = 1) -> pd.DataFrame:
-    """Score rows of one model on one unit's suite (see `ded.tables`); group is ID, OOD or robust."""
-    table = evaluation.evaluate(model, families, samples=samples, **sampling(p, replicate, p.eval_temperature))
+def score(p: Any, model: str, base: str, replicate: int, arm: str, families: dict[str, list[Problem]], samples: int = 0) -> pd.DataFrame:
+    """Score rows of one model on one unit's suite (see `ded.tables`), of p.samples a question (1 without it); group is ID, OOD or robust."""
+    table = evaluation.evaluate(model, families, samples=samples or getattr(p, "samples", 1), **sampling(p, replicate, p.eval_temperature))
     return _grouped(p, table, base, replicate, arm)
 
 
@@ -214,6 +214,6 @@ def distil(p: Any, base: str, replicate: int, corpus: pd.DataFrame, max_steps: i
     )  # fmt: skip
 
 
-def before(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = (), samples: int = 1) -> pd.DataFrame:
+def before(p: Any, base: str, replicate: int, perturbations: tuple[str, ...] = (), samples: int = 0) -> pd.DataFrame:
     """Scores of the student base before any distillation, on the same questions."""
     return score(p, base, base, replicate, "before", suite(p, base, replicate, perturbations), samples)
