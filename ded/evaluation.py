@@ -66,7 +66,8 @@ def _graded(model: str, asked: list[Problem], samples: int, workers: int, isolat
     if store.has(key):
         return store.table(key, lambda: None)
     drawn = generation.sample(model, asked, samples, **sampling)
-    graded = grading.grade(drawn, asked, workers=workers, isolation=isolation).rename(columns={"problem_id": "question", "sample_index": "seed"})
+    graded = grading.grade(drawn, asked, workers=workers, isolation=isolation, seen=store.root() / "programs.sqlite")
+    graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"})
     value = (graded["verdict"] == "correct").astype(float).where(graded["verdict"] != "error")
     graded = graded.assign(value=value, think=graded["text"].str.startswith("<think>"))
     table = graded[["question", "seed", "value", "verdict", "n_tokens", "think"]]

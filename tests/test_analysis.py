@@ -22,10 +22,11 @@ def test_token_entropy_is_per_token_of_the_corpus():
     assert analysis.token_entropy(table) == pytest.approx(12 / 32)
 
 
-@pytest.mark.parametrize("batch_size", [1, 5])
-def test_corpus_loss_is_the_mean_over_completion_tokens(batch_size):
+@pytest.mark.parametrize("most", [1, 2**28])
+def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
     import torch
 
+    monkeypatch.setattr(analysis, "LOGITS", most)  # one at a time, or all at once
     rng = random.Random(0)
     table = pd.DataFrame([{"prompt": p.prompt, "text": tasks.solution(p, "checked", rng)} for p in asked(7)])
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
@@ -36,7 +37,30 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(batch_size):
             logs = net(input_ids=torch.tensor([before + after])).logits[0].double().log_softmax(-1)
         total -= sum(logs[len(before) - 1 + i, token].item() for i, token in enumerate(after))
         count += len(after)
-    assert analysis.corpus_loss(STUDENT, table, batch_size) == pytest.approx(total / count, abs=1e-5)
+    assert analysis.corpus_loss(STUDENT, table) == pytest.approx(total / count, abs=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 5, 1000])
+def test_lalp_scores_each_step_with_a_short_context(window):
+    """Against a loop over the text's own steps; with a window over everything it is the mean over steps of the whole likelihood."""
+    import torch
+
+    rng = random.Random(1)
+    table = pd.DataFrame([{"prompt": p.prompt, "text": tasks.solution(p, "facts", rng)} for p in asked(5)])
+    net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
+    means = []
+    for row in table.itertuples():
+        context = tok(models.render(STUDENT, row.prompt))["input_ids"]
+        for step in f"{row.text} <eos>".replace(" ;", " ;|").split("|"):
+            ids = tok(step.strip())["input_ids"]
+            near = context[-window:]
+            with torch.inference_mode():
+                logs = net(input_ids=torch.tensor([near + ids])).logits[0].double().log_softmax(-1)
+            means.append(np.mean([logs[len(near) - 1 + i, token].item() for i, token in enumerate(ids)]))
+            context = context + ids
+    found = analysis.likelihood(STUDENT, table, window)
+    assert len(means) > 20 and found["value"] == pytest.approx(np.mean(means), abs=1e-5)
+    assert found["seconds"] > 0 and analysis.likelihood(STUDENT, table, window) == found, "the cost is that of the first time"
 
 
 def test_hidden_states_are_those_at_the_last_prompt_token():

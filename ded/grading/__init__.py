@@ -14,6 +14,8 @@ store keys. The rules of equality and the limits of the sandbox are written down
 
 from __future__ import annotations
 
+from functools import partial
+
 from . import rules
 
 VERSION = 2
@@ -42,7 +44,7 @@ def exact(answer: str, gold: str) -> tuple[str, str]:
 
 
 def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblewrap", limits=None, judge=None,
-          progress: bool = True):
+          progress: bool = True, seen=None):
     """Grade a table of trajectories.
 
     trajectories: DataFrame with at least ``problem_id``, ``text`` and ``finish_reason`` ("stop" or "length").
@@ -53,6 +55,8 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
     limits: a `ded.grading.sandbox.Limits` for code; None means its defaults, and a problem's own limits come first.
     judge: None (off), or a callable from prompt to reply as made by `ded.grading.judge.endpoint`; asked about
         *unparsed* rows only, and never about code.
+
+    seen: None, or the file in which verdicts on programs are kept and looked up, so that each distinct program runs once.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted, None if nothing
     was) and ``reason`` ("" where the verdict says it all). Raises ValueError for a row whose problem is unknown, or an
@@ -91,9 +95,11 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
     for kind, jobs in pending.items():
         pairs = [(by_id[problem_id], found) for problem_id, found in jobs]
         if kind == "code":
+            from . import seen as programs
             from .code import grade_programs
 
-            verdicts = grade_programs(pairs, workers=workers, isolation=isolation, limits=limits, progress=progress)
+            run = partial(grade_programs, workers=workers, isolation=isolation, limits=limits, progress=progress)
+            verdicts = programs.grade(pairs, run, seen, VERSION, isolation, limits) if seen else run(pairs)
         else:
             from .pool import grade_answers
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from ded import curation, evaluation, generation, models, problems, training
+from ded import curation, evaluation, generation, models, problems, store, training
 from ded.engines import openai
 from ded.grading import VERDICTS
 from ded.problems import Problem
@@ -169,16 +169,16 @@ def trajectories(p: Any, base: str, replicate: int, teacher: str, n: int, questi
     from ded.grading import grade
 
     questions = questions or corpus_questions(p, base, replicate)
-    return grade(generation.counted(generation.sample(teacher, questions, n, **sampling(p, replicate)), base), questions)
+    sampled = generation.counted(generation.sample(teacher, questions, n, **sampling(p, replicate)), base)
+    return grade(sampled, questions, seen=store.root() / "programs.sqlite")
 
 
-def curate(p: Any, base: str, replicate: int, teacher: str, n: int) -> curation.Filtered:
-    """The quality filters over a teacher's trajectories: length, format, correctness (by answer, or by steps too)."""
+def curate(p: Any, base: str, replicate: int, teacher: str, n: int, source: str = "") -> curation.Filtered:
+    """The quality filters over a teacher's trajectories: length, format, correctness (by answer, or by steps where they can be checked)."""
     import pandas as pd
 
-    overlaps, questions = decontaminated(p, base, replicate, p.corpus_source)
-    graded = trajectories(p, base, replicate, teacher, n, questions)
-    found = curation.curate(graded, questions, max_tokens=p.max_tokens, verify=p.verification, step_check=step_valid)
+    overlaps, questions = decontaminated(p, base, replicate, source or p.corpus_source)
+    graded, found = curate_questions(p, base, replicate, teacher, n, questions)
     rows, total = [], n * len(questions)
     if overlaps is not None:
         why = "; ".join(f"{train} in {asked} ({share:.2f})" for train, asked, share in overlaps.head(20).itertuples(index=False))
@@ -186,6 +186,13 @@ def curate(p: Any, base: str, replicate: int, teacher: str, n: int) -> curation.
     if len(graded) < total:
         rows.append({"step": "recorded", "kept": len(graded), "dropped": total - len(graded), "reason": f"no trace: {total - len(graded)}"})
     return found._replace(funnel=pd.concat([pd.DataFrame(rows), found.funnel], ignore_index=True)) if rows else found
+
+
+def curate_questions(p: Any, base: str, replicate: int, teacher: str, n: int, questions: list[Problem]) -> tuple[pd.DataFrame, curation.Filtered]:
+    """(graded trajectories of these questions, what the quality filters make of them)."""
+    graded = trajectories(p, base, replicate, teacher, n, questions)
+    verify = p.verification if all("terms" in q.meta for q in questions) else "answer"
+    return graded, curation.curate(graded, questions, max_tokens=p.max_tokens, verify=verify, step_check=step_valid)
 
 
 def step_valid(problem: Problem, think: str) -> bool:
