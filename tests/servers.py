@@ -25,7 +25,8 @@ def encode(text):
 class Toy(ThreadingHTTPServer):
     """A model whose next token is a pure function of the tokens so far and the seed, so that continued rows can be foretold.
 
-    tokens: whether it gives token ids; delay: seconds before each answer. What a test may set: `script`, what to do with the next
+    tokens: whether it gives token ids; delay: seconds before each answer; writes: a function from a request's body to (text, number of
+    tokens, finish_reason), in place of that model (see `by_model`). What a test may set: `script`, what to do with the next
     requests instead of answering ("drop", "stall", "half", "empty", or (status, headers, body)); `refused`, {field: the message of
     a 400}; `listing` (status, headers, body), in place of its models; `message` and `finish`, in place of every reply's own. What it sees: `asked` (bodies of all requests), `given` (their
     headers), `times`, `paid` (bodies of those answered), `most` (requests under way at once).
@@ -34,10 +35,10 @@ class Toy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 100
 
-    def __init__(self, tokens=True, delay=0.0):
+    def __init__(self, tokens=True, delay=0.0, writes=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script, self.refused, self.tokens, self.delay, self.message, self.finish = deque(), {}, tokens, delay, None, None
-        self.listing = None
+        self.listing, self.writes = None, writes
         self.asked, self.paid, self.given, self.times, self.running, self.most = [], [], [], [], 0, 0
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -120,7 +121,26 @@ def stream(prompt, seed, n):
             return
 
 
+def by_model(spec):
+    """What `Toy` writes: what this model samples, one request at a time."""
+    from ded import generation
+    from ded.problems import Problem
+
+    one_at_a_time = threading.Lock()
+
+    def write(body):
+        asked = [Problem("q", "q", 1, body["messages"][0]["content"], "")]
+        with one_at_a_time:
+            row = generation.sample(spec, asked, **{k: body[k] for k in ("max_tokens", "temperature", "top_p", "seed")}).iloc[0]
+        return row.text, int(row.n_tokens), row.finish_reason
+
+    return write
+
+
 def completion(body, toy):
+    if toy.writes:
+        text, n, finish = toy.writes(body)
+        return {"choices": [{"message": {"content": text}, "finish_reason": finish}], "usage": {"completion_tokens": n}}
     chat = "messages" in body
     prompt = encode(body["messages"][0]["content"]) if chat else body["prompt"]
     seed = body.get("seed") if body.get("temperature") else 0

@@ -14,10 +14,11 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import servers
 
-from ded import endpoint, generation, models, params, store, study
+from ded import endpoint, generation, home, models, params, store, study
 from ded.engines import EngineError, Shard, journal, openai
 from ded.models import ModelError
 from ded.params import Engine
@@ -421,6 +422,58 @@ def test_a_key_in_the_parameters_is_refused_and_not_repeated(wrong):
     with pytest.raises(params.ParameterError, match=f"engine.{next(iter(wrong))} must be") as error:
         params.check("TeacherSelection", values)
     assert "secret" not in str(error.value)
+
+
+# ---- in a notebook
+
+
+def notebook(folder, store_at, url, **changes):
+    """Notebook 01 under papermill with a lab teacher and one behind an endpoint, two jobs side by side; (its process, its values)."""
+    values = {"students": ["lab:student_1"], "teachers": ["lab:mixed", MODEL], "n_replicates": 2, "n_jobs": 2, "n_questions": 14, "n_attempts": 1,
+              "corpus_size": 12, "eval_id": 8, "eval_ood": 4, "ood_sources": ["lab:reverse"], "epochs": 1.0, "shift_inputs": 4, "out_dir": str(folder),
+              "engine": {"base_url": url, "api_key_env": "TOY_KEY", "concurrency": 4}} | changes  # fmt: skip
+    folder.mkdir()
+    (folder / "params.yml").write_text(json.dumps(values))
+    command = [sys.executable, "-m", "papermill", "notebooks/01_teacher_selection.ipynb", str(folder / "out.ipynb"), "-f", str(folder / "params.yml"),
+               "-k", "python3", "--no-progress-bar"]  # fmt: skip
+    env = os.environ | {"DED_STORE": str(store_at), "TOY_KEY": KEY, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=home(), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def kill(process):
+    """SIGKILL to it and all that it started."""
+    import psutil
+
+    family = [*psutil.Process(process.pid).children(recursive=True), process]
+    for one in family:
+        one.kill()
+    process.communicate()
+
+
+def test_a_notebook_killed_half_way_goes_on_without_paying_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "servers"))
+    with servers.toy(writes=servers.by_model("lab:left")) as server:
+        server.refused = {"logprobs": "logprobs are not supported", "return_token_ids": "return_token_ids is not known"}
+        killed = notebook(tmp_path / "killed", tmp_path / "store", server.url)
+        while len(server.paid) < 12 and killed.poll() is None:
+            time.sleep(0.02)
+        kill(killed)
+        before = len(server.paid)
+        assert 12 <= before < 44 and server.most <= 4
+        again = notebook(tmp_path / "again", tmp_path / "store", server.url)
+        assert again.wait() == 0, again.stderr.read()[-3000:]
+    unique = {(b["messages"][0]["content"], b["seed"]) for b in server.paid}
+    assert len(unique) == 2 * (8 + 14) and len(server.paid) <= 44 + 4  # but for what was under way
+    out = tmp_path / "again"
+    scores, corpora = pd.read_csv(out / "scores.csv"), pd.read_csv(out / "corpora.csv").set_index("arm")
+    own = scores[(scores["scored"] == "teacher") & (scores["family"] == "ID")].groupby("arm")
+    assert own["n"].sum().to_dict() == {"mixed": 16, "toy": 16} and own["accuracy"].mean()["toy"] > 0.7
+    assert corpora.loc["toy", "token_entropy"].isna().all() and corpora.loc["mixed", "token_entropy"].notna().all()
+    assert (corpora.loc["toy", "n_tokens"] > 10).all() and (corpora["corpus_size"] > 4).all()
+    correlations = pd.read_csv(out / "rank_correlations.csv").set_index("predictor")
+    assert correlations.loc["token_entropy", "n"] == 1 and correlations.loc["corpus_loss", "n"] == 2  # teachers: what is not measured is left out
+    files = [f.read_bytes() for folder in (out, tmp_path / "killed", tmp_path / "store") for f in folder.rglob("*") if f.is_file()]
+    assert len(files) > 50 and not any(KEY.encode() in f for f in files)
 
 
 # ---- vLLM's own server
