@@ -153,7 +153,7 @@ def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[st
             (errors.HFValidationError, "an id is written as <org>/<name>"),
             (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set, and there is no copy of it here"),
         ) if isinstance(error, known)), f"the hub does not answer ({type(error).__name__}: {said}): check the network")  # fmt: skip
-        what, copy = (f"model 'hf:{name}'", "'path:<directory>'") if kind == "model" else (f"data set {name}", "'recorded:<file>'")
+        what, copy = (f"model 'hf:{name}'", "'path:<directory>'") if kind == "model" else (f"data set {name}", f"'data:<name>@<file>' or 'recorded:<file>', or as {name}.jsonl in the folder of DED_DATA")
         raise ModelError(f"{what}: {why}; or name a downloaded copy with {copy}") from error
 
 

@@ -33,9 +33,11 @@ class Work:
     kept: int = 0  # checkpoints that stay
 
 
-def size_of(spec: str) -> float:
-    """Number of parameters of a model: from its name (1.5B, 135M), else its configuration; NaN where neither tells."""
+def size_of(spec: str, active: bool = False) -> float:
+    """Number of parameters of a model, from its name (1.5B, 135M), NaN where that does not tell; `active`: of those that a token meets (A22B)."""
     kind, _, name = spec.partition(":")
+    if active and (small := re.search(r"-A(\d+(?:\.\d+)?)B\b", name)):
+        return float(small[1]) * 1e9
     if kind == "lab":
         return 0.34e6
     if found := re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", name.replace("-", " ").replace("_", " ")):
@@ -51,9 +53,9 @@ def workload(notebook: str, p: Any) -> Iterator[Work]:
     for base in p.students:
         n = p.n_replicates
 
-        def distilled(arms: int, examples: float, samples: int = 1, questions: int = suite) -> Iterator[Work]:
+        def distilled(arms: int, examples: float, questions: int = suite) -> Iterator[Work]:
             yield Work("students trained", base, examples=round(examples * n), runs=arms * n, kept=arms * n)
-            yield Work("students scored", base, prompts=(arms + 1) * n * questions * samples, runs=(arms + 1) * n)
+            yield Work("students scored", base, prompts=(arms + 1) * n * questions * p.samples, runs=(arms + 1) * n)
 
         if notebook.startswith("01"):
             yield from distilled(len(p.teachers), len(p.teachers) * p.corpus_size * p.epochs)
@@ -63,12 +65,12 @@ def workload(notebook: str, p: Any) -> Iterator[Work]:
             yield from distilled(len(p.sizes) + 6 * len(p.selection_sizes), examples * p.epochs)
             yield Work("pass rates", base, prompts=n * p.pass_rate_questions * p.pass_rate_samples, runs=n)
         elif notebook.startswith("03"):
-            yield from distilled(6, 6 * p.n_questions * p.n_kept * p.epochs, p.samples, suite + 3 * p.eval_id)
+            yield from distilled(6, 6 * p.n_questions * p.n_kept * p.epochs, suite + 3 * p.eval_id)
         else:
             yield from _later(notebook, p, base, suite)
     for teacher in getattr(p, "teachers", None) or [p.teacher]:
         attempts = getattr(p, "n_attempts", None) or getattr(p, "n_trajectories", 1)
-        own = p.eval_id if notebook.startswith("01") else 0
+        own = p.eval_id * p.samples if notebook.startswith("01") else 0
         yield Work("teachers' trajectories", teacher, prompts=units * (p.n_questions * attempts + own), runs=units)
 
 
@@ -95,7 +97,7 @@ def estimate(preset: str, only: list[str] = ()) -> pd.DataFrame:
 
 def _cost(work: Work, p: Any, length: float, known: dict) -> dict:
     recorded = work.model.startswith(("recorded:", "openai:"))  # sampled elsewhere, or already
-    size = 0.0 if recorded else size_of(work.model)
+    size, active = (0.0, 0.0) if recorded else (size_of(work.model), size_of(work.model, active=True))
     row = next((r for r in known["cpu"] if size <= r["up_to"]), None)
     gpu = known["gpu"]
     device = "none" if recorded else "cpu" if row and not _wants_gpu(p) else "gpu"
@@ -103,10 +105,10 @@ def _cost(work: Work, p: Any, length: float, known: dict) -> dict:
     if device == "cpu":
         seconds = sampled / row["sample"] + trained / row["train"] + work.runs * row["start"]
     elif device == "gpu":
-        seconds = (2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]) * size / gpu["peak"] + work.runs * gpu["start"]
+        seconds = (2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]) * active / gpu["peak"] + work.runs * gpu["start"]
     else:
         seconds = 0.0
-    disk = sampled * STORED + (0 if recorded else work.kept * size * known["bytes_a_parameter"]["float32"])
+    disk = sampled * STORED + (0 if recorded else work.kept * size * known["bytes_a_parameter"][p.trainer.dtype])
     return {
         "device": device, "prompts": work.prompts, "sampled_m": sampled / 1e6, "trained_m": trained / 1e6,
         "hours": seconds / 3600, "disk_gib": disk / 2**30,
@@ -114,7 +116,7 @@ def _cost(work: Work, p: Any, length: float, known: dict) -> dict:
 
 
 def _wants_gpu(p: Any) -> bool:
-    return p.engine.dtype != "float32" or max(map(size_of, p.students)) > 2e8
+    return max(map(size_of, p.students)) > 2e8
 
 
 def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
@@ -152,25 +154,34 @@ def _packages(p: Any, add: Any) -> None:
 def _models(p: Any, add: Any) -> None:
     from ded import models
 
+    engine = p.engine if find_spec("vllm") else p.engine.model_copy(update={"name": "transformers"})  # that it is missing is said once
     teachers = getattr(p, "teachers", None) or [p.teacher]
     for spec, need in [(s, ("sample", "train")) for s in p.students] + [(t, ("sample",)) for t in teachers]:
         try:
-            models.check(spec, need, p.engine)
+            models.check(spec, need, engine)
             add(f"model {spec}", True)
         except models.ModelError as error:
             add(f"model {spec}", False, str(error))
 
 
 def _sources(p: Any, add: Any) -> None:
-    for source in dict.fromkeys([p.corpus_source, p.id_source, *p.ood_sources]):
-        split = "train" if source == p.corpus_source else p.split
+    from ded import models
+    from ded.sources import files, parse, public
+
+    training = [p.corpus_source, getattr(p, "code_source", "")]
+    for source in filter(None, dict.fromkeys([*training, p.id_source, getattr(p, "code_id_source", ""), *p.ood_sources])):
+        spec = parse(source)
         try:
-            first = problems.load(source, 1, split, "check")[0]
+            if spec.kind == "data" and not spec.file and not files.copy_of(public.SETS[spec.name].hub):
+                models.hub(public.SETS[spec.name].hub, kind="dataset")  # its access alone: a data set may be gigabytes
+                code = spec.name in ("livecodebench", "humaneval", "mbpp", "codeforces")
+            else:
+                code = problems.load(source, 1, "train" if source in training else p.split, "check")[0].kind == "code"
             add(f"source {source}", True)
-        except (problems.SourceError, OSError, ValueError) as error:
+        except (problems.SourceError, models.ModelError, OSError, ValueError) as error:
             add(f"source {source}", False, str(error))
             continue
-        if first.kind == "code":
+        if code:
             from ded.grading import sandbox
 
             why = sandbox.why_not()

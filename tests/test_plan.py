@@ -23,6 +23,10 @@ def test_an_unknown_size_is_not_a_number():
     assert pd.isna(plan.size_of("hf:somebody/something"))
 
 
+def test_a_mixture_of_experts_computes_with_what_is_active():
+    assert plan.size_of("hf:Qwen/Qwen3-235B-A22B", active=True) == 22e9 and plan.size_of("hf:Qwen/QwQ-32B", active=True) == 32e9
+
+
 def test_the_work_of_notebook_01_is_counted():
     p = parameters("01", students=["lab:student_1"], teachers=["lab:left", "lab:mixed"], n_replicates=3, corpus_size=10, epochs=2.0,
                    n_questions=20, n_attempts=2, eval_id=7, eval_ood=5)  # fmt: skip
