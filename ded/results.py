@@ -71,7 +71,7 @@ class Recorder:
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
         self.files: list[str] = []
         self._started = time.perf_counter()
-        _show_figures()
+        show_figures()
 
     def figure(self, name: str, figure: Figure) -> Figure:
         """Save a figure as <name>.png (150 dpi) and <name>.svg, the same bytes each time; returns it for display."""
@@ -176,7 +176,7 @@ def read_metrics(folder: Path) -> dict | None:
         return None
 
 
-def _show_figures() -> None:
+def show_figures() -> None:
     """In a kernel: figures show as images. IPython sees to that only where pyplot is imported, and ours are not pyplot's."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from .parts import COLOURS, DASHED, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ded.widgets import Choice, Pool
 
-def explored(funnel: pd.DataFrame, panels: Sequence[tuple[str, Any, Any, int]], threshold: float, again: Figure | None = None) -> Figure:
-    """What each step of a funnel leaves, and three pairs of histograms: all that was stored (grey) and the corpus (line).
 
-    panels: (title, all values, those of the corpus, bins), each in per cent of its own number; `threshold` is marked in the first.
-    again: a Figure that this function made, to be drawn upon, which takes half the time.
+def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
+    """What each step leaves; and difficulty, lengths and distances of the corpus (line) against all that was stored (grey).
+
+    Histograms are in per cent of their own number; the dashed line is the pass-rate threshold. again: a Figure that this function made,
+    to be drawn upon, which takes half the time.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    corpus, rates, metric = choice.table[choice.table["why"] == ""], pool.rates.dropna(), choice.values["metric"]
+    asked = rates["problem_id"].isin(set(corpus["problem_id"]))
+    pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in pool.distances[metric].values()])
+    panels = (
+        (f"questions (%) by {pool.whose}'s pass rate", rates["pass_rate"], rates["pass_rate"][asked], 17),
+        ("trajectories (%) by tokens", pool.trajectories["n_tokens"], corpus["n_tokens"], 30),
+        (f"{metric} distances; line: smallest of a question", pairs[np.isfinite(pairs)], choice.statistics["min_distance"].dropna(), 30),
+    )
     with style():
         if not (drawn := again):
             drawn = Figure((7.6, 4.4))  # not the house's canvas: its layout engine alone takes more time than an answer has
@@ -33,11 +41,11 @@ def explored(funnel: pd.DataFrame, panels: Sequence[tuple[str, Any, Any, int]], 
         for artist in [a for ax in drawn.axes for a in (*ax.patches, *ax.lines, *ax.texts)]:
             artist.remove()
         steps, *others = drawn.axes
-        kept = funnel["kept"].tolist()
+        kept = choice.funnel["kept"].tolist()
         steps.barh(range(len(kept)), kept, color=COLOURS[0], height=0.7)
         for row, number in enumerate(kept):
             steps.text(number, row, f" {number:,}", va="center", fontsize=7)
-        steps.set(xlim=(0, 1.2 * max(1, *kept)), ylim=(len(kept) - 0.4, -0.6), xticks=[], yticks=range(len(kept)), yticklabels=funnel["step"])
+        steps.set(xlim=(0, 1.2 * max(1, *kept)), ylim=(len(kept) - 0.4, -0.6), xticks=[], yticks=range(len(kept)), yticklabels=choice.funnel["step"])
         steps.set_title("trajectories left after each step", y=1.02)
         for ax, (title, every, some, bins) in zip(others, panels):
             edges = np.linspace(0, max(np.asarray(every).max(initial=0), 1e-9), bins + 1)
@@ -46,6 +54,6 @@ def explored(funnel: pd.DataFrame, panels: Sequence[tuple[str, Any, Any, int]], 
             ax.stairs(shares[1], edges, color=COLOURS[0], linewidth=1.6)
             ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.08 * max(1, *map(max, shares))))
             ax.set_title(title, y=1.02)
-        others[0].axvline(threshold, color="black", linestyle=DASHED, linewidth=1)
+        others[0].axvline(choice.values["pass_rate_threshold"], color="black", linestyle=DASHED, linewidth=1)
         others[0].set(xlim=(0, 1))
     return drawn
