@@ -149,7 +149,8 @@ def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> 
             point(ax, interval(source, arm, base, value), interval(student, arm, base), **bases[base])
         one, values = rho.loc[name], table[name]
         ends = f" [{one.low:+.2f}, {one.high:+.2f}]" if np.isfinite([one.low, one.high]).all() else ""
-        ax.set(xlabel=title, title=f"rho {one.estimate:+.2f}{ends}".replace("-", MINUS))
+        known = f"rho {one.estimate:+.2f}{ends}".replace("-", MINUS)
+        ax.set(xlabel=title, title=known if np.isfinite(one.estimate) else "rho: not measured")
         if values.min() > 0 and values.max() > 20 * values.min():
             ax.set_xscale("log")
     scores_on(axes[0].xaxis, *(ax.yaxis for ax in axes))
