@@ -198,7 +198,7 @@ def engines_of(pid):
 @really
 def test_why_vllm_did_not_start(monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")
-    with pytest.raises(EngineError, match=r"(?s)vLLM ended early \(exit code 1\): ValueError: .*GiB.*VLLM_CPU_KVCACHE_SPACE is the cache.*0 of 2 rows"):
+    with pytest.raises(EngineError, match=r"(?s)vLLM ended early \(exit code 1\): ValueError: .*GiB.*VLLM_CPU_KVCACHE_SPACE is.*0 of 2 rows"):
         sample(questions(2))
 
 

@@ -119,7 +119,7 @@ def plan(model: str, shards: list[Shard], tables: list[list], settings: Settings
                 continue  # it is at its end, at the new limit, or at that of the context
             if len(ids) >= room:
                 raise EngineError(f"model {model!r}: the prompt of problem {problem.id!r} takes {len(ids)} tokens of a context of {room}, "
-                                  f"which leaves none for the answer; raise engine.max_model_len if the model bears it, or leave the problem out")  # fmt: skip
+                                  "which leaves none for the answer; raise engine.max_model_len if the model bears it, or leave it out")  # fmt: skip
             last = fresh.get(problem.id)
             if settings.temperature and not row and last and last["index"] + last["n"] == shard.index:  # vLLM takes no n with greedy decoding
                 last["n"] += 1
