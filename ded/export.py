@@ -63,7 +63,7 @@ def corpus(table: pd.DataFrame, funnel: Mapping[str, Any] | None, about: Mapping
     """
     if lacking := [c for c in ("problem_id", "prompt", "text") if c not in table] or (["rows"] if table.empty else []):
         raise ExportError(f"the corpus has no {', '.join(lacking)}: there is nothing to export")
-    named = [v for k, v in about["params"].items() if "source" in k and not k.startswith(("id_", "ood_", "eval_"))]
+    named = [v for k, v in about["params"].items() if "source" in k and not k.startswith(("id_", "ood_", "eval_", "code_id_"))]
     sources = list(dict.fromkeys(s for value in named for s in (value if isinstance(value, list) else [value]) if s))
     _refuse_hidden(sources, set(table["problem_id"]))
     rows = table.drop(columns=[c for c in UNPUBLISHED if c in table])

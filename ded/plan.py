@@ -66,15 +66,40 @@ def workload(notebook: str, p: Any) -> Iterator[Work]:
             yield Work("pass rates", base, prompts=n * p.pass_rate_questions * p.pass_rate_samples, runs=n)
         elif notebook.startswith("03"):
             yield from distilled(6, 6 * p.n_questions * p.n_kept * p.epochs, suite + 3 * p.eval_id)
+        elif notebook.startswith("05"):
+            yield from distilled(len(p.sizes) + 4 * len(p.selection_sizes), (sum(p.sizes) + 4 * sum(p.selection_sizes)) * p.epochs)
+            if p.difficulty == "pass_rate":
+                yield Work("pass rates", base, prompts=n * p.n_questions * p.pass_rate_samples, runs=n)
         else:
             yield from _later(notebook, p, base, suite)
     for teacher in getattr(p, "teachers", None) or [p.teacher]:
         attempts = getattr(p, "n_attempts", None) or getattr(p, "n_trajectories", 1)
         own = p.eval_id * p.samples if notebook.startswith("01") else 0
-        yield Work("teachers' trajectories", teacher, prompts=units * (p.n_questions * attempts + own), runs=units)
+        asked = p.n_questions * attempts
+        if notebook.startswith("04"):  # in the selection; what the chosen one works besides stands with the arms
+            units, asked, own = len(p.students) * p.n_select, p.smoke_questions, p.eval_id * p.samples
+        yield Work("teachers' trajectories", teacher, prompts=units * (asked + own), runs=units)
+
+
+def _recipe(p: Any, base: str, suite: int) -> Iterator[Work]:
+    """Notebook 04 for one base: the smoke tests of the selection, then the arms; the chosen teachers are taken to be the largest."""
+    from ded import study
+
+    n, tests, parts = p.n_replicates, p.n_select * len(p.teachers), 2 if p.code_source else 1
+    equal = 1 + len(study.recipe_equal(p))
+    runs, scored = tests + n * (equal + 1), n * (equal + 2)
+    examples = p.epochs * (tests * p.smoke_size + n * (equal * p.corpus_size + p.large_size))
+    asked = (tests + p.n_select) * p.eval_id + scored * (suite + (parts - 1) * p.eval_code)
+    pool = p.n_questions + (parts - 1) * p.n_code_questions + p.n_trajectories * p.corpus_size * (parts + 2)  # where no two trajectories differ
+    yield Work("students trained", base, examples=round(examples), runs=runs, kept=runs)
+    yield Work("students scored", base, prompts=asked * p.samples, runs=tests + scored)
+    yield Work("pass rates", base, prompts=n * parts * p.pass_rate_questions * p.pass_rate_samples, runs=n)
+    yield Work("teachers' trajectories", max(p.teachers, key=lambda spec: size_of(spec, active=True)), prompts=n * pool, runs=2 * n)
 
 
 def _later(notebook: str, p: Any, base: str, suite: int) -> Iterator[Work]:
+    if notebook.startswith("04"):
+        return _recipe(p, base, suite)
     return iter(())
 
 

@@ -39,6 +39,18 @@ def test_the_work_of_notebook_01_is_counted():
     assert [w.prompts for w in taught] == [3 * (20 * 2 + 7)] * 2
 
 
+def test_the_work_of_notebook_04_is_counted():
+    p = parameters("04", students=["lab:student_1"], teachers=["lab:left", "lab:mixed"], n_select=3, n_replicates=2, smoke_questions=9, smoke_size=5,
+                   corpus_size=10, large_size=40, epochs=2.0, eval_id=7, eval_code=3, eval_ood=2)  # fmt: skip
+    work = list(plan.workload("04_ded_recipe", p))
+    trained, scored = ([w for w in work if w.what == what] for what in ("students trained", "students scored"))
+    assert [w.examples for w in trained] == [2 * (6 * 5 + 2 * (9 * 10 + 40))] and [w.runs for w in trained] == [6 + 2 * 10]
+    assert [w.prompts for w in scored] == [(6 + 3) * 7 + 2 * 11 * (7 + 3 + len(p.ood_sources) * 2)]
+    assert sum(w.prompts for w in work if w.model == "lab:mixed") == 3 * (9 + 7)
+    less = [w for w in plan.workload("04_ded_recipe", p.model_copy(update={"code_source": ""})) if w.what == "students trained"]
+    assert less[0].runs == 6 + 2 * 8, "without code there are no single parts"
+
+
 def test_twice_the_replicates_cost_twice():
     once, twice = (plan.estimate("lab", ["02"]) for _ in range(2))
     assert once.equals(twice) and {"hours", "sampled_m", "trained_m", "disk_gib"} <= set(once)

@@ -164,8 +164,8 @@ def recipe_corpora(p: Any, base: str, replicate: int, teacher: str, top: str) ->
         found = {name: part["corpora"][arm].head(most).assign(part=name) for name, part in parts.items()}
         if arm == "large" and "code" in found:  # math makes up for what the pool of code lacks
             found["math"] = parts["math"]["corpora"][arm].head(p.large_size - len(found["code"])).assign(part="math")
-        together = pd.concat([_none(), *(one.assign(turn=range(len(one))) for one in found.values() if len(one))])
-        return together.sort_values("turn", kind="stable", ignore_index=True) if "turn" in together else together
+        some = [one.assign(turn=range(len(one))) for one in found.values() if len(one)]
+        return pd.concat(some).sort_values("turn", kind="stable", ignore_index=True) if some else _none()
 
     equal = ["DED", *recipe_equal(p)]
     corpora = {arm: mixed(arm, half) for arm in equal if not arm.endswith(" only")}
@@ -256,9 +256,11 @@ def advice(table: pd.DataFrame) -> str:
         return "Nothing was measured that could advise on a teacher."
     signs = dict(CHEAP.values())
     best = table.assign(agrees=table["estimate"] * table["predictor"].map(signs)).sort_values("agrees").iloc[-1]
-    sure = best["low"] * best["high"] > 0
+    known = "" if best["low"] * best["high"] > 0 else ", an interval that holds 0"
     cost = f"{100 * best['regret']:+.1f} [{100 * best['regret_low']:.1f}, {100 * best['regret_high']:.1f}] points of ID pass@1"
-    verdict = "which these replicates cannot tell from none" if not best["regret_low"] > 0 else "so the smoke test is worth its cost"
+    verdict = "so the smoke test is worth its cost" if best["regret_low"] > 0 else "which these replicates cannot tell from none"
+    if not best["regret_high"] > best["regret_low"]:
+        verdict = "with nothing that measures the error"
     return (f"Of the scores that need no training, '{best['predictor']}' ranks the teachers best: Spearman's rho with the gain "
-            f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{'' if sure else ', an interval that holds 0'}. Choosing by it "
-            f"instead of by the smoke test costs {cost}, {verdict}; it takes {best['seconds']:.2g} s a teacher.")
+            f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{known}. Choosing by it instead of by the smoke test costs "
+            f"{cost}, {verdict}; it takes {best['seconds']:.2g} s a teacher.")
