@@ -64,9 +64,11 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
             if "max_completion_tokens" in reply.text and "max_tokens" in sent:
                 change = {"max_tokens": "max_completion_tokens"}
             if change:
-                log.warning("%s: %s refuses %s, so it is not sent", model, engine.base_url, ", ".join(change))
+                found = once(path, {change.get(k, k): v for k, v in body.items() if change.get(k, k)}, read)
+                if change.keys() - other.keys():  # only now: the refusal may have been of something else
+                    log.warning("%s: %s refuses %s, so it is not sent", model, engine.base_url, ", ".join(change))
                 other.update(change)
-                return once(path, body, read)
+                return found
         with suppress(ValueError, LookupError, TypeError, AttributeError):
             if status == 200:
                 return read(reply.json())

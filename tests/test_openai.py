@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import pandas as pd
 import pytest
 import servers
 
-from ded import endpoint, generation, home, models, params, store, study
+from ded import endpoint, generation, home, models, params, plan, store, study
 from ded.engines import EngineError, Shard, journal, openai
 from ded.models import ModelError
 from ded.params import Engine
@@ -196,7 +197,24 @@ def test_fields_that_a_server_refuses_are_left_out(toy, caplog):
     assert "seed" in named and "seed" not in unnamed and "return_token_ids" in unnamed
     # the second refusal names nothing: all that is optional goes, what decides the result stays
     assert [set(b) for b in rest] == [{"model", "messages", "max_tokens", "temperature", "top_p"}] * 3 and len(table) == 3
-    assert "refuses seed, so" in caplog.text and table.entropy_sum.isna().all()
+    assert caplog.text.count("refuses seed, so") == 1 and table.entropy_sum.isna().all()
+
+
+def test_a_refusal_of_something_else_takes_nothing_away(toy):
+    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "seed": 1, "logprobs": True, "top_logprobs": 2}
+    with endpoint.connect(MODEL, Engine(base_url=toy.url), threading.Event(), Counter()) as post:
+        toy.script.extend([(400, {}, "the prompt is too long")] * 2)
+        with pytest.raises(EngineError, match="too long"):
+            post("chat/completions", body, dict)
+        post("chat/completions", body, dict)
+    assert toy.asked[-1] == body | {"model": "toy"} and len(toy.asked) == 3
+
+
+def test_ded_check_asks_the_endpoint(toy, monkeypatch):
+    lab = params.load("lab", "01_teacher_selection")
+    monkeypatch.setattr(params, "load", lambda *_: lab | {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}})
+    found = plan.check("lab", ["01"]).set_index("item")
+    assert found.loc[f"model {MODEL}", "ok"] and not found.loc["model openai:tyo", "ok"] and "serves models/other" in found.loc["model openai:tyo", "note"]
 
 
 def test_the_new_name_of_max_tokens(toy):
