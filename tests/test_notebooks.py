@@ -18,6 +18,7 @@ CHANGES = {
     "01_teacher_selection": {"teachers": ["lab:left", "lab:facts", "lab:mixed"], "n_questions": 48, "corpus_size": 32, "shift_inputs": 8},
     "02_ood_tradeoff": {"sizes": [8, 16, 32, 64], "selection_sizes": [8], "n_questions": 160, "pass_rate_questions": 120, "pass_rate_samples": 2},
     "03_trajectory_diversity": {"n_questions": 24, "n_trajectories": 8, "n_kept": 2, "eval_id": 24},
+    "05_valley": {"sizes": [8, 16], "selection_sizes": [8], "n_questions": 60},
     "04_ded_recipe": {"teachers": ["lab:left", "lab:checked"], "n_select": 1, "n_questions": 60, "n_code_questions": 30, "smoke_questions": 20,
                       "smoke_size": 12, "corpus_size": 12, "large_size": 48, "pass_rate_questions": 30, "n_trajectories": 2, "eval_id": 24,
                       "eval_code": 8, "shift_inputs": 8},

@@ -24,11 +24,10 @@ def valley_pool(p: Any, base: str, replicate: int) -> dict[str, Any]:
 
     kept, funnel, dropped = curate(p, base, replicate, p.teacher, p.n_attempts)
     unit = {"base": short(base), "replicate": replicate}
-    level = {q.id: q.level for q in corpus_questions(p, base, replicate)}
-    rows = [
-        {**unit, "selection": name, "examples": len(pool), "level": pool["problem_id"].map(level).mean(), "tokens": pool["n_tokens"].mean()}
-        for name, pool in valley_corpora(p, base, replicate).items()
-    ]
+    level, rows = {q.id: float(q.level) for q in corpus_questions(p, base, replicate)}, []
+    for name, pool in valley_corpora(p, base, replicate).items():
+        means = {"level": pool["problem_id"].map(level).astype(float).mean(), "tokens": pool["n_tokens"].mean()}
+        rows.append({**unit, "selection": name, "examples": len(pool), **means})
     sampled = int(kept["n_tokens"].sum() + dropped["n_tokens"].sum())
     return {"funnel": funnel.assign(teacher=short(p.teacher), **unit), "pools": pd.DataFrame(rows), "tokens": sampled}
 
@@ -46,7 +45,7 @@ def valley_corpora(p: Any, base: str, replicate: int) -> dict[str, pd.DataFrame]
     shuffled = kept.drop_duplicates("problem_id").sample(frac=1.0, random_state=p.seed * 1000 + replicate, ignore_index=True)
     wrong = dropped[(dropped["step"] == "answer") & (dropped["reason"] == "wrong")].drop_duplicates("problem_id").set_index("problem_id", drop=False)
     correct = shuffled[shuffled["problem_id"].isin(wrong.index)]
-    difficulty = shuffled["problem_id"].map(_difficulty(p, base, replicate))
+    difficulty = shuffled["problem_id"].map(_difficulty(p, base, replicate)).astype(float)  # of an empty column, too
     shares = {cut: abs((difficulty <= cut).mean() - 0.5) for cut in sorted(difficulty.dropna().unique())[:-1]}
     cut = min(shares, key=shares.__getitem__) if shares else float("nan")  # nothing is above or below nan
     return {
