@@ -98,7 +98,7 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
             from . import seen as programs
             from .code import grade_programs
 
-            run = partial(grade_programs, workers=workers, isolation=isolation, limits=limits, progress=progress)
+            run = partial(grade_programs, workers=workers, isolation=isolation, limits=limits, progress=progress and not seen)
             verdicts = programs.grade(pairs, run, seen, VERSION, isolation, limits) if seen else run(pairs)
         else:
             from .pool import grade_answers

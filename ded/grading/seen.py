@@ -18,6 +18,8 @@ CHUNK = 24  # programs between two looks: jobs side by side then share what they
 
 def grade(pairs: Sequence[tuple], run: Callable[[list[tuple]], list[tuple[str, str]]], file: Path, *settings) -> list[tuple[str, str]]:
     """(verdict, reason) of each (problem, program), looked up in `file` or else from `run(pairs)`; `settings`: all else that decides."""
+    from tqdm.auto import tqdm
+
     metas: dict[str, str] = {}
     keys = []
     for problem, program in pairs:
@@ -30,7 +32,7 @@ def grade(pairs: Sequence[tuple], run: Callable[[list[tuple]], list[tuple[str, s
     with closing(sqlite3.connect(file, timeout=120)) as base:
         with base:
             base.execute("create table if not exists programs (key text primary key, verdict text, reason text)")
-        for start in range(0, len(keys), CHUNK):
+        for start in tqdm(range(0, len(keys), CHUNK), desc="code", unit=f"{CHUNK} programs", delay=5, leave=False):
             part = dict(zip(keys[start : start + CHUNK], pairs[start : start + CHUNK]))
             marks = ",".join("?" * len(part))
             found |= {k: (v, r) for k, v, r in base.execute(f"select key, verdict, reason from programs where key in ({marks})", list(part))}
