@@ -100,6 +100,7 @@ def assemble(table: pd.DataFrame, questions: list[problems.Problem], rates: pd.D
     same = [int((edits[name][i] == 0).argmax()) for name, i in zip(table["problem_id"].tolist(), table["sample_index"].tolist())]
     valid = lru_cache(maxsize=None)(lambda name, think: common.step_valid(by_id[name], think))
     table = table.assign(row=np.arange(len(table)), same_as=same)
+    table = table.astype({name: object for name in table.columns[table.dtypes == "str"]})  # so that a filter copies no texts
     return Pool(seed, by_id, table, rates[["problem_id", "pass_rate"]], whose, {"levenshtein": edits, "normalised": relative}, valid)
 
 

@@ -22,7 +22,8 @@ ATTACK = "<think> <script>alert(1)</script> </think> 1"
 
 
 def make_pool(questions=12, samples=7):
-    """Worked solutions, some wrong; sample 1 repeats sample 0, question 0 has two distinct ones only, the last sample of question 1 is lacking."""
+    """Worked solutions, some wrong; the last question has no pass rate; sample 1 repeats sample 0, question 0 has two distinct
+    ones only, the last sample of question 1 is lacking."""
     asked, rows = problems.load("lab:sum/6-9", questions, "train", "widgets"), []
     for number, q in enumerate(asked):
         for i in range(samples - (number == 1)):
@@ -32,7 +33,7 @@ def make_pool(questions=12, samples=7):
             ids = [tasks.VOCABULARY.index(word) for word in text.split()]
             rows.append({"problem_id": q.id, "sample_index": i, "prompt": q.prompt, "text": text, "token_ids": ids, "n_tokens": len(ids) + 1, "finish_reason": "stop"})
     table = grade(pd.DataFrame(rows), asked)
-    rates = pd.DataFrame({"problem_id": [q.id for q in asked], "pass_rate": np.linspace(0, 1, questions)})
+    rates = pd.DataFrame({"problem_id": [q.id for q in asked], "pass_rate": [*np.linspace(0, 1, questions - 1), np.nan]})
     return widgets.assemble(table, asked, rates, "student", 5)
 
 
@@ -45,7 +46,8 @@ def pool():
 def test_the_corpus_is_that_of_the_filters(pool, change):
     values = VALUES | change
     choice = widgets.choose(pool, values)
-    kept = curation.curate(pool.trajectories, list(pool.questions.values()), max_tokens=values["max_tokens"], verify=values["verification"], step_check=common.step_valid).kept
+    checks = {"max_tokens": values["max_tokens"], "verify": values["verification"], "step_check": common.step_valid}
+    kept = curation.curate(pool.trajectories, list(pool.questions.values()), **checks).kept
     wanted, statistics = curation.select_trajectories(kept, values["n_kept"], metric=values["metric"], seed=5)  # distances found anew
     corpus = choice.table[choice.table["why"] == ""]
     assert corpus["row"].tolist() == wanted["row"].tolist() and len(corpus) > 5
