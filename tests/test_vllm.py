@@ -177,17 +177,22 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_leaving_early_ends_every_engine(replicas, monkeypatch, tmp_path):
+def test_a_full_disk_ends_every_engine(replicas, monkeypatch, tmp_path):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
-    one = f"r = job['requests'][0]\nprint(json.dumps([r['number'], 0, {row([12], 'stop')}]), file=rows)\nimport time\ntime.sleep(100)"
-    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, one))
-    shards = [Shard(store.key("test", 1, i=i), [p], 0) for i, p in enumerate(questions(6))]
-    found = vllm.draw(MODEL, shards, Settings(9, 1.0, 1.0, 0), Engine(name="vllm", data_parallel=replicas))
-    next(found)
-    running = engines_of(os.getpid())
-    assert len(running) == replicas
-    found.close()
-    assert not psutil.wait_procs(running, timeout=5)[1]
+    monkeypatch.setattr(generation, "SHARD", 2)
+    two = f"import time\nfor r in job['requests'][:2]: print(json.dumps([r['number'], 0, {row([12], 'stop')}]), file=rows)\ntime.sleep(100)"
+    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, two))
+    running = []
+
+    def full(key, compute):
+        running.extend(engines_of(os.getpid()))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "table", full)
+    with pytest.raises(OSError, match="No space left") as caught:  # a notebook keeps its traceback
+        sample(questions(6), engine={"data_parallel": replicas})
+    assert caught.tb and len(running) == replicas and not any(p.is_running() for p in running)
+    assert len(list(store.root().glob("journal/*"))) > 0
 
 
 def engines_of(pid):

@@ -29,7 +29,7 @@ def main():
     if not find_spec("vllm"):
         return print("vLLM is not installed: nothing to compare")
 
-    from ded import generation, problems
+    from ded import generation, models, problems
     from ded.engines import Settings, Shard, vllm
     from ded.params import Engine
 
@@ -43,11 +43,12 @@ def main():
     engines = {top: Engine(name="vllm", dtype=args.dtype, entropy_top=top) for top in MODES.values()}
     settings = Settings(args.max_tokens, 0.8, 1.0, 0)
 
+    model = f"path:{models.locate(args.model)}"  # converted, where it has to be, in the store that is there
     start, wall = clock(), time.perf_counter()
     from vllm import LLM, SamplingParams
 
     shards = [Shard("", asked, 0)]
-    llm = LLM(**vllm.plan(args.model, shards, [[None] * len(asked)], settings, engines[20])["llm"])
+    llm = LLM(**vllm.plan(model, shards, [[None] * len(asked)], settings, engines[20])["llm"])
     print(f"import and start of the engine: {clock() - start:.1f} s of processor, {time.perf_counter() - wall:.1f} s of clock; load {os.getloadavg()[0]:.1f}")
 
     def bare(top, seed):
@@ -57,10 +58,10 @@ def main():
         return sum(len(c.token_ids) for o in found for c in o.outputs)
 
     def ours(top, seed):
-        draw = generation.sample(args.model, asked, args.samples, max_tokens=args.max_tokens, temperature=0.8, seed=seed, engine=engines[top])
+        draw = generation.sample(model, asked, args.samples, max_tokens=args.max_tokens, temperature=0.8, seed=seed, engine=engines[top])
         return int(draw["n_tokens"].sum())
 
-    def here(model, job, engine):
+    def here(spec, job, engine):
         requests = [r | {"number": i} for i, r in enumerate(job["requests"])]
         yield from (json.loads(json.dumps(row)) for row in vllm.rows(llm, requests, job["sampling"]))
 
