@@ -48,7 +48,7 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
         steps.set(xlim=(0, 1.2 * max(1, *kept)), ylim=(len(kept) - 0.4, -0.6), xticks=[], yticks=range(len(kept)), yticklabels=choice.funnel["step"])
         steps.set_title("trajectories left after each step", y=1.02)
         for ax, (title, every, some, bins) in zip(others, panels):
-            edges = np.linspace(0, max(np.asarray(every).max(initial=0), 1e-9), bins + 1)
+            edges = np.linspace(0, np.asarray(every).max(initial=0) or 1, bins + 1)
             shares = [100 * np.histogram(values, edges)[0] / max(1, len(values)) for values in (every, some)]
             ax.stairs(shares[0], edges, fill=True, color="0.85")
             ax.stairs(shares[1], edges, color=COLOURS[0], linewidth=1.6)
