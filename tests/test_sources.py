@@ -395,3 +395,21 @@ def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatc
     assert overlaps.empty and len(kept) == 40
     with pytest.raises(SourceError, match="second family 'sort'"):
         study.suite(SimpleNamespace(**vars(p) | {"ood_sources": ["lab:sort", "lab:sort/5"]}), "b", 0)
+
+
+def test_local_copies_of_hub_data_sets_come_before_the_hub(tmp_path, monkeypatch):
+    from ded import models
+
+    (tmp_path / "HuggingFaceH4").mkdir()
+    row = {"problem": "Compute 2 + 2.", "answer": "4", "subject": "Algebra", "level": 2, "unique_id": "t/1"}
+    (tmp_path / "HuggingFaceH4" / "MATH-500.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.setenv("DED_DATA", str(tmp_path))
+    assert [p.answer for p in problems.load("data:math_500", 1, "test", "s")] == ["4"]
+    (tmp_path / "simplescaling").mkdir()
+    trace = {"question": "Compute 2 + 2.", "deepseek_thinking_trajectory": "four", "deepseek_attempt": "\\boxed{4}"}
+    copy = tmp_path / "simplescaling" / "s1K-1.1.jsonl"  # what follows the last dot is no suffix
+    copy.write_text(json.dumps(trace) + "\n")
+    models.check("recorded:simplescaling/s1K-1.1#deepseek")
+    before = models.fingerprint("recorded:simplescaling/s1K-1.1#deepseek")
+    copy.write_text(json.dumps(trace | {"deepseek_attempt": "\\boxed{5}"}) + "\n")
+    assert models.fingerprint("recorded:simplescaling/s1K-1.1#deepseek") != before, "a copy is known by its content"
