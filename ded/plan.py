@@ -152,7 +152,7 @@ def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
     rows: list[dict] = []
 
     def add(item: str, ok: bool | None, note: str = "") -> None:
-        if {"item": item, "ok": ok, "note": note} not in rows:
+        if not any(row["item"] == item and row["ok"] == ok for row in rows):
             rows.append({"item": item, "ok": ok, "note": note})
 
     runs = [(path.stem, params.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem)))
@@ -196,16 +196,15 @@ def _sources(p: Any, add: Any) -> None:
     training = [p.corpus_source, getattr(p, "code_source", "")]
     for source in filter(None, dict.fromkeys([*training, p.id_source, getattr(p, "code_id_source", ""), *p.ood_sources])):
         spec = parse(source)
+        code = spec.name in ("livecodebench", "humaneval", "mbpp", "codeforces")
         try:
             if spec.kind == "data" and not spec.file and not files.copy_of(public.SETS[spec.name].hub):
                 models.hub(public.SETS[spec.name].hub, kind="dataset")  # its access alone: a data set may be gigabytes
-                code = spec.name in ("livecodebench", "humaneval", "mbpp", "codeforces")
             else:
                 code = problems.load(source, 1, "train" if source in training else p.split, "check")[0].kind == "code"
             add(f"source {source}", True)
         except (problems.SourceError, models.ModelError, OSError, ValueError) as error:
             add(f"source {source}", False, str(error))
-            continue
         if code:
             from ded.grading import sandbox
 

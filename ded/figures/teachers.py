@@ -45,7 +45,7 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> Figure:
             found = stats.stratified(part, "share")
             ax.barh(row, found.estimate, 0.7, color=COLOURS[6], alpha=1 - 0.6 * row / len(steps), edgecolor="0.3")
             point(ax, found, row, marker="", color="black")
-            end = found.estimate if bar(found)[1] is None else found.high
+            end = found.estimate if bar(found)[1] is None else min(found.high, 1.0)
             beside = f"{100 * found.estimate:.0f} ({part['kept'].mean():.0f})"
             ax.text(end + 0.03, row, beside, va="center", fontsize=6.5)
         ax.set(title=name, yticks=range(len(steps)), yticklabels=steps, ylim=(len(steps) - 0.4, -0.6))
