@@ -34,6 +34,7 @@ FIGURES = {  # the figures that carry a finding, with what they show; the others
     "recipe_pareto": "Score against corpus size, with the frontier.",
     "same_axes": "The axes of the paper's Figure 1, filled with what was measured here.",
     "valley": "Accuracy, completion rate and think-tag rate against corpus size.",
+    "selections": "The same for corpora of easy and of hard questions, of right and of wrong answers.",
     "funnel": "What each filter leaves of the sampled trajectories.",
     "ablation": "Each arm's difference from the whole recipe.",
 }

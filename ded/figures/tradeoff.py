@@ -132,7 +132,7 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame, main: str = "random", each_
     marks = {main: {"color": "black", "marker": "o"}} | looks(others, 3)
     marks["before"] = {"color": "0.4", "marker": "*"}
     bases = names(inside, "base") if each_base else [None]
-    note = f"Numbers, line: sizes of {main}; larger markers: larger corpora. Blue steps: Pareto frontier of the means."
+    note = f"Numbers, line: sizes of {main}; larger markers: larger corpora. Broad pale steps: Pareto frontier of the means."
     figure, axes = canvas(len(bases), 2, 2.8 if each_base else 4.2, caption(inside, note), _name("ID"), _name("OOD"))
     placed = []
     for ax, base in zip(axes, bases):
