@@ -89,11 +89,15 @@ def test_gpus_are_shared_out_over_replicas(monkeypatch):
         vllm._devices(two, 9)
 
 
-def test_the_opening_tag_of_the_prompt_is_put_back(monkeypatch):
+def test_rows_are_put_together(monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
-    monkeypatch.setattr(models, "think_prefix", lambda model: "<think>\n")
-    monkeypatch.setattr(vllm, "_sampled", lambda model, job, engine: ((i, 0, row([12, 13], "stop")) for i in range(len(job["requests"]))))
-    assert set(sample(questions(2)).text) == {"<think>\n" + models.load_tokenizer(MODEL).decode([12, 13])}
+    monkeypatch.setattr(models, "think_prefix", lambda model: "<think>\n")  # a template that opens the block in the prompt
+    drawn = iter([row([12], "length"), row([], "stop"), row([13, 14], "stop")])
+    monkeypatch.setattr(vllm, "_sampled", lambda model, job, engine: ((i, 0, next(drawn)) for i in range(len(job["requests"]))))
+    assert list(sample(questions(2), max_tokens=1).token_ids) == [[12], []]
+    longer = sample(questions(2), max_tokens=5)
+    assert list(longer.token_ids) == [[12, 13, 14], []] and list(longer.n_tokens) == [4, 1] and list(longer.entropy_sum) == [2.0, 1.0]
+    assert list(longer.text) == ["<think>\n" + models.load_tokenizer(MODEL).decode([12, 13, 14]), "<think>\n"]
 
 
 def test_not_installed(monkeypatch):
