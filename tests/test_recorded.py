@@ -267,3 +267,12 @@ def test_samples_of_the_wordy_style_differ_and_other_questions_have_no_worked_so
     assert again["text"].tolist() == table["text"][[0, 1, 6, 7]].tolist(), "a solution depends on its question and index alone"
     with pytest.raises(models.ModelError, match="styles of worked solutions are terse.*nearest: terse"):
         models.check("recorded:worked#ters")
+
+
+def test_solutions_made_by_rule_answer_new_questions_so_their_own_score_is_measured():
+    changes = {"id_source": SUMS, "corpus_source": SUMS, "eval_id": 100, "n_questions": 4, "students": ["lab:student_1"]}
+    p = check(TeacherSelection, defaults(find_notebook("01")) | changes)
+    own = study.own_score(p, "lab:student_1", 0, "recorded:worked#careless")
+    assert own["arm"].tolist() == ["careless"] and own["n"].tolist() == [100] and 0.65 < own["accuracy"].item() < 0.95
+    corpus, _ = study.teacher_corpus(p, "lab:student_1", 0, "recorded:worked#terse")
+    assert len(corpus) == 4 and math.isnan(analysis.token_entropy(corpus)), "no model wrote them: no entropy"
