@@ -174,6 +174,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
     for part in [f"model {MODEL!r}: vLLM ended early", "3 of 5 rows are stored; run again", *parts]:
         assert part in str(caught.value)
     assert ("To mend it" in str(caught.value)) == (death in ("a kill", "memory"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # as in a job of a study
     rest = f"assert len(job['requests']) == 2\nfor r in job['requests']: print(json.dumps([r['number'], 0, {row([13], 'stop')}]), file=rows)"
     monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, rest))
     assert [ids[0] for ids in sample(asked).token_ids] == [12, 12, 12, 13, 13]

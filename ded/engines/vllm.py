@@ -170,17 +170,18 @@ def _sampled(model: str, job: dict, engine: Engine) -> Iterator[tuple[int, int, 
                 child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True)
             stack.callback(_end, child)
             replicas.append((child, file.with_suffix(".log"), stack.enter_context(file.with_suffix(".rows").open("a+"))))
-        pieces, bar = [""] * len(replicas), stack.enter_context(tqdm(total=total, desc=f"sampling {model}", unit="row"))
-        while bar.n < total:
+        pieces, done, bar = [""] * len(replicas), 0, stack.enter_context(tqdm(total=total, desc=f"sampling {model}", unit="row"))
+        while done < total:
             codes = [child.poll() for child, _, _ in replicas]  # before the last look: what a replica wrote before its end counts
             for i, (_, _, stream) in enumerate(replicas):
                 *lines, pieces[i] = (pieces[i] + stream.read()).split("\n")
                 for line in lines:
-                    bar.update()
+                    bar.update()  # which does not count where bars are off, as in jobs
+                    done += 1
                     yield tuple(json.loads(line))
-            if bar.n < total and (any(codes) or None not in codes):
+            if done < total and (any(codes) or None not in codes):
                 code, output = next((code, output) for code, (_, output, _) in zip(codes, replicas) if code or None not in codes)
-                raise EngineError(_post_mortem(model, code, output, bar.n, total))
+                raise EngineError(_post_mortem(model, code, output, done, total))
             time.sleep(0.05)
         for child, _, _ in [] if on_cpu() else replicas:  # in good order, as its workers hold GPUs; on a CPU there are none
             with suppress(subprocess.TimeoutExpired):
