@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
 import psutil
 import pytest
+import tqdm.auto
 
 from ded import generation, models, problems, store
 from ded.engines import EngineError, Settings, Shard, vllm
@@ -174,7 +176,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
     for part in [f"model {MODEL!r}: vLLM ended early", "3 of 5 rows are stored; run again", *parts]:
         assert part in str(caught.value)
     assert ("To mend it" in str(caught.value)) == (death in ("a kill", "memory"))
-    monkeypatch.setenv("TQDM_DISABLE", "1")  # as in a job of a study
+    monkeypatch.setattr(tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, disable=True))  # as in the jobs of a study
     rest = f"assert len(job['requests']) == 2\nfor r in job['requests']: print(json.dumps([r['number'], 0, {row([13], 'stop')}]), file=rows)"
     monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, rest))
     assert [ids[0] for ids in sample(asked).token_ids] == [12, 12, 12, 13, 13]
