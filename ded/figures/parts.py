@@ -109,7 +109,8 @@ def scores_on(*axes: Any) -> None:
     percent(*axes)
     for axis in axes:
         low, high = getattr(axis.axes, f"get_{axis.axis_name}lim")()
-        axis.axes.set(**{f"{axis.axis_name}lim": (max(low, -0.04), min(high, 1.04))})
+        margin = 0.04 * (min(high, 1) - max(low, 0))  # of what is shown: no tick lies beyond 0 or 100 %
+        axis.axes.set(**{f"{axis.axis_name}lim": (max(low, -margin), min(high, 1 + margin))})
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
