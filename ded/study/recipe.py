@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EQUAL = ("random", "no compression", "no diversity", "top teacher", "math only", "code only", "s1 style", "LIMO style")  # as large as DED
-UNEQUAL = ("large",)
 CHEAP = {  # what might tell a good teacher: its name for readers, and +1 where more of it should be better, -1 where less
     "own": ("own pass@1", 1), "loss": ("student's loss on the corpus (nats a token)", -1), "lalp": ("LALP (nats a token)", 1),
     "entropy": ("token entropy (nats a token)", -1), "length": ("mean length (tokens)", -1), "shift": ("latent shift (needs the training)", -1),
@@ -31,7 +30,6 @@ TRAINED = ("shift", "smoke")
 
 
 def _none() -> pd.DataFrame:
-    """No examples."""
     import pandas as pd
 
     return pd.DataFrame(columns=["problem_id", "part", "prompt", "text", "n_tokens"])
@@ -39,7 +37,7 @@ def _none() -> pd.DataFrame:
 
 def recipe_arms(p: Any) -> list[str]:
     """The names of notebook 04's arms, DED first; those of equal size are `recipe_equal(p)`."""
-    return ["DED", *recipe_equal(p), *UNEQUAL]
+    return ["DED", *recipe_equal(p), "large"]
 
 
 def recipe_equal(p: Any) -> list[str]:
@@ -208,8 +206,7 @@ def recipe_arm(p: Any, base: str, replicate: int, arm: str, teacher: str, top: s
         student = distil(p, base, replicate, corpus, steps)
         scores = score(p, student, base, replicate, arm, families)
     row = {"base": short(base), "replicate": replicate, "arm": arm, "examples": len(corpus), "questions": corpus["problem_id"].nunique(),
-           "code": int((corpus["part"] == "code").sum()),
-           "tokens": int(corpus["n_tokens"].sum()), "steps": steps}  # fmt: skip
+           "code": int((corpus["part"] == "code").sum()), "tokens": int(corpus["n_tokens"].sum()), "steps": steps}  # fmt: skip
     return {"scores": scores, "student": student, "row": row}
 
 
@@ -261,6 +258,6 @@ def advice(table: pd.DataFrame) -> str:
     verdict = "so the smoke test is worth its cost" if best["regret_low"] > 0 else "which these replicates cannot tell from none"
     if not best["regret_high"] > best["regret_low"]:
         verdict = "with nothing that measures the error"
-    return (f"Of the scores that need no training, '{best['predictor']}' ranks the teachers best: Spearman's rho with the gain "
-            f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{known}. Choosing by it instead of by the smoke test costs "
+    return (f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers best: Spearman's rho with the gain "
+            f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{known} (the best of several is flattered). Choosing by it instead of by the smoke test costs "
             f"{cost}, {verdict}; it takes {best['seconds']:.2g} s a teacher.")
