@@ -258,6 +258,6 @@ def advice(table: pd.DataFrame) -> str:
     verdict = "so the smoke test is worth its cost" if best["regret_low"] > 0 else "which these replicates cannot tell from none"
     if not best["regret_high"] > best["regret_low"]:
         verdict = "with nothing that measures the error"
-    return (f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers best: Spearman's rho with the gain "
-            f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{known} (the best of several is flattered). Choosing by it instead of by the smoke test costs "
-            f"{cost}, {verdict}; it takes {best['seconds']:.2g} s a teacher.")
+    return (f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers best (so it is flattered): Spearman's rho with "
+            f"the gain {best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{known}. Choosing by it instead of by the smoke test "
+            f"costs {cost}, {verdict}; it takes {best['seconds']:.2g} s a teacher.")
