@@ -242,7 +242,8 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA, xlabel: str = "differ
     head = groups.ne(groups.shift()) & groups.ne("")
     place = pd.Series(rows.index, rows.index) + head.cumsum()  # a heading takes a line
     counted = f"n = {rows['n'].min():g} or more replicates. " if "n" in rows and rows["n"].notna().any() else ""
-    note = f"{counted}Whiskers: unadjusted 95 % intervals. Shaded: within ±{100 * delta:g} points. {note}"
+    note = (f"{counted}Whiskers: unadjusted 95 % intervals; a verdict takes the adjusted bound, and all parts of its claim. "
+            f"Shaded: within ±{100 * delta:g} points. {note}")  # fmt: skip
     labels = [textwrap.fill(str(name), 44) for name in rows["label"]]
     step = 0.32 if any("\n" in name for name in labels) else 0.24
     figure, (ax,) = canvas(1, 1, 0.8 + step * (place.max() + 1) + 0.3 * (by_base is not None), note, xlabel)
