@@ -260,4 +260,4 @@ def advice(table: pd.DataFrame) -> str:
         verdict = "with nothing that measures the error"
     return (f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers best (so it is flattered): Spearman's rho with "
             f"the gain {best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]{known}. Choosing by it instead of by the smoke test "
-            f"costs {cost}, {verdict}; it takes {best['seconds']:.2g} s a teacher.")
+            f"costs {cost}, {verdict}.")
