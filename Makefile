@@ -43,8 +43,8 @@ reference: setup ## the powered preset lab-full (within 75 minutes on 2 cores), 
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)
 	$(BIN)/ded report --preset $(PRESET) $(ARGS)
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 notebook: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
