@@ -173,9 +173,10 @@ def recipe_corpora(p: Any, base: str, replicate: int, teacher: str, top: str) ->
     enough = [arm for arm in equal if 2 * len(corpora[arm]) >= p.corpus_size]
     size = min([p.corpus_size, *(len(corpora[arm]) for arm in enough)])
     corpora |= {arm: corpora[arm].head(size if arm in enough else 0) for arm in equal}
-    funnels = [table.assign(pool=f"{name}{more}", **unit) for name, part in parts.items() for more, table in part["funnels"].items()]
+    funnels = [pd.DataFrame(columns=["step", "kept", "dropped", "reason", "pool", *unit])]  # its columns, where there is no part
+    funnels += [table.assign(pool=f"{name}{more}", **unit) for name, part in parts.items() for more, table in part["funnels"].items()]
     return {
-        "corpora": corpora, "funnel": pd.concat(funnels) if parts else pd.DataFrame(), "tokens": sum(part["tokens"] for part in parts.values()),
+        "corpora": corpora, "funnel": pd.concat(funnels[1:] or funnels), "tokens": sum(part["tokens"] for part in parts.values()),
         "hide": set().union(*(part["hide"] for part in parts.values())),
     }  # fmt: skip
 
