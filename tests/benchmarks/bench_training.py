@@ -48,7 +48,7 @@ def llama_factory(student, corpus, folder, batch_size, bf16):
     rows = [{"instruction": p, "input": "", "output": t} for p, t in corpus]
     (folder / "rows.json").write_text(json.dumps(rows))
     (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
-    (folder / "run.json").write_text(json.dumps({
+    (folder / "run.yaml").write_text(json.dumps({  # JSON is YAML; its own reader of JSON fails
         "model_name_or_path": student, "stage": "sft", "do_train": True, "finetuning_type": "full", "template": "chatml", "dataset": "rows",
         "dataset_dir": str(folder), "output_dir": str(folder / "out"), "per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 1,
         "learning_rate": 1e-3, "max_steps": max(1, round(len(rows) / batch_size)), "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "cutoff_len": 2048,
@@ -57,7 +57,7 @@ def llama_factory(student, corpus, folder, batch_size, bf16):
     }))  # fmt: skip
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     env.pop("PYTHONPATH", None)
-    done = subprocess.run([os.environ["LLAMAFACTORY_CLI"], "train", str(folder / "run.json")], env=env, capture_output=True, text=True)
+    done = subprocess.run([os.environ["LLAMAFACTORY_CLI"], "train", str(folder / "run.yaml")], env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"LLaMA-Factory failed:\n{done.stdout[-1500:]}{done.stderr[-3000:]}")
     return json.loads((folder / "out" / "train_results.json").read_text())["train_runtime"]
