@@ -16,8 +16,6 @@ from ded.engines import EngineError
 from ded.models import ModelError
 
 if TYPE_CHECKING:
-    import httpx
-
     from ded.params import Engine
 
 TRIES, WAIT, LONGEST = 6, 2.0, 300.0  # of a request; seconds before the second try, doubled for each; the most of a Retry-After

@@ -104,6 +104,11 @@ def share(batch: int, world: int, trainer: Trainer) -> int:
     return micro
 
 
+def optimizer_steps(examples: int, epochs: float, batch_size: int) -> int:
+    """How many optimizer steps `epochs` passes over so many examples are, at least one."""
+    return max(1, round(examples * epochs / batch_size))
+
+
 def sft(
     student: str,
     corpus: pd.DataFrame,
@@ -162,7 +167,7 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
     if trainer.liger and not (gpu and find_spec("liger_kernel")):
         raise TrainingError("trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); without them set it to false")
     datasets.disable_progress_bars(), disable_progress_bar()
-    steps = settings["max_steps"] or max(1, round(len(examples) * settings["epochs"] / batch))
+    steps = settings["max_steps"] or optimizer_steps(len(examples), settings["epochs"], batch)
     rows = datasets.Dataset.from_list(examples) if world == 1 else launch.in_order(examples, steps, batch, settings["seed"])
     arguments = SFTConfig(
         output_dir=str(work), learning_rate=settings["learning_rate"], per_device_train_batch_size=micro, gradient_accumulation_steps=batch // (micro * world),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ded import curation, problems
+from ded import curation, problems, training
 from ded.study.common import before, corpus_questions, curate, distil, remembered, score, short, step_valid, suite, trajectories, unscored
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]
     """
     corpora = diversity_corpora(p, base, replicate)
     corpus, statistics = corpora[arm]
-    steps = max(1, round(len(corpora["random"][0]) * p.epochs / p.batch_size))
+    steps = training.optimizer_steps(len(corpora["random"][0]), p.epochs, p.batch_size)
     families = suite(p, base, replicate, problems.perturbations(p.id_source))
     if corpus.empty:
         steps, scores = 0, unscored(p, base, replicate, arm, families)

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import analysis, curation, evaluation, models, problems, stats, store
+from ded import analysis, curation, evaluation, models, problems, stats, store, training
 from ded.problems import Problem, content_hash
 from ded.study.common import (corpus_questions, curate, curate_questions, distil, jobs_for, remembered, sampling, score, short, suite,
                               unscored)  # fmt: skip
@@ -64,7 +64,7 @@ def recipe_smoke(p: Any, base: str, replicate: int, teacher: str) -> dict[str, A
     row |= {f"{name}{more}": math.nan for name in CHEAP for more in ("", "_seconds")}
     found = {"own": costed(teacher, lambda: own_score(p, base, replicate, teacher)["accuracy"].item())}
     if not corpus.empty:
-        student = distil(p, base, replicate, corpus, _steps(p, p.smoke_size))
+        student = distil(p, base, replicate, corpus, training.optimizer_steps(p.smoke_size, p.epochs, p.batch_size))
         spent = json.loads(Path(models.locate(student), "training.json").read_text(encoding="utf-8"))["seconds"]
         after = costed(student, lambda: score(p, student, base, replicate, short(teacher), families)["accuracy"].item())
         row["student"] = after["value"]
@@ -191,10 +191,6 @@ def recipe_pool(p: Any, base: str, replicate: int, teacher: str, top: str) -> di
     return {"funnel": made["funnel"], "tokens": made["tokens"], "ded": ded[[c for c in shown if c in ded]]}
 
 
-def _steps(p: Any, examples: int) -> int:
-    return max(1, round(examples * p.epochs / p.batch_size))
-
-
 def recipe_arm(p: Any, base: str, replicate: int, arm: str, teacher: str, top: str) -> dict[str, Any]:
     """Distils and scores one arm: {scores, student (a model spec, "" where not measured), row: {base, replicate, arm, examples, questions,
     code (examples), tokens, steps}}. All arms of equal size train for equally many optimizer steps."""
@@ -203,7 +199,7 @@ def recipe_arm(p: Any, base: str, replicate: int, arm: str, teacher: str, top: s
     if corpus.empty:
         scores = unscored(p, base, replicate, arm, families)
     else:
-        steps = _steps(p, len(corpus))
+        steps = training.optimizer_steps(len(corpus), p.epochs, p.batch_size)
         student = distil(p, base, replicate, corpus, steps)
         scores = score(p, student, base, replicate, arm, families)
     row = {"base": short(base), "replicate": replicate, "arm": arm, "examples": len(corpus), "questions": corpus["problem_id"].nunique(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ded import curation, evaluation
+from ded import curation, evaluation, training
 from ded.study.common import corpus_questions, curate, distil, remembered, sampling, score, short, suite, unscored
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def tradeoff_corpora(p: Any, base: str, replicate: int) -> dict[str, dict]:
         kept[kept["problem_id"].isin(curation.compress_questions(rates, p.pass_rate_threshold, keep).kept["problem_id"])] for keep in ("hard", "easy")
     )
     fixed = kept[(kept["problem_id"].map(level) == p.fixed_level) & kept["problem_id"].isin(rates["problem_id"])]
-    steps = max(1, round(max(p.sizes) * p.epochs / p.batch_size))
+    steps = training.optimizer_steps(max(p.sizes), p.epochs, p.batch_size)
     arms = {}
 
     def add(selection: str, size: int, pool: pd.DataFrame, max_steps: int = 0) -> None:
@@ -77,7 +77,7 @@ def tradeoff_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
         steps, scores = 0, unscored(p, base, replicate, arm, families)
     else:
         student = distil(p, base, replicate, made["corpus"], made["max_steps"])
-        steps = made["max_steps"] or max(1, round(len(made["corpus"]) * p.epochs / p.batch_size))
+        steps = made["max_steps"] or training.optimizer_steps(len(made["corpus"]), p.epochs, p.batch_size)
         scores = score(p, student, base, replicate, arm, families)
     return {
         "scores": scores,

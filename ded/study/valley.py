@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ded import evaluation
+from ded import evaluation, training
 from ded.study.common import corpus_questions, curate, distil, remembered, sampling, score, short, suite, unscored
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def valley_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
         note, scores = "", score(p, distil(p, base, replicate, corpus), base, replicate, arm, families)
     row = {
         "base": short(base), "replicate": replicate, "arm": arm, "size": int(size), "selection": selection, "examples": len(corpus),
-        "tokens": int(corpus["n_tokens"].sum()), "steps": 0 if note else max(1, round(len(corpus) * p.epochs / p.batch_size)), "note": note,
+        "tokens": int(corpus["n_tokens"].sum()), "steps": 0 if note else training.optimizer_steps(len(corpus), p.epochs, p.batch_size), "note": note,
     }  # fmt: skip
     return {"scores": scores, "row": row}
 
