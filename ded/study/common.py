@@ -173,6 +173,7 @@ def trajectories(p: Any, base: str, replicate: int, teacher: str, n: int, questi
     return grade(sampled, questions, seen=store.root() / "programs.sqlite")
 
 
+@remembered
 def curate(p: Any, base: str, replicate: int, teacher: str, n: int, source: str = "") -> curation.Filtered:
     """The quality filters over a teacher's trajectories: length, format, correctness (by answer, or by steps where they can be checked)."""
     import pandas as pd
