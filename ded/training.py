@@ -25,7 +25,7 @@ from ded.params import Trainer
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # what of `trainer` decides the weights, not how fast they come
 MEND = "lower trainer.micro_batch, set trainer.gradient_checkpointing, or share the model out with trainer.accelerate"
 WHOLE = "whole"  # a file in every checkpoint that was written to its end
@@ -191,7 +191,7 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
     set_seed(settings["seed"])
     torch.cuda.reset_peak_memory_stats() if gpu else None
     with _enough_memory(f"{micro} example(s) of up to {max(len(e['input_ids']) for e in examples)} tokens a forward pass"):
-        sft_trainer = SFTTrainer(
+        sft_trainer = (SFTTrainer if gpu else _trainer_without_kernels())(
             model=load(trainer.dtype if trainer.lora_rank else "float32"), args=arguments, train_dataset=rows, peft_config=lora,
             processing_class=models.load_tokenizer(student), callbacks=[_checkpoints()],
         )  # fmt: skip
@@ -215,6 +215,26 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
         "peak_gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3) if gpu else None,  # None: not measured
     }))  # fmt: skip
     log.info("trained %s: %d steps on %d process(es), %.0f tokens/s, loss %.3f", student, steps, world, seen / seconds, history[-1]["loss"])
+
+
+def _trainer_without_kernels():
+    """TRL's trainer with transformers' loss. TRL's own, fast where Triton is, elsewhere projects every position, prompts included, to the
+    vocabulary, again in the backward pass, for an entropy and an accuracy that nothing here reads. Here those from the first learnt one do."""
+    import torch
+    from transformers import Trainer as Transformers
+    from trl import SFTTrainer
+
+    class CompletionTrainer(SFTTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
+            learnt = (labels != -100).any(0).nonzero()
+            first = int(learnt[0]) if len(learnt) else labels.shape[1] - 1
+            self._total_train_tokens += int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["input_ids"].numel()
+            kept = {"labels": labels, "shift_labels": labels[:, first:].contiguous(), "logits_to_keep": labels.shape[1] - first, "use_cache": False}
+            inputs = {**inputs, **kept}
+            return Transformers.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+    return CompletionTrainer
 
 
 def _trained(sft_trainer, load, trainer: Trainer, work: Path):
