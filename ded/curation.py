@@ -183,6 +183,7 @@ def select_trajectories(
     short: str = "drop",
     workers: int = 1,
     distances: Mapping[str, np.ndarray] | None = None,
+    memo: dict | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """p trajectories a question by one of `RULES` (paper section "diversity"), from those that passed the filters.
 
@@ -194,6 +195,7 @@ def select_trajectories(
     short: "drop" leaves questions with fewer than p distinct trajectories out, under every rule, so that all rules
     keep the same questions and equally many rows; "keep" takes the distinct ones there are (single: as many copies).
     distances: matrices by problem_id, indexed by sample_index, in the unit of `metric`, where they were found before.
+    memo: kept by a caller who chooses from parts of one table again and again: what was found for each question's candidates.
 
     Returns the chosen rows of `kept`, by question in order of appearance and then by sample_index, and a table with one
     row a question: problem_id, candidates, distinct, chosen (rows), min_distance and mean_distance between the chosen
@@ -204,41 +206,50 @@ def select_trajectories(
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
     if p < 1:
         raise ValueError(f"p is {p}; at least one trajectory a question is chosen")
-    ids, order = kept.token_ids.tolist(), kept.sample_index.tolist()
-
-    def between(name: str, rows: list[int]) -> np.ndarray:
-        if distances is None:
-            return pairwise_distances([ids[row] for row in rows], metric, workers)
-        at = [order[row] for row in rows]
-        return distances[name][at][:, at]
-
+    ids, order, memo = kept.token_ids.tolist(), kept.sample_index.tolist(), {} if memo is None else memo
     questions: dict[str, list[int]] = {}
     for row, name in enumerate(kept.problem_id.tolist()):
         questions.setdefault(name, []).append(row)
+
+    def choose(name: str, rows: list[int], at: tuple[int, ...]) -> tuple[list[int], tuple]:
+        """(places of the chosen in `rows`, what the table says of the question)."""
+
+        def between(places: Sequence[int]) -> np.ndarray:
+            if distances is None:
+                return pairwise_distances([ids[rows[i]] for i in places], metric, workers)
+            return distances[name][np.ix_(found := [at[i] for i in places], found)]
+
+        if (distinct := memo.get((name, at))) is None:
+            if distances is None:
+                first: dict[tuple, int] = {}
+                for i, row in enumerate(rows):
+                    first.setdefault(tuple(ids[row]), i)
+                distinct = list(first.values())
+            else:
+                distinct = sorted(set((between(range(len(rows))) == 0).argmax(1).tolist()))
+            memo[name, at] = distinct
+        size = min(p, len(distinct)) if short == "keep" or len(distinct) >= p else 0
+        if rule in ("random", "single") or size in (0, len(distinct)):
+            rng = random.Random(content_hash(f"{seed} {name}"))
+            picks = sorted([rng.choice(range(len(rows)))] * size if rule == "single" else rng.sample(distinct, size))
+            apart = between(picks)
+        else:
+            every = between(distinct)
+            best = choose_farthest(every, size) if rule == "farthest" else choose_nearest(every, size)
+            picks, apart = [distinct[i] for i in best], every[np.ix_(best, best)]
+        pairs = [pair for i, row in enumerate(apart.tolist()) for pair in row[i + 1 :]]
+        mean = sum(pairs) / len(pairs) if pairs else math.nan
+        return picks, (len(rows), len(distinct), size, float(min(pairs, default=math.nan)), mean)
+
     chosen, statistics = [], []
     for name, rows in tqdm(questions.items(), desc=f"choosing {rule}", unit="question", delay=2, leave=False):
         rows.sort(key=order.__getitem__)
-        if distances is None:
-            first: dict[tuple, int] = {}
-            for row in rows:
-                first.setdefault(tuple(ids[row]), row)
-            distinct = list(first.values())
-        else:
-            distinct = [rows[i] for i in np.unique((between(name, rows) == 0).argmax(1))]
-        size = min(p, len(distinct)) if short == "keep" or len(distinct) >= p else 0
-        rng = random.Random(content_hash(f"{seed} {name}"))
-        if rule in ("random", "single") or size in (0, len(distinct)):
-            drawn = [rng.choice(rows)] * size if rule == "single" else rng.sample(distinct, size)
-            picks = sorted(drawn, key=rows.index)
-            apart = between(name, picks)
-        else:
-            every = between(name, distinct)
-            found = choose_farthest(every, size) if rule == "farthest" else choose_nearest(every, size)
-            picks, apart = [distinct[i] for i in found], every[found][:, found]
-        pairs = [float(apart[a, b]) for a, b in combinations(range(size), 2)]
-        chosen += picks
-        mean = sum(pairs) / len(pairs) if pairs else math.nan
-        statistics.append((name, len(rows), len(distinct), size, min(pairs, default=math.nan), mean))
+        key = (name, at := tuple(order[row] for row in rows), p, rule, metric, seed, short)
+        if key not in memo:
+            memo[key] = choose(name, rows, at)
+        picks, facts = memo[key]
+        chosen += [rows[i] for i in picks]
+        statistics.append((name, *facts))
     columns = ["problem_id", "candidates", "distinct", "chosen", "min_distance", "mean_distance"]
     return kept.iloc[chosen].reset_index(drop=True), pd.DataFrame(statistics, columns=columns)
 

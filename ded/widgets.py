@@ -14,7 +14,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +46,9 @@ class Pool:
     rates: pd.DataFrame  # problem_id, pass_rate
     whose: str  # whose pass rates: "student", or "teacher" where the run stored no student's
     distances: dict[str, dict[str, np.ndarray]]  # metric: {problem_id: matrix by sample_index}
+    apart: dict[str, np.ndarray]  # metric: all those distances, each once
     valid: Callable[[str, str], bool]  # (problem_id, think text) -> whether its steps are
+    memo: dict = field(default_factory=dict)  # what `curation.select_trajectories` found for the candidates of a question
 
 
 class Choice(NamedTuple):
@@ -101,7 +103,11 @@ def assemble(table: pd.DataFrame, questions: list[problems.Problem], rates: pd.D
     valid = lru_cache(maxsize=None)(lambda name, think: common.step_valid(by_id[name], think))
     table = table.assign(row=np.arange(len(table)), same_as=same)
     table = table.astype({name: object for name in table.columns[table.dtypes == "str"]})  # so that a filter copies no texts
-    return Pool(seed, by_id, table, rates[["problem_id", "pass_rate"]], whose, {"levenshtein": edits, "normalised": relative}, valid)
+    distances, apart = {"levenshtein": edits, "normalised": relative}, {}
+    for metric, found in distances.items():
+        pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in found.values()])
+        apart[metric] = pairs[np.isfinite(pairs)]
+    return Pool(seed, by_id, table, rates[["problem_id", "pass_rate"]], whose, distances, apart, valid)
 
 
 def choose(pool: Pool, values: Mapping[str, Any]) -> Choice:
@@ -112,7 +118,7 @@ def choose(pool: Pool, values: Mapping[str, Any]) -> Choice:
         why, left = dict(zip(easy["problem_id"], easy["reason"])), steps[0].kept
         steps.append(curation.drop(left, "compression", [why.get(name, "") for name in left["problem_id"].tolist()]))
     left = steps[-1].kept
-    chosen, statistics = curation.select_trajectories(left, n, "farthest", metric, pool.seed, distances=pool.distances[metric])
+    chosen, statistics = curation.select_trajectories(left, n, "farthest", metric, pool.seed, distances=pool.distances[metric], memo=pool.memo)
     taken, few = set(chosen["row"]), {s.problem_id: s.distinct for s in statistics.itertuples() if not s.chosen}
     why = [
         "" if row in taken else f"{few[name]} distinct, {n} needed" if name in few
@@ -212,7 +218,7 @@ def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> Any:
         lengths, examples = choice.table.loc[choice.table["why"] == "", "n_tokens"], choice.statistics["chosen"]
         size.value = f"<b>{examples.sum():,} examples</b> of {(examples > 0).sum():,} questions, {lengths.mean():.1f} tokens on average"
         now["figure"], image = figures.explored(now["pool"], choice, now["figure"]), io.BytesIO()
-        now["figure"].savefig(image, format="png", dpi=110)
+        now["figure"].savefig(image, format="png", dpi=110, pil_kwargs={"compress_level": 1})
         plots.value = image.getvalue()
         show()
 

