@@ -1,7 +1,7 @@
 """ded: data-efficient distillation, re-measured.
 
 Rooms, in the order in which data passes through them: problems, models, generation, grading, curation,
-training, evaluation, analysis, stats, figures. Beside them: params, jobs, store, results, cli, and the lab.
+training, evaluation, analysis, stats, figures. Beside them: schemas, params, jobs, store, results, cli, and the lab.
 Importing `ded` imports none of them and nothing heavy.
 """
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ded import __version__, evaluation, generation, grading, home, jobs, models, problems, stats
 from ded.grading import VERDICTS
-from ded.params import Engine
+from ded.schemas import Engine
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -147,7 +147,7 @@ def bench(
     """Score a model on benchmarks, beside published numbers; or compare two models that were scored."""
     import pandas as pd
 
-    from ded import benchmarks, engines, general, models, params, problems
+    from ded import benchmarks, engines, general, models, params, problems, schemas
 
     def show(table: pd.DataFrame) -> None:
         shares = [c for c in table if c in ("value", "low", "high", "a", "b", "difference") or c.startswith("pass@")]
@@ -159,7 +159,7 @@ def bench(
             show(benchmarks.compare(*(benchmarks.read(out, one)[1] for one in compare)))
             return
         named, harness = params.parse_value(engine), "lm_eval:"
-        chosen = params._validated(params.Engine, named if isinstance(named, dict) else {"name": named}, "--engine")
+        chosen = params._validated(schemas.Engine, named if isinstance(named, dict) else {"name": named}, "--engine")
         models.parse(model)
         if not sources:
             raise problems.SourceError("no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu")
@@ -226,7 +226,7 @@ def main() -> None:
 
 def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, dict[str, Any]]]:
     """(notebook, checked parameters) of each run. ParameterError, for all notebooks at once, where any is wrong."""
-    from ded import params
+    from ded import params, schemas
 
     paths = [params.find_notebook(name) for name in only] or params.notebooks()
     if not paths:
@@ -237,10 +237,10 @@ def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, 
         if not sign:
             raise ParameterError(f"-p {change}: no value; write -p KEY VALUE")
         overrides[key] = params.parse_value(value)
-    known = {path: set(params.SCHEMAS[path.stem].model_fields) for path in paths if path.stem in params.SCHEMAS}
+    known = {path: set(schemas.SCHEMAS[path.stem].model_fields) for path in paths if path.stem in schemas.SCHEMAS}
     anywhere = set().union(*known.values())
     problems = [
-        f"  the command line: {key} = {overrides[key]!r}: unknown parameter{params.near(key, anywhere)}"
+        f"  the command line: {key} = {overrides[key]!r}: unknown parameter{schemas.near(key, anywhere)}"
         for key in overrides
         if key not in anywhere
     ]

@@ -16,7 +16,7 @@ from ded.engines import EngineError
 from ded.models import ModelError
 
 if TYPE_CHECKING:
-    from ded.params import Engine
+    from ded.schemas import Engine
 
 TRIES, WAIT, LONGEST = 6, 2.0, 300.0  # of a request; seconds before the second try, doubled for each; the most of a Retry-After
 OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")  # fields left out where the server refuses them

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ded import generation, grading, problems, store
 from ded.grading import VERDICTS
-from ded.params import Engine
+from ded.schemas import Engine
 from ded.problems import Problem
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ded import __version__, models
 from ded.benchmarks import BenchmarkError
 from ded.grading import VERDICTS
-from ded.params import Engine, near
+from ded.schemas import Engine, near
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from ded import engines, models, store
-from ded.params import Engine
+from ded.schemas import Engine
 from ded.problems import Problem
 
 if TYPE_CHECKING:

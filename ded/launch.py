@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from ded import home, jobs
-from ded.params import Trainer
+from ded.schemas import Trainer
 
 log = logging.getLogger("ded")
 

@@ -20,7 +20,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from ded.params import Engine
+from ded.schemas import Engine
 
 RECORDS = ("lab.json", "training.json")  # how a model was made: no part of what it is
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")

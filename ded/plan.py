@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import home, params, problems
+from ded import home, params, problems, schemas
 
 STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
 
@@ -111,7 +111,7 @@ def estimate(preset: str, only: list[str] = ()) -> pd.DataFrame:
     known = params.read_yaml(home() / "params" / "throughput.yml")
     rows = []
     for path in [params.find_notebook(n) for n in only] or params.notebooks():
-        p = params.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem))
+        p = schemas.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem))
         length = known["mean_share"] * p.max_tokens
         for work in workload(path.stem, p):
             rows.append({"notebook": path.stem, "work": work.what, "model": work.model, **_cost(work, p, length, known)})
@@ -155,7 +155,7 @@ def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
         if not any(row["item"] == item and row["ok"] == ok for row in rows):
             rows.append({"item": item, "ok": ok, "note": note})
 
-    runs = [(path.stem, params.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem)))
+    runs = [(path.stem, schemas.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem)))
             for path in [params.find_notebook(n) for n in only] or params.notebooks()]  # fmt: skip
     for _, p in runs:
         _packages(p, add)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ded import launch, models, store
-from ded.params import Trainer
+from ded.schemas import Trainer
 
 if TYPE_CHECKING:
     import pandas as pd

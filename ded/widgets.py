@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ded import curation, evaluation, figures, generation, home, params, problems, results, store
+from ded import curation, evaluation, figures, generation, home, params, problems, results, schemas, store
 from ded.study import common
 
 VALUES = {"max_tokens": 0, "verification": "answer", "pass_rate_threshold": 1.0, "n_kept": 1, "metric": "levenshtein"}  # of a run without them
@@ -161,7 +161,7 @@ def send(p: Any, notebook: str, values: Mapping[str, Any], name: str = "mine", r
     before, texts = start(p) | {"teacher": getattr(p, "teacher", None)}, {}
     moved = {key: value for key, value in values.items() if value != before[key]}
     for path in params.notebooks():
-        own, mine = path == params.find_notebook(notebook), {k: v for k, v in moved.items() if k in params.SCHEMAS[path.stem].model_fields}
+        own, mine = path == params.find_notebook(notebook), {k: v for k, v in moved.items() if k in schemas.SCHEMAS[path.stem].model_fields}
         if own or mine:
             told, plain = p.model_dump() if own else params.load(p.preset, path.stem), params.defaults(path)
             told = {key: value for key, value in told.items() if key not in ("preset", "out_dir") and value != plain[key]}

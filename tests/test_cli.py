@@ -16,17 +16,17 @@ DEFAULTS = {"preset": "small", "out_dir": "", "teachers": ["path:a"], "n_replica
             "epochs": 2.0, "delta": 0.03}  # fmt: skip
 SCHEMA = """
 import pydantic
-from ded import params
+from ded import params, schemas
 class Tiny(pydantic.BaseModel):
-    model_config = params.Common.model_config
+    model_config = schemas.Common.model_config
     preset: str
     out_dir: str
-    teachers: params.Models
-    n_replicates: params.Count
-    n_questions: params.Count
-    seed: params.Whole
-    epochs: params.Positive
-    delta: params.Share
+    teachers: schemas.Models
+    n_replicates: schemas.Count
+    n_questions: schemas.Count
+    seed: schemas.Whole
+    epochs: schemas.Positive
+    delta: schemas.Share
 """
 RUN = """
 from ded import jobs, params, results
@@ -64,8 +64,8 @@ def command(repo, *arguments):
     """The command with schemas for the notebooks of this test."""
     code = (
         f"{SCHEMA}\nimport ded.cli\n"
-        "params.SCHEMAS.clear()\n"
-        "params.SCHEMAS.update({path.stem: Tiny for path in params.notebooks()})\n"
+        "schemas.SCHEMAS.clear()\n"
+        "schemas.SCHEMAS.update({path.stem: Tiny for path in params.notebooks()})\n"
         "ded.cli.main()"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}

@@ -15,7 +15,7 @@ import servers
 from ded import engines, generation, models, problems, store
 from ded.engines import EngineError
 from ded.models import ModelError
-from ded.params import Engine
+from ded.schemas import Engine
 
 COLUMNS = ["problem_id", "sample_index", "prompt", "text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "missing_mass", "model", "engine"]
 SHORT, LONG, N = 6, 40, 3

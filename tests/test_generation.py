@@ -6,7 +6,7 @@ import pytest
 
 from ded import generation, models, problems
 from ded.engines import transformers
-from ded.params import Engine
+from ded.schemas import Engine
 from ded.problems import Problem
 
 MODEL = "lab:student_1"

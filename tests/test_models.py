@@ -11,7 +11,7 @@ import pytest
 
 from ded import generation, models, package_model, problems, store, study
 from ded.models import ModelError
-from ded.params import Engine
+from ded.schemas import Engine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ded import params, results
+from ded import params, results, schemas
 
 ROOT = Path(__file__).parents[1]
 TWO = ["lab:student_1", "lab:student_2"]
@@ -111,4 +111,4 @@ def test_notebooks_are_committed_clean_and_short(path):
 def test_the_lab_preset_is_the_notebook_s_default(path):
     defaults = params.defaults(path)
     assert params.load("lab", path.stem) == {**defaults, "preset": "lab"}
-    assert set(defaults) == set(params.SCHEMAS[path.stem].model_fields)
+    assert set(defaults) == set(schemas.SCHEMAS[path.stem].model_fields)

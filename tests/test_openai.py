@@ -22,7 +22,7 @@ import servers
 from ded import endpoint, generation, home, models, params, plan, store, study
 from ded.engines import EngineError, Shard, journal, openai
 from ded.models import ModelError
-from ded.params import Engine
+from ded.schemas import Engine
 from ded.problems import Problem
 
 MODEL, KEY = "openai:toy", "sk-very/secret+123"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from ded import params
+from ded import params, schemas
 from ded.params import ParameterError
 
 GOOD = {
@@ -18,18 +18,18 @@ GOOD = {
 class Small(BaseModel):
     """A schema of the tests' own, so that the notebooks' may grow."""
 
-    model_config = params.Common.model_config
+    model_config = schemas.Common.model_config
 
     preset: str
-    teachers: params.Models
-    n_replicates: params.Count
-    seed: params.Whole
+    teachers: schemas.Models
+    n_replicates: schemas.Count
+    seed: schemas.Whole
     split: Literal["dev", "test"]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    epochs: params.Positive
-    n_kept: params.Count
-    threshold: params.Share
-    sizes: params.Sizes
+    epochs: schemas.Positive
+    n_kept: schemas.Count
+    threshold: schemas.Share
+    sizes: schemas.Sizes
 
 
 def test_good_parameters_are_frozen():
@@ -127,7 +127,7 @@ def repo(tmp_path, monkeypatch):
     ]
     (tmp_path / "notebooks" / "01_small.ipynb").write_text(json.dumps({"cells": cells}))
     monkeypatch.chdir(tmp_path / "notebooks")  # as JupyterLab would
-    monkeypatch.setitem(params.SCHEMAS, "01_small", Small)
+    monkeypatch.setitem(schemas.SCHEMAS, "01_small", Small)
     return tmp_path
 
 
@@ -198,7 +198,7 @@ def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes(
     values = params.load("lab", "01", {"trainer": {"lora_rank": 8, "accelerate": "ddp_2cpu"}})
     assert values["trainer"] == {"lora_rank": 8, "accelerate": "ddp_2cpu"} and params.load("lab", "01")["trainer"] == {}
     p = params.check("01_teacher_selection", values)
-    assert isinstance(p.trainer, params.Trainer) and (p.trainer.lora_rank, p.trainer.dtype) == (8, "float32")
+    assert isinstance(p.trainer, schemas.Trainer) and (p.trainer.lora_rank, p.trainer.dtype) == (8, "float32")
     assert p.model_dump()["trainer"] == values["trainer"]
 
 

@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from ded import models, params, plan
+from ded import models, params, plan, schemas
 
 
 def parameters(name, **changes):
-    return params.SCHEMAS[params.find_notebook(name).stem].model_validate(params.load("lab", name, changes))
+    return schemas.SCHEMAS[params.find_notebook(name).stem].model_validate(params.load("lab", name, changes))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ded import params, report, results
+from ded import params, report, results, schemas
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ("smollm", "gpu", "paper")
@@ -108,7 +108,7 @@ def executed(tmp_path_factory):
         changes = SIZES | HARDWARE | {"students": [models[preset]], "out_dir": str(place / preset / notebook)}
         if preset in taught:
             changes |= {"teachers": taught[preset], "teacher": taught[preset][-1]}
-        mine = params.SCHEMAS[notebook].model_fields
+        mine = schemas.SCHEMAS[notebook].model_fields
         words = [word for key, value in changes.items() if key in mine for word in ("-p", key, yaml.safe_dump(value, default_flow_style=True).split("\n...")[0].strip())]
         env = os.environ | {"DED_STORE": str(place / "store" / preset), "DED_DATA": str(place / "data"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run([sys.executable, "-m", "ded.cli", "run", notebook, "--preset", preset, *words], cwd=ROOT, env=env, capture_output=True, text=True)
@@ -135,7 +135,7 @@ def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
     assert list(folder.glob("*.png")) and list(folder.glob("*.csv"))
     used = json.loads((folder / "manifest.json").read_text())["params"]
     replaced = {*SIZES, *HARDWARE, "students", "teacher", "teachers", "out_dir"}
-    meant = params.SCHEMAS[notebook].model_validate(params.load(preset, notebook)).model_dump()
+    meant = schemas.SCHEMAS[notebook].model_validate(params.load(preset, notebook)).model_dump()
     assert {k: v for k, v in used.items() if k not in replaced} == {k: v for k, v in meant.items() if k not in replaced}
 
 
@@ -150,5 +150,5 @@ def test_a_preset_can_be_reported(executed, preset):
 def test_a_preset_is_complete(preset, notebook):
     file = params.preset_file(preset, notebook)
     written = params.read_yaml(file)
-    assert set(written) == set(params.SCHEMAS[notebook].model_fields) - {"preset", "out_dir"}, "no value of the lab's slips in"
+    assert set(written) == set(schemas.SCHEMAS[notebook].model_fields) - {"preset", "out_dir"}, "no value of the lab's slips in"
     assert len([line for line in file.read_text().splitlines() if "#" in line]) > 15

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ded import evaluation, generation, grading, params, problems, study, training
+from ded import evaluation, generation, grading, params, problems, schemas, study, training
 from ded.grading import seen
 from ded.lab import tasks
 from ded.study import recipe
@@ -26,7 +26,7 @@ seeds = iter(range(1, 1000))
 
 def settings(**changes):
     """The lab's parameters in the small, with a seed of their own: study remembers the last results of equal ones."""
-    return params.Recipe.model_validate(params.load("lab", "04", SMALL | {"seed": next(seeds)} | changes))
+    return schemas.Recipe.model_validate(params.load("lab", "04", SMALL | {"seed": next(seeds)} | changes))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from ded import analysis, curation, engines, evaluation, figures, generation, grading, models, problems, stats, study, tables
 from ded.engines import recorded
 from ded.models import ModelError
-from ded.params import TeacherSelection, check, defaults, find_notebook
+from ded.params import check, defaults, find_notebook
+from ded.schemas import TeacherSelection
 from ded.problems import Problem
 from ded.sources import worked
 

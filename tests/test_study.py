@@ -11,7 +11,7 @@ import pytest
 
 from ded import curation, evaluation, generation, problems, study, training
 from ded.lab import tasks
-from ded.params import Engine, Trainer
+from ded.schemas import Engine, Trainer
 
 BASE, TEACHER = "lab:student_1", "lab:random"
 pytestmark = pytest.mark.usefixtures("tiny")

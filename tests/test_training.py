@@ -10,7 +10,7 @@ import pytest
 
 from ded import models, problems, store, training
 from ded.lab import tasks
-from ded.params import Trainer
+from ded.schemas import Trainer
 
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 4, "epochs": 1.0, "max_length": 128, "seed": 1}

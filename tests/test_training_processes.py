@@ -15,7 +15,7 @@ import pytest
 
 from ded import launch, models, problems, store, training
 from ded.lab import tasks
-from ded.params import Trainer
+from ded.schemas import Trainer
 
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 8, "epochs": 60.0, "max_length": 128, "seed": 1}
@@ -89,7 +89,7 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resum
 
 def test_no_worker_outlives_the_process_that_asked_for_the_training(tmp_path):
     corpus().to_parquet(tmp_path / "corpus.parquet")
-    code = f"import pandas as pd; from ded import training; from ded.params import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), " \
+    code = f"import pandas as pd; from ded import training; from ded.schemas import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), " \
            f"**{SETTINGS | {'epochs': 10_000.0}!r}, trainer=Trainer(processes=2, save_steps=20))"  # fmt: skip
     owner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     seen = []

@@ -15,7 +15,7 @@ import tqdm.auto
 
 from ded import generation, models, problems, store
 from ded.engines import EngineError, Settings, Shard, vllm
-from ded.params import Engine
+from ded.schemas import Engine
 from ded.problems import Problem
 
 MODEL, PYTHON = "lab:student_1", sys.executable
@@ -217,7 +217,7 @@ SCRIPT = """
     import time
     from ded import generation, problems
     from ded.engines import journal
-    from ded.params import Engine
+    from ded.schemas import Engine
 
     def add(shard, place, row, real=journal.add, seen=[]):
         if len(seen) == 20:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ded import curation, engines, evaluation, figures, generation, params, problems, widgets
+from ded import curation, engines, evaluation, figures, generation, params, problems, schemas, widgets
 from ded.grading import grade
 from ded.lab import tasks
 from ded.study import common
@@ -117,7 +117,7 @@ def test_values_become_a_preset_that_loads(repository):
     p = widgets.recorded("outputs/lab", "03")
     values = widgets.start(p) | {"teacher": p.teacher}
     files = widgets.send(p, "03", values | {"n_kept": 3, "metric": "normalised", "pass_rate_threshold": 0.4}, "mine")
-    takers = {path.stem for path in params.notebooks() if {"n_kept", "metric", "pass_rate_threshold"} & set(params.SCHEMAS[path.stem].model_fields)}
+    takers = {path.stem for path in params.notebooks() if {"n_kept", "metric", "pass_rate_threshold"} & set(schemas.SCHEMAS[path.stem].model_fields)}
     assert {file.stem for file in files} == takers >= {"02_ood_tradeoff", "03_trajectory_diversity"}
     found = params.load("mine", "03")
     changed = {"n_kept": 3, "metric": "normalised", "preset": "mine", "out_dir": "", "fixed_on": found["fixed_on"]}

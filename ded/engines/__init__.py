@@ -24,7 +24,7 @@ from ded import models
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ded.params import Engine
+    from ded.schemas import Engine
     from ded.problems import Problem
 
 

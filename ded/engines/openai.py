@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ded.engines import Settings, Shard
-    from ded.params import Engine
+    from ded.schemas import Engine
 
 TOGETHER = True  # one queue for all rows
 ENDS = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "model_length": "length"}

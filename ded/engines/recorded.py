@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ded.engines import Settings, Shard
-    from ded.params import Engine
+    from ded.schemas import Engine
     from ded.problems import Problem
 
 TOGETHER = True  # so that the questions without a trace are counted once
@@ -66,7 +66,7 @@ def check(model: str, engine: Engine) -> None:
 
 def _style(model: str) -> str:
     """The style of the solutions made by rule that a spec names, "" for any other; ModelError for an unknown style."""
-    from ded.params import near
+    from ded.schemas import near
 
     place, _, style = models.parse(model)[1].partition("#")
     if place == WORKED and style not in worked.STYLES:
@@ -130,7 +130,8 @@ def _parts(model: str) -> tuple[str, str | None, Path | None, Map]:
 
 
 def _map(model: str, name: str) -> Map:
-    from ded.params import ParameterError, near, read_yaml
+    from ded.params import ParameterError, read_yaml
+    from ded.schemas import near
 
     try:
         known = read_yaml(home() / "params" / "recorded.yml")

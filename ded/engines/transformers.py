@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ded.engines import Settings, Shard
-    from ded.params import Engine
+    from ded.schemas import Engine
 
 TOGETHER = False
 

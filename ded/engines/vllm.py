@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ded.engines import Settings, Shard
-    from ded.params import Engine
+    from ded.schemas import Engine
 
 TOGETHER = True  # one engine start, one queue
 FULL = 256  # vocabularies up to this are seen whole where entropies are asked for

@@ -37,7 +37,7 @@ def endpoint(model: str, base_url: str, key_variable: str = "", timeout: float =
     key_variable: the environment variable that holds the key; "" sends none. timeout: seconds a try. Raises EngineError, ModelError.
     """
     from ded import endpoint as server
-    from ded.params import Engine
+    from ded.schemas import Engine
 
     engine = Engine(base_url=base_url.rstrip("/"), api_key_env=key_variable, timeout=timeout)
 

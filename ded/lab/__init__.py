@@ -25,7 +25,7 @@ def names(role: str | None = None) -> list[str]:
 def checkpoint(name: str) -> Path:
     """The Hugging Face directory of a lab model: under $DED_LAB where that is set, else the one in the package."""
     from ded.models import ModelError
-    from ded.params import near
+    from ded.schemas import near
 
     if name not in recipes()["models"]:
         raise ModelError(f"no lab model {name!r}; there are: {', '.join(names())}{near(name, names())}")

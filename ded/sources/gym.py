@@ -18,7 +18,7 @@ def check(spec: Spec) -> None:
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 
-    from ded.params import near
+    from ded.schemas import near
 
     where = f"problem source 'reasoning_gym:{spec.name}'"
     if spec.name not in DATASETS:

@@ -150,7 +150,7 @@ class Window(BaseModel):
 
 def check(spec: Spec) -> Window:
     """The options (the defaults where a data set has none). SourceError for an unknown data set or option, or a missing file."""
-    from ded.params import near
+    from ded.schemas import near
 
     if spec.name not in SETS:
         raise SourceError(f"problem source 'data:{spec.name}': the data sets are {', '.join(SETS)}{near(spec.name, SETS)}")

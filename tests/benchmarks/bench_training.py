@@ -54,7 +54,7 @@ def llama_factory(student, corpus, folder, batch_size, bf16):
     (folder / "run.yaml").write_text(json.dumps({  # JSON is YAML; its own reader of JSON fails
         "model_name_or_path": student, "stage": "sft", "do_train": True, "finetuning_type": "full", "template": "chatml", "dataset": "rows",
         "dataset_dir": str(folder), "output_dir": str(folder / "out"), "per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 1,
-        "learning_rate": 1e-3, "max_steps": max(1, round(len(rows) / batch_size)), "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "cutoff_len": 2048,
+        "learning_rate": 1e-3, "max_steps": max(1, round(len(corpus) / batch_size)), "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "cutoff_len": 2048,
         "bf16": bf16, "use_cpu": True, "save_strategy": "no", "report_to": "none", "preprocessing_num_workers": 1, "logging_steps": 5,
         "disable_gradient_checkpointing": True,
     }))  # fmt: skip
@@ -90,7 +90,7 @@ def main():
 
     from ded import models, problems, training
     from ded.lab import tasks
-    from ded.params import Trainer
+    from ded.schemas import Trainer
 
     torch.set_num_threads(1)
     datasets.disable_progress_bars()

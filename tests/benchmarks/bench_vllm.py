@@ -31,7 +31,7 @@ def main():
 
     from ded import generation, models, problems
     from ded.engines import Settings, Shard, vllm
-    from ded.params import Engine
+    from ded.schemas import Engine
 
     for name, value in (vllm.CPU if vllm.on_cpu() else {}).items():
         os.environ.setdefault(name, value)
