@@ -36,9 +36,10 @@ $(STAMP): $(LOCK) pyproject.toml
 reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 	$(BIN)/ded reproduce --preset $(PRESET) $(ARGS)
 
-reference: setup ## the powered preset lab-full (within 75 minutes on 2 cores), into outputs/reference/
+reference: setup ## the powered preset lab-full (two hours on 2 cores), into outputs/reference/ and the README
 	$(BIN)/ded reproduce --preset lab-full $(ARGS)
 	rm -rf outputs/reference && cp -r outputs/lab-full outputs/reference
+	$(BIN)/ded report --folder outputs/reference --readme README.md
 
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)
 	$(BIN)/ded report --preset $(PRESET) $(ARGS)

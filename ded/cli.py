@@ -49,7 +49,7 @@ def reproduce(preset: str = Preset, only: list[str] = Only, param: list[str] = C
     code = _run_all(runs)
     if code in (0, 1) and not all(values["out_dir"] for _, values in runs):
         try:
-            report(preset, None)
+            report(preset, None, None)
         except ReportError as error:  # no notebook came far enough to leave anything
             typer.echo(f"no report: {error}", err=True)
     raise typer.Exit(code)
@@ -62,11 +62,16 @@ def run(notebook: str, preset: str = Preset, param: list[str] = Changes) -> None
 
 
 @app.command()
-def report(preset: str = Preset, folder: Path | None = typer.Option(None, help="Where the results lie, in place of outputs/PRESET.")) -> None:
+def report(
+    preset: str = Preset,
+    folder: Path | None = typer.Option(None, help="Where the results lie, in place of outputs/PRESET."),
+    readme: Path | None = typer.Option(None, help="A Markdown file whose marked results are written anew, in place of the page."),
+) -> None:
     """Write one HTML page, report.html, from the recorded results of a preset."""
     from ded import report as pages
 
-    typer.echo(f"\nreport: {os.path.relpath(pages.write(folder or home() / 'outputs' / preset))}")
+    folder = folder or home() / "outputs" / preset
+    typer.echo(f"\nreport: {os.path.relpath(pages.readme(folder, readme) if readme else pages.write(folder))}")
 
 
 @app.command()

@@ -27,7 +27,6 @@ FIGURES = {  # the figures that carry a finding, with what they show; the others
     "teacher_by_base": "In-domain pass@1 of the student of each teacher, by student base.",
     "predictors": "What might have told a good teacher without training, against the distilled student's pass@1.",
     "cheap_scores": "Scores of a teacher that need no training, against the gain of the student distilled from it.",
-    "id_size": "In-domain pass@1 against corpus size.",
     "pareto": "In-domain against out-of-domain pass@1 of every corpus.",
     "id": "In-domain pass@1 and pass@k of the students, by selection rule.",
     "robustness": "Pass@1 on the questions as they are and under perturbations that leave the answer as it is.",
@@ -35,9 +34,11 @@ FIGURES = {  # the figures that carry a finding, with what they show; the others
     "same_axes": "The axes of the paper's Figure 1, filled with what was measured here.",
     "valley": "Accuracy, completion rate and think-tag rate against corpus size.",
     "selections": "The same for corpora of easy and of hard questions, of right and of wrong answers.",
+    "id_size": "In-domain pass@1 against corpus size.",
     "funnel": "What each filter leaves of the sampled trajectories.",
     "ablation": "Each arm's difference from the whole recipe.",
 }
+MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
 ELSEWHERE = ("funnel", "ablation")  # figures with a section of their own
 TABLES = {  # the recorded tables that are shown, with their captions; scores are fractions and read in per cent
     "summary": "Scores in per cent",
@@ -76,6 +77,22 @@ def write(folder: Path) -> Path:
             _replace(folder / n["page"], notebook_page(_executed(folder / n["name"])))
     reported = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return _replace(folder / "report.html", page(found, reported))
+
+
+def readme(folder: Path, file: Path) -> Path:
+    """Replaces what lies between the two marks of a Markdown file by the verdicts recorded under `folder`, each notebook's with a figure."""
+    text, parts, link = file.read_text(encoding="utf-8").split(MARK), [], os.path.relpath(folder, file.parent)
+    if len(text) != 3:
+        raise ReportError(f"{file}: {len(text) - 1} marks {MARK}; two are needed, around what is to be replaced")
+    for name in sorted(d.name for d in folder.glob("*/") if results.read_metrics(d)):
+        n, rows = _notebook(folder / name), ["| claim | verdict | difference in points | detectable |", "| --- | --- | --- | --- |"]
+        for claim in n["claims"]:
+            said = "; ".join(f"{part['label']} {part['said']}".strip() for part in claim["parts"])
+            rows.append(f"| {claim['name']} | **{claim['verdict']}** | {said} | {claim['found']} |")
+        shown = next((image for image in n["figures"] if image["name"] != "verdicts"), None)
+        parts += [f"### {n['title']} ([executed]({link}/{name}/{name}.ipynb))", "\n".join(rows)]
+        parts += [f"![{shown['text']}]({link}/{name}/{shown['name']}.png)"] if shown else []
+    return _replace(file, MARK.join([text[0], "\n" + "\n\n".join(parts) + "\n", text[2]]))
 
 
 def page(notebooks: list[dict], reported: dict) -> str:

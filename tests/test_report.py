@@ -250,3 +250,20 @@ def test_the_templates_travel_with_the_package():
 
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ded"]
     assert all(any(file.match(pattern) for pattern in data) for file in (ROOT / "ded").glob("*.j2"))
+
+
+def test_the_readme_says_what_the_reference_run_recorded(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    before = file.read_text(encoding="utf-8")
+    where = (ROOT / "outputs" / "reference", tmp_path / "outputs" / "reference")
+    where[1].parent.mkdir()
+    where[1].symlink_to(where[0], target_is_directory=True)
+    assert report.readme(where[1], file).read_text(encoding="utf-8") == before, "make it anew: ded report --folder outputs/reference --readme README.md"
+
+
+def test_a_readme_without_its_marks_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("# no marks\n")
+    with pytest.raises(report.ReportError, match="two are needed"):
+        report.readme(ROOT / "outputs" / "reference", tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == "# no marks\n"
