@@ -324,10 +324,9 @@ def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.D
 
 def drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
     """Drops the rows whose reason is not ""; `reasons` has one a row."""
-    reason = pd.Series(reasons, index=table.index, dtype=object)
-    keep = reason == ""
-    kept, dropped = table[keep].reset_index(drop=True), table[~keep].assign(step=step, reason=reason[~keep])
-    why = "; ".join(f"{text}: {n}" for text, n in Counter(reason[~keep]).most_common())
+    keep, given = np.array([not reason for reason in reasons], dtype=bool), [reason for reason in reasons if reason]
+    kept, dropped = table[keep].reset_index(drop=True), table[~keep].assign(step=step, reason=pd.array(given, dtype=object))
+    why = "; ".join(f"{text}: {n}" for text, n in Counter(given).most_common())
     funnel = pd.DataFrame([{"step": step, "kept": len(kept), "dropped": len(dropped), "reason": why}])
     return Filtered(kept, funnel, dropped.reset_index(drop=True))
 
