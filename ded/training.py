@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 VERSION = 2
 IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # what of `trainer` decides the weights, not how fast they come
 MEND = "lower trainer.micro_batch, set trainer.gradient_checkpointing, or share the model out with trainer.accelerate"
+LARGE = 10**7  # parameters from which a forward pass costs more by what it computes than by being called
 WHOLE = "whole"  # a file in every checkpoint that was written to its end
 log = logging.getLogger("ded")
 
@@ -219,20 +220,28 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
 
 def _trainer_without_kernels():
     """TRL's trainer with transformers' loss. TRL's own, fast where Triton is, elsewhere projects every position, prompts included, to the
-    vocabulary, again in the backward pass, for an entropy and an accuracy that nothing here reads. Here those from the first learnt one do."""
+    vocabulary, again in the backward pass, for an entropy and an accuracy that nothing here reads. Here those from the first learnt one do.
+    Rows of a batch of a large model go by twos of like length, so that little is computed on padding; the loss is their sum, the same."""
     import torch
     from transformers import Trainer as Transformers
     from trl import SFTTrainer
 
     class CompletionTrainer(SFTTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            padded = "attention_mask" in inputs
+            self._total_train_tokens += int(inputs["attention_mask"].sum()) if padded else inputs["input_ids"].numel()
+            parts = [inputs]
+            if padded and num_items_in_batch is not None and self.args.world_size == 1 and self.model.num_parameters() > LARGE:
+                lengths = inputs["attention_mask"].sum(1)
+                parts = [{k: v[rows, : lengths[rows].max()] for k, v in inputs.items()} for rows in lengths.argsort(stable=True).split(2)]
+            return sum(self.loss_of(model, part, num_items_in_batch) for part in parts)
+
+        def loss_of(self, model, inputs, num_items_in_batch):
             labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
             learnt = (labels != -100).any(0).nonzero()
             first = int(learnt[0]) if len(learnt) else labels.shape[1] - 1
-            self._total_train_tokens += int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["input_ids"].numel()
             kept = {"labels": labels, "shift_labels": labels[:, first:].contiguous(), "logits_to_keep": labels.shape[1] - first, "use_cache": False}
-            inputs = {**inputs, **kept}
-            return Transformers.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+            return Transformers.compute_loss(self, model, {**inputs, **kept}, num_items_in_batch=num_items_in_batch)
 
     return CompletionTrainer
 

@@ -250,6 +250,19 @@ def test_how_a_batch_is_worked_off_does_not_change_what_is_learnt(way, monkeypat
     assert plain[-1] < 0.8 * plain[0] and record(spec)["trainer"] == way
 
 
+def test_a_large_models_batch_goes_by_rows_of_like_length(monkeypatch, tmp_path):
+    table, settings = corpus(11), SETTINGS | {"epochs": 4.0, "learning_rate": 1e-2}
+    spec = training.sft(STUDENT, table, **settings)
+    plain = losses(spec)
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
+    monkeypatch.setattr(training, "LARGE", 0)
+    shapes, forward = [], type(models.load(STUDENT)).forward
+    monkeypatch.setattr(type(models.load(STUDENT)), "forward", lambda self, input_ids, **more: (shapes.append(tuple(input_ids.shape)), forward(self, input_ids, **more))[1])
+    assert training.sft(STUDENT, table, **settings) == spec
+    assert losses(spec) == pytest.approx(plain, rel=1e-4)
+    assert max(rows for rows, _ in shapes) == 2 and len({width for _, width in shapes}) > 1
+
+
 def test_lora_trains_the_linear_layers_and_leaves_an_ordinary_model():
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
