@@ -448,6 +448,11 @@ def test_claims_become_rows_of_a_forest():
     rows = figures.claim_rows(claims)
     assert list(rows["label"]) == ["hard: ID", "hard: OOD", "rises"]
     assert list(rows["verdict"]) == ["reproduced"] * 3 and rows["low"][0] == found.low
+    many = stats.judge([stats.claim("all hold", "", *(stats.Part(name, found) for name in "abc"))])
+    rows = figures.claim_rows([*many, claims[1]])
+    assert list(rows["label"]) == ["a", "b", "c", "rises"] and list(rows["verdict"]) == ["", "", "", "reproduced"]
+    assert list(rows["group"]) == ["all hold: reproduced"] * 3 + [""], "the verdict is the claim's, not that of its parts"
+    assert figures.forest(rows).axes
 
 
 def test_normalised_distances_stay_out_and_2p_is_marked(drawn):

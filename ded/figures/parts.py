@@ -213,13 +213,18 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
 
 # --- differences, for every notebook ----------------------------------------------------------------------------------
 def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
-    """Rows for `forest`: each measured condition of each claim, its plain 95 % interval and the claim's verdict."""
+    """Rows for `forest`: each measured condition of each claim, its plain 95 % interval and the claim's verdict.
+
+    The conditions of a claim that has many stand under a heading with its verdict, which is not that of any one of them.
+    """
     rows = []
     for one in claims:
         for part in one.parts:
             if part.interval is not None:
-                name = one.name if part.label in (one.name, "") else f"{one.name}: {part.label}"
-                rows.append({"label": name, **stats.numbers(part.interval), "verdict": one.verdict})
+                many = len(one.parts) > 2
+                name = part.label if many else one.name if part.label in (one.name, "") else f"{one.name}: {part.label}"
+                head = {"group": f"{one.name}: {one.verdict}", "verdict": ""} if many else {"group": "", "verdict": one.verdict}
+                rows.append({"label": name, **stats.numbers(part.interval), **head})
     return pd.DataFrame(rows)
 
 
@@ -239,8 +244,8 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA, xlabel: str = "differ
     """
     rows = rows.reset_index(drop=True)
     groups = rows["group"] if "group" in rows else pd.Series("", index=rows.index)
-    head = groups.ne(groups.shift()) & groups.ne("")
-    place = pd.Series(rows.index, rows.index) + head.cumsum()  # a heading takes a line
+    fresh = groups.ne(groups.shift(fill_value=""))  # a heading takes a line, and so does the end of what stands under one
+    head, place = fresh & groups.ne(""), pd.Series(rows.index, rows.index) + fresh.cumsum()
     counted = f"n = {rows['n'].min():g} or more replicates. " if "n" in rows and rows["n"].notna().any() else ""
     note = (f"{counted}Whiskers: unadjusted 95 % intervals; a verdict takes the adjusted bound, and all parts of its claim. "
             f"Shaded: within ±{100 * delta:g} points. {note}")  # fmt: skip
@@ -256,7 +261,7 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA, xlabel: str = "differ
         point(ax, row, y, zorder=4, **look)
         ax.text(1.01, y, verdict, transform=side, va="center", fontsize=7.5, color=look["color"])
     for y, name in zip(place[head], groups[head]):
-        ax.text(-0.01, y - 1, name, transform=side, ha="right", va="center", fontsize=7.5, fontweight="bold")
+        ax.text(0.01, y - 1, name, transform=side, va="center", fontsize=7.5, fontweight="bold", bbox={"color": "white", "pad": 1})
     if by_base is not None:
         where = dict(zip(rows["label"], place))
         for base, look in looks(names(by_base, "base")).items():
