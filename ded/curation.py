@@ -45,15 +45,18 @@ def curate(
     max_tokens: int,
     verify: str = "answer",
     step_check: StepCheck | None = None,
+    form: Callable[[str], str] | None = None,
 ) -> Filtered:
     """The three quality checks in the paper's order: length, format, correctness (see the filters for the arguments).
+
+    form: stands for `fault`, which whoever curates the same texts again and again may remember.
 
     The funnel opens with a row "sampled" that counts what came in.
     """
     sampled = drop(trajectories, "sampled", [""] * len(trajectories))
     length = filter_length(sampled.kept, max_tokens)
-    form = filter_format(length.kept)
-    return join(sampled, length, form, filter_correct(form.kept, verify, problems, step_check))
+    shaped = filter_format(length.kept, form)
+    return join(sampled, length, shaped, filter_correct(shaped.kept, verify, problems, step_check))
 
 
 def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
@@ -65,9 +68,9 @@ def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
     return drop(trajectories, "length", reasons)
 
 
-def filter_format(trajectories: pd.DataFrame) -> Filtered:
+def filter_format(trajectories: pd.DataFrame, form: Callable[[str], str] | None = None) -> Filtered:
     """Keeps texts that are one well-paired <think> ... </think>, from the start on, then a non-empty answer."""
-    return drop(trajectories, "format", [_fault(text) for text in trajectories.text.tolist()])
+    return drop(trajectories, "format", [*map(form or fault, trajectories.text.tolist())])
 
 
 def filter_correct(
@@ -103,13 +106,13 @@ def filter_correct(
 
 def split_think(text: str) -> tuple[str, str] | None:
     """(think text, answer) of a well-formed text, both stripped; None where `filter_format` would drop it."""
-    if _fault(text):
+    if fault(text):
         return None
     think, _, answer = text.strip()[len(OPEN) :].partition(CLOSE)
     return think.strip(), answer.strip()
 
 
-def _fault(text: str) -> str:
+def fault(text: str) -> str:
     """What is wrong with the form of a text, "" if nothing."""
     opened, closed, text = text.count(OPEN), text.count(CLOSE), text.strip()
     if not text:

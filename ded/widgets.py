@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import html
-import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -48,6 +47,7 @@ class Pool:
     distances: dict[str, dict[str, np.ndarray]]  # metric: {problem_id: matrix by sample_index}
     apart: dict[str, np.ndarray]  # metric: all those distances, each once
     valid: Callable[[str, str], bool]  # (problem_id, think text) -> whether its steps are
+    form: Callable[[str], str]  # `curation.fault`, remembered
     memo: dict = field(default_factory=dict)  # what `curation.select_trajectories` found for the candidates of a question
 
 
@@ -107,7 +107,7 @@ def assemble(table: pd.DataFrame, questions: list[problems.Problem], rates: pd.D
     for metric, found in distances.items():
         pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in found.values()])
         apart[metric] = pairs[np.isfinite(pairs)]
-    return Pool(seed, by_id, table, rates[["problem_id", "pass_rate"]], whose, distances, apart, valid)
+    return Pool(seed, by_id, table, rates[["problem_id", "pass_rate"]], whose, distances, apart, valid, lru_cache(maxsize=None)(curation.fault))
 
 
 def choose(pool: Pool, values: Mapping[str, Any]) -> Choice:
@@ -133,7 +133,8 @@ def choose(pool: Pool, values: Mapping[str, Any]) -> Choice:
 @lru_cache(maxsize=8)
 def _quality(pool: Pool, max_tokens: int, verification: str) -> curation.Filtered:
     check = {"verify": verification, "step_check": lambda problem, think: pool.valid(problem.id, think)}
-    return curation.curate(pool.trajectories, list(pool.questions.values()), max_tokens=max_tokens, **check)
+    needed = ["row", "same_as", *"problem_id sample_index finish_reason n_tokens verdict text token_ids".split()]  # each filter copies them
+    return curation.curate(pool.trajectories[needed], list(pool.questions.values()), max_tokens=max_tokens, form=pool.form, **check)
 
 
 def browse(pool: Pool, choice: Choice, problem_id: str) -> pd.DataFrame:
@@ -217,9 +218,8 @@ def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> Any:
         now["choice"] = choice = choose(now["pool"], {key: one.value for key, one in values.items()})
         lengths, examples = choice.table.loc[choice.table["why"] == "", "n_tokens"], choice.statistics["chosen"]
         size.value = f"<b>{examples.sum():,} examples</b> of {(examples > 0).sum():,} questions, {lengths.mean():.1f} tokens on average"
-        now["figure"], image = figures.explored(now["pool"], choice, now["figure"]), io.BytesIO()
-        now["figure"].savefig(image, format="png", dpi=110, pil_kwargs={"compress_level": 1})
-        plots.value = image.getvalue()
+        now["figure"] = figures.explored(now["pool"], choice, now["figure"])
+        plots.value = figures.picture(now["figure"])
         show()
 
     def show(_: Any = None) -> None:

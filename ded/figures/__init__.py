@@ -7,7 +7,7 @@ labels tell the same. The Figures are not registered with pyplot: a notebook sho
 """
 
 from .diversity import arm_scores, distances, distinct, robustness
-from .explore import explored
+from .explore import explored, picture
 from .parts import cells, claim_rows, forest, style
 from .recipe import ablation, cheap_score_ranks, cheap_scores, paper_figure_1, recipe_pareto, same_axes
 from .teachers import (funnel, latent_shift, predictor_table, predictors, rank_correlations, teacher_interaction,

@@ -7,7 +7,6 @@ Every move is made from the same start, with the caches that a session would hav
 """
 
 import argparse
-import io
 import os
 import random
 import statistics
@@ -51,7 +50,6 @@ def main():
     pool = widgets.assemble(table, asked, rates, "teacher", 0)
     print(f"{len(table):,} trajectories, {table['n_tokens'].mean():.0f} tokens on average; distances found once: {time.perf_counter() - started:.1f} s")
     figure = figures.explored(pool, widgets.choose(pool, START))
-    figure.savefig(io.BytesIO(), format="png", dpi=110, pil_kwargs={"compress_level": 1})
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; milliseconds, the median of {options.repeats} moves\n")
     print(f"{'move':24}{'corpus':>8}{'plots':>8}{'together':>10}{'processor time':>16}{'examples':>10}")
     for move, (name, values) in MOVES.items():
@@ -62,7 +60,7 @@ def main():
             cpu, begun = time.process_time(), time.perf_counter()
             choice = widgets.choose(pool, start | {name: values[turn % len(values)]})
             chosen = time.perf_counter()
-            figures.explored(pool, choice, figure).savefig(io.BytesIO(), format="png", dpi=110, pil_kwargs={"compress_level": 1})
+            figures.picture(figures.explored(pool, choice, figure))
             ended = time.perf_counter()
             times.append([1000 * t for t in (chosen - begun, ended - chosen, ended - begun, time.process_time() - cpu)])
         corpus, plots, both, cpu = (statistics.median(column) for column in zip(*times))
