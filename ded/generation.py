@@ -48,20 +48,17 @@ def sample(
     who = source.identity(model, engine)
     settings = engines.Settings(max_tokens, float(temperature), float(top_p), seed)
     shards = _shards(problems, n, settings, who)
-    if source.TOGETHER and (missing := [s for s in shards if not store.has(s.key)]):
-        # closed at once: the traceback of an interrupt would keep it alive, with its locks and requests
-        with closing(source.draw(model, [_started(s, settings, who) for s in missing], settings, engine)) as drawn:
-            for shard, table in drawn:
-                store.table(shard.key, lambda: table)
-                _note_length(shard, settings, who)
-    tables = []
+    if missing := [s for s in shards if not store.has(s.key)]:
+        with store.lock(f"draw-{missing[0].key}"):  # whoever asks for the same waits, and finds it
+            missing = [_started(s, settings, who) for s in missing if not store.has(s.key)]
+            # closed at once: the traceback of an interrupt would keep it alive, with its locks and requests
+            with closing(source.draw(model, missing, settings, engine)) as drawn:
+                for shard, table in drawn:
+                    store.table(shard.key, lambda: table)
+                    _note_length(shard, settings, who)
     for shard in shards:
-        def one() -> pd.DataFrame:
-            return next(iter(source.draw(model, [_started(shard, settings, who)], settings, engine)))[1]
-
-        tables.append(store.table(shard.key, one))
         _note_length(shard, settings, who)
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat([store.table(shard.key, lambda: None) for shard in shards], ignore_index=True)
     if not len(table):
         raise engines.EngineError(f"{model}: no trajectory for any of {len(problems)} questions, the first being {problems[0].prompt[:80]!r}; name "
                                   f"questions that its records hold, or a column map under which they are found")  # fmt: skip

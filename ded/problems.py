@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 SPLITS = ("train", "dev", "test")
@@ -182,5 +182,5 @@ def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
 
 def fingerprint(problems: list[Problem]) -> str:
     """A hash of the content of `problems`, in order: what a stage's key holds for them."""
-    text = json.dumps([asdict(p) for p in problems], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([vars(p) for p in problems], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]

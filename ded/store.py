@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from filelock import FileLock
 
 ENTRY = "entry.json"
 
@@ -79,19 +80,23 @@ def json(key: str, compute: Callable[[], Any]) -> Any:
     return _json.loads((directory(key, fill) / "value.json").read_text(encoding="utf-8"))
 
 
+def lock(name: str) -> FileLock:
+    """A lock between all processes that use the store, which opens when its holder ends, however it ends."""
+    from filelock import FileLock
+
+    (locks := root() / "locks").mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{name}.lock")
+
+
 def directory(key: str, fill: Callable[[Path], None]) -> Path:
     """The folder of this key; where it is missing, `fill(folder)` writes its files into an empty folder first.
 
     Do not change what lies in it: a changed entry counts as damaged. If `fill` raises, nothing is stored.
     """
-    from filelock import FileLock
-
     final = _folder(key)
     if _intact(final):
         return final
-    locks = root() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{key}.lock"):
+    with lock(key):
         if _intact(final, quiet=True):  # another process wrote it while we waited
             return final
         tmp = root() / "tmp"

@@ -152,12 +152,28 @@ def test_a_precision_is_another_request(calls):
 # ---- what is sampled
 
 
-def test_groups_are_of_equal_length_where_there_are_enough():
+def test_batches_are_of_like_lengths_and_sizes():
     lengths = [7] * 20 + [5] * 40 + [6] * 3 + [9] * 2
-    groups = transformers._groups(lengths)
-    assert sorted(i for g in groups for i in g) == list(range(65))
-    assert [sorted({lengths[i] for i in g}) for g in groups] == [[5], [6, 7], [9]]  # three rows alone would waste a pass
-    assert transformers._groups([]) == []
+    groups = transformers._groups(lengths, 30)
+    assert sorted(i for g in groups for i in g) == list(range(65)) and {len(g) for g in groups} == {21, 22}
+    assert all(max(lengths[i] for i in one) <= min(lengths[i] for i in two) for one, two in zip(groups, groups[1:]))
+    assert transformers._groups([], 30) == [] and len(transformers._groups(lengths, 65)) == 1
+
+
+def test_a_batch_is_as_large_as_there_is_room():
+    class Net:
+        dtype = np.dtype("float32")
+
+        class config:
+            num_hidden_layers, num_attention_heads, num_key_value_heads, hidden_size = 30, 9, 3, 576
+
+            @classmethod
+            def get_text_config(cls):
+                return cls
+
+    bytes_a_row = 2 * 30 * 3 * 64 * 4 * 100
+    assert transformers._rows(Net, 100) == transformers.ROOM // bytes_a_row == 58
+    assert transformers._rows(Net, 10_000) == transformers.FEWEST
 
 
 def test_greedy_is_that_of_transformers(monkeypatch):
@@ -222,7 +238,7 @@ def test_the_ends_of_the_noise_draw_only_tokens_that_can_be(extreme):
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, "1 +2 ="))["input_ids"]]
     probabilities = np.exp(logits_after("1 +2 =")[0].numpy())
-    found = transformers.decode(net, ids, np.array([[extreme]]), 1, 1.0, 0.5, tok)[0]["token_ids"]
+    found = transformers.decode(net, ids, np.array([[extreme]]), 1.0, 0.5, tok)[0]["token_ids"]
     top = np.argsort(-probabilities, kind="stable")
     kept = top[: int((probabilities[top].cumsum() / probabilities.sum() < 0.5).sum()) + 1]
     assert found[0] in kept and found[0] == (kept.min() if extreme == 0 else kept.max())
@@ -260,9 +276,9 @@ def test_rows_that_end_leave_the_others_as_they_were():
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, p.prompt))["input_ids"] for p in questions(30)]
     noise = np.random.default_rng(0).random((30, 50))
-    together = transformers.decode(net, ids, noise, 50, 0.8, 0.95, tok)
+    together = transformers.decode(net, ids, noise, 0.8, 0.95, tok)
     assert len({r["n_tokens"] for r in together}) > 5
     for i in range(30):
-        alone = transformers.decode(net, ids[i : i + 1], noise[i : i + 1], 50, 0.8, 0.95, tok)[0]
+        alone = transformers.decode(net, ids[i : i + 1], noise[i : i + 1], 0.8, 0.95, tok)[0]
         assert alone["token_ids"] == together[i]["token_ids"] and alone["finish_reason"] == together[i]["finish_reason"]
         assert alone["entropy_sum"] == pytest.approx(together[i]["entropy_sum"], abs=1e-3)

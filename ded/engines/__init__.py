@@ -1,6 +1,5 @@
-"""Where trajectories come from: one module an engine, all with the same three names.
+"""Where trajectories come from: one module an engine, all with the same two names.
 
-TOGETHER    whether all missing shards go to `draw` in one call (one engine start, one queue) or one after the other
 identity(model, engine)                 what decides its results besides the request: part of every store key
 draw(model, shards, settings, engine)   yields (shard, table) as shards are finished; columns as in `generation.sample`
 

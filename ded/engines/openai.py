@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ded.engines import Settings, Shard
     from ded.schemas import Engine
 
-TOGETHER = True  # one queue for all rows
 ENDS = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "model_length": "length"}
 BROKEN = (None, "", "error", "abort", "cancelled", "insufficient_system_resource")  # the server's failure, and not the model's end
 log = logging.getLogger("ded")

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ded.schemas import Engine
     from ded.problems import Problem
 
-TOGETHER = True  # so that the questions without a trace are counted once
 WORKED = "worked"  # in place of a file
 CUT = ("length", "max_tokens")  # what finish_reason says of a trace that was cut off
 log = logging.getLogger("ded")

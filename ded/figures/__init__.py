@@ -16,6 +16,6 @@ from .tradeoff import ood_families, pareto, pass_rates, size_curve
 from .valley import valley
 
 __all__ = ["ablation", "arm_scores", "cells", "cheap_score_ranks", "cheap_scores", "claim_rows", "distances", "distinct",
-           "explored", "forest", "funnel", "latent_shift", "ood_families", "paper_figure_1", "pareto", "pass_rates",
+           "explored", "forest", "funnel", "latent_shift", "ood_families", "paper_figure_1", "pareto", "pass_rates", "picture",
            "predictor_table", "predictors", "rank_correlations", "recipe_pareto", "robustness", "same_axes",
            "size_curve", "style", "teacher_interaction", "teacher_rank", "teacher_vs_student", "valley"]  # fmt: skip
