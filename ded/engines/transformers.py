@@ -38,7 +38,8 @@ def _draw(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFr
     rows: list = [None] * len(problems) if shard.started is None else shard.started.to_dict("records")
     todo = [i for i, row in enumerate(rows) if row is None or row["finish_reason"] == "length"]
     drawn = [list(rows[i]["token_ids"]) if rows[i] else [] for i in todo]
-    ids = [tok(models.render(model, problems[i].prompt), add_special_tokens=False)["input_ids"] + d for i, d in zip(todo, drawn)]
+    prompts = [models.render(model, problems[i].prompt) for i in todo]
+    ids = [list(i) + d for i, d in zip(tok(prompts, add_special_tokens=False)["input_ids"] if prompts else [], drawn)]
     # the stream of a row is as long as the row may get, and a continued row goes on in it: what it draws is what it would have drawn
     streams = [np.random.Generator(np.random.Philox(key=content_hash(f"{settings.seed} {problems[i].id} {shard.index}"))) for i in todo]
     noise = [s.random(longest)[len(d):] for s, d in zip(streams, drawn)]
