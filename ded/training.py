@@ -7,6 +7,7 @@ in this process, large ones by several (`ded.launch`); how many, and how a batch
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -15,6 +16,7 @@ import re
 import shutil
 import time
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,6 +155,13 @@ def train(student: str, corpus: pd.DataFrame, folder: Path, settings: dict, trai
     shutil.rmtree(work, ignore_errors=True)
 
 
+@lru_cache(maxsize=1)
+def _imports_are_no_garbage() -> None:
+    """accelerate collects garbage after every training; to look through what the imports made takes a fifth of a small one's time."""
+    gc.collect()
+    gc.freeze()
+
+
 def fit(student: str, examples: list[dict], folder: Path, settings: dict, trainer: Trainer, work: Path) -> None:
     """Trains in this process, alone or as one of those that `accelerate launch` started; the first one writes `folder`."""
     import datasets
@@ -168,6 +177,8 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
     if trainer.liger and not (gpu and find_spec("liger_kernel")):
         raise TrainingError("trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); without them set it to false")
     datasets.disable_progress_bars(), disable_progress_bar()
+    if not gpu:
+        _imports_are_no_garbage()
     steps = settings["max_steps"] or optimizer_steps(len(examples), settings["epochs"], batch)
     rows = datasets.Dataset.from_list(examples) if world == 1 else launch.in_order(examples, steps, batch, settings["seed"])
     arguments = SFTConfig(

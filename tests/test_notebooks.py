@@ -13,7 +13,7 @@ from ded import params, results, schemas
 
 ROOT = Path(__file__).parents[1]
 TWO = ["lab:student_1", "lab:student_2"]
-TINY = {"students": TWO, "n_replicates": 2, "eval_id": 40, "eval_ood": 12, "epochs": 1.0, "ood_sources": ["lab:reverse", "lab:sort/5"]}
+TINY = {"students": TWO, "n_replicates": 2, "eval_id": 40, "eval_ood": 12, "epochs": 1.0, "max_tokens": 64, "ood_sources": ["lab:reverse", "lab:sort/5"]}
 CHANGES = {
     "01_teacher_selection": {"teachers": ["lab:left", "lab:facts", "lab:mixed"], "n_questions": 48, "corpus_size": 32, "shift_inputs": 8},
     "02_ood_tradeoff": {"sizes": [8, 16, 32, 64], "selection_sizes": [8], "n_questions": 160, "pass_rate_questions": 120, "pass_rate_samples": 2},
