@@ -164,7 +164,7 @@ def bench(
             show(benchmarks.compare(*(benchmarks.read(out, one)[1] for one in compare)))
             return
         named, harness = params.parse_value(engine), "lm_eval:"
-        chosen = params._validated(schemas.Engine, named if isinstance(named, dict) else {"name": named}, "--engine")
+        chosen = params.validated(schemas.Engine, named if isinstance(named, dict) else {"name": named}, "--engine")
         models.parse(model)
         if not sources:
             raise problems.SourceError("no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu")

@@ -43,7 +43,7 @@ def check(schema: str | type[Common], namespace: Mapping[str, Any]) -> Common:
     found = {name for name, value in namespace.items() if _plain(name, value)}
     if (cells := namespace.get("In")) and (assigned := _parameter_cells(cells, known)):
         found &= assigned | known
-    return _validated(model, {name: namespace[name] for name in found}, "parameters")
+    return validated(model, {name: namespace[name] for name in found}, "parameters")
 
 
 def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None)
     values = start | changed | {"preset": preset} | dict(overrides or {})
     sources = [("the command line", overrides or {}), (_show(file), changed), (_show(path), start)]
     where = {key: next((name for name, keys in sources if key in keys), _show(file)) for key in values}
-    return _validated(model, values, _show(path), where).model_dump()
+    return validated(model, values, _show(path), where).model_dump()
 
 
-def _validated(model: type[Common], values: Mapping[str, Any], place: str, where: Mapping[str, str] = {}) -> Common:
+def validated(model: type[Common], values: Mapping[str, Any], place: str, where: Mapping[str, str] = {}) -> Common:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:

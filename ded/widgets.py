@@ -151,6 +151,13 @@ def browse(pool: Pool, choice: Choice, problem_id: str) -> pd.DataFrame:
     return shown.assign(answer="(hidden)", text="(hidden)") if pool.questions[problem_id].meta.get("hide") else shown
 
 
+def page(pool: Pool, choice: Choice, problem_id: str) -> str:
+    """A question and what `browse` says of it, as HTML; what models wrote is escaped."""
+    fold = "<details><summary>text</summary><pre style='white-space: pre-wrap'>{}</pre></details>".format
+    found = browse(pool, choice, problem_id).style.hide().format({"text": fold}, escape="html", precision=3, na_rep="")
+    return f"<pre style='white-space: pre-wrap'>{html.escape(prompt(pool.questions[problem_id]))}</pre>" + found.to_html()
+
+
 def send(p: Any, notebook: str, values: Mapping[str, Any], name: str = "mine", replace: bool = False) -> list[Path]:
     """Writes params/<name>/<notebook>.yml, the run's own values with what differs in `values`, and such a file for every other notebook
     that takes a changed value, on top of the run's preset; returns the files.
@@ -223,10 +230,8 @@ def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> Any:
         show()
 
     def show(_: Any = None) -> None:
-        if asked := now["pool"].questions.get(question.value):
-            fold = "<details><summary>text</summary><pre style='white-space: pre-wrap'>{}</pre></details>".format
-            found = browse(now["pool"], now["choice"], asked.id).style.hide().format({"text": fold}, escape="html", precision=3, na_rep="")
-            table.value = f"<pre style='white-space: pre-wrap'>{html.escape(prompt(asked))}</pre>" + found.to_html()
+        if question.value in now["pool"].questions:
+            table.value = page(now["pool"], now["choice"], question.value)
 
     def write(_: Any) -> None:
         try:

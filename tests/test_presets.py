@@ -5,13 +5,10 @@ judged there. In the others they are recorded traces. The hub's data sets come f
 """
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import nbformat
+import cells
 import pytest
 
 from ded import params, report, results, schemas
@@ -95,27 +92,9 @@ def traces(folder: Path, name: str, wrong: int) -> str:
     return f"recorded:{lines(folder / f'{name}.jsonl', rows)}"
 
 
-def execute(preset: str) -> None:
-    """In a process of its own: the cells of notebooks one after the other, as a kernel runs them. stdin: {notebook: changes}; a notebook's
-    error goes to a file `error` in its folder. (Kernels and papermill have their tests in test_notebooks; here they would take half the time.)"""
-    from IPython.core.interactiveshell import InteractiveShell
-
-    for notebook, changes in json.load(sys.stdin).items():
-        InteractiveShell.clear_instance()
-        shell, failed = InteractiveShell.instance(), None
-        shell.user_ns |= params.load(preset, notebook, changes)
-        for cell in nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells:
-            if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []) and not failed:
-                done = shell.run_cell(cell.source)
-                failed = done.error_before_exec or done.error_in_exec
-        if failed:
-            (folder := Path(changes["out_dir"])).mkdir(parents=True, exist_ok=True)
-            (folder / "error").write_text(f"{type(failed).__name__}: {failed}")
-
-
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """{(preset, notebook): its folder}, two presets at a time."""
+    """{(preset, notebook): (error, folder)}, two presets at a time."""
     place = tmp_path_factory.mktemp("presets")
     toy_data(place / "data")
     models = {"smollm": tiny_model(place / "plain")} | dict.fromkeys(("gpu", "paper"), tiny_model(place / "opens", "<think>\n"))
@@ -128,21 +107,18 @@ def executed(tmp_path_factory):
             if preset in taught:
                 changes |= {"teachers": taught[preset], "teacher": taught[preset][-1]}
             jobs[notebook] = {key: value for key, value in changes.items() if key in schema.model_fields}
-        env = os.environ | {"DED_STORE": str(place / "store" / preset), "DED_DATA": str(place / "data"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
-        command = [sys.executable, "-c", f"import test_presets; test_presets.execute({preset!r})"]
-        done = subprocess.run(command, cwd=ROOT, env=env, input=json.dumps(jobs), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+        return cells.run(preset, jobs, DED_STORE=str(place / "store" / preset), DED_DATA=str(place / "data"), OMP_NUM_THREADS="1")
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, PRESETS))
-    return {(preset, path.stem): place / preset / path.stem for preset in PRESETS for path in params.notebooks()}
+        errors = dict(zip(PRESETS, pool.map(run, PRESETS)))
+    return {(preset, notebook): (error, place / preset / notebook) for preset in PRESETS for notebook, error in errors[preset].items()}
 
 
 @pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
-    folder = executed[preset, notebook]
-    assert not (error := folder / "error").exists(), error.read_text()
+    error, folder = executed[preset, notebook]
+    assert not error
     metrics = results.read_metrics(folder)
     verdicts = {claim["verdict"] for claim in metrics["claims"]}
     assert verdicts and verdicts <= set(results.VERDICTS)
@@ -160,7 +136,7 @@ def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_can_be_reported(executed, preset):
-    folder = next(iter(executed.values())).parents[1] / preset
+    folder = next(iter(executed.values()))[1].parents[1] / preset
     assert report.write(folder).stat().st_size > 10_000
 
 

@@ -1,4 +1,4 @@
-"""What a move of each widget costs on a pool of 16,000 trajectories: the new corpus, the plots as a picture; prints a table.
+"""What a move of each widget costs on a pool of 16,000 trajectories: the new corpus, the plots as a picture, a question's table; prints a table.
 
     python tests/benchmarks/bench_widgets.py                     # 1,000 questions x 16 worked solutions, wanted: within 200 ms
     python tests/benchmarks/bench_widgets.py --questions 250 --samples 64
@@ -45,13 +45,13 @@ def main():
     for name, default in (("questions", 1000), ("samples", 16), ("repeats", 9)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     options = parser.parse_args()
-    table, asked, rates = make(options.questions, options.samples)
+    graded, asked, rates = make(options.questions, options.samples)
     started = time.perf_counter()
-    pool = widgets.assemble(table, asked, rates, "teacher", 0)
-    print(f"{len(table):,} trajectories, {table['n_tokens'].mean():.0f} tokens on average; distances found once: {time.perf_counter() - started:.1f} s")
+    pool = widgets.assemble(graded, asked, rates, "teacher", 0)
+    print(f"{len(graded):,} trajectories, {graded['n_tokens'].mean():.0f} tokens on average; distances found once: {time.perf_counter() - started:.1f} s")
     figure = figures.explored(pool, widgets.choose(pool, START))
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; milliseconds, the median of {options.repeats} moves\n")
-    print(f"{'move':24}{'corpus':>8}{'plots':>8}{'together':>10}{'processor time':>16}{'examples':>10}")
+    print(f"{'move':24}{'corpus':>8}{'plots':>8}{'table':>8}{'together':>10}{'processor time':>16}{'examples':>10}")
     for move, (name, values) in MOVES.items():
         start = START | ({"verification": "steps"} if "steps" in move else {})
         widgets.choose(pool, start)
@@ -61,10 +61,12 @@ def main():
             choice = widgets.choose(pool, start | {name: values[turn % len(values)]})
             chosen = time.perf_counter()
             figures.picture(figures.explored(pool, choice, figure))
+            drawn = time.perf_counter()
+            widgets.page(pool, choice, asked[turn].id)
             ended = time.perf_counter()
-            times.append([1000 * t for t in (chosen - begun, ended - chosen, ended - begun, time.process_time() - cpu)])
-        corpus, plots, both, cpu = (statistics.median(column) for column in zip(*times))
-        print(f"{move:24}{corpus:8.0f}{plots:8.0f}{both:10.0f}{cpu:16.0f}{choice.statistics['chosen'].sum():10,}")
+            times.append([1000 * t for t in (chosen - begun, drawn - chosen, ended - drawn, ended - begun, time.process_time() - cpu)])
+        corpus, plots, table, both, cpu = (statistics.median(column) for column in zip(*times))
+        print(f"{move:24}{corpus:8.0f}{plots:8.0f}{table:8.0f}{both:10.0f}{cpu:16.0f}{choice.statistics['chosen'].sum():10,}")
 
 
 if __name__ == "__main__":
