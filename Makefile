@@ -44,8 +44,8 @@ reference: setup ## the powered preset lab-full (two hours on 2 cores), into out
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)
 	$(BIN)/ded report --preset $(PRESET) $(ARGS)
 
-test: setup ## run the tests, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: setup ## run the tests, two files at a time, the longest first
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 notebook: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
