@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ded.widgets import Choice, Pool
 
 TOPS = (10, 25, 50, 100)  # per cent at which an axis may end: of few heights, so that the axes seldom change
+KEPT = 8  # backgrounds of a panel, each a quarter of the picture
 
 
 def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
@@ -40,7 +41,7 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
         for artist in [a for ax in drawn.axes for a in (*ax.patches, *ax.lines, *ax.texts) if a.get_animated()]:
             artist.remove()
         ends = {"xlim": (0, 1.2 * max(1, *kept)), "ylim": (len(kept) - 0.4, -0.6)}
-        _ground(steps, "trajectories left after each step", (*ends.values(), names), xticks=[], yticks=range(len(kept)), yticklabels=names, **ends)
+        _ground(steps, "trajectories left after each step", (*ends.values(), *names), xticks=[], yticks=range(len(kept)), yticklabels=names, **ends)
         for ax, (title, *_), e, grey, line in zip(others, panels, edges, every, some):
             top = next(top for top in TOPS if top >= max(*grey, *line))
             _ground(ax, title, (pool, top), grey, e, xlim=(0, 1 if ax == others[0] else e[-1]), ylim=(0, 1.04 * top))
@@ -81,25 +82,29 @@ def _blank() -> Figure:
     across, up = drawn.bbox.width * np.array([0, 0.535, 1]), drawn.bbox.height * np.array([1, 0.51, 0])
     for i, ax in enumerate(axes):  # each has a cell of the picture, white so far
         ax.cell = Bbox.from_extents(across[i % 2], up[i // 2 + 1], across[i % 2 + 1], up[i // 2])
-        ax.white, ax.ground = drawn.canvas.copy_from_bbox(ax.cell), None
+        ax.white, ax.shown, ax.grounds = drawn.canvas.copy_from_bbox(ax.cell), None, {}
         ax.set_visible(True)
     return drawn
 
 
 def _ground(ax: Axes, title: str, key: tuple, grey: np.ndarray | None = None, edges: np.ndarray | None = None, **looks: Any) -> None:
-    """Axes and grey bars: as they were drawn at the last move if title and key are the same, else anew."""
-    canvas = ax.figure.canvas
-    if ax.ground and ax.ground[0] == (title, key):
-        return canvas.restore_region(ax.ground[1])
-    for artist in list(ax.patches):
-        artist.remove()
-    if grey is not None:
-        ax.stairs(grey, edges, fill=True, color="0.85")
-    ax.title.set_text(title)
-    ax.set(**looks)
+    """Axes and grey bars: as they were drawn at an earlier move for the same title and key, else anew."""
+    canvas, key = ax.figure.canvas, (title, *key)
+    if ax.shown != key:
+        for artist in list(ax.patches):
+            artist.remove()
+        if grey is not None:
+            ax.stairs(grey, edges, fill=True, color="0.85")
+        ax.title.set_text(title)
+        ax.set(**looks)
+        ax.shown = key
+    if key in ax.grounds:
+        return canvas.restore_region(ax.grounds[key])
     canvas.restore_region(ax.white)
     ax.draw(canvas.get_renderer())
-    ax.ground = (title, key), canvas.copy_from_bbox(ax.cell)
+    if len(ax.grounds) >= KEPT:
+        ax.grounds.clear()
+    ax.grounds[key] = canvas.copy_from_bbox(ax.cell)
 
 
 def _shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
