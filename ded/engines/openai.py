@@ -73,13 +73,12 @@ def _place(model: str, engine: Engine):
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
     """See `ded.engines`. One process at a time draws from a model at an endpoint: engine.concurrency is that of the whole machine."""
-    from filelock import FileLock
     from tqdm.auto import tqdm
 
     ended, counts, begun = threading.Event(), Counter(), time.monotonic()
-    lock, drawn = (_place(model, engine).with_suffix(end) for end in (".lock", ".drawn"))
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock), endpoint.connect(model, engine, ended, counts) as post:
+    place = _place(model, engine)
+    drawn = place.with_suffix(".drawn")
+    with store.lock(place.name), endpoint.connect(model, engine, ended, counts) as post:
         tables, left, todo, cut = {}, {}, [], 0
         for shard in shards:
             if store.has(shard.key):  # another process drew it while this one waited
