@@ -20,7 +20,10 @@ def home() -> Path:
         file = folder / "pyproject.toml"
         if file.is_file():
             try:
-                if tomllib.loads(file.read_text(encoding="utf-8")).get("project", {}).get("name") == "ded":
+                if (
+                    tomllib.loads(file.read_text(encoding="utf-8")).get("project", {}).get("name")
+                    == "ded"
+                ):
                     return folder
             except (tomllib.TOMLDecodeError, UnicodeDecodeError):
                 continue  # another project's broken file is not ours to complain about

@@ -39,7 +39,9 @@ def likelihood(student: str, corpus: pd.DataFrame, window: int = 0) -> dict[str,
     log-probability of their tokens. A step ends with a semicolon, a line, or a token that closes a sentence; the windows are our reading.
     """
     texts = [[p, t] for p, t in zip(corpus["prompt"], corpus["text"])]
-    key = store.key("likelihood", VERSION, student=models.fingerprint(student), texts=texts, window=window)
+    key = store.key(
+        "likelihood", VERSION, student=models.fingerprint(student), texts=texts, window=window
+    )
     return store.json(key, lambda: timed(lambda: _likelihood(student, corpus, window)))
 
 
@@ -51,12 +53,19 @@ def timed(compute: Callable[[], Any]) -> dict[str, Any]:
 
 
 def _likelihood(student: str, corpus: pd.DataFrame, window: int) -> float:
-    examples = [(e["input_ids"], e["labels"].count(-100)) for e in training.build_examples(student, corpus, 10**9)]
+    examples = [
+        (e["input_ids"], e["labels"].count(-100))
+        for e in training.build_examples(student, corpus, 10**9)
+    ]
     if not window:
         found = _scored(student, examples)
         return sum(total for total, _ in found) / sum(count for _, count in found)
     tok = models.load_tokenizer(student)
-    ends = {i for i in {i for ids, _ in examples for i in ids} if STEP_END.search(tok.decode([i]).rstrip(" "))}
+    ends = {
+        i
+        for i in {i for ids, _ in examples for i in ids}
+        if STEP_END.search(tok.decode([i]).rstrip(" "))
+    }
     steps = []
     for ids, start in examples:
         cuts = [start, *(i + 1 for i in range(start, len(ids) - 1) if ids[i] in ends), len(ids)]
@@ -77,9 +86,17 @@ def _scored(student: str, sequences: list[tuple[list[int], int]]) -> list[tuple[
             longest = len(sequences[order[min(63, len(order) - 1)]][0])
             size = min(64, max(1, LOGITS // (longest * net.get_input_embeddings().num_embeddings)))
             batch, order = order[:size], order[size:]
-            ids = pad_sequence([torch.tensor(sequences[i][0]) for i in batch], batch_first=True).to(net.device)
+            ids = pad_sequence([torch.tensor(sequences[i][0]) for i in batch], batch_first=True).to(
+                net.device
+            )
             logits = net(input_ids=ids).logits[:, :-1].float()
-            losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(batch), -1).cpu()
+            losses = (
+                torch.nn.functional.cross_entropy(
+                    logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+                )
+                .view(len(batch), -1)
+                .cpu()
+            )
             for row, i in enumerate(batch):
                 length, start = len(sequences[i][0]), sequences[i][1]
                 found[i] = losses[row, start - 1 : length - 1].sum().item(), length - start
@@ -95,8 +112,17 @@ def hidden_states(model: str, problems: list[Problem]):
     rows = []
     with torch.inference_mode():
         for p in problems:
-            ids = torch.tensor([tok(models.render(model, p.prompt), add_special_tokens=False)["input_ids"]], device=net.device)
-            rows.append(net(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].float().cpu().numpy())
+            ids = torch.tensor(
+                [tok(models.render(model, p.prompt), add_special_tokens=False)["input_ids"]],
+                device=net.device,
+            )
+            rows.append(
+                net(input_ids=ids, output_hidden_states=True)
+                .hidden_states[-1][0, -1]
+                .float()
+                .cpu()
+                .numpy()
+            )
     return np.stack(rows)
 
 
@@ -108,8 +134,17 @@ def latent_shift(before: str, after: str, problems: list[Problem], components: i
     took, before, after: coordinates, (problems, components) nested lists}.
     """
     prompts = [[p.id, p.prompt] for p in problems]
-    key = store.key("latent_shift", VERSION, before=models.fingerprint(before), after=models.fingerprint(after), prompts=prompts, axes=components)
-    found = store.json(key, lambda: timed(lambda: _latent_shift(before, after, problems, components)))
+    key = store.key(
+        "latent_shift",
+        VERSION,
+        before=models.fingerprint(before),
+        after=models.fingerprint(after),
+        prompts=prompts,
+        axes=components,
+    )
+    found = store.json(
+        key, lambda: timed(lambda: _latent_shift(before, after, problems, components))
+    )
     return found["value"] | {"seconds": found["seconds"]}
 
 
@@ -121,6 +156,8 @@ def _latent_shift(before: str, after: str, problems: list[Problem], components: 
     pca = PCA(components, svd_solver="full").fit(np.concatenate([a, b]))
     a, b = pca.transform(a), pca.transform(b)
     return {
-        "shift": float(np.linalg.norm(a.mean(0) - b.mean(0))), "variance": float(pca.explained_variance_ratio_.sum()),
-        "before": np.round(a, 4).tolist(), "after": np.round(b, 4).tolist(),
-    }  # fmt: skip
+        "shift": float(np.linalg.norm(a.mean(0) - b.mean(0))),
+        "variance": float(pca.explained_variance_ratio_.sum()),
+        "before": np.round(a, 4).tolist(),
+        "after": np.round(b, 4).tolist(),
+    }

@@ -32,14 +32,22 @@ from ded.params import ParameterError
 from ded.problems import SourceError
 from ded.report import ReportError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help=(__doc__ or "").split("\n")[0])  # fmt: skip
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=(__doc__ or "").split("\n")[0],
+)
 lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the `lab` presets use.")
 app.add_typer(lab, name="lab")
 
 Preset = typer.Option("lab", "--preset", help="A folder of params/.")
-Changes = typer.Option([], "-p", "--param", metavar="KEY VALUE", help="Change a parameter; may be repeated.")
-Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do); may be repeated.")
+Changes = typer.Option(
+    [], "-p", "--param", metavar="KEY VALUE", help="Change a parameter; may be repeated."
+)
+Only = typer.Option(
+    [], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do); may be repeated."
+)
 
 
 @app.command()
@@ -64,14 +72,20 @@ def run(notebook: str, preset: str = Preset, param: list[str] = Changes) -> None
 @app.command()
 def report(
     preset: str = Preset,
-    folder: Path | None = typer.Option(None, help="Where the results lie, in place of outputs/PRESET."),
-    readme: Path | None = typer.Option(None, help="A Markdown file whose marked results are written anew, in place of the page."),
+    folder: Path | None = typer.Option(
+        None, help="Where the results lie, in place of outputs/PRESET."
+    ),
+    readme: Path | None = typer.Option(
+        None, help="A Markdown file whose marked results are written anew, in place of the page."
+    ),
 ) -> None:
     """Write one HTML page, report.html, from the recorded results of a preset."""
     from ded import report as pages
 
     folder = folder or home() / "outputs" / preset
-    typer.echo(f"\nreport: {os.path.relpath(pages.readme(folder, readme) if readme else pages.write(folder))}")
+    typer.echo(
+        f"\nreport: {os.path.relpath(pages.readme(folder, readme) if readme else pages.write(folder))}"
+    )
 
 
 @app.command()
@@ -90,10 +104,17 @@ def export(
     about, funnel = exporter.facts(folder), folder / "funnel.csv"
     if student:
         if "student" not in about["metrics"]:
-            raise exporter.ExportError(f"{folder} records no student (the metric 'student'); of the notebooks, 04 does")
+            raise exporter.ExportError(
+                f"{folder} records no student (the metric 'student'); of the notebooks, 04 does"
+            )
         exporter.student(about["metrics"]["student"], about, out)
     else:
-        exporter.corpus(exporter.recorded_corpus(folder), funnel_table(funnel) if funnel.is_file() else None, about, out)
+        exporter.corpus(
+            exporter.recorded_corpus(folder),
+            funnel_table(funnel) if funnel.is_file() else None,
+            about,
+            out,
+        )
     typer.echo(f"written: {out}")
 
 
@@ -114,9 +135,13 @@ def check(preset: str = Preset, only: list[str] = Only) -> None:
 
     table = plan.check(preset, only)
     for row in table.itertuples():
-        typer.echo(f"{'ok     ' if row.ok else '?      ' if row.ok is None else 'MISSING'} {row.item}{': ' if row.note else ''}{row.note}")
+        typer.echo(
+            f"{'ok     ' if row.ok else '?      ' if row.ok is None else 'MISSING'} {row.item}{': ' if row.note else ''}{row.note}"
+        )
     missing = int((table["ok"] == False).sum())  # noqa: E712  (None is a hint, not a lack)
-    typer.echo(f"\n{missing} missing" if missing else f"\nthis machine can run the preset {preset!r}")
+    typer.echo(
+        f"\n{missing} missing" if missing else f"\nthis machine can run the preset {preset!r}"
+    )
     raise typer.Exit(1 if missing else 0)
 
 
@@ -128,26 +153,48 @@ def estimate(preset: str = Preset, only: list[str] = Only) -> None:
     table = plan.estimate(preset, only)
     typer.echo(table.round(2).to_string(index=False))
     for device, part in table.groupby("device"):
-        typer.echo(f"{part['hours'].sum():.2f} hours of one {'core' if device == 'cpu' else 'GPU'}" if device != "none" else "recorded or endpoint: no hours here")
-    typer.echo(f"{table['disk_gib'].sum():.1f} GiB of disk; all of it from the assumptions in params/throughput.yml")
+        typer.echo(
+            f"{part['hours'].sum():.2f} hours of one {'core' if device == 'cpu' else 'GPU'}"
+            if device != "none"
+            else "recorded or endpoint: no hours here"
+        )
+    typer.echo(
+        f"{table['disk_gib'].sum():.1f} GiB of disk; all of it from the assumptions in params/throughput.yml"
+    )
 
 
 @app.command()
 def bench(
     model: str = typer.Argument("", help="A model spec, such as lab:student_1."),
-    sources: list[str] = typer.Argument(None, metavar="SOURCE...", help="Problem sources (data:aime_2024), or lm_eval:TASK,TASK."),
+    sources: list[str] = typer.Argument(
+        None, metavar="SOURCE...", help="Problem sources (data:aime_2024), or lm_eval:TASK,TASK."
+    ),
     samples: int = typer.Option(4, min=1, help="Answers a question."),
     temperature: float = typer.Option(0.6, min=0),
     top_p: float = typer.Option(0.95, min=1e-6, max=1),
-    max_tokens: int = typer.Option(0, min=0, help="Tokens an answer; 0: the model's context, at most 32,768 (lm_eval: what the task says)."),
+    max_tokens: int = typer.Option(
+        0,
+        min=0,
+        help="Tokens an answer; 0: the model's context, at most 32,768 (lm_eval: what the task says).",
+    ),
     limit: int = typer.Option(0, min=0, help="Questions a source; 0: all."),
     seed: int = typer.Option(0, min=0),
-    engine: str = typer.Option("transformers", help="transformers, vllm, or settings: '{name: vllm, tensor_parallel: 2}'."),
-    chat: bool = typer.Option(False, help="lm_eval: with the chat template, reading what follows </think>."),
-    tasks: Path | None = typer.Option(None, help="lm_eval: a folder of task files, in place of its own."),
-    known_as: str = typer.Option("", "--as", help="The published name to put published numbers beside."),
+    engine: str = typer.Option(
+        "transformers", help="transformers, vllm, or settings: '{name: vllm, tensor_parallel: 2}'."
+    ),
+    chat: bool = typer.Option(
+        False, help="lm_eval: with the chat template, reading what follows </think>."
+    ),
+    tasks: Path | None = typer.Option(
+        None, help="lm_eval: a folder of task files, in place of its own."
+    ),
+    known_as: str = typer.Option(
+        "", "--as", help="The published name to put published numbers beside."
+    ),
     out: Path = typer.Option(Path("outputs/bench"), help="Where <model>.json and <model>.csv go."),
-    compare: tuple[str, str] = typer.Option(("", ""), help="Two models with results there: their difference on the same questions."),
+    compare: tuple[str, str] = typer.Option(
+        ("", ""), help="Two models with results there: their difference on the same questions."
+    ),
 ) -> None:
     """Score a model on benchmarks, beside published numbers; or compare two models that were scored."""
     import pandas as pd
@@ -155,44 +202,88 @@ def bench(
     from ded import benchmarks, engines, general, models, params, problems, schemas
 
     def show(table: pd.DataFrame) -> None:
-        shares = [c for c in table if c in ("value", "low", "high", "a", "b", "difference") or c.startswith("pass@")]
-        table = table.assign(**{c: 100 * table[c] for c in shares}).round(1).dropna(axis=1, how="all").astype(object)
-        typer.echo(f"\n{table.where(table.notna(), '').to_string(index=False)}\n(shares in per cent)")
+        shares = [
+            c
+            for c in table
+            if c in ("value", "low", "high", "a", "b", "difference") or c.startswith("pass@")
+        ]
+        table = (
+            table.assign(**{c: 100 * table[c] for c in shares})
+            .round(1)
+            .dropna(axis=1, how="all")
+            .astype(object)
+        )
+        typer.echo(
+            f"\n{table.where(table.notna(), '').to_string(index=False)}\n(shares in per cent)"
+        )
 
     try:
         if any(compare):
             show(benchmarks.compare(*(benchmarks.read(out, one)[1] for one in compare)))
             return
         named, harness = params.parse_value(engine), "lm_eval:"
-        chosen = params.validated(schemas.Engine, named if isinstance(named, dict) else {"name": named}, "--engine")
+        chosen = params.validated(
+            schemas.Engine, named if isinstance(named, dict) else {"name": named}, "--engine"
+        )
         models.parse(model)
         if not sources:
-            raise problems.SourceError("no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu")
+            raise problems.SourceError(
+                "no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu"
+            )
         for source in sources:
             source.startswith(harness) or problems.check(source)
         for source in sources:
             if source.startswith(harness):
-                scores = general.run(model, source.removeprefix(harness).split(","), include_path=tasks and str(tasks), limit=limit, chat=chat,
-                                     max_tokens=max_tokens, engine=chosen)  # fmt: skip
+                scores = general.run(
+                    model,
+                    source.removeprefix(harness).split(","),
+                    include_path=tasks and str(tasks),
+                    limit=limit,
+                    chat=chat,
+                    max_tokens=max_tokens,
+                    engine=chosen,
+                )
                 found = None
             else:
-                scores, found = benchmarks.run(model, source, samples=samples, limit=limit, max_tokens=max_tokens, temperature=temperature,
-                                               top_p=top_p, seed=seed, engine=chosen)  # fmt: skip
+                scores, found = benchmarks.run(
+                    model,
+                    source,
+                    samples=samples,
+                    limit=limit,
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    seed=seed,
+                    engine=chosen,
+                )
             path = benchmarks.save(out, model, scores, found)
             show(scores.drop(columns=["model", "settings"]))
-        beside = benchmarks.beside(benchmarks.read(out, model)[0], {model: known_as} if known_as else None)
+        beside = benchmarks.beside(
+            benchmarks.read(out, model)[0], {model: known_as} if known_as else None
+        )
         if (known := beside["published"].notna()).any():
             typer.echo(f"\n{benchmarks.markdown(beside[known])}")
         typer.echo(f"\n{os.path.relpath(path)}")
-    except (benchmarks.BenchmarkError, models.ModelError, problems.SourceError, engines.EngineError) as error:
+    except (
+        benchmarks.BenchmarkError,
+        models.ModelError,
+        problems.SourceError,
+        engines.EngineError,
+    ) as error:
         raise ParameterError(str(error)) from error
 
 
 @lab.command("build")
 def build(
-    names: list[str] | None = typer.Argument(None, metavar="[NAME]...", help="Models to train; all without any."),
-    scale: float = typer.Option(1.0, min=1e-4, max=1.0, help="Share of the training: 0.01 shows that it runs."),
-    out: Path | None = typer.Option(None, help="Folder for the checkpoints, in place of the package's own."),
+    names: list[str] | None = typer.Argument(
+        None, metavar="[NAME]...", help="Models to train; all without any."
+    ),
+    scale: float = typer.Option(
+        1.0, min=1e-4, max=1.0, help="Share of the training: 0.01 shows that it runs."
+    ),
+    out: Path | None = typer.Option(
+        None, help="Folder for the checkpoints, in place of the package's own."
+    ),
 ) -> None:
     """Train the lab's models anew, all or the named ones, with fixed seeds."""
     from ded.lab import build as builder
@@ -242,7 +333,11 @@ def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, 
         if not sign:
             raise ParameterError(f"-p {change}: no value; write -p KEY VALUE")
         overrides[key] = params.parse_value(value)
-    known = {path: set(schemas.SCHEMAS[path.stem].model_fields) for path in paths if path.stem in schemas.SCHEMAS}
+    known = {
+        path: set(schemas.SCHEMAS[path.stem].model_fields)
+        for path in paths
+        if path.stem in schemas.SCHEMAS
+    }
     anywhere = set().union(*known.values())
     problems = [
         f"  the command line: {key} = {overrides[key]!r}: unknown parameter{schemas.near(key, anywhere)}"
@@ -272,12 +367,17 @@ def _run_all(runs: list[tuple[Path, dict[str, Any]]]) -> int:
     failed = []
     for notebook, values in runs:
         folder = results.out_dir(values["out_dir"], values["preset"], notebook.stem)
-        folder = Path(os.path.relpath(folder))  # what the executed notebook records names no machine's folders
+        folder = Path(
+            os.path.relpath(folder)
+        )  # what the executed notebook records names no machine's folders
         started = time.perf_counter()
         try:
             problem = execute(notebook.relative_to(home()), folder, values)
         except KeyboardInterrupt:
-            typer.echo(f"\ninterrupted in {notebook.stem}; finished stages are kept in {store.root()}", err=True)
+            typer.echo(
+                f"\ninterrupted in {notebook.stem}; finished stages are kept in {store.root()}",
+                err=True,
+            )
             return 130
         ended = "FAILED" if problem else "done"
         typer.echo(f"{notebook.stem}: {ended} in {time.perf_counter() - started:.0f} s", err=True)
@@ -301,23 +401,40 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> str | None:
 
     from ded import params
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # its own check of parameters misreads annotated ones
+    logging.getLogger("papermill").setLevel(
+        logging.ERROR
+    )  # its own check of parameters misreads annotated ones
     name = notebook.stem
-    final, failed, work = (folder / f"{name}{end}" for end in (".ipynb", ".failed.ipynb", ".running.ipynb"))
+    final, failed, work = (
+        folder / f"{name}{end}" for end in (".ipynb", ".failed.ipynb", ".running.ipynb")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for old in (final, failed, work, folder / "metrics.json"):
         old.unlink(missing_ok=True)
-    for variable, value in (("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0")):
+    for variable, value in (
+        ("OMP_NUM_THREADS", "1"),
+        ("OMP_WAIT_POLICY", "passive"),
+        ("GOMP_SPINCOUNT", "0"),
+    ):
         os.environ.setdefault(variable, value)
     start = params.defaults(notebook)
-    changed = {key: value for key, value in values.items() if key not in start or start[key] != value}
+    changed = {
+        key: value for key, value in values.items() if key not in start or start[key] != value
+    }
     typer.echo(f"{name}:", err=True)
     problem = None
     try:
         papermill.execute_notebook(
-            notebook, work, changed, kernel_name="python3", language="python", cwd=".", stdout_file=_Echo(),
-            start_timeout=120, extra_arguments=["--log-level=50"],  # its log repeats what the error says
-        )  # fmt: skip
+            notebook,
+            work,
+            changed,
+            kernel_name="python3",
+            language="python",
+            cwd=".",
+            stdout_file=_Echo(),
+            start_timeout=120,
+            extra_arguments=["--log-level=50"],  # its log repeats what the error says
+        )
     except papermill.PapermillExecutionError as error:
         problem = _excerpt(error, failed)
     except Exception as error:  # the kernel died, or did not start
@@ -363,7 +480,14 @@ def _excerpt(error: Any, kept: Path, lines: int = 14) -> str:
     head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
     if error.ename == "ParameterError":  # says all by itself
         return head
-    return "\n".join([head, "  ...", *(f"  {line[:160]}" for line in trace[-lines:]), f"  the whole of it: {kept}"])
+    return "\n".join(
+        [
+            head,
+            "  ...",
+            *(f"  {line[:160]}" for line in trace[-lines:]),
+            f"  the whole of it: {kept}",
+        ]
+    )
 
 
 def _summary(runs: list[tuple[Path, dict[str, Any]]], failed: list[str]) -> None:
@@ -375,10 +499,14 @@ def _summary(runs: list[tuple[Path, dict[str, Any]]], failed: list[str]) -> None
         folder = results.out_dir(values["out_dir"], values["preset"], notebook.stem)
         metrics = None if notebook.stem in failed else results.read_metrics(folder)
         if metrics is None:
-            typer.echo("  failed: no verdicts" if notebook.stem in failed else "  wrote no metrics.json")
+            typer.echo(
+                "  failed: no verdicts" if notebook.stem in failed else "  wrote no metrics.json"
+            )
             continue
         for claim in metrics["claims"]:
-            typer.echo(f"  {claim['verdict']:<15} {_interval(claim):<26} {claim.get('statement') or claim.get('name')}")
+            typer.echo(
+                f"  {claim['verdict']:<15} {_interval(claim):<26} {claim.get('statement') or claim.get('name')}"
+            )
 
 
 def _interval(claim: dict[str, Any]) -> str:

@@ -62,7 +62,11 @@ def curate(
 def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
     """Drops trajectories over `max_tokens` tokens, and those that sampling cut off, whose length nobody knows."""
     reasons = [
-        f"over {max_tokens} tokens" if n > max_tokens else "cut off while sampling" if finish == "length" else ""
+        f"over {max_tokens} tokens"
+        if n > max_tokens
+        else "cut off while sampling"
+        if finish == "length"
+        else ""
         for n, finish in zip(trajectories.n_tokens.tolist(), trajectories.finish_reason.tolist())
     ]
     return drop(trajectories, "length", reasons)
@@ -88,7 +92,11 @@ def filter_correct(
         raise ValueError(f"require must be 'answer' or 'steps', not {require!r}")
     if "verdict" not in graded:
         raise ValueError("the trajectories are not graded: they have no column 'verdict'")
-    answer = drop(graded, "answer", ["" if v == "correct" else str(v) or "ungraded" for v in graded.verdict.tolist()])
+    answer = drop(
+        graded,
+        "answer",
+        ["" if v == "correct" else str(v) or "ungraded" for v in graded.verdict.tolist()],
+    )
     if require == "answer":
         return answer
     if step_check is None:
@@ -97,7 +105,9 @@ def filter_correct(
     reasons = []
     for name, text in zip(answer.kept.problem_id.tolist(), answer.kept.text.tolist()):
         if name not in known:
-            raise ValueError(f"no problem {name!r} among the {len(known)} problems: its steps cannot be checked")
+            raise ValueError(
+                f"no problem {name!r} among the {len(known)} problems: its steps cannot be checked"
+            )
         parts = split_think(text)
         valid = parts is not None and step_check(known[name], parts[0])
         reasons.append("" if valid else "invalid step" if parts else "no think block")
@@ -142,14 +152,20 @@ def compress_questions(pass_rates: pd.DataFrame, threshold: float, keep: str = "
         raise ValueError(f"threshold is {threshold}; a pass rate lies between 0 and 1")
     reason = f"pass rate {'above' if keep == 'hard' else 'not above'} {threshold:g}"
     reasons = [
-        "no pass rate" if math.isnan(rate) else "" if (rate <= threshold) == (keep == "hard") else reason
+        "no pass rate"
+        if math.isnan(rate)
+        else ""
+        if (rate <= threshold) == (keep == "hard")
+        else reason
         for rate in pass_rates.pass_rate
     ]
     return drop(pass_rates, "compression", reasons)
 
 
 # --- diversity --------------------------------------------------------------------------------------------------------
-def pairwise_distances(token_ids: Sequence[Sequence[int]], metric: str = "levenshtein", workers: int = 1) -> np.ndarray:
+def pairwise_distances(
+    token_ids: Sequence[Sequence[int]], metric: str = "levenshtein", workers: int = 1
+) -> np.ndarray:
     """Symmetric (n, n) matrix of the Levenshtein distances between n lists of token ids; workers: threads, -1 for all.
 
     "levenshtein": int64, edits in tokens. "normalised": float64, divided by the longer length (0 for two empty lists),
@@ -204,12 +220,20 @@ def select_trajectories(
     row a question: problem_id, candidates, distinct, chosen (rows), min_distance and mean_distance between the chosen
     (nan for fewer than two). Rules that need no distances compute those of the chosen only.
     """
-    for name, value, known in (("rule", rule, RULES), ("metric", metric, METRICS), ("short", short, ("drop", "keep"))):
+    for name, value, known in (
+        ("rule", rule, RULES),
+        ("metric", metric, METRICS),
+        ("short", short, ("drop", "keep")),
+    ):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
     if p < 1:
         raise ValueError(f"p is {p}; at least one trajectory a question is chosen")
-    ids, order, memo = kept.token_ids.tolist(), kept.sample_index.tolist(), {} if memo is None else memo
+    ids, order, memo = (
+        kept.token_ids.tolist(),
+        kept.sample_index.tolist(),
+        {} if memo is None else memo,
+    )
     questions: dict[str, list[int]] = {}
     for row, name in enumerate(kept.problem_id.tolist()):
         questions.setdefault(name, []).append(row)
@@ -234,18 +258,26 @@ def select_trajectories(
         size = min(p, len(distinct)) if short == "keep" or len(distinct) >= p else 0
         if rule in ("random", "single") or size in (0, len(distinct)):
             rng = random.Random(content_hash(f"{seed} {name}"))
-            picks = sorted([rng.choice(range(len(rows)))] * size if rule == "single" else rng.sample(distinct, size))
+            picks = sorted(
+                [rng.choice(range(len(rows)))] * size
+                if rule == "single"
+                else rng.sample(distinct, size)
+            )
             apart = between(picks)
         else:
             every = between(distinct)
-            best = choose_farthest(every, size) if rule == "farthest" else choose_nearest(every, size)
+            best = (
+                choose_farthest(every, size) if rule == "farthest" else choose_nearest(every, size)
+            )
             picks, apart = [distinct[i] for i in best], every[np.ix_(best, best)]
         pairs = [pair for i, row in enumerate(apart.tolist()) for pair in row[i + 1 :]]
         mean = sum(pairs) / len(pairs) if pairs else math.nan
         return picks, (len(rows), len(distinct), size, float(min(pairs, default=math.nan)), mean)
 
     chosen, statistics = [], []
-    for name, rows in tqdm(questions.items(), desc=f"choosing {rule}", unit="question", delay=2, leave=False):
+    for name, rows in tqdm(
+        questions.items(), desc=f"choosing {rule}", unit="question", delay=2, leave=False
+    ):
         rows.sort(key=order.__getitem__)
         key = (name, at := tuple(order[row] for row in rows), p, rule, metric, seed, short)
         if key not in memo:
@@ -289,7 +321,9 @@ def choose_nearest(distances: np.ndarray, p: int) -> list[int]:
         return _best_subset(-distances, p)
     order = distances.argsort(axis=1, kind="stable").tolist()
     balls = [sorted([i, *(j for j in row if j != i)][:p]) for i, row in enumerate(order)]
-    return min(balls, key=lambda b: (distances[b][:, b].max(), round(distances[b][:, b].sum(), 9), b))
+    return min(
+        balls, key=lambda b: (distances[b][:, b].max(), round(distances[b][:, b].sum(), 9), b)
+    )
 
 
 def _best_subset(values: np.ndarray, p: int) -> list[int]:
@@ -306,7 +340,9 @@ def _best_subset(values: np.ndarray, p: int) -> list[int]:
 def _subsets(n: int, p: int) -> tuple[np.ndarray, np.ndarray]:
     """All p-subsets of n items in order, a row each; and where their pairs lie in a flat (n, n) matrix, a column each."""
     subsets = np.array(list(combinations(range(n), p)))
-    return subsets, np.stack([subsets[:, a] * n + subsets[:, b] for a, b in combinations(range(p), 2)])
+    return subsets, np.stack(
+        [subsets[:, a] * n + subsets[:, b] for a, b in combinations(range(p), 2)]
+    )
 
 
 # --- equal budgets ----------------------------------------------------------------------------------------------------
@@ -321,16 +357,26 @@ def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.D
     order = sorted(totals.index, key=lambda name: content_hash(f"{seed} {name}"))
     fits = totals[order].cumsum() <= budget_tokens
     if not fits.any():
-        raise ValueError(f"no question fits into {budget_tokens} tokens: the first has {totals[order[:1]].sum()}")
+        raise ValueError(
+            f"no question fits into {budget_tokens} tokens: the first has {totals[order[:1]].sum()}"
+        )
     return table[table.problem_id.isin(fits.index[fits])].reset_index(drop=True)
 
 
 def drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
     """Drops the rows whose reason is not ""; `reasons` has one a row."""
-    keep, given = np.array([not reason for reason in reasons], dtype=bool), [reason for reason in reasons if reason]
-    kept, dropped = table[keep].reset_index(drop=True), table[~keep].assign(step=step, reason=pd.array(given, dtype=object))
+    keep, given = (
+        np.array([not reason for reason in reasons], dtype=bool),
+        [reason for reason in reasons if reason],
+    )
+    kept, dropped = (
+        table[keep].reset_index(drop=True),
+        table[~keep].assign(step=step, reason=pd.array(given, dtype=object)),
+    )
     why = "; ".join(f"{text}: {n}" for text, n in Counter(given).most_common())
-    funnel = pd.DataFrame([{"step": step, "kept": len(kept), "dropped": len(dropped), "reason": why}])
+    funnel = pd.DataFrame(
+        [{"step": step, "kept": len(kept), "dropped": len(dropped), "reason": why}]
+    )
     return Filtered(kept, funnel, dropped.reset_index(drop=True))
 
 

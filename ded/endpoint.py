@@ -18,8 +18,17 @@ from ded.models import ModelError
 if TYPE_CHECKING:
     from ded.schemas import Engine
 
-TRIES, WAIT, LONGEST = 6, 2.0, 300.0  # of a request; seconds before the second try, doubled for each; the most of a Retry-After
-OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")  # fields left out where the server refuses them
+TRIES, WAIT, LONGEST = (
+    6,
+    2.0,
+    300.0,
+)  # of a request; seconds before the second try, doubled for each; the most of a Retry-After
+OPTIONAL = (
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "return_token_ids",
+)  # fields left out where the server refuses them
 log = logging.getLogger("ded")
 
 
@@ -30,26 +39,40 @@ class NoAnswer(EngineError):
 
 
 @contextmanager
-def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter) -> Iterator[Callable[[str, dict, Callable[[dict], Any]], Any]]:
+def connect(
+    model: str, engine: Engine, ended: threading.Event, counts: Counter
+) -> Iterator[Callable[[str, dict, Callable[[dict], Any]], Any]]:
     """post(path, body, read) -> read(JSON of the reply), for any thread; tried again after what may pass, until `ended` is set.
 
     EngineError after what will not pass, or after TRIES; ModelError where no base_url is set, or no key.
     """
     import httpx
-    from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt, stop_when_event_set, wait_exponential_jitter
+    from tenacity import (
+        Retrying,
+        retry_if_exception_type,
+        sleep_using_event,
+        stop_after_attempt,
+        stop_when_event_set,
+        wait_exponential_jitter,
+    )
 
     timeout = httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30))
     client = httpx.Client(headers=headers(model, engine), timeout=timeout, limits=httpx.Limits())
     other: dict[str, str] = {}  # what a field is called here; "": it is left out
     pause = wait_exponential_jitter(initial=WAIT, max=60, jitter=WAIT)
     again = Retrying(
-        stop=stop_after_attempt(TRIES) | stop_when_event_set(ended), sleep=sleep_using_event(ended), retry=retry_if_exception_type(NoAnswer),
-        wait=lambda state: max(pause(state), state.outcome.exception().after), reraise=True,
+        stop=stop_after_attempt(TRIES) | stop_when_event_set(ended),
+        sleep=sleep_using_event(ended),
+        retry=retry_if_exception_type(NoAnswer),
+        wait=lambda state: max(pause(state), state.outcome.exception().after),
+        reraise=True,
         before_sleep=lambda state: counts.update(["requests tried again"]),
-    )  # fmt: skip
+    )
 
     def once(path: str, body: dict, read: Callable[[dict], Any]) -> Any:
-        sent = {other.get(k, k): v for k, v in body.items() if other.get(k, k)} | {"model": models.parse(model)[1]}
+        sent = {other.get(k, k): v for k, v in body.items() if other.get(k, k)} | {
+            "model": models.parse(model)[1]
+        }
         try:
             reply = client.post(f"{engine.base_url}/{path}", json=sent)
         except httpx.HTTPError as error:
@@ -58,13 +81,24 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
         status = reply.status_code
         if status in (400, 403, 422):
             optional = [k for k in OPTIONAL if k in sent]
-            change = dict.fromkeys([k for k in optional if k in reply.text] or (optional if status != 403 else []), "")
+            change = dict.fromkeys(
+                [k for k in optional if k in reply.text] or (optional if status != 403 else []), ""
+            )
             if "max_completion_tokens" in reply.text and "max_tokens" in sent:
                 change = {"max_tokens": "max_completion_tokens"}
             if change:
-                found = once(path, {change.get(k, k): v for k, v in body.items() if change.get(k, k)}, read)
-                if change.keys() - other.keys():  # only now: the refusal may have been of something else
-                    log.warning("%s: %s refuses %s, so it is not sent", model, engine.base_url, ", ".join(change))
+                found = once(
+                    path, {change.get(k, k): v for k, v in body.items() if change.get(k, k)}, read
+                )
+                if (
+                    change.keys() - other.keys()
+                ):  # only now: the refusal may have been of something else
+                    log.warning(
+                        "%s: %s refuses %s, so it is not sent",
+                        model,
+                        engine.base_url,
+                        ", ".join(change),
+                    )
                 other.update(change)
                 return found
         with suppress(ValueError, LookupError, TypeError, AttributeError):
@@ -78,7 +112,9 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
         known = []
         with suppress(httpx.HTTPError):
             known = served(client.get(f"{engine.base_url}/models")) if status == 404 else []
-        raise EngineError(refusal(reply, engine) + (f"; it serves {', '.join(known[:20])}" if known else ""))
+        raise EngineError(
+            refusal(reply, engine) + (f"; it serves {', '.join(known[:20])}" if known else "")
+        )
 
     yield lambda *request: again(once, *request)
     client.close()  # after an interrupt it stays open: what is under way may still come in
@@ -86,10 +122,14 @@ def connect(model: str, engine: Engine, ended: threading.Event, counts: Counter)
 
 def headers(model: str, engine: Engine) -> dict[str, str]:
     if not engine.base_url:
-        raise ModelError(f"model {model!r}: no endpoint is named; set engine.base_url, such as 'http://localhost:8000/v1' for vllm serve")
+        raise ModelError(
+            f"model {model!r}: no endpoint is named; set engine.base_url, such as 'http://localhost:8000/v1' for vllm serve"
+        )
     key = os.environ.get(engine.api_key_env, "").strip()
     if engine.api_key_env and not re.fullmatch(r"[!-~]+", key):
-        raise ModelError(f"model {model!r}: the environment variable {engine.api_key_env} (engine.api_key_env) holds no key; export it there")
+        raise ModelError(
+            f"model {model!r}: the environment variable {engine.api_key_env} (engine.api_key_env) holds no key; export it there"
+        )
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -106,9 +146,16 @@ def refusal(reply, engine: Engine) -> str:
     text = " ".join((reply.text.replace(key, "***") if key else reply.text).split())[:300]
     mends = {
         400: "lower max_tokens if prompt and answer do not fit its context, or set the parameter that it names to what it takes",
-        401: f"correct the key in ${variable}" if variable else "name the environment variable that holds its key in engine.api_key_env",
-        404: "correct the model's name, or engine.base_url (most end in /v1)", 429: "lower engine.concurrency, or wait",
-        402: "top up the account", 301: "name in engine.base_url where it redirects to (https?)",
-    }  # fmt: skip
-    mend = mends.get(301 if reply.is_redirect else {403: 401, 422: 400, 405: 404}.get(status, status), "see its log")
+        401: f"correct the key in ${variable}"
+        if variable
+        else "name the environment variable that holds its key in engine.api_key_env",
+        404: "correct the model's name, or engine.base_url (most end in /v1)",
+        429: "lower engine.concurrency, or wait",
+        402: "top up the account",
+        301: "name in engine.base_url where it redirects to (https?)",
+    }
+    mend = mends.get(
+        301 if reply.is_redirect else {403: 401, 422: 400, 405: 404}.get(status, status),
+        "see its log",
+    )
     return f"{engine.base_url} answers HTTP {status}: {text!r}; {mend}"

@@ -12,14 +12,16 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from ded import engines, models, store
-from ded.schemas import Engine
 from ded.problems import Problem
+from ded.schemas import Engine
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 2
-SHARD = 256  # problems a shard: the most that a kill repeats, and the batch of the transformers engine
+SHARD = (
+    256  # problems a shard: the most that a kill repeats, and the batch of the transformers engine
+)
 
 
 def sample(
@@ -60,19 +62,33 @@ def sample(
         _note_length(shard, settings, who)
     table = pd.concat([store.table(shard.key, lambda: None) for shard in shards], ignore_index=True)
     if not len(table):
-        raise engines.EngineError(f"{model}: no trajectory for any of {len(problems)} questions, the first being {problems[0].prompt[:80]!r}; name "
-                                  f"questions that its records hold, or a column map under which they are found")  # fmt: skip
+        raise engines.EngineError(
+            f"{model}: no trajectory for any of {len(problems)} questions, the first being {problems[0].prompt[:80]!r}; name "
+            f"questions that its records hold, or a column map under which they are found"
+        )
     order = {p.id: i for i, p in enumerate(problems)}
     table = table.assign(model=model, engine=who["engine"], _order=table.problem_id.map(order))
-    return table.sort_values(["_order", "sample_index"], kind="stable", ignore_index=True).drop(columns="_order")
+    return table.sort_values(["_order", "sample_index"], kind="stable", ignore_index=True).drop(
+        columns="_order"
+    )
 
 
 def drawn(
-    model: str, problems: list[Problem], n: int = 1, *, max_tokens: int, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0, engine: Engine = Engine()
+    model: str,
+    problems: list[Problem],
+    n: int = 1,
+    *,
+    max_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    engine: Engine = Engine(),
 ) -> bool:
     """Whether `sample` would find all that it is asked for in the store, and so needs no model."""
     settings = engines.Settings(max_tokens, float(temperature), float(top_p), seed)
-    return all(store.has(shard.key) for shard in _shards(problems, n, settings, identity(model, engine)))
+    return all(
+        store.has(shard.key) for shard in _shards(problems, n, settings, identity(model, engine))
+    )
 
 
 def counted(trajectories: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -80,14 +96,26 @@ def counted(trajectories: pd.DataFrame, model: str) -> pd.DataFrame:
 
     With the student's, lengths, budgets and distances are those that the student meets. n_tokens counts an end token after "stop".
     """
-    bare = [not len(ids) and bool(text) for ids, text in zip(trajectories["token_ids"], trajectories["text"])]
+    bare = [
+        not len(ids) and bool(text)
+        for ids, text in zip(trajectories["token_ids"], trajectories["text"])
+    ]
     unknown = trajectories["n_tokens"].isna()
     if not any(bare) and not unknown.any():
         return trajectories
-    found = iter(models.load_tokenizer(model)([t for t, b in zip(trajectories["text"], bare) if b], add_special_tokens=False)["input_ids"])
+    found = iter(
+        models.load_tokenizer(model)(
+            [t for t, b in zip(trajectories["text"], bare) if b], add_special_tokens=False
+        )["input_ids"]
+    )
     ids = [next(found) if b else list(known) for b, known in zip(bare, trajectories["token_ids"])]
-    lengths = [len(one) + (finish == "stop") for one, finish in zip(ids, trajectories["finish_reason"])]
-    lengths = [length if missing else n for length, missing, n in zip(lengths, unknown, trajectories["n_tokens"])]
+    lengths = [
+        len(one) + (finish == "stop") for one, finish in zip(ids, trajectories["finish_reason"])
+    ]
+    lengths = [
+        length if missing else n
+        for length, missing, n in zip(lengths, unknown, trajectories["n_tokens"])
+    ]
     return trajectories.assign(token_ids=ids, n_tokens=[int(n) for n in lengths])
 
 
@@ -98,12 +126,20 @@ def identity(model: str, engine: Engine = Engine()) -> dict:
 
 def _key(problems: list[Problem], index: int, settings: engines.Settings, who: dict) -> str:
     prompts = [[p.id, p.prompt] for p in problems]
-    return store.key("generation", VERSION, prompts=prompts, sample_index=index, **who, **asdict(settings))
+    return store.key(
+        "generation", VERSION, prompts=prompts, sample_index=index, **who, **asdict(settings)
+    )
 
 
-def _shards(problems: list[Problem], n: int, settings: engines.Settings, who: dict) -> list[engines.Shard]:
+def _shards(
+    problems: list[Problem], n: int, settings: engines.Settings, who: dict
+) -> list[engines.Shard]:
     parts = [problems[start : start + SHARD] for start in range(0, len(problems), SHARD)]
-    return [engines.Shard(_key(part, index, settings, who), part, index) for part in parts for index in range(n)]
+    return [
+        engines.Shard(_key(part, index, settings, who), part, index)
+        for part in parts
+        for index in range(n)
+    ]
 
 
 # Which max_tokens a shard was drawn with before: one small file a shard, a number a line. It only tells where to look.

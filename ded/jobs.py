@@ -11,15 +11,20 @@ import re
 import sys
 import threading
 import time
-import warnings
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # a waiting thread sleeps: spinning starves the neighbour
     "GOMP_SPINCOUNT": "0",
@@ -66,7 +71,11 @@ def run(
     bar = tqdm(total=len(calls), desc=description or function.__name__, unit="job")
     results: list[Any] = [None] * len(calls)
     with bar:
-        done = _here(function, calls, threads) if n <= 1 else _side_by_side(function, calls, n, threads)
+        done = (
+            _here(function, calls, threads)
+            if n <= 1
+            else _side_by_side(function, calls, n, threads)
+        )
         for index, result in done:
             results[index] = result
             bar.update()
@@ -83,14 +92,22 @@ def _here(function: Callable, calls: list[dict], threads: int) -> Iterator[tuple
             yield index, result
 
 
-def _side_by_side(function: Callable, calls: list[dict], n: int, threads: int) -> Iterator[tuple[int, Any]]:
+def _side_by_side(
+    function: Callable, calls: list[dict], n: int, threads: int
+) -> Iterator[tuple[int, Any]]:
     from joblib.externals.loky import get_reusable_executor
 
     env = QUIET | dict.fromkeys(THREAD_VARIABLES, str(threads))
     # loky warns when idle workers have timed out between two stages, which is what they are to do
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
+    warnings.filterwarnings(
+        "ignore", message="A worker stopped while some jobs were given", category=UserWarning
+    )
     executor = get_reusable_executor(
-        max_workers=n, timeout=300, env=env, initializer=_start_worker, initargs=(os.getpid(), threads)
+        max_workers=n,
+        timeout=300,
+        env=env,
+        initializer=_start_worker,
+        initargs=(os.getpid(), threads),
     )
     waiting = iter(enumerate(calls))
     running: dict[Any, int] = {}
@@ -106,9 +123,13 @@ def _side_by_side(function: Callable, calls: list[dict], n: int, threads: int) -
                 try:
                     result = future.result()
                 except Exception as error:
-                    raise JobError(_failure(function, calls[index], index, len(calls), error)) from error
+                    raise JobError(
+                        _failure(function, calls[index], index, len(calls), error)
+                    ) from error
                 yield index, result
-    except BaseException:  # a failed job, Ctrl-C, or the caller gone: no worker goes on in the background
+    except (
+        BaseException
+    ):  # a failed job, Ctrl-C, or the caller gone: no worker goes on in the background
         executor.shutdown(wait=True, kill_workers=True)
         raise
 
@@ -135,7 +156,9 @@ def _threads(threads: int) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     torch = sys.modules.get("torch")
     torch_before = torch.get_num_threads() if torch else None
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # for a torch that a job is about to import
+    os.environ.update(
+        dict.fromkeys(THREAD_VARIABLES, str(threads))
+    )  # for a torch that a job is about to import
     if torch:
         torch.set_num_threads(threads)
     try:

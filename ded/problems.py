@@ -47,7 +47,9 @@ def split_of(canonical: str) -> str:
     return "test" if bucket == 0 else "dev" if bucket == 1 else "train"
 
 
-def draw(make: Callable[[random.Random], tuple[str, Problem]], n: int, split: str, seed: str) -> list[Problem]:
+def draw(
+    make: Callable[[random.Random], tuple[str, Problem]], n: int, split: str, seed: str
+) -> list[Problem]:
     """n distinct problems of one split, a pure function of (make, n, split, seed).
 
     make(rng) returns (canonical text, Problem). Problems of other splits and repeats are rejected. A longer draw with the same
@@ -61,7 +63,9 @@ def draw(make: Callable[[random.Random], tuple[str, Problem]], n: int, split: st
         if problem.id in seen or split_of(canonical) != split:
             rejected += 1
             if rejected > 1000 + 200 * n:
-                raise ValueError(f"found only {len(problems)} of {n} distinct problems in split {split!r}")
+                raise ValueError(
+                    f"found only {len(problems)} of {n} distinct problems in split {split!r}"
+                )
             continue
         seen.add(problem.id)
         problems.append(problem)
@@ -74,7 +78,11 @@ class SourceError(ValueError):
 
 # --- sources: the grammar is in docs/sources.md, the readers in ded.sources ---------------------------------------------
 PERTURBATIONS = ("preamble", "polite", "quoted")  # of text; the lab's sums have their own
-_PREAMBLES = ("It was raining when this was written down.", "My sister found this in an old notebook.", "This came up over lunch.")
+_PREAMBLES = (
+    "It was raining when this was written down.",
+    "My sister found this in an old notebook.",
+    "This came up over lunch.",
+)
 
 
 def levels_of(source: str) -> tuple[str, list[int]]:
@@ -90,7 +98,9 @@ def levels_of(source: str) -> tuple[str, list[int]]:
     low, high, only = found.groups() if found else (1, 0, None)
     chosen = list(range(int(only or low), int(only or high) + 1))
     if not chosen or set(chosen) - set(known):
-        raise SourceError(f"problem source {source!r}: levels of {family} lie between {known[0]} and {known[-1]}")
+        raise SourceError(
+            f"problem source {source!r}: levels of {family} lie between {known[0]} and {known[-1]}"
+        )
     return family, chosen
 
 
@@ -99,7 +109,12 @@ def check(source: str) -> None:
     from ded.sources import files, gym, parse, public
 
     spec = parse(source)
-    {"lab": lambda: levels_of(source), "reasoning_gym": lambda: gym.check(spec), "data": lambda: public.check(spec), "file": lambda: files.find(spec.file)}[spec.kind]()
+    {
+        "lab": lambda: levels_of(source),
+        "reasoning_gym": lambda: gym.check(spec),
+        "data": lambda: public.check(spec),
+        "file": lambda: files.find(spec.file),
+    }[spec.kind]()
 
 
 def load(source: str, n: int, split: str, seed: str) -> list[Problem]:
@@ -120,7 +135,9 @@ def load(source: str, n: int, split: str, seed: str) -> list[Problem]:
 
     def pick(ids: list[str]) -> list[str]:
         if n > len(ids):
-            raise SourceError(f"problem source {source!r} holds {len(ids)} questions of split {split!r}, and {n} are asked for; ask for at most {len(ids)}")
+            raise SourceError(
+                f"problem source {source!r} holds {len(ids)} questions of split {split!r}, and {n} are asked for; ask for at most {len(ids)}"
+            )
         return sorted(ids, key=lambda name: content_hash(f"{seed} {name}"))[: n or None]
 
     if spec.kind == "data":
@@ -173,10 +190,18 @@ def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
         return tasks.perturb(problem, name, seed)
     if name not in PERTURBATIONS:
         raise ValueError(f"unknown perturbation {name!r}; known: {', '.join(PERTURBATIONS)}")
-    question, opening = question_of(problem), random.Random(f"{name} {seed} {problem.id}").choice(_PREAMBLES)
-    quoted = "Here is the task:\n\n" + "\n".join(f"> {line}".rstrip() for line in question.splitlines())
-    prompt = {"preamble": f"{opening}\n\n{problem.prompt}", "polite": f"{problem.prompt}\n\nThank you very much for your help.",
-              "quoted": problem.prompt.replace(question, quoted, 1)}[name]  # fmt: skip
+    question, opening = (
+        question_of(problem),
+        random.Random(f"{name} {seed} {problem.id}").choice(_PREAMBLES),
+    )
+    quoted = "Here is the task:\n\n" + "\n".join(
+        f"> {line}".rstrip() for line in question.splitlines()
+    )
+    prompt = {
+        "preamble": f"{opening}\n\n{problem.prompt}",
+        "polite": f"{problem.prompt}\n\nThank you very much for your help.",
+        "quoted": problem.prompt.replace(question, quoted, 1),
+    }[name]
     return replace(problem, id=f"{problem.id}~{name}{seed or ''}", prompt=prompt)
 
 

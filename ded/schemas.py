@@ -10,18 +10,27 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 from ded import home
-
 
 # ---- the kinds of values ---------------------------------------------------------------------------------------------
 
 
 def near(name: Any, known: Iterable[Any], prefix: str = "") -> str:
     """'; nearest: x' where a known name resembles this one, else ''."""
-    found = difflib.get_close_matches(str(name).lower(), [k for k in known if isinstance(k, str)], n=1, cutoff=0.5)
+    found = difflib.get_close_matches(
+        str(name).lower(), [k for k in known if isinstance(k, str)], n=1, cutoff=0.5
+    )
     return f"; nearest: {prefix}{found[0]}" if found else ""
 
 
@@ -40,7 +49,9 @@ def model_spec(spec: str) -> str:
         known = list(lab.names()) if hasattr(lab, "names") else [name]
         if name not in known:
             hint = near(name, known, prefix="lab:")
-            raise PydanticCustomError("model", "names no lab model; see `ded lab list`{hint}", {"hint": hint})
+            raise PydanticCustomError(
+                "model", "names no lab model; see `ded lab list`{hint}", {"hint": hint}
+            )
     return spec
 
 
@@ -57,7 +68,9 @@ def _source(source: str) -> str:
 def _distinct(values: list) -> list:
     if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
         context = {"value": repr(repeated[0])}
-        raise PydanticCustomError("distinct", "names {value} twice; allowed: distinct values", context)
+        raise PydanticCustomError(
+            "distinct", "names {value} twice; allowed: distinct values", context
+        )
     return values
 
 
@@ -65,19 +78,27 @@ def _accelerate(name: str) -> str:
     known = sorted(f.stem for f in (home() / "params" / "accelerate").glob("*.yml"))
     if name and name not in known:
         context = {"known": ", ".join(known) or "none", "hint": near(name, known)}
-        raise PydanticCustomError("file", "is no file of params/accelerate/; there are: {known}{hint}", context)
+        raise PydanticCustomError(
+            "file", "is no file of params/accelerate/; there are: {known}{hint}", context
+        )
     return name
 
 
 def _base_url(url: str) -> str:
     if url and not re.fullmatch(r"https?://[^\s@?#]+", url):
-        raise PydanticCustomError("secret", "must be http(s)://<host>[:<port>]/<path>; keys go into the variable that api_key_env names")
+        raise PydanticCustomError(
+            "secret",
+            "must be http(s)://<host>[:<port>]/<path>; keys go into the variable that api_key_env names",
+        )
     return url.rstrip("/")
 
 
 def _variable(name: str) -> str:
     if name and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-        raise PydanticCustomError("secret", "must be the name of an environment variable, in capitals; never the key itself")
+        raise PydanticCustomError(
+            "secret",
+            "must be the name of an environment variable, in capitals; never the key itself",
+        )
     return name
 
 
@@ -89,7 +110,9 @@ Model = Annotated[str, AfterValidator(model_spec)]
 Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
-NoSource = Annotated[str, AfterValidator(lambda source: _source(source) if source else "")]  # "" is none
+NoSource = Annotated[
+    str, AfterValidator(lambda source: _source(source) if source else "")
+]  # "" is none
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 Accelerate = Annotated[str, AfterValidator(_accelerate)]
 
@@ -101,7 +124,11 @@ class Options(BaseModel):
 
     @model_serializer(mode="wrap")
     def _changed(self, dump: Any) -> dict:
-        return {key: value for key, value in dump(self).items() if value != type(self).model_fields[key].default}
+        return {
+            key: value
+            for key, value in dump(self).items()
+            if value != type(self).model_fields[key].default
+        }
 
 
 class Engine(Options):
@@ -114,8 +141,12 @@ class Engine(Options):
     max_model_len: Whole = 0  # tokens, prompt included; 0: the model's own
     gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of each GPU's memory
     entropy_top: Whole = 20  # most probable tokens from which vLLM's and endpoints' entropies are estimated; 0: not measured
-    base_url: Annotated[str, AfterValidator(_base_url)] = ""  # of the endpoint that serves openai:<model>
-    api_key_env: Annotated[str, AfterValidator(_variable)] = ""  # name of the environment variable that holds its key; "": none is sent
+    base_url: Annotated[str, AfterValidator(_base_url)] = (
+        ""  # of the endpoint that serves openai:<model>
+    )
+    api_key_env: Annotated[str, AfterValidator(_variable)] = (
+        ""  # name of the environment variable that holds its key; "": none is sent
+    )
     concurrency: Count = 8  # requests in flight
     timeout: Positive = 600.0  # seconds that a request may wait for its reply
 
@@ -123,11 +154,17 @@ class Engine(Options):
 class Trainer(Options):
     """How students are trained: the parameter `trainer`. Dtype, LoRA and truncation alone are part of a result's identity."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the passes and of what is saved; full fine-tuning keeps float32 master weights
-    lora_rank: Whole = 0  # of the adapters on all linear layers, merged when saved; 0: full fine-tuning
+    dtype: Literal["float32", "bfloat16"] = (
+        "float32"  # of the passes and of what is saved; full fine-tuning keeps float32 master weights
+    )
+    lora_rank: Whole = (
+        0  # of the adapters on all linear layers, merged when saved; 0: full fine-tuning
+    )
     lora_alpha: Whole = 0  # 0: twice the rank
     gradient_checkpointing: bool = False  # less memory for about a third more computation
-    packing: bool = False  # the examples of a micro batch end to end instead of padded; the loss is the same
+    packing: bool = (
+        False  # the examples of a micro batch end to end instead of padded; the loss is the same
+    )
     liger: bool = False  # Liger's layer kernels, on a GPU
     micro_batch: Whole = 0  # examples a process and forward pass, batch_size being that of an optimizer step; 0: all of its share
     processes: Count = 1  # one a GPU; above 1 through accelerate launch
@@ -180,7 +217,11 @@ class Common(BaseModel):
 
         source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
         if value == "steps" and not problems.checks_steps(source):
-            raise PydanticCustomError("source", "needs questions whose steps can be checked (lab:sum), not {source}", {"source": source})
+            raise PydanticCustomError(
+                "source",
+                "needs questions whose steps can be checked (lab:sum), not {source}",
+                {"source": source},
+            )
         return value
 
 
@@ -245,7 +286,9 @@ class Recipe(Common):
     @classmethod
     def _both(cls, value: str, info: ValidationInfo) -> str:
         if bool(value) != bool(info.data.get("code_source", value)):
-            raise PydanticCustomError("source", "and code_source go together: both name a source, or both are ''")
+            raise PydanticCustomError(
+                "source", "and code_source go together: both name a source, or both are ''"
+            )
         return value
 
 

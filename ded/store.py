@@ -39,7 +39,9 @@ def key(stage: str, version: int, **inputs: Any) -> str:
     nested at will. 1 and 1.0 differ, as do lists in another order; the order of dict keys and a DataFrame's
     index do not count. Raises TypeError for anything else: a path, say, names a place and not a content.
     """
-    text = _json.dumps(["ded", stage, version, _canonical(inputs, stage)], sort_keys=True, separators=(",", ":"))
+    text = _json.dumps(
+        ["ded", stage, version, _canonical(inputs, stage)], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -100,7 +102,9 @@ def directory(key: str, fill: Callable[[Path], None]) -> Path:
         if _intact(final, quiet=True):  # another process wrote it while we waited
             return final
         tmp = root() / "tmp"
-        for left in tmp.glob(f"{key}-*"):  # of a killed process: we hold the key's lock, so nobody writes there
+        for left in tmp.glob(
+            f"{key}-*"
+        ):  # of a killed process: we hold the key's lock, so nobody writes there
             shutil.rmtree(left, ignore_errors=True)
         work = tmp / f"{key}-{uuid.uuid4().hex[:8]}"
         work.mkdir(parents=True)
@@ -109,7 +113,9 @@ def directory(key: str, fill: Callable[[Path], None]) -> Path:
             entry = {"files": {name: [size, digest] for name, size, digest in _listing(work)}}
             (work / ENTRY).write_text(_json.dumps(entry, indent=1), encoding="utf-8")
             final.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists():  # damaged: out of the way first, a rename does not replace a full folder
+            if (
+                final.exists()
+            ):  # damaged: out of the way first, a rename does not replace a full folder
                 final.rename(tmp / f"{key}-{uuid.uuid4().hex[:8]}")
             work.rename(final)
         finally:
@@ -144,7 +150,9 @@ def _listing(folder: Path) -> list[tuple[str, int, str]]:
         name = file.relative_to(folder).as_posix()
         if file.is_file() and name != ENTRY:
             with file.open("rb") as stream:
-                found.append((name, file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()))
+                found.append(
+                    (name, file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+                )
     return found
 
 
@@ -162,7 +170,9 @@ def _intact(folder: Path, quiet: bool = False) -> bool:
             return False
         problem = f"{type(error).__name__}: {error}"
     if not quiet:
-        warnings.warn(f"store entry {folder} is damaged and will be computed again ({problem})", stacklevel=3)
+        warnings.warn(
+            f"store entry {folder} is damaged and will be computed again ({problem})", stacklevel=3
+        )
     return False
 
 
@@ -188,7 +198,9 @@ def _plain(value: Any) -> Any:
 def _canonical(value: Any, where: str) -> Any:
     """The value in JSON terms, types that JSON lacks being tagged so that they cannot pass for others."""
     if value is None or isinstance(value, (bool, int, float, str)):
-        return value.item() if hasattr(value, "item") else value  # numpy.float64 is a float, with another repr
+        return (
+            value.item() if hasattr(value, "item") else value
+        )  # numpy.float64 is a float, with another repr
     if isinstance(value, bytes):
         return {"__bytes__": hashlib.sha256(value).hexdigest()}
     if isinstance(value, (list, tuple)):
@@ -198,14 +210,27 @@ def _canonical(value: Any, where: str) -> Any:
             raise TypeError(f"{where}: the key {wrong[0]!r} of a dict is not a string")
         return {name: _canonical(item, f"{where}.{name}") for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _canonical(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _canonical(getattr(value, f.name), f"{where}.{f.name}")
+            for f in dataclasses.fields(value)
+        }
         return {"__dataclass__": type(value).__name__, "fields": fields}
     if isinstance(value, PurePath):
-        raise TypeError(f"{where}: a path cannot be part of a key ({value}): pass a hash of what lies there")
+        raise TypeError(
+            f"{where}: a path cannot be part of a key ({value}): pass a hash of what lies there"
+        )
     if hasattr(value, "columns") and hasattr(value, "to_parquet"):
-        return {"__table__": {str(name): _digest(value[name], f"{where}.{name}") for name in value.columns}}
+        return {
+            "__table__": {
+                str(name): _digest(value[name], f"{where}.{name}") for name in value.columns
+            }
+        }
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return {"__array__": [str(value.dtype), value.tolist()]} if getattr(value, "ndim", 0) else value.item()
+        return (
+            {"__array__": [str(value.dtype), value.tolist()]}
+            if getattr(value, "ndim", 0)
+            else value.item()
+        )
     raise TypeError(f"{where}: a {type(value).__name__} cannot be part of a key: {value!r:.80}")
 
 

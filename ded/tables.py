@@ -33,13 +33,26 @@ def tokens(scores: pd.DataFrame) -> int:
 def verdicts(claims: Sequence[Claim]) -> pd.DataFrame:
     """claim, verdict, and in percentage points: estimate, low (Holm-adjusted), high, detectable; n and note."""
     points = ("estimate", "low", "high", "detectable")
-    rows = [{"claim": c.name, "verdict": c.verdict, **{k: round(100 * getattr(c, k), 1) for k in points}, "n": c.n, "note": c.note} for c in claims]
+    rows = [
+        {
+            "claim": c.name,
+            "verdict": c.verdict,
+            **{k: round(100 * getattr(c, k), 1) for k in points},
+            "n": c.n,
+            "note": c.note,
+        }
+        for c in claims
+    ]
     return pd.DataFrame(rows)
 
 
 def compare(cells: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Paired differences a - b with plain 95 % intervals, for each pair and each kind of cells ("ID", "OOD", ...)."""
-    rows = [{"a": a, "b": b, "value": kind, **stats.numbers(stats.paired(table, a, b))} for a, b in pairs for kind, table in cells.items()]
+    rows = [
+        {"a": a, "b": b, "value": kind, **stats.numbers(stats.paired(table, a, b))}
+        for a, b in pairs
+        for kind, table in cells.items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -72,5 +85,8 @@ def reported(sections: Sequence[str]) -> pd.DataFrame:
         entries = known[section]
         if isinstance(entries, dict):
             entries = [{"what": name, **entry} for name, entry in entries.items()]
-        rows += [{"section": section, **entry, "source": known["sources"][entry["source"]]} for entry in entries]
+        rows += [
+            {"section": section, **entry, "source": known["sources"][entry["source"]]}
+            for entry in entries
+        ]
     return pd.DataFrame(rows).fillna("")

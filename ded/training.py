@@ -28,9 +28,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 2
-IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # what of `trainer` decides the weights, not how fast they come
+IDENTITY = {
+    "dtype",
+    "lora_rank",
+    "lora_alpha",
+    "allow_truncation",
+}  # what of `trainer` decides the weights, not how fast they come
 MEND = "lower trainer.micro_batch, set trainer.gradient_checkpointing, or share the model out with trainer.accelerate"
-LARGE = 10**7  # parameters from which a forward pass costs more by what it computes than by being called
+LARGE = (
+    10**7
+)  # parameters from which a forward pass costs more by what it computes than by being called
 WHOLE = "whole"  # a file in every checkpoint that was written to its end
 log = logging.getLogger("ded")
 
@@ -42,7 +49,9 @@ class TrainingError(ValueError):
 # ---- examples
 
 
-def build_examples(student: str, corpus: pd.DataFrame, max_length: int, truncate: bool = False) -> list[dict]:
+def build_examples(
+    student: str, corpus: pd.DataFrame, max_length: int, truncate: bool = False
+) -> list[dict]:
     """[{input_ids, labels}] for the corpus rows (columns prompt and text); labels are -100 on the prompt.
 
     Raises TrainingError if a think block is lost in tokenisation, or a sequence is longer than `max_length` tokens or than
@@ -50,16 +59,31 @@ def build_examples(student: str, corpus: pd.DataFrame, max_length: int, truncate
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(models.locate(student), revision=models.parse(student)[2]).get_text_config()
+    config = AutoConfig.from_pretrained(
+        models.locate(student), revision=models.parse(student)[2]
+    ).get_text_config()
     limit = min(max_length, getattr(config, "max_position_embeddings", None) or max_length)
     examples = []
     for i, (before, after) in enumerate(_tokenised(student, corpus)):
         n = len(before) + len(after)
         if n > limit and not (truncate and len(before) < limit):
-            what, mend = (f"{len(before)} tokens in the prompt alone", "") if truncate else (f"{n} tokens", ", or set trainer.allow_truncation")
-            whose, more = (f"max_length={limit}", " or raise max_length") if limit == max_length else (f"the model's context of {limit}", "")
+            what, mend = (
+                (f"{len(before)} tokens in the prompt alone", "")
+                if truncate
+                else (f"{n} tokens", ", or set trainer.allow_truncation")
+            )
+            whose, more = (
+                (f"max_length={limit}", " or raise max_length")
+                if limit == max_length
+                else (f"the model's context of {limit}", "")
+            )
             raise TrainingError(f"row {i}: {what}, over {whose}; drop it{more}{mend}")
-        examples.append({"input_ids": (before + after)[:limit], "labels": ([-100] * len(before) + after)[:limit]})
+        examples.append(
+            {
+                "input_ids": (before + after)[:limit],
+                "labels": ([-100] * len(before) + after)[:limit],
+            }
+        )
     return examples
 
 
@@ -68,11 +92,15 @@ def _tokenised(student: str, corpus: pd.DataFrame):
     tok = models.load_tokenizer(student)
     for i, (prompt, text) in enumerate(zip(corpus["prompt"], corpus["text"])):
         rendered = models.render(student, prompt)
-        if rendered.rstrip().endswith("<think>"):  # this template opens the think block itself: not a second time
+        if rendered.rstrip().endswith(
+            "<think>"
+        ):  # this template opens the think block itself: not a second time
             text = re.sub(r"^\s*<think>\n?", "", text)
         after = tok(text, add_special_tokens=False)["input_ids"] + [tok.eos_token_id]
         if tok.decode(after).count("<think>") != text.count("<think>"):
-            raise TrainingError(f"row {i}: <think> does not survive the tokenizer of {student!r}; add it to the vocabulary")
+            raise TrainingError(
+                f"row {i}: <think> does not survive the tokenizer of {student!r}; add it to the vocabulary"
+            )
         yield tok(rendered, add_special_tokens=False)["input_ids"], after
 
 
@@ -85,14 +113,22 @@ def show_example(student: str, corpus: pd.DataFrame, row: int = 0) -> str:
     return f"{tok.decode(before)}»{tok.decode(after)}«"
 
 
-def length_histogram(student: str, corpus: pd.DataFrame, max_length: int, bins: int = 8) -> pd.DataFrame:
+def length_histogram(
+    student: str, corpus: pd.DataFrame, max_length: int, bins: int = 8
+) -> pd.DataFrame:
     """How long the training sequences are: tokens (a range, prompt included), examples, share; what is over max_length comes last."""
     import pandas as pd
 
     lengths = pd.Series([len(before) + len(after) for before, after in _tokenised(student, corpus)])
     edges = [max_length * i // bins for i in range(bins + 1)]
-    rows = [(f"{low + 1}-{high}", int(lengths.between(low + 1, high).sum())) for low, high in zip(edges, edges[1:])]
-    table = pd.DataFrame([*rows, (f"over {max_length}", int((lengths > max_length).sum()))], columns=["tokens", "examples"])
+    rows = [
+        (f"{low + 1}-{high}", int(lengths.between(low + 1, high).sum()))
+        for low, high in zip(edges, edges[1:])
+    ]
+    table = pd.DataFrame(
+        [*rows, (f"over {max_length}", int((lengths > max_length).sum()))],
+        columns=["tokens", "examples"],
+    )
     return table.assign(share=(table["examples"] / max(1, len(lengths))).round(3))
 
 
@@ -103,7 +139,9 @@ def share(batch: int, world: int, trainer: Trainer) -> int:
     """The examples of a batch that each of `world` processes takes at a time. TrainingError where they do not fill the batch."""
     micro = trainer.micro_batch or max(1, batch // world)
     if batch % (micro * world):
-        raise TrainingError(f"batch_size={batch} is no multiple of {world} process(es) x trainer.micro_batch={micro}; change one of them")
+        raise TrainingError(
+            f"batch_size={batch} is no multiple of {world} process(es) x trainer.micro_batch={micro}; change one of them"
+        )
     return micro
 
 
@@ -132,19 +170,40 @@ def sft(
     on the same machine. With `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
     """
     if not len(corpus):
-        raise TrainingError("the corpus is empty: the filters dropped everything, or no trajectory was correct")
+        raise TrainingError(
+            "the corpus is empty: the filters dropped everything, or no trajectory was correct"
+        )
     texts = [[p, t] for p, t in zip(corpus["prompt"], corpus["text"])]
     settings = {
-        "learning_rate": float(learning_rate), "batch_size": batch_size, "epochs": float(epochs), "max_steps": max_steps,
-        "warmup": float(warmup), "max_length": max_length, "seed": seed,
-    }  # fmt: skip
+        "learning_rate": float(learning_rate),
+        "batch_size": batch_size,
+        "epochs": float(epochs),
+        "max_steps": max_steps,
+        "warmup": float(warmup),
+        "max_length": max_length,
+        "seed": seed,
+    }
     identity = {"trainer": kept} if (kept := trainer.model_dump(include=IDENTITY)) else {}
-    key = store.key("training", VERSION, student=models.fingerprint(student), corpus=texts, **settings, **identity)
-    store.directory(key, lambda folder: train(student, corpus, folder, settings, trainer, store.root() / "work" / key))
+    key = store.key(
+        "training",
+        VERSION,
+        student=models.fingerprint(student),
+        corpus=texts,
+        **settings,
+        **identity,
+    )
+    store.directory(
+        key,
+        lambda folder: train(
+            student, corpus, folder, settings, trainer, store.root() / "work" / key
+        ),
+    )
     return f"store:{key}"
 
 
-def train(student: str, corpus: pd.DataFrame, folder: Path, settings: dict, trainer: Trainer, work: Path) -> None:
+def train(
+    student: str, corpus: pd.DataFrame, folder: Path, settings: dict, trainer: Trainer, work: Path
+) -> None:
     """Writes the model directory `folder`; checkpoints and logs lie in `work`, which goes when all is done."""
     examples = build_examples(student, corpus, settings["max_length"], trainer.allow_truncation)
     work.mkdir(parents=True, exist_ok=True)
@@ -162,7 +221,9 @@ def _imports_are_no_garbage() -> None:
     gc.freeze()
 
 
-def fit(student: str, examples: list[dict], folder: Path, settings: dict, trainer: Trainer, work: Path) -> None:
+def fit(
+    student: str, examples: list[dict], folder: Path, settings: dict, trainer: Trainer, work: Path
+) -> None:
     """Trains in this process, alone or as one of those that `accelerate launch` started; the first one writes `folder`."""
     import datasets
     import torch
@@ -170,63 +231,138 @@ def fit(student: str, examples: list[dict], folder: Path, settings: dict, traine
     from transformers.utils.logging import disable_progress_bar
     from trl import SFTConfig, SFTTrainer
 
-    gpu, world, batch = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1)), settings["batch_size"]
+    gpu, world, batch = (
+        torch.cuda.is_available(),
+        int(os.environ.get("WORLD_SIZE", 1)),
+        settings["batch_size"],
+    )
     if world == 1 and torch.cuda.device_count() > 1:
-        raise TrainingError(f"{torch.cuda.device_count()} GPUs are visible to one process: set trainer.processes, or CUDA_VISIBLE_DEVICES to one of them")
+        raise TrainingError(
+            f"{torch.cuda.device_count()} GPUs are visible to one process: set trainer.processes, or CUDA_VISIBLE_DEVICES to one of them"
+        )
     micro = share(batch, world, trainer)
     if trainer.liger and not (gpu and find_spec("liger_kernel")):
-        raise TrainingError("trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); without them set it to false")
+        raise TrainingError(
+            "trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); without them set it to false"
+        )
     datasets.disable_progress_bars(), disable_progress_bar()
     if not gpu:
         _imports_are_no_garbage()
     steps = settings["max_steps"] or optimizer_steps(len(examples), settings["epochs"], batch)
-    rows = datasets.Dataset.from_list(examples) if world == 1 else launch.in_order(examples, steps, batch, settings["seed"])
+    rows = (
+        datasets.Dataset.from_list(examples)
+        if world == 1
+        else launch.in_order(examples, steps, batch, settings["seed"])
+    )
     arguments = SFTConfig(
-        output_dir=str(work), learning_rate=settings["learning_rate"], per_device_train_batch_size=micro, gradient_accumulation_steps=batch // (micro * world),
-        max_steps=steps, warmup_steps=round(settings["warmup"] * steps), lr_scheduler_type="cosine", weight_decay=0.0, max_length=None,
-        seed=settings["seed"], use_cpu=not gpu, ddp_backend=None if gpu or world == 1 else "gloo", bf16=trainer.dtype == "bfloat16",
-        gradient_checkpointing=trainer.gradient_checkpointing, padding_free=trainer.packing, use_liger_kernel=trainer.liger,
-        train_sampling_strategy="random" if world == 1 else "sequential", dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=False,
-        save_strategy="steps" if trainer.save_steps else "no", save_steps=trainer.save_steps or steps, report_to="none", disable_tqdm=True,
-        logging_steps=max(1, steps // 20), logging_nan_inf_filter=False,
-    )  # fmt: skip
+        output_dir=str(work),
+        learning_rate=settings["learning_rate"],
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=batch // (micro * world),
+        max_steps=steps,
+        warmup_steps=round(settings["warmup"] * steps),
+        lr_scheduler_type="cosine",
+        weight_decay=0.0,
+        max_length=None,
+        seed=settings["seed"],
+        use_cpu=not gpu,
+        ddp_backend=None if gpu or world == 1 else "gloo",
+        bf16=trainer.dtype == "bfloat16",
+        gradient_checkpointing=trainer.gradient_checkpointing,
+        padding_free=trainer.packing,
+        use_liger_kernel=trainer.liger,
+        train_sampling_strategy="random" if world == 1 else "sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=False,
+        save_strategy="steps" if trainer.save_steps else "no",
+        save_steps=trainer.save_steps or steps,
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=max(1, steps // 20),
+        logging_nan_inf_filter=False,
+    )
 
-    def load(dtype: str):  # not models.load: what is trained is nobody else's, and each process moves it to a device of its own
+    def load(
+        dtype: str,
+    ):  # not models.load: what is trained is nobody else's, and each process moves it to a device of its own
         path, revision = models.locate(student), models.parse(student)[2]
-        return AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=getattr(torch, dtype))
+        return AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=getattr(torch, dtype)
+        )
 
     lora = None
     if trainer.lora_rank:
         from peft import LoraConfig
 
-        lora = LoraConfig(r=trainer.lora_rank, lora_alpha=trainer.lora_alpha or 2 * trainer.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        lora = LoraConfig(
+            r=trainer.lora_rank,
+            lora_alpha=trainer.lora_alpha or 2 * trainer.lora_rank,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
     set_seed(settings["seed"])
     torch.cuda.reset_peak_memory_stats() if gpu else None
-    with _enough_memory(f"{micro} example(s) of up to {max(len(e['input_ids']) for e in examples)} tokens a forward pass"):
+    with _enough_memory(
+        f"{micro} example(s) of up to {max(len(e['input_ids']) for e in examples)} tokens a forward pass"
+    ):
         sft_trainer = (SFTTrainer if gpu else _trainer_without_kernels())(
-            model=load(trainer.dtype if trainer.lora_rank else "float32"), args=arguments, train_dataset=rows, peft_config=lora,
-            processing_class=models.load_tokenizer(student), callbacks=[_checkpoints()],
-        )  # fmt: skip
+            model=load(trainer.dtype if trainer.lora_rank else "float32"),
+            args=arguments,
+            train_dataset=rows,
+            peft_config=lora,
+            processing_class=models.load_tokenizer(student),
+            callbacks=[_checkpoints()],
+        )
         sft_trainer.remove_callback(PrinterCallback)
         start = time.perf_counter()
         sft_trainer.train(resume_from_checkpoint=(resumed := _last_whole(work)))
         seconds = time.perf_counter() - start
-        history = [{k: h[k] for k in ("step", "loss") if k in h} for h in sft_trainer.state.log_history if "loss" in h]
+        history = [
+            {k: h[k] for k in ("step", "loss") if k in h}
+            for h in sft_trainer.state.log_history
+            if "loss" in h
+        ]
         if bad := [h["step"] for h in history if not math.isfinite(h["loss"])]:
-            raise TrainingError(f"the loss is no number from step {bad[0]} on: lower the learning_rate ({settings['learning_rate']}), or train in float32")
+            raise TrainingError(
+                f"the loss is no number from step {bad[0]} on: lower the learning_rate ({settings['learning_rate']}), or train in float32"
+            )
         net = _trained(sft_trainer, load, trainer, work)
     if not sft_trainer.is_world_process_zero():
         return
     net.to(getattr(torch, trainer.dtype)).save_pretrained(folder)
     models.load_tokenizer(student).save_pretrained(folder)
-    seen, eos = sft_trainer._total_train_tokens, models.load_tokenizer(student).eos_token_id  # seen since this process began, as are the seconds
-    (folder / "training.json").write_text(json.dumps({
-        **settings, "trainer": trainer.model_dump(), "processes": world, "steps": steps, "examples": len(examples),
-        "corpus_tokens": sum(len(e["input_ids"]) for e in examples), "truncated": sum(e["labels"][-1] != eos for e in examples), "loss": history,
-        "resumed_from": resumed and Path(resumed).name, "seconds": round(seconds, 2), "tokens_per_s": round(seen / seconds, 1),
-        "peak_gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3) if gpu else None,  # None: not measured
-    }))  # fmt: skip
-    log.info("trained %s: %d steps on %d process(es), %.0f tokens/s, loss %.3f", student, steps, world, seen / seconds, history[-1]["loss"])
+    seen, eos = (
+        sft_trainer._total_train_tokens,
+        models.load_tokenizer(student).eos_token_id,
+    )  # seen since this process began, as are the seconds
+    (folder / "training.json").write_text(
+        json.dumps(
+            {
+                **settings,
+                "trainer": trainer.model_dump(),
+                "processes": world,
+                "steps": steps,
+                "examples": len(examples),
+                "corpus_tokens": sum(len(e["input_ids"]) for e in examples),
+                "truncated": sum(e["labels"][-1] != eos for e in examples),
+                "loss": history,
+                "resumed_from": resumed and Path(resumed).name,
+                "seconds": round(seconds, 2),
+                "tokens_per_s": round(seen / seconds, 1),
+                "peak_gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3)
+                if gpu
+                else None,  # None: not measured
+            }
+        )
+    )
+    log.info(
+        "trained %s: %d steps on %d process(es), %.0f tokens/s, loss %.3f",
+        student,
+        steps,
+        world,
+        seen / seconds,
+        history[-1]["loss"],
+    )
 
 
 def _trainer_without_kernels():
@@ -240,19 +376,36 @@ def _trainer_without_kernels():
     class CompletionTrainer(SFTTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             padded = "attention_mask" in inputs
-            self._total_train_tokens += int(inputs["attention_mask"].sum()) if padded else inputs["input_ids"].numel()
+            self._total_train_tokens += (
+                int(inputs["attention_mask"].sum()) if padded else inputs["input_ids"].numel()
+            )
             parts = [inputs]
-            if padded and num_items_in_batch is not None and self.args.world_size == 1 and self.model.num_parameters() > LARGE:
+            if (
+                padded
+                and num_items_in_batch is not None
+                and self.args.world_size == 1
+                and self.model.num_parameters() > LARGE
+            ):
                 lengths = inputs["attention_mask"].sum(1)
-                parts = [{k: v[rows, : lengths[rows].max()] for k, v in inputs.items()} for rows in lengths.argsort(stable=True).split(2)]
+                parts = [
+                    {k: v[rows, : lengths[rows].max()] for k, v in inputs.items()}
+                    for rows in lengths.argsort(stable=True).split(2)
+                ]
             return sum(self.loss_of(model, part, num_items_in_batch) for part in parts)
 
         def loss_of(self, model, inputs, num_items_in_batch):
             labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
             learnt = (labels != -100).any(0).nonzero()
             first = int(learnt[0]) if len(learnt) else labels.shape[1] - 1
-            kept = {"labels": labels, "shift_labels": labels[:, first:].contiguous(), "logits_to_keep": labels.shape[1] - first, "use_cache": False}
-            return Transformers.compute_loss(self, model, {**inputs, **kept}, num_items_in_batch=num_items_in_batch)
+            kept = {
+                "labels": labels,
+                "shift_labels": labels[:, first:].contiguous(),
+                "logits_to_keep": labels.shape[1] - first,
+                "use_cache": False,
+            }
+            return Transformers.compute_loss(
+                self, model, {**inputs, **kept}, num_items_in_batch=num_items_in_batch
+            )
 
     return CompletionTrainer
 
@@ -293,7 +446,9 @@ def _checkpoints():
 
 
 def _last_whole(work: Path) -> str | None:
-    found = sorted(work.glob(f"checkpoint-*/{WHOLE}"), key=lambda f: int(f.parent.name.partition("-")[2]))
+    found = sorted(
+        work.glob(f"checkpoint-*/{WHOLE}"), key=lambda f: int(f.parent.name.partition("-")[2])
+    )
     return str(found[-1].parent) if found else None
 
 
@@ -302,6 +457,10 @@ def _enough_memory(what: str):
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory|not enough memory", str(error)):
+        if not isinstance(error, MemoryError) and not re.search(
+            "out of memory|can't allocate memory|not enough memory", str(error)
+        ):
             raise
-        raise TrainingError(f"out of memory with {what}: {MEND} ({str(error).splitlines()[0]})") from error
+        raise TrainingError(
+            f"out of memory with {what}: {MEND} ({str(error).splitlines()[0]})"
+        ) from error

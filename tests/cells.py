@@ -1,6 +1,6 @@
 """Notebooks' cells in one process, as kernels run them, without kernels and papermill, which take longer than tiny cells do.
 
-    cells.run("lab", {"01_teacher_selection": {"n_replicates": 2, "out_dir": ...}, ...}, DED_STORE=...)
+cells.run("lab", {"01_teacher_selection": {"n_replicates": 2, "out_dir": ...}, ...}, DED_STORE=...)
 """
 
 import json
@@ -16,9 +16,19 @@ def run(preset: str, changes: dict[str, dict], **env: str) -> dict[str, str]:
     """Every notebook with the preset's values and the changes to them, one after the other: {notebook: its error, "" for none}."""
     folders = {notebook: Path(values["out_dir"]) for notebook, values in changes.items()}
     told = json.dumps(changes)
-    done = subprocess.run([sys.executable, __file__, preset], cwd=ROOT, env=os.environ | env, input=told, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, preset],
+        cwd=ROOT,
+        env=os.environ | env,
+        input=told,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    return {notebook: (folder / "error").read_text() if (folder / "error").exists() else "" for notebook, folder in folders.items()}
+    return {
+        notebook: (folder / "error").read_text() if (folder / "error").exists() else ""
+        for notebook, folder in folders.items()
+    }
 
 
 def main(preset: str) -> None:
@@ -32,7 +42,11 @@ def main(preset: str) -> None:
         shell, failed = InteractiveShell.instance(), None
         shell.user_ns |= params.load(preset, notebook, changes)
         for cell in nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells:
-            if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []) and not failed:
+            if (
+                cell.cell_type == "code"
+                and "parameters" not in cell.metadata.get("tags", [])
+                and not failed
+            ):
                 done = shell.run_cell(cell.source)
                 failed = done.error_before_exec or done.error_in_exec
         if failed:

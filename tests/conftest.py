@@ -12,11 +12,20 @@ hypothesis.settings.register_profile("ded", deadline=None)  # a busy machine is 
 hypothesis.settings.load_profile("ded")
 
 TINY = ("student_1", "ancestor", "random")
-LONGEST = ("test_notebooks", "test_presets", "test_openai", "test_training_processes")  # begun first, so that no process waits for another's
+LONGEST = (
+    "test_notebooks",
+    "test_presets",
+    "test_openai",
+    "test_training_processes",
+)  # begun first, so that no process waits for another's
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(
+        key=lambda item: (
+            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        )
+    )
 
 
 @pytest.fixture(scope="session")

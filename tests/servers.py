@@ -37,9 +37,23 @@ class Toy(ThreadingHTTPServer):
 
     def __init__(self, tokens=True, delay=0.0, writes=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.refused, self.tokens, self.delay, self.message, self.finish = deque(), {}, tokens, delay, None, None
+        self.script, self.refused, self.tokens, self.delay, self.message, self.finish = (
+            deque(),
+            {},
+            tokens,
+            delay,
+            None,
+            None,
+        )
         self.listing, self.writes = None, writes
-        self.asked, self.paid, self.given, self.times, self.running, self.most = [], [], [], [], 0, 0
+        self.asked, self.paid, self.given, self.times, self.running, self.most = (
+            [],
+            [],
+            [],
+            [],
+            0,
+            0,
+        )
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
@@ -62,7 +76,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[:cut])
 
     def do_GET(self):
-        status, headers, body = self.server.listing or (200, {}, {"data": [{"id": "toy"}, {"id": "models/other"}]})
+        status, headers, body = self.server.listing or (
+            200,
+            {},
+            {"data": [{"id": "toy"}, {"id": "models/other"}]},
+        )
         self.reply(body, status, headers)
 
     def do_POST(self):
@@ -131,7 +149,9 @@ def by_model(spec):
     def write(body):
         asked = [Problem("q", "q", 1, body["messages"][0]["content"], "")]
         with one_at_a_time:
-            row = generation.sample(spec, asked, **{k: body[k] for k in ("max_tokens", "temperature", "top_p", "seed")}).iloc[0]
+            row = generation.sample(
+                spec, asked, **{k: body[k] for k in ("max_tokens", "temperature", "top_p", "seed")}
+            ).iloc[0]
         return row.text, int(row.n_tokens), row.finish_reason
 
     return write
@@ -140,7 +160,10 @@ def by_model(spec):
 def completion(body, toy):
     if toy.writes:
         text, n, finish = toy.writes(body)
-        return {"choices": [{"message": {"content": text}, "finish_reason": finish}], "usage": {"completion_tokens": n}}
+        return {
+            "choices": [{"message": {"content": text}, "finish_reason": finish}],
+            "usage": {"completion_tokens": n},
+        }
     chat = "messages" in body
     prompt = encode(body["messages"][0]["content"]) if chat else body["prompt"]
     seed = body.get("seed") if body.get("temperature") else 0
@@ -151,11 +174,20 @@ def completion(body, toy):
     if toy.tokens and body.get("return_token_ids"):
         choice["token_ids"] = ids
     top = body.get("top_logprobs") if chat else body.get("logprobs")
-    best = [sorted(enumerate(logs), key=lambda pair: -pair[1])[:top] for _, logs in drawn] if top else []
+    best = (
+        [sorted(enumerate(logs), key=lambda pair: -pair[1])[:top] for _, logs in drawn]
+        if top
+        else []
+    )
     if chat:
         choice["message"] = toy.message or {"role": "assistant", "content": text}
         if top:
-            choice["logprobs"] = {"content": [{"top_logprobs": [{"token": WORDS[i], "logprob": p} for i, p in b]} for b in best]}
+            choice["logprobs"] = {
+                "content": [
+                    {"top_logprobs": [{"token": WORDS[i], "logprob": p} for i, p in b]}
+                    for b in best
+                ]
+            }
     else:
         choice["text"] = text
         if top:
@@ -167,7 +199,9 @@ def completion(body, toy):
 @contextmanager
 def toy(**options):
     server = Toy(**options)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    ).start()
     try:
         yield server
     finally:
@@ -183,9 +217,32 @@ def vllm_server(model_dir, name, log, wait=600):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir), "--served-model-name", name, "--host", "127.0.0.1",
-               "--port", str(port), "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--generation-config", "vllm"]  # fmt: skip
+    env = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(model_dir),
+        "--served-model-name",
+        name,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dtype",
+        "float32",
+        "--max-model-len",
+        "512",
+        "--enforce-eager",
+        "--generation-config",
+        "vllm",
+    ]
     with open(log, "w") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:

@@ -28,11 +28,15 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
 
     monkeypatch.setattr(analysis, "LOGITS", most)  # one at a time, or all at once
     rng = random.Random(0)
-    table = pd.DataFrame([{"prompt": p.prompt, "text": tasks.solution(p, "checked", rng)} for p in asked(7)])
+    table = pd.DataFrame(
+        [{"prompt": p.prompt, "text": tasks.solution(p, "checked", rng)} for p in asked(7)]
+    )
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
     total = count = 0
     for row in table.itertuples():
-        before, after = (tok(t)["input_ids"] for t in (models.render(STUDENT, row.prompt), f"{row.text} <eos>"))
+        before, after = (
+            tok(t)["input_ids"] for t in (models.render(STUDENT, row.prompt), f"{row.text} <eos>")
+        )
         with torch.inference_mode():
             logs = net(input_ids=torch.tensor([before + after])).logits[0].double().log_softmax(-1)
         total -= sum(logs[len(before) - 1 + i, token].item() for i, token in enumerate(after))
@@ -46,7 +50,9 @@ def test_lalp_scores_each_step_with_a_short_context(window):
     import torch
 
     rng = random.Random(1)
-    table = pd.DataFrame([{"prompt": p.prompt, "text": tasks.solution(p, "facts", rng)} for p in asked(5)])
+    table = pd.DataFrame(
+        [{"prompt": p.prompt, "text": tasks.solution(p, "facts", rng)} for p in asked(5)]
+    )
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
     means = []
     for row in table.itertuples():
@@ -56,11 +62,15 @@ def test_lalp_scores_each_step_with_a_short_context(window):
             near = context[-window:]
             with torch.inference_mode():
                 logs = net(input_ids=torch.tensor([near + ids])).logits[0].double().log_softmax(-1)
-            means.append(np.mean([logs[len(near) - 1 + i, token].item() for i, token in enumerate(ids)]))
+            means.append(
+                np.mean([logs[len(near) - 1 + i, token].item() for i, token in enumerate(ids)])
+            )
             context = context + ids
     found = analysis.likelihood(STUDENT, table, window)
     assert len(means) > 20 and found["value"] == pytest.approx(np.mean(means), abs=1e-5)
-    assert found["seconds"] > 0 and analysis.likelihood(STUDENT, table, window) == found, "the cost is that of the first time"
+    assert found["seconds"] > 0 and analysis.likelihood(STUDENT, table, window) == found, (
+        "the cost is that of the first time"
+    )
 
 
 def test_hidden_states_are_those_at_the_last_prompt_token():
@@ -72,17 +82,27 @@ def test_hidden_states_are_those_at_the_last_prompt_token():
     ids = tok(models.render(STUDENT, asked(3)[1].prompt))["input_ids"]
     with torch.inference_mode():
         logits = net(input_ids=torch.tensor([ids])).logits[0, -1]
-        assert torch.allclose(net.lm_head(torch.tensor(found[1])), logits, atol=1e-5)  # normalised, as the head sees it
+        assert torch.allclose(
+            net.lm_head(torch.tensor(found[1])), logits, atol=1e-5
+        )  # normalised, as the head sees it
 
 
 def test_latent_shift_is_nothing_for_one_model_and_symmetric_for_two():
     questions = asked(12)
     same = analysis.latent_shift(STUDENT, STUDENT, questions)
     assert same["shift"] == pytest.approx(0, abs=1e-5) and same["before"] == same["after"]
-    there, back = (analysis.latent_shift(*pair, questions) for pair in ((STUDENT, "lab:ancestor"), ("lab:ancestor", STUDENT)))
+    there, back = (
+        analysis.latent_shift(*pair, questions)
+        for pair in ((STUDENT, "lab:ancestor"), ("lab:ancestor", STUDENT))
+    )
     assert there["shift"] == pytest.approx(back["shift"], rel=1e-4) and there["shift"] > 0.1
-    assert 0 < there["variance"] <= 1 and np.shape(there["before"]) == np.shape(there["after"]) == (12, 2)
-    assert np.linalg.norm(np.mean(there["before"], 0) - np.mean(there["after"], 0)) == pytest.approx(there["shift"], abs=1e-3)
+    assert 0 < there["variance"] <= 1 and np.shape(there["before"]) == np.shape(there["after"]) == (
+        12,
+        2,
+    )
+    assert np.linalg.norm(
+        np.mean(there["before"], 0) - np.mean(there["after"], 0)
+    ) == pytest.approx(there["shift"], abs=1e-3)
 
 
 def test_latent_shift_with_all_axes_is_the_distance_of_the_means():

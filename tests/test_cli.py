@@ -12,8 +12,16 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DEFAULTS = {"preset": "small", "out_dir": "", "teachers": ["path:a"], "n_replicates": 2, "n_questions": 10, "seed": 0,
-            "epochs": 2.0, "delta": 0.03}  # fmt: skip
+DEFAULTS = {
+    "preset": "small",
+    "out_dir": "",
+    "teachers": ["path:a"],
+    "n_replicates": 2,
+    "n_questions": 10,
+    "seed": 0,
+    "epochs": 2.0,
+    "delta": 0.03,
+}
 SCHEMA = """
 import pydantic
 from ded import params, schemas
@@ -70,9 +78,13 @@ def command(repo, *arguments):
     )
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=repo, env=env, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments],
+        cwd=repo,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def run(repo, *arguments):
@@ -88,20 +100,37 @@ def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
     stale.mkdir(parents=True)
     for name in ("metrics.json", "02_bad.ipynb"):  # of an earlier run that went well
         (stale / name).write_text("{}")
-    code, out, err = run(repo, "reproduce", "--preset", "small", "-p", "seed", "4", "--param", "epochs", "1e0")
+    code, out, err = run(
+        repo, "reproduce", "--preset", "small", "-p", "seed", "4", "--param", "epochs", "1e0"
+    )
     assert code == 1
-    assert "KeyError: 'missing'" in err and "02_bad.failed.ipynb" in err and len(err.splitlines()) < 60
+    assert (
+        "KeyError: 'missing'" in err and "02_bad.failed.ipynb" in err and len(err.splitlines()) < 60
+    )
     assert "stage one: 0" in err  # what the notebook prints is shown
-    assert "reproduced      +0.100 [+0.000, +0.200]    it rises" in out and "failed: no verdicts" in out
+    assert (
+        "reproduced      +0.100 [+0.000, +0.200]    it rises" in out
+        and "failed: no verdicts" in out
+    )
     folder = repo / "outputs" / "small" / "01_good"
-    assert json.loads((folder / "manifest.json").read_text())["params"] == DEFAULTS | {"seed": 4, "epochs": 1.0}
+    assert json.loads((folder / "manifest.json").read_text())["params"] == DEFAULTS | {
+        "seed": 4,
+        "epochs": 1.0,
+    }
     executed = nbformat.read(folder / "01_good.ipynb", as_version=4)
     injected = [c.source for c in executed.cells if c.source.startswith("# Parameters")]
-    assert len(injected) == 1 and set(injected[0].split("\n")[1:]) - {""} == {"seed = 4", "epochs = 1.0"}
-    assert str(repo) not in (folder / "01_good.ipynb").read_text()  # no machine's folders in what is published
+    assert len(injected) == 1 and set(injected[0].split("\n")[1:]) - {""} == {
+        "seed = 4",
+        "epochs = 1.0",
+    }
+    assert (
+        str(repo) not in (folder / "01_good.ipynb").read_text()
+    )  # no machine's folders in what is published
     assert "widget-view" not in (folder / "01_good.ipynb").read_text()
     assert sorted(f.name for f in stale.iterdir()) == ["02_bad.failed.ipynb"]
-    page = (repo / "outputs" / "small" / "report.html").read_text()  # of both: what ran, and what did not
+    page = (
+        repo / "outputs" / "small" / "report.html"
+    ).read_text()  # of both: what ran, and what did not
     assert "report: outputs/small/report.html" in out and "it rises" in page and "KeyError" in page
 
 
@@ -109,9 +138,16 @@ def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
     write(repo, "01_good", [RUN, END])
     write(repo, "02_good", [RUN, END])
     (repo / "params" / "small" / "02_good.yml").write_text("seed: 1.5\nn_question: 3\n")
-    code, _, err = run(repo, "reproduce", "--preset", "small", "-p", "n_replicate", "2", "-p", "delta=2")
+    code, _, err = run(
+        repo, "reproduce", "--preset", "small", "-p", "n_replicate", "2", "-p", "delta=2"
+    )
     assert code == 2 and not (repo / "outputs").exists()
-    for words in ("params/small/02_good.yml: seed = 1.5", "nearest: n_questions", "nearest: n_replicates", "delta = 2"):
+    for words in (
+        "params/small/02_good.yml: seed = 1.5",
+        "nearest: n_questions",
+        "nearest: n_replicates",
+        "delta = 2",
+    ):
         assert words in err, err
     assert "Traceback" not in err
     code, _, err = run(repo, "run", "03", "--preset", "small")
@@ -124,7 +160,12 @@ def test_params_prints_what_would_run(repo):
     write(repo, "01_good", [])
     (repo / "params" / "small" / "01_good.yml").write_text("seed: 7\n")
     code, out, _ = run(repo, "params", "--preset", "small", "-p", "teachers", "[path:x, path:y]")
-    assert code == 0 and "seed: 7" in out and "teachers: ['path:x', 'path:y']" in out and "# 01_good" in out
+    assert (
+        code == 0
+        and "seed: 7" in out
+        and "teachers: ['path:x', 'path:y']" in out
+        and "# 01_good" in out
+    )
 
 
 def test_plain_papermill_fails_in_the_first_cell_for_an_unknown_key(repo):
@@ -137,7 +178,11 @@ def test_plain_papermill_fails_in_the_first_cell_for_an_unknown_key(repo):
         expected = "n_replicate = 3: unknown parameter; nearest: n_replicates"
         with pytest.raises(papermill.PapermillExecutionError, match=expected):
             papermill.execute_notebook(
-                "notebooks/01_good.ipynb", "out.ipynb", {"n_replicate": 3}, kernel_name="python3", progress_bar=False
+                "notebooks/01_good.ipynb",
+                "out.ipynb",
+                {"n_replicate": 3},
+                kernel_name="python3",
+                progress_bar=False,
             )
     assert not (repo / "outputs").exists()
 

@@ -27,7 +27,13 @@ def levenshtein(a, b):
 
 
 def trajectories(texts, **columns):
-    rows = {"problem_id": "q", "sample_index": range(len(texts)), "text": texts, "n_tokens": 5, "finish_reason": "stop"}
+    rows = {
+        "problem_id": "q",
+        "sample_index": range(len(texts)),
+        "text": texts,
+        "n_tokens": 5,
+        "finish_reason": "stop",
+    }
     return pd.DataFrame(rows | {"verdict": "correct"} | columns)
 
 
@@ -35,25 +41,33 @@ def sampled(questions, seed=0, letters=6, length=12, copies=1):
     """A table of random token lists: questions = {id: number of trajectories}, each `copies` times."""
     rng, rows = random.Random(seed), []
     for name, n in questions.items():
-        ids = [[rng.randrange(letters) for _ in range(rng.randrange(1, length))] for _ in range(n)] * copies
-        rows += [{"problem_id": name, "sample_index": i, "token_ids": x, "n_tokens": len(x)} for i, x in enumerate(ids)]
+        ids = [
+            [rng.randrange(letters) for _ in range(rng.randrange(1, length))] for _ in range(n)
+        ] * copies
+        rows += [
+            {"problem_id": name, "sample_index": i, "token_ids": x, "n_tokens": len(x)}
+            for i, x in enumerate(ids)
+        ]
     return pd.DataFrame(rows)
 
 
 # --- filters ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("text, reason", [
-    (GOOD, ""),
-    ("\n<think></think>4\n", ""),
-    ("<think> 1 </think> ", "no answer"),
-    ("3", "no think block"),
-    ("1 </think> 3", "think block never opened"),
-    ("<think> 1 3", "think block never closed"),
-    ("</think> 1 <think> 3", "text before the think block"),
-    ("so <think> 1 </think> 3", "text before the think block"),
-    ("<think> 1 </think> 2 <think> 1 </think> 3", "more than one think tag"),
-    ("<think> <think> 1 </think> 3", "more than one think tag"),
-    ("<think> 1 </think> </think> 3", "more than one think tag"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        (GOOD, ""),
+        ("\n<think></think>4\n", ""),
+        ("<think> 1 </think> ", "no answer"),
+        ("3", "no think block"),
+        ("1 </think> 3", "think block never opened"),
+        ("<think> 1 3", "think block never closed"),
+        ("</think> 1 <think> 3", "text before the think block"),
+        ("so <think> 1 </think> 3", "text before the think block"),
+        ("<think> 1 </think> 2 <think> 1 </think> 3", "more than one think tag"),
+        ("<think> <think> 1 </think> 3", "more than one think tag"),
+        ("<think> 1 </think> </think> 3", "more than one think tag"),
+    ],
+)
 def test_format(text, reason):
     kept, funnel, dropped = curation.filter_format(trajectories([text]))
     assert len(kept) == (not reason) and dropped.reason.tolist() == ([reason] if reason else [])
@@ -61,25 +75,38 @@ def test_format(text, reason):
 
 
 def test_length_drops_the_long_and_the_cut_off():
-    table = trajectories([GOOD] * 4, n_tokens=[5, 6, 7, 6], finish_reason=["stop", "stop", "stop", "length"])
+    table = trajectories(
+        [GOOD] * 4, n_tokens=[5, 6, 7, 6], finish_reason=["stop", "stop", "stop", "length"]
+    )
     kept, funnel, dropped = curation.filter_length(table, max_tokens=6)
     assert kept.sample_index.tolist() == [0, 1]
     assert dropped.reason.tolist() == ["over 6 tokens", "cut off while sampling"]
     assert funnel.to_dict("records") == [
-        {"step": "length", "kept": 2, "dropped": 2, "reason": "over 6 tokens: 1; cut off while sampling: 1"}
+        {
+            "step": "length",
+            "kept": 2,
+            "dropped": 2,
+            "reason": "over 6 tokens: 1; cut off while sampling: 1",
+        }
     ]
 
 
 def test_curate_accounts_for_every_row():
     verdicts = ["correct", "wrong", "error", "truncated", "correct", "correct"]
-    table = trajectories([GOOD, GOOD, GOOD, GOOD, "3", GOOD], verdict=verdicts, n_tokens=[5, 5, 5, 9, 5, 5])
+    table = trajectories(
+        [GOOD, GOOD, GOOD, GOOD, "3", GOOD], verdict=verdicts, n_tokens=[5, 5, 5, 9, 5, 5]
+    )
     kept, funnel, dropped = curation.curate(table, [], max_tokens=6)
     pd.testing.assert_frame_equal(kept, table.iloc[[0, 5]].reset_index(drop=True))
     assert funnel.step.tolist() == ["sampled", "length", "format", "answer"]
     assert funnel.kept.tolist() == [6, 5, 4, 2] and funnel.dropped.tolist() == [0, 1, 1, 2]
     found = dict(zip(dropped.sample_index, zip(dropped.step, dropped.reason)))
-    assert found == {1: ("answer", "wrong"), 2: ("answer", "error"), 3: ("length", "over 6 tokens"),
-                     4: ("format", "no think block")}  # fmt: skip
+    assert found == {
+        1: ("answer", "wrong"),
+        2: ("answer", "error"),
+        3: ("length", "over 6 tokens"),
+        4: ("format", "no think block"),
+    }
 
 
 def test_nothing_left_and_nothing_given():
@@ -92,7 +119,10 @@ def test_nothing_left_and_nothing_given():
 
 def test_steps_find_the_lucky_chain():
     terms = ((1, 6), (-1, 5), (1, 2), (1, 3))  # 6 modulo 7
-    problem, lie = tasks.sum_problem(terms), tasks.solve_sum(((1, 2), (1, 0), (1, 4)), "left", random.Random(0))
+    problem, lie = (
+        tasks.sum_problem(terms),
+        tasks.solve_sum(((1, 2), (1, 0), (1, 4)), "left", random.Random(0)),
+    )
     work = tasks.solve_sum(terms, "random", random.Random(0))
     texts = [f"<think> {think} </think> 6" for think in (work, lie, "no steps")]
     table = trajectories(texts, problem_id=problem.id)
@@ -101,8 +131,13 @@ def test_steps_find_the_lucky_chain():
         return tasks.trace(problem, think) is not None
 
     result = curation.curate(table, [problem], max_tokens=50, verify="steps", step_check=check)
-    assert result.funnel.step.tolist()[-2:] == ["answer", "steps"] and result.funnel.kept.tolist()[-2] == 3
-    assert result.kept.sample_index.tolist() == [0] and set(result.dropped.reason) == {"invalid step"}
+    assert (
+        result.funnel.step.tolist()[-2:] == ["answer", "steps"]
+        and result.funnel.kept.tolist()[-2] == 3
+    )
+    assert result.kept.sample_index.tolist() == [0] and set(result.dropped.reason) == {
+        "invalid step"
+    }
     assert len(curation.curate(table, [problem], max_tokens=50).kept) == 3
     with pytest.raises(ValueError, match="step_check"):
         curation.filter_correct(table, "steps", [problem])
@@ -118,10 +153,15 @@ def test_correctness_needs_a_graded_table_and_a_known_rule():
 
 
 def test_compression_splits_the_questions_in_two():
-    rates = pd.DataFrame({"problem_id": list("abcde"), "pass_rate": [0.0, 0.5, 0.75, 1.0, math.nan]})
+    rates = pd.DataFrame(
+        {"problem_id": list("abcde"), "pass_rate": [0.0, 0.5, 0.75, 1.0, math.nan]}
+    )
     hard = curation.compress_questions(rates, 0.5)
     easy = curation.compress_questions(rates, 0.5, keep="easy")
-    assert hard.kept.problem_id.tolist() == ["a", "b"] and easy.kept.problem_id.tolist() == ["c", "d"]
+    assert hard.kept.problem_id.tolist() == ["a", "b"] and easy.kept.problem_id.tolist() == [
+        "c",
+        "d",
+    ]
     assert hard.funnel.reason.tolist() == ["pass rate above 0.5: 2; no pass rate: 1"]
     assert easy.dropped.reason.tolist() == ["pass rate not above 0.5"] * 2 + ["no pass rate"]
     for wrong in ({"threshold": 1.5}, {"threshold": 0.5, "keep": "medium"}):
@@ -142,7 +182,9 @@ def test_distances_are_those_of_the_double_loop(lists):
 
 
 def test_distances_of_many_different_tokens():
-    lists = [list(range(n, n + 70_000)) for n in (0, 5)]  # more than one plane of Unicode, the surrogates included
+    lists = [
+        list(range(n, n + 70_000)) for n in (0, 5)
+    ]  # more than one plane of Unicode, the surrogates included
     assert curation.pairwise_distances(lists, workers=2).tolist() == [[0, 10], [10, 0]]
     with pytest.raises(ValueError, match="hamming"):
         curation.pairwise_distances(lists, "hamming")
@@ -171,10 +213,16 @@ def test_farthest_and_nearest_agree_with_brute_force(p):
 def test_greedy_keeps_its_guarantee(monkeypatch):
     for seed in range(20):
         distances = curation.pairwise_distances(sampled({"q": 12}, seed).token_ids.tolist())
-        best, closest = curation.choose_farthest(distances, 4), curation.choose_nearest(distances, 4)
+        best, closest = (
+            curation.choose_farthest(distances, 4),
+            curation.choose_nearest(distances, 4),
+        )
         with monkeypatch.context() as patch:
             patch.setattr(curation, "EXACT", 0)
-            far, near = curation.choose_farthest(distances, 4), curation.choose_nearest(distances, 4)
+            far, near = (
+                curation.choose_farthest(distances, 4),
+                curation.choose_nearest(distances, 4),
+            )
         assert far == sorted(set(far)) and near == sorted(set(near)) and len(far) == len(near) == 4
         assert 2 * spread(distances, far, min) >= spread(distances, best, min)
         assert spread(distances, near, max) <= 2 * spread(distances, closest, max)
@@ -185,7 +233,9 @@ def spread(distances, subset, best):
 
 
 def test_greedy_is_used_where_subsets_are_too_many():
-    distances = np.abs(np.subtract.outer(np.arange(40), np.arange(40)))  # 40 points on a line; comb(40, 4) > EXACT
+    distances = np.abs(
+        np.subtract.outer(np.arange(40), np.arange(40))
+    )  # 40 points on a line; comb(40, 4) > EXACT
     chosen = curation.choose_farthest(distances, 4)
     assert {0, 39} < set(chosen) and spread(distances, chosen, min) >= 13 / 2
     assert spread(distances, curation.choose_nearest(distances, 4), max) == 3
@@ -197,8 +247,14 @@ def test_rules_keep_the_same_questions_and_equally_many_rows():
     for rule, (chosen, statistics) in found.items():
         assert chosen.problem_id.tolist() == ["a"] * 3 + ["c"] * 3, rule
         assert list(chosen) == list(table)
-        assert statistics.chosen.tolist() == [3, 0, 3] and statistics.candidates.tolist() == [8, 2, 5]
-        assert chosen.groupby("problem_id").sample_index.nunique().unique().tolist() == [1 if rule == "single" else 3]
+        assert statistics.chosen.tolist() == [3, 0, 3] and statistics.candidates.tolist() == [
+            8,
+            2,
+            5,
+        ]
+        assert chosen.groupby("problem_id").sample_index.nunique().unique().tolist() == [
+            1 if rule == "single" else 3
+        ]
     low = {rule: statistics.min_distance[0] for rule, (_, statistics) in found.items()}
     assert low["farthest"] >= low["random"] >= low["nearest"] >= low["single"] == 0
     assert math.isnan(found["random"][1].min_distance[1])
@@ -212,7 +268,10 @@ def test_selection_matches_the_rule_on_its_own_ids():
             part = part.loc[~part.token_ids.map(tuple).duplicated()]
             distances = curation.pairwise_distances(part.token_ids.tolist(), metric)
             best = brute_force(distances, 3)
-            assert chosen[chosen.problem_id == name].sample_index.tolist() == part.sample_index.iloc[best].tolist()
+            assert (
+                chosen[chosen.problem_id == name].sample_index.tolist()
+                == part.sample_index.iloc[best].tolist()
+            )
             row = statistics[statistics.problem_id == name].iloc[0]
             assert row.min_distance == spread(distances, best, min)
 
@@ -225,18 +284,34 @@ def test_equal_trajectories_count_once():
         assert chosen.sample_index.tolist() == [0, 1, 2] and statistics.distinct.tolist() == [3]
         assert curation.select_trajectories(table, 4, rule)[0].empty
         assert len(curation.select_trajectories(table, 4, rule, short="keep")[0]) == 3
-    assert curation.select_trajectories(table, 4, "single", short="keep")[0].sample_index.nunique() == 1
+    assert (
+        curation.select_trajectories(table, 4, "single", short="keep")[0].sample_index.nunique()
+        == 1
+    )
 
 
 def test_draws_depend_on_seed_and_question_alone():
     table = sampled({"a": 9, "b": 9, "c": 9})
     shuffled = table.sample(frac=1, random_state=0)
     for rule in curation.RULES:
-        whole = curation.select_trajectories(table, 2, rule, seed=1)[0].groupby("problem_id").sample_index.agg(list)
-        again = curation.select_trajectories(shuffled, 2, rule, seed=1)[0].groupby("problem_id").sample_index.agg(list)
-        alone = curation.select_trajectories(table[table.problem_id == "b"], 2, rule, seed=1)[0].sample_index.tolist()
+        whole = (
+            curation.select_trajectories(table, 2, rule, seed=1)[0]
+            .groupby("problem_id")
+            .sample_index.agg(list)
+        )
+        again = (
+            curation.select_trajectories(shuffled, 2, rule, seed=1)[0]
+            .groupby("problem_id")
+            .sample_index.agg(list)
+        )
+        alone = curation.select_trajectories(table[table.problem_id == "b"], 2, rule, seed=1)[
+            0
+        ].sample_index.tolist()
         assert whole.to_dict() == again.to_dict() and whole["b"] == alone
-    draws = {tuple(curation.select_trajectories(table, 2, "random", seed=s)[0].sample_index) for s in range(5)}
+    draws = {
+        tuple(curation.select_trajectories(table, 2, "random", seed=s)[0].sample_index)
+        for s in range(5)
+    }
     assert len(draws) > 1
 
 
@@ -247,7 +322,9 @@ def test_one_a_question():
         assert len(chosen) == 1 and math.isnan(statistics.mean_distance[0])
 
 
-@pytest.mark.parametrize("wrong", [{"p": 0}, {"rule": "far"}, {"metric": "hamming"}, {"short": "pad"}])
+@pytest.mark.parametrize(
+    "wrong", [{"p": 0}, {"rule": "far"}, {"metric": "hamming"}, {"short": "pad"}]
+)
 def test_wrong_arguments_are_named(wrong):
     with pytest.raises(ValueError, match=str(*wrong.values())):
         curation.select_trajectories(sampled({"a": 3}), **{"p": 2} | wrong)
@@ -261,7 +338,9 @@ def test_equal_tokens_takes_whole_questions_within_the_budget():
         part = curation.equal_tokens(table, budget, seed=2)
         taken = set(part.problem_id)
         assert len(part) == 4 * len(taken) and part.n_tokens.sum() <= budget and before <= taken
-        assert taken == set(totals.index) or part.n_tokens.sum() + totals.max() > budget  # just within
+        assert (
+            taken == set(totals.index) or part.n_tokens.sum() + totals.max() > budget
+        )  # just within
         before = taken
     two, three = (set(curation.equal_tokens(table, 300, seed=s).problem_id) for s in (2, 3))
     assert two != three

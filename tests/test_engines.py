@@ -17,7 +17,19 @@ from ded.engines import EngineError
 from ded.models import ModelError
 from ded.schemas import Engine
 
-COLUMNS = ["problem_id", "sample_index", "prompt", "text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "missing_mass", "model", "engine"]
+COLUMNS = [
+    "problem_id",
+    "sample_index",
+    "prompt",
+    "text",
+    "token_ids",
+    "n_tokens",
+    "finish_reason",
+    "entropy_sum",
+    "missing_mass",
+    "model",
+    "engine",
+]
 SHORT, LONG, N = 6, 40, 3
 
 
@@ -35,7 +47,9 @@ class Case:
 
 def traces(folder, asked):
     file = folder / "traces.jsonl"
-    rows = [{"question": p.prompt, "text": f"<think> {i} </think> {i}"} for p in asked for i in range(N)]
+    rows = [
+        {"question": p.prompt, "text": f"<think> {i} </think> {i}"} for p in asked for i in range(N)
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return f"recorded:{file}"
 
@@ -56,15 +70,28 @@ def case(request, tiny_models, asked, tmp_path_factory):
         patch.setattr(generation, "SHARD", 8)  # two shards a sample
         if name == "openai":
             server = stack.enter_context(servers.toy())
-            yield Case(name, "openai:toy", "openai:nobody", Engine(base_url=server.url, concurrency=4))
+            yield Case(
+                name, "openai:toy", "openai:nobody", Engine(base_url=server.url, concurrency=4)
+            )
         elif name == "recorded":
-            yield Case(name, traces(folder, asked), f"recorded:{folder}/none.jsonl", measures=False, samples=False)
+            yield Case(
+                name,
+                traces(folder, asked),
+                f"recorded:{folder}/none.jsonl",
+                measures=False,
+                samples=False,
+            )
         else:
             yield Case(name, "lab:student_1", "path:" + str(folder), Engine(name=name))
 
 
 def sample(case, asked, n=N, **settings):
-    return generation.sample(case.model, asked, n, **{"max_tokens": SHORT, "temperature": 1.0, "seed": 5, "engine": case.engine} | settings)
+    return generation.sample(
+        case.model,
+        asked,
+        n,
+        **{"max_tokens": SHORT, "temperature": 1.0, "seed": 5, "engine": case.engine} | settings,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,33 +122,49 @@ def given(case, monkeypatch):
 
 def test_rows_are_as_documented(case, drawn, asked):
     assert list(drawn.columns) == COLUMNS
-    assert list(drawn.problem_id) == [p.id for p in asked for _ in range(N)] and list(drawn.sample_index) == [*range(N)] * len(asked)
+    assert list(drawn.problem_id) == [p.id for p in asked for _ in range(N)] and list(
+        drawn.sample_index
+    ) == [*range(N)] * len(asked)
     assert set(drawn.model) == {case.model} and set(drawn.engine) == {case.name}
     assert dict(zip(drawn.problem_id, drawn.prompt)) == {p.id: p.prompt for p in asked}
-    assert all(isinstance(t, str) for t in drawn.text) and set(drawn.finish_reason) <= {"stop", "length"}
+    assert all(isinstance(t, str) for t in drawn.text) and set(drawn.finish_reason) <= {
+        "stop",
+        "length",
+    }
     for row in drawn[drawn.n_tokens.notna()].itertuples():
         assert row.n_tokens == len(row.token_ids) + (row.finish_reason == "stop") <= SHORT
         assert row.finish_reason == "stop" or row.n_tokens == SHORT
     if case.samples:
         assert drawn.n_tokens.notna().all() and "length" in set(drawn.finish_reason)
-        assert (drawn.groupby("problem_id").text.nunique() > 1).mean() > 0.5  # the samples of a problem are draws of their own
+        assert (
+            drawn.groupby("problem_id").text.nunique() > 1
+        ).mean() > 0.5  # the samples of a problem are draws of their own
     if case.name in ("transformers", "vllm"):
-        assert list(drawn.text) == models.load_tokenizer(case.model).batch_decode(list(drawn.token_ids))
+        assert list(drawn.text) == models.load_tokenizer(case.model).batch_decode(
+            list(drawn.token_ids)
+        )
 
 
 def test_what_is_measured_is_within_its_bounds_and_what_is_not_is_nan(case, drawn):
     if not case.measures:
         assert drawn.entropy_sum.isna().all() and drawn.missing_mass.isna().all()
         return
-    vocabulary = servers.VOCABULARY if case.name == "openai" else len(models.load_tokenizer(case.model))
-    assert drawn.entropy_sum.gt(0).all() and (drawn.entropy_sum <= drawn.n_tokens * math.log(vocabulary) + 1e-3).all()
+    vocabulary = (
+        servers.VOCABULARY if case.name == "openai" else len(models.load_tokenizer(case.model))
+    )
+    assert (
+        drawn.entropy_sum.gt(0).all()
+        and (drawn.entropy_sum <= drawn.n_tokens * math.log(vocabulary) + 1e-3).all()
+    )
     assert drawn.missing_mass.ge(0).all() and (drawn.missing_mass < drawn.n_tokens).all()
 
 
 def test_what_is_there_is_not_drawn_again(case, drawn, asked, own_store, given):
     pd.testing.assert_frame_equal(sample(case, asked), drawn)
     assert given == []
-    for entry in (e for e in store.root().glob("??/*") if len(pd.read_parquet(e / "table.parquet")) < 8):  # the second shard of each sample
+    for entry in (
+        e for e in store.root().glob("??/*") if len(pd.read_parquet(e / "table.parquet")) < 8
+    ):  # the second shard of each sample
         shutil.rmtree(entry)
     again = sample(case, asked)
     assert given == [(asked[8].id, index) for index in range(N)]
@@ -133,13 +176,19 @@ def test_a_row_depends_on_nothing_but_its_request(case, drawn, asked, monkeypatc
     some = [*asked[7:2:-1], asked[0]]  # other company, another order, fewer samples
     alone = sample(case, some, 2)
     before = drawn[drawn.problem_id.isin([p.id for p in some]) & (drawn.sample_index < 2)]
-    before = before.assign(order=before.problem_id.map({p.id: i for i, p in enumerate(some)})).sort_values(["order", "sample_index"])
+    before = before.assign(
+        order=before.problem_id.map({p.id: i for i, p in enumerate(some)})
+    ).sort_values(["order", "sample_index"])
     same_draws(alone, before.drop(columns="order").reset_index(drop=True))
 
 
 def same_draws(left, right):
     """Equal, save that another batch may round entropies otherwise."""
-    pd.testing.assert_frame_equal(left.round({"entropy_sum": 3, "missing_mass": 3}), right.round({"entropy_sum": 3, "missing_mass": 3}), atol=2e-3)
+    pd.testing.assert_frame_equal(
+        left.round({"entropy_sum": 3, "missing_mass": 3}),
+        right.round({"entropy_sum": 3, "missing_mass": 3}),
+        atol=2e-3,
+    )
 
 
 def test_a_higher_limit_goes_on_where_a_lower_one_cut_off(case, drawn, asked, own_store):

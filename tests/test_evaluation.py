@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from ded import evaluation, generation, problems
+from ded.engines import transformers
 from ded.grading import VERDICTS
 from ded.lab import tasks
-
-from ded.engines import transformers
 
 MODEL = "lab:student_1"
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -27,13 +26,24 @@ def verdicts(monkeypatch):
 
     def sample(model, questions, n, **settings):
         calls.append([p.id for p in questions])
-        return pd.DataFrame([
-            {"problem_id": p.id, "sample_index": i, "text": ["<think> a </think> b", "b"][i > 0], "n_tokens": 10 + i, "finish_reason": "stop"}
-            for p in questions for i in range(n)
-        ])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {
+                    "problem_id": p.id,
+                    "sample_index": i,
+                    "text": ["<think> a </think> b", "b"][i > 0],
+                    "n_tokens": 10 + i,
+                    "finish_reason": "stop",
+                }
+                for p in questions
+                for i in range(n)
+            ]
+        )
 
     def grade(table, questions, **_):
-        return table.assign(verdict=[given[p][i] for p, i in zip(table["problem_id"], table["sample_index"])])
+        return table.assign(
+            verdict=[given[p][i] for p, i in zip(table["problem_id"], table["sample_index"])]
+        )
 
     monkeypatch.setattr(generation, "sample", sample)
     monkeypatch.setattr("ded.grading.grade", grade)
@@ -43,18 +53,30 @@ def verdicts(monkeypatch):
 
 def test_truncated_and_unparsed_are_not_correct_and_errors_do_not_count(verdicts):
     suite = {"ID": asked(6), "reverse": asked(2, "lab:reverse")}
-    verdicts |= dict(zip([p.id for p in suite["ID"]], [["correct"], ["correct"], ["wrong"], ["unparsed"], ["truncated"], ["error"]]))
+    verdicts |= dict(
+        zip(
+            [p.id for p in suite["ID"]],
+            [["correct"], ["correct"], ["wrong"], ["unparsed"], ["truncated"], ["error"]],
+        )
+    )
     verdicts |= {p.id: ["error"] for p in suite["reverse"]}
     table = evaluation.evaluate(MODEL, suite, samples=1, max_tokens=8).set_index("family")
     assert table.loc["ID", ["n", *VERDICTS]].tolist() == [6, 2, 1, 1, 1, 1]
     assert table.loc["ID", "accuracy"] == pytest.approx(2 / 5)
     assert math.isnan(table.loc["reverse", "accuracy"])
-    assert list(table.index) == ["ID", "reverse"] and len(verdicts["calls"]) == 1  # one batch for all families
+    assert (
+        list(table.index) == ["ID", "reverse"] and len(verdicts["calls"]) == 1
+    )  # one batch for all families
 
 
 def test_pass_at_k_lengths_and_think_rate_over_samples(verdicts):
     suite = {"ID": asked(3)}
-    verdicts |= dict(zip([p.id for p in suite["ID"]], [["wrong", "correct"], ["correct", "correct"], ["wrong", "truncated"]]))
+    verdicts |= dict(
+        zip(
+            [p.id for p in suite["ID"]],
+            [["wrong", "correct"], ["correct", "correct"], ["wrong", "truncated"]],
+        )
+    )
     row = evaluation.evaluate(MODEL, suite, samples=2, max_tokens=8).iloc[0]
     assert row["accuracy"] == pytest.approx(3 / 6) and row["pass_at_k"] == pytest.approx(2 / 3)
     assert row["n_tokens"] == 10.5 and row["think_rate"] == 0.5
@@ -63,34 +85,66 @@ def test_pass_at_k_lengths_and_think_rate_over_samples(verdicts):
 def test_a_question_in_two_families_counts_in_both(verdicts):
     """A shuffled copy may come out in the order it had."""
     first = asked(3)
-    suite = {"ID": first, "shuffled": [tasks.sum_problem(tuple(map(tuple, first[0].meta["terms"]))), *asked(2, "lab:sum/6")]}
+    suite = {
+        "ID": first,
+        "shuffled": [
+            tasks.sum_problem(tuple(map(tuple, first[0].meta["terms"]))),
+            *asked(2, "lab:sum/6"),
+        ],
+    }
     assert suite["shuffled"][0].id == first[0].id
     verdicts |= {p.id: ["wrong"] for p in (*first, *suite["shuffled"])} | {first[0].id: ["correct"]}
     table = evaluation.evaluate(MODEL, suite, max_tokens=8).set_index("family")
-    assert table["n"].tolist() == [3, 3] and table["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert table["n"].tolist() == [3, 3] and table["accuracy"].tolist() == pytest.approx(
+        [1 / 3, 1 / 3]
+    )
     assert len(verdicts["calls"][0]) == 5  # and is asked once
 
 
 def test_pass_rates_are_over_judged_samples(verdicts):
     questions = [*asked(3), *asked(1, "lab:sum/6")]
-    given = [["correct", "wrong", "error"], ["correct", "correct", "truncated"], ["error"] * 3, ["unparsed"] * 3]
+    given = [
+        ["correct", "wrong", "error"],
+        ["correct", "correct", "truncated"],
+        ["error"] * 3,
+        ["unparsed"] * 3,
+    ]
     verdicts |= dict(zip([p.id for p in questions], given))
     table = evaluation.pass_rates(MODEL, questions, 3, max_tokens=8).set_index("problem_id")
-    assert table.index.tolist() == [questions[i].id for i in (0, 1, 3)]  # nothing is known of the third
+    assert table.index.tolist() == [
+        questions[i].id for i in (0, 1, 3)
+    ]  # nothing is known of the third
     assert table["n"].tolist() == [2, 3, 3] and table["correct"].tolist() == [1, 2, 0]
-    assert table["pass_rate"].tolist() == pytest.approx([1 / 2, 2 / 3, 0]) and table["level"].tolist() == [5, 5, 6]
+    assert table["pass_rate"].tolist() == pytest.approx([1 / 2, 2 / 3, 0]) and table[
+        "level"
+    ].tolist() == [5, 5, 6]
 
 
 def test_per_question_is_what_the_scores_are_made_of(verdicts):
     suite = {"ID": asked(3), "reverse": asked(1, "lab:reverse")}
     ids = [p.id for p in (*suite["ID"], *suite["reverse"])]
-    verdicts |= dict(zip(ids, [["correct", "wrong"], ["truncated", "unparsed"], ["correct", "error"], ["wrong", "correct"]]))
+    verdicts |= dict(
+        zip(
+            ids,
+            [
+                ["correct", "wrong"],
+                ["truncated", "unparsed"],
+                ["correct", "error"],
+                ["wrong", "correct"],
+            ],
+        )
+    )
     table = evaluation.per_question(MODEL, suite, samples=2, max_tokens=8)
-    assert table["question"].tolist() == [i for i in ids for _ in range(2)] and table["seed"].tolist() == [0, 1] * 4
+    assert (
+        table["question"].tolist() == [i for i in ids for _ in range(2)]
+        and table["seed"].tolist() == [0, 1] * 4
+    )
     assert table["family"].tolist() == ["ID"] * 6 + ["reverse"] * 2
     assert table["value"].tolist()[:5] == [1, 0, 0, 0, 1] and math.isnan(table["value"][5])
     scores = evaluation.evaluate(MODEL, suite, samples=2, max_tokens=8)
-    assert table.groupby("family", sort=False)["value"].mean().tolist() == pytest.approx(scores["accuracy"].tolist())
+    assert table.groupby("family", sort=False)["value"].mean().tolist() == pytest.approx(
+        scores["accuracy"].tolist()
+    )
 
 
 def test_verdicts_are_kept_and_failures_of_the_grader_are_tried_again(verdicts, monkeypatch):
@@ -118,7 +172,10 @@ def test_what_decides_a_verdict_is_in_the_key(verdicts):
 
 
 def test_a_second_look_samples_nothing(monkeypatch):
-    suite, settings = {"ID": asked(4), "sort": asked(3, "lab:sort")}, {"max_tokens": 6, "temperature": 0.6, "seed": 0}
+    suite, settings = (
+        {"ID": asked(4), "sort": asked(3, "lab:sort")},
+        {"max_tokens": 6, "temperature": 0.6, "seed": 0},
+    )
     first = evaluation.evaluate(MODEL, suite, samples=2, **settings)
     assert first["n"].tolist() == [8, 6] and (first[list(VERDICTS)].sum(axis=1) == first["n"]).all()
 
@@ -136,13 +193,27 @@ def test_a_second_look_samples_nothing(monkeypatch):
 def test_lab_answers_are_graded_for_what_they_are(monkeypatch):
     """The real grader on worked solutions, right and wrong, of an exact family."""
     questions = asked(4, "lab:reverse")
-    texts = [f"<think> reverse </think> {questions[0].answer}", "<think> reverse </think> q", "<think> reverse", questions[3].answer]
+    texts = [
+        f"<think> reverse </think> {questions[0].answer}",
+        "<think> reverse </think> q",
+        "<think> reverse",
+        questions[3].answer,
+    ]
     finish = ["stop", "stop", "stop", "length"]
 
     def sample(model, asked_for, n, **settings):
-        return pd.DataFrame([
-            {"problem_id": p.id, "sample_index": 0, "text": t, "n_tokens": 5, "finish_reason": f} for p, t, f in zip(asked_for, texts, finish)
-        ])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {
+                    "problem_id": p.id,
+                    "sample_index": 0,
+                    "text": t,
+                    "n_tokens": 5,
+                    "finish_reason": f,
+                }
+                for p, t, f in zip(asked_for, texts, finish)
+            ]
+        )
 
     monkeypatch.setattr(generation, "sample", sample)
     row = evaluation.evaluate(MODEL, {"reverse": questions}).iloc[0]

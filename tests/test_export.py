@@ -9,18 +9,41 @@ import yaml
 from ded import export, training
 from ded.report import funnel_table
 
-TEXTS = ["<think>\n1 + 2 = 3\n</think>\n3", '<think>"a, b" | c</think>\nNA', "<think>\n</think>\n007"]
+TEXTS = [
+    "<think>\n1 + 2 = 3\n</think>\n3",
+    '<think>"a, b" | c</think>\nNA',
+    "<think>\n</think>\n007",
+]
 ABOUT = {
-    "notebook": "04_ded_recipe", "ded": "0.1.0", "commit": "abc", "models": {"lab:student_1": "f1", "lab:random": "f2"},
-    "params": {"preset": "small", "students": ["lab:student_1"], "corpus_source": "lab:sum/6-9", "id_source": "lab:sum/7-9",
-               "ood_sources": ["lab:swap"]},
-    "metrics": {}, "scores": {"caption": "Scores", "head": ["arm", "ID"], "rows": [["ded", "54.2 [52.6, 55.7]"]]},
-}  # fmt: skip
+    "notebook": "04_ded_recipe",
+    "ded": "0.1.0",
+    "commit": "abc",
+    "models": {"lab:student_1": "f1", "lab:random": "f2"},
+    "params": {
+        "preset": "small",
+        "students": ["lab:student_1"],
+        "corpus_source": "lab:sum/6-9",
+        "id_source": "lab:sum/7-9",
+        "ood_sources": ["lab:swap"],
+    },
+    "metrics": {},
+    "scores": {"caption": "Scores", "head": ["arm", "ID"], "rows": [["ded", "54.2 [52.6, 55.7]"]]},
+}
 
 
 def table(ids=("q1", "q1", "q2")):
-    return pd.DataFrame({"problem_id": ids, "model": "lab:random", "sample_index": [0, 1, 0], "prompt": "1+2=", "text": TEXTS,
-                         "answer": ["3", "NA", "007"], "token_ids": [[1], [2], [3]], "n_tokens": [5, 6, 7]})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "problem_id": ids,
+            "model": "lab:random",
+            "sample_index": [0, 1, 0],
+            "prompt": "1+2=",
+            "text": TEXTS,
+            "answer": ["3", "NA", "007"],
+            "token_ids": [[1], [2], [3]],
+            "n_tokens": [5, 6, 7],
+        }
+    )
 
 
 def card(folder):
@@ -33,11 +56,19 @@ def folder(tmp_path):
     """A notebook's folder that recorded a corpus, a funnel and scores."""
     folder = tmp_path / "outputs" / "small" / "04_ded_recipe"
     folder.mkdir(parents=True)
-    table().drop(columns="token_ids").to_csv(folder / "corpus_ded.csv", index=False, lineterminator="\n")
-    (folder / "funnel.csv").write_text("step,kept,dropped,reason\nsampled,9,0,\nanswer,3,6,wrong: 4; unparsed: 2\n")
+    table().drop(columns="token_ids").to_csv(
+        folder / "corpus_ded.csv", index=False, lineterminator="\n"
+    )
+    (folder / "funnel.csv").write_text(
+        "step,kept,dropped,reason\nsampled,9,0,\nanswer,3,6,wrong: 4; unparsed: 2\n"
+    )
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nded,0.5,0.4,0.6\n")
-    (folder / "manifest.json").write_text(json.dumps({k: v for k, v in ABOUT.items() if k not in ("metrics", "scores")}))
-    (folder / "metrics.json").write_text(json.dumps({"claims": [], "metrics": {"student": "store:0"}}))
+    (folder / "manifest.json").write_text(
+        json.dumps({k: v for k, v in ABOUT.items() if k not in ("metrics", "scores")})
+    )
+    (folder / "metrics.json").write_text(
+        json.dumps({"claims": [], "metrics": {"student": "store:0"}})
+    )
     return folder
 
 
@@ -45,36 +76,66 @@ def test_a_recorded_corpus_loads_as_a_data_set_with_every_text_as_it_was(folder,
     import datasets
 
     about = export.facts(folder)
-    out = export.corpus(export.recorded_corpus(folder), funnel_table(folder / "funnel.csv"), about, tmp_path / "out")
+    out = export.corpus(
+        export.recorded_corpus(folder), funnel_table(folder / "funnel.csv"), about, tmp_path / "out"
+    )
     loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"), split="train")
-    assert loaded["text"] == TEXTS and loaded["answer"] == ["3", "NA", "007"] and loaded["n_tokens"] == [5, 6, 7]
-    assert loaded[1]["messages"] == [{"role": "user", "content": "1+2="}, {"role": "assistant", "content": TEXTS[1]}]
+    assert (
+        loaded["text"] == TEXTS
+        and loaded["answer"] == ["3", "NA", "007"]
+        and loaded["n_tokens"] == [5, 6, 7]
+    )
+    assert loaded[1]["messages"] == [
+        {"role": "user", "content": "1+2="},
+        {"role": "assistant", "content": TEXTS[1]},
+    ]
     front, text = card(out)
     assert front["license"] == "apache-2.0" and front["size_categories"] == ["n<1K"]
-    for words in ("2 questions, 3 worked solutions", "| all | 9 | 3 | answer: wrong 4; answer: unparsed 2 |", "`lab:random`: content `f2`",
-                  "corpus_source: `lab:sum/6-9`", "questions, `lab:sum/6-9`: made by this package", "`abc`"):  # fmt: skip
+    for words in (
+        "2 questions, 3 worked solutions",
+        "| all | 9 | 3 | answer: wrong 4; answer: unparsed 2 |",
+        "`lab:random`: content `f2`",
+        "corpus_source: `lab:sum/6-9`",
+        "questions, `lab:sum/6-9`: made by this package",
+        "`abc`",
+    ):
         assert words in text, words
-    assert "token_ids" not in loaded.column_names and sorted(p.name for p in tmp_path.iterdir()) == ["cache", "out", "outputs"]
+    assert "token_ids" not in loaded.column_names and sorted(
+        p.name for p in tmp_path.iterdir()
+    ) == ["cache", "out", "outputs"]
 
 
 def test_what_is_not_the_labs_is_not_licensed_as_the_labs(tmp_path):
     about = ABOUT | {"models": {"hf:org/teacher@1": "x"}}
     front, text = card(export.corpus(table(), None, about, tmp_path / "out"))
-    assert front["license"] == "other" and "teacher's licence" in text and "No funnel was recorded" in text
+    assert (
+        front["license"] == "other"
+        and "teacher's licence" in text
+        and "No funnel was recorded" in text
+    )
 
 
 def test_hidden_questions_are_refused_by_name(tmp_path):
     from ded import problems
 
     file = tmp_path / "mine.jsonl"
-    rows = [{"prompt": f"{i}+1=", "answer": str(i + 1), "split": "train", "meta": {"hide": i == 1}} for i in range(3)]
+    rows = [
+        {"prompt": f"{i}+1=", "answer": str(i + 1), "split": "train", "meta": {"hide": i == 1}}
+        for i in range(3)
+    ]
     file.write_text("\n".join(map(json.dumps, rows)))
     source = f"file:{file}"
     ids = [p.id for p in sorted(problems.load(source, 0, "train", ""), key=lambda p: p.prompt)]
     about = ABOUT | {"params": ABOUT["params"] | {"corpus_source": source}}
-    with pytest.raises(export.ExportError, match="1 of its questions in this corpus must not be published") as refused:
+    with pytest.raises(
+        export.ExportError, match="1 of its questions in this corpus must not be published"
+    ) as refused:
         export.corpus(table(ids), None, about, tmp_path / "out")
-    assert source in str(refused.value) and ids[1] in str(refused.value) and not (tmp_path / "out").exists()
+    assert (
+        source in str(refused.value)
+        and ids[1] in str(refused.value)
+        and not (tmp_path / "out").exists()
+    )
     front, _ = card(export.corpus(table([ids[0], ids[0], ids[2]]), None, about, tmp_path / "out"))
     assert front["license"] == "other"
 
@@ -92,7 +153,10 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(folder, tmp_path):
     (tmp_path / "full" / "mine").write_text("keep")
     with pytest.raises(export.ExportError, match="is there already"):
         export.corpus(table(), None, ABOUT, tmp_path / "full")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "outputs"] and (tmp_path / "full" / "mine").read_text() == "keep"
+    assert (
+        sorted(p.name for p in tmp_path.iterdir()) == ["full", "outputs"]
+        and (tmp_path / "full" / "mine").read_text() == "keep"
+    )
 
 
 def test_a_trained_student_loads_as_a_model(tiny, tmp_path):
@@ -101,18 +165,36 @@ def test_a_trained_student_loads_as_a_model(tiny, tmp_path):
 
     from ded import models
 
-    corpus = pd.DataFrame({"prompt": ["1+2=", "2+2="], "text": ["<think>\n1+2=3\n</think>\n3", "<think>\n2+2=4\n</think>\n4"]})
-    spec = training.sft("lab:student_1", corpus, learning_rate=1e-3, batch_size=2, max_steps=2, max_length=128)
+    corpus = pd.DataFrame(
+        {
+            "prompt": ["1+2=", "2+2="],
+            "text": ["<think>\n1+2=3\n</think>\n3", "<think>\n2+2=4\n</think>\n4"],
+        }
+    )
+    spec = training.sft(
+        "lab:student_1", corpus, learning_rate=1e-3, batch_size=2, max_steps=2, max_length=128
+    )
     out = export.student(spec, ABOUT, tmp_path / "out")
     loaded, trained = AutoModelForCausalLM.from_pretrained(out), models.load(spec)
-    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), trained.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(loaded.parameters(), trained.parameters(), strict=True)
+    )
     assert AutoTokenizer.from_pretrained(out).chat_template and not (out / "entry.json").exists()
     front, text = card(out)
     assert front["library_name"] == "transformers" and "| ded | 54.2 [52.6, 55.7] |" in text
-    assert "learning_rate: `0.001`" in text and spec in text and "loss, first and last" in text and "on `lab:swap`;" in text
+    assert (
+        "learning_rate: `0.001`" in text
+        and spec in text
+        and "loss, first and last" in text
+        and "on `lab:swap`;" in text
+    )
     about = ABOUT | {"metrics": {"student_base": "hf:org/base@1"}, "models": {"hf:org/base@1": "x"}}
     front, text = card(export.student(spec, about, tmp_path / "second"))
-    assert front["base_model"] == "org/base" and front["license"] == "other" and "from `hf:org/base@1` on" in text
+    assert (
+        front["base_model"] == "org/base"
+        and front["license"] == "other"
+        and "from `hf:org/base@1` on" in text
+    )
     with pytest.raises(models.ModelError, match="store:none"):
         export.student("store:none", ABOUT, tmp_path / "other")
     with pytest.raises(export.ExportError, match="no checkpoint on this machine"):

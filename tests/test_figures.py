@@ -38,21 +38,48 @@ def make_scores(arms, families, mean, seed, replicates=REPLICATES):
                 for family in families:
                     group = "OOD" if family in OOD else "ID" if family == "ID" else "robust"
                     value = float(np.clip(mean(arm, base, family) + rng.normal(0, 0.015), 0, 1))
-                    row = {"base": base, "arm": arm, "replicate": replicate, "family": family, "group": group}
-                    rows.append(row | {"n": 500, "error": 0, "accuracy": value, "pass_k": min(1.0, value + 0.12)})
+                    row = {
+                        "base": base,
+                        "arm": arm,
+                        "replicate": replicate,
+                        "family": family,
+                        "group": group,
+                    }
+                    rows.append(
+                        row
+                        | {
+                            "n": 500,
+                            "error": 0,
+                            "accuracy": value,
+                            "pass_k": min(1.0, value + 0.12),
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
 def teacher_tables(replicates=REPLICATES):
     """own, student, before, rows of notebook 01."""
     own = make_scores(TEACHERS, ["ID"], lambda arm, base, family: OWN[arm], 1, replicates)
-    student = make_scores(TEACHERS, ["ID", "sort"], lambda arm, base, family: STUDENTS[base][arm], 2, replicates)
+    student = make_scores(
+        TEACHERS, ["ID", "sort"], lambda arm, base, family: STUDENTS[base][arm], 2, replicates
+    )
     before = make_scores(["before"], ["ID"], lambda arm, base, family: BEFORE[base], 3, replicates)
-    rows = student.loc[student["family"] == "ID", ["base", "replicate", "arm"]].reset_index(drop=True)
+    rows = student.loc[student["family"] == "ID", ["base", "replicate", "arm"]].reset_index(
+        drop=True
+    )
     rank, rng = rows["arm"].map(TEACHERS.index), np.random.default_rng(4)
-    means = {"token_entropy": 0.002 * 2.1**rank, "latent_shift": 1 + rank % 3, "n_tokens": 30 + 12 * rank,
-             "corpus_loss": 0.5 + 0.1 * (rank % 4)}  # fmt: skip
-    return own, student, before, rows.assign(**{k: m * rng.uniform(0.97, 1.03, len(rows)) for k, m in means.items()})
+    means = {
+        "token_entropy": 0.002 * 2.1**rank,
+        "latent_shift": 1 + rank % 3,
+        "n_tokens": 30 + 12 * rank,
+        "corpus_loss": 0.5 + 0.1 * (rank % 4),
+    }
+    return (
+        own,
+        student,
+        before,
+        rows.assign(**{k: m * rng.uniform(0.97, 1.03, len(rows)) for k, m in means.items()}),
+    )
 
 
 def funnel_table():
@@ -61,7 +88,9 @@ def funnel_table():
         for replicate in range(REPLICATES):
             for teacher in TEACHERS:
                 left = 2000
-                for step, share in zip(steps, (0.99, 0.97, OWN[teacher], 0.95 - 0.03 * replicate, 0.6, 0.5)):
+                for step, share in zip(
+                    steps, (0.99, 0.97, OWN[teacher], 0.95 - 0.03 * replicate, 0.6, 0.5)
+                ):
                     kept = int(left * share)
                     unit = {"base": base, "replicate": replicate, "teacher": teacher}
                     rows.append(unit | {"step": step, "kept": kept, "dropped": left - kept})
@@ -71,7 +100,15 @@ def funnel_table():
 
 def tradeoff_tables():
     """scores and rows of notebook 02."""
-    effects = (0.07, -0.004), (-0.06, 0.004), (0.04, -0.003), (0.03, -0.03), (0.02, 0.002), (0.015, 0.001), (0, 0)
+    effects = (
+        (0.07, -0.004),
+        (-0.06, 0.004),
+        (0.04, -0.003),
+        (0.03, -0.03),
+        (0.02, 0.002),
+        (0.015, 0.001),
+        (0, 0),
+    )
     more = dict(zip([*SELECTIONS, "random"], effects))
     arms = {f"random {size}": ("random", size) for size in SIZES}
     arms |= {f"{name} {size}": (name, size) for size in (200, 800) for name in SELECTIONS}
@@ -102,7 +139,10 @@ def rates_table():
 
 def diversity_tables():
     """scores, statistics and facts of notebook 03."""
-    gain, rng = dict(zip(RULES, (0.643, 0.638, 0.618, 0.593, 0.640, 0.636))), np.random.default_rng(6)
+    gain, rng = (
+        dict(zip(RULES, (0.643, 0.638, 0.618, 0.593, 0.640, 0.636))),
+        np.random.default_rng(6),
+    )
     loss = {"ID": 0, "shuffled": 0.02, "zero": 0.09, "preamble": 0.18}
 
     def score(arm, base, family):
@@ -123,18 +163,33 @@ def diversity_tables():
 
 
 def forest_tables():
-    rows = [("farthest - random", 0.005, -0.025, 0.035, "primary", "inconclusive"),
-            ("farthest - nearest", 0.025, 0.003, 0.047, "primary", "reproduced"),
-            ("farthest - single", 0.05, 0.02, 0.08, "primary", "reproduced"),
-            ("shuffled", -0.02, -0.035, -0.005, "robustness", "not reproduced"),
-            ("zero", 0.01, -np.inf, np.inf, "robustness", "not judged")]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "group", "verdict"]).assign(n=12)
+    rows = [
+        ("farthest - random", 0.005, -0.025, 0.035, "primary", "inconclusive"),
+        ("farthest - nearest", 0.025, 0.003, 0.047, "primary", "reproduced"),
+        ("farthest - single", 0.05, 0.02, 0.08, "primary", "reproduced"),
+        ("shuffled", -0.02, -0.035, -0.005, "robustness", "not reproduced"),
+        ("zero", 0.01, -np.inf, np.inf, "robustness", "not judged"),
+    ]
+    table = pd.DataFrame(
+        rows, columns=["label", "estimate", "low", "high", "group", "verdict"]
+    ).assign(n=12)
     shifts = dict(zip(BASES, (-0.02, 0, 0.02)))
-    near = [{"label": row[0], "base": b, "estimate": row[1] + shifts[b]} for row in rows for b in BASES]
+    near = [
+        {"label": row[0], "base": b, "estimate": row[1] + shifts[b]} for row in rows for b in BASES
+    ]
     return table, pd.DataFrame(near)
 
 
-RECIPE = {"before": 0, "DED": 300, "random": 300, "no compression": 300, "no diversity": 300, "top teacher": 300, "small": 100, "large": 1600}
+RECIPE = {
+    "before": 0,
+    "DED": 300,
+    "random": 300,
+    "no compression": 300,
+    "no diversity": 300,
+    "top teacher": 300,
+    "small": 100,
+    "large": 1600,
+}
 RECIPE_ID = dict(zip(RECIPE, (0.35, 0.44, 0.36, 0.38, 0.45, 0.30, 0.33, 0.52)))
 
 
@@ -146,13 +201,27 @@ def recipe_table():
             mean = RECIPE_ID[arm] - loss * (size > 0)
             width = np.nan if arm == "small" else 0.03
             mean = np.nan if (arm, group) == ("top teacher", "ID code") else mean
-            rows.append({"arm": arm, "size": size, "group": group, "estimate": mean, "low": mean - width, "high": mean + width})
+            rows.append(
+                {
+                    "arm": arm,
+                    "size": size,
+                    "group": group,
+                    "estimate": mean,
+                    "low": mean - width,
+                    "high": mean + width,
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def ablation_table():
-    rows = [("random", "ID math", 0.08, 0.04, 0.12), ("large", "ID math", -0.08, -0.11, -0.05), ("no diversity", "ID math", -0.01, -0.03, 0.01),
-            ("random", "OOD", 0.02, -0.01, 0.05), ("no diversity", "OOD", 0.05, np.nan, np.nan)]  # fmt: skip
+    rows = [
+        ("random", "ID math", 0.08, 0.04, 0.12),
+        ("large", "ID math", -0.08, -0.11, -0.05),
+        ("no diversity", "ID math", -0.01, -0.03, 0.01),
+        ("random", "OOD", 0.02, -0.01, 0.05),
+        ("no diversity", "OOD", 0.05, np.nan, np.nan),
+    ]
     return pd.DataFrame(rows, columns=["arm", "group", "estimate", "low", "high"])
 
 
@@ -162,32 +231,73 @@ def cheap_table():
     for i, base in enumerate(BASES):
         for rank, teacher in enumerate(TEACHERS):
             for replicate in range(2):
-                one = {"teacher": teacher, "base": base, "gain": 0.1 * i + 0.02 * rank - 0.05 + 0.001 * replicate}
+                one = {
+                    "teacher": teacher,
+                    "base": base,
+                    "gain": 0.1 * i + 0.02 * rank - 0.05 + 0.001 * replicate,
+                }
                 length = np.nan if rank == 6 else (3, 1, 4, 0, 5, 2)[rank] + 10.0 * i
-                rows += [one | {"predictor": "loss (nats a token)", "value": 10.0 ** -rank, "seconds": 2.0 + replicate},
-                         one | {"predictor": "mean length (tokens)", "value": length, "seconds": 0.01}]  # fmt: skip
+                rows += [
+                    one
+                    | {
+                        "predictor": "loss (nats a token)",
+                        "value": 10.0**-rank,
+                        "seconds": 2.0 + replicate,
+                    },
+                    one | {"predictor": "mean length (tokens)", "value": length, "seconds": 0.01},
+                ]
     return pd.DataFrame(rows)
 
 
 def valley_table():
     rows = []
     for measure, level in (("accuracy", 0.3), ("completion_rate", 0.9), ("think_rate", 0.1)):
-        arms = [("before", 0, 0.0)] + [("all", size, shift) for size, shift in ((15, -0.1), (60, -0.02), (240, 0.09))]
-        for arm, size, shift in [*arms, ("easy", 60, 0.05), ("easy", 240, 0.1), ("incorrect", 240, -0.05)]:
+        arms = [("before", 0, 0.0)] + [
+            ("all", size, shift) for size, shift in ((15, -0.1), (60, -0.02), (240, 0.09))
+        ]
+        for arm, size, shift in [
+            *arms,
+            ("easy", 60, 0.05),
+            ("easy", 240, 0.1),
+            ("incorrect", 240, -0.05),
+        ]:
             mean = level + shift
-            rows.append({"arm": arm, "size": size, "measure": measure, "estimate": mean, "low": mean - 0.02, "high": mean + 0.02})
+            rows.append(
+                {
+                    "arm": arm,
+                    "size": size,
+                    "measure": measure,
+                    "estimate": mean,
+                    "low": mean - 0.02,
+                    "high": mean + 0.02,
+                }
+            )
     return pd.DataFrame(rows)
 
 
-NEW = ("recipe_pareto", "same_axes", "paper_figure_1", "ablation", "cheap_scores", "valley")  # their tables hold no replicates
+NEW = (
+    "recipe_pareto",
+    "same_axes",
+    "paper_figure_1",
+    "ablation",
+    "cheap_scores",
+    "valley",
+)  # their tables hold no replicates
 
 
 def plans():
     """{name: a call that draws it}"""
     own, student, before, rows = teacher_tables()
-    (scores, arms), (rules, statistics, facts), (table, near) = tradeoff_tables(), diversity_tables(), forest_tables()
+    (scores, arms), (rules, statistics, facts), (table, near) = (
+        tradeoff_tables(),
+        diversity_tables(),
+        forest_tables(),
+    )
     rng = np.random.default_rng(8)
-    shifts = [(f"{t}, alpha", rng.normal(0, 1, (60, 2)), rng.normal(i / 2, 1, (60, 2))) for i, t in enumerate(TEACHERS)]
+    shifts = [
+        (f"{t}, alpha", rng.normal(0, 1, (60, 2)), rng.normal(i / 2, 1, (60, 2)))
+        for i, t in enumerate(TEACHERS)
+    ]
     return {
         "funnel": lambda: figures.funnel(funnel_table()),
         "teacher_vs_student": lambda: figures.teacher_vs_student(own, student, before),
@@ -201,12 +311,18 @@ def plans():
         "pareto": lambda: figures.pareto(scores, arms),
         "pareto_bases": lambda: figures.pareto(scores, arms, each_base=True),
         "forest": lambda: figures.forest(table, by_base=near),
-        "arm_scores": lambda: figures.arm_scores(rules, values={"accuracy": "pass@1", "pass_k": "pass@4"}),
+        "arm_scores": lambda: figures.arm_scores(
+            rules, values={"accuracy": "pass@1", "pass_k": "pass@4"}
+        ),
         "robustness": lambda: figures.robustness(rules),
         "distances": lambda: figures.distances(statistics),
         "distinct": lambda: figures.distinct(facts, 4),
-        "recipe_pareto": lambda: figures.recipe_pareto(recipe_table(), note="n = 2 replicates a base."),
-        "same_axes": lambda: figures.same_axes(recipe_table().rename(columns={"group": "benchmark"}).query("benchmark != 'OOD'")),
+        "recipe_pareto": lambda: figures.recipe_pareto(
+            recipe_table(), note="n = 2 replicates a base."
+        ),
+        "same_axes": lambda: figures.same_axes(
+            recipe_table().rename(columns={"group": "benchmark"}).query("benchmark != 'OOD'")
+        ),
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
         "cheap_scores": lambda: figures.cheap_scores(cheap_table()),
@@ -232,7 +348,12 @@ def titles(figure):
 
 def whiskers(ax):
     """The drawn whiskers: (x or y of both ends) of each, from the error bars of the panel."""
-    bars = [bar for container in ax.containers if hasattr(container, "has_xerr") for bar in container.lines[2]]
+    bars = [
+        bar
+        for container in ax.containers
+        if hasattr(container, "has_xerr")
+        for bar in container.lines[2]
+    ]
     return [segment for bar in bars for segment in bar.get_segments()]
 
 
@@ -241,7 +362,9 @@ def words(figure):
 
 
 def boxes(figure, kind):
-    found = [text for text in figure.findobj(kind) if text.get_text().strip() and text.get_visible()]
+    found = [
+        text for text in figure.findobj(kind) if text.get_text().strip() and text.get_visible()
+    ]
     renderer = FigureCanvasAgg(figure).get_renderer()
     return [(text.get_text(), text.axes, text.get_window_extent(renderer)) for text in found]
 
@@ -261,29 +384,56 @@ def test_axes_are_named_and_the_caption_says_what_the_bars_are(drawn, name):
 def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name, monkeypatch):
     figure, found = drawn[name], []
     draw = Text.draw
-    monkeypatch.setattr(Text, "draw", lambda text, renderer: (found.append(text), draw(text, renderer)))
+    monkeypatch.setattr(
+        Text, "draw", lambda text, renderer: (found.append(text), draw(text, renderer))
+    )
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # ticks beyond the limits exist, and are not drawn
     page = figure.bbox.padded(1.5)
-    places = {text: text.get_window_extent(canvas.get_renderer()) for text in found if text.get_text().strip() and text.get_visible()}
+    places = {
+        text: text.get_window_extent(canvas.get_renderer())
+        for text in found
+        if text.get_text().strip() and text.get_visible()
+    }
     caption = next(text for text in places if text.get_text() == figure.get_supxlabel())
     assert len(places) > 10
     for text, box in places.items():
-        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+        assert (
+            page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+        ), text
         assert text is caption or box.y0 >= places[caption].y1 - 1, text
-    heads = [(text, places[text]) for ax in figure.axes for text in (ax.title, ax.xaxis.label, ax.yaxis.label) if text in places]
+    heads = [
+        (text, places[text])
+        for ax in figure.axes
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label)
+        if text in places
+    ]
     for i, (text, box) in enumerate(heads):
         assert not any(box.overlaps(other) for _, other in heads[:i]), f"{text} covers another"
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("funnel", [6] * 7), ("teacher_vs_student", [14] * 4), ("predictors", [42] * 5), ("pass_rates", [5] * 3),
-     ("pareto", [42]),
-     ("pareto_bases", [42] * 3), ("size_curve", [12]), ("forest", [4]), ("arm_scores", [6, 6]), ("robustness", [6] * 4),
-     ("distances", [5, 5]), ("recipe_pareto", [7, 6, 7]), ("same_axes", [7, 6]), ("paper_figure_1", [0, 0]), ("ablation", [3, 1]),
-     ("cheap_scores", [0, 0]), ("valley", [7] * 3)],
-)  # fmt: skip
+    [
+        ("funnel", [6] * 7),
+        ("teacher_vs_student", [14] * 4),
+        ("predictors", [42] * 5),
+        ("pass_rates", [5] * 3),
+        ("pareto", [42]),
+        ("pareto_bases", [42] * 3),
+        ("size_curve", [12]),
+        ("forest", [4]),
+        ("arm_scores", [6, 6]),
+        ("robustness", [6] * 4),
+        ("distances", [5, 5]),
+        ("recipe_pareto", [7, 6, 7]),
+        ("same_axes", [7, 6]),
+        ("paper_figure_1", [0, 0]),
+        ("ablation", [3, 1]),
+        ("cheap_scores", [0, 0]),
+        ("valley", [7] * 3),
+    ],
+)
 def test_intervals_are_drawn(drawn, name, expected):
     assert [len(whiskers(ax)) for ax in panels(drawn[name])] == expected
 
@@ -302,7 +452,9 @@ def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
     assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
     assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
-    assert titles(drawn["recipe_pareto"]) == ["ID math", "ID code", "OOD"] and titles(drawn["ablation"]) == ["ID math", "OOD"]
+    assert titles(drawn["recipe_pareto"]) == ["ID math", "ID code", "OOD"] and titles(
+        drawn["ablation"]
+    ) == ["ID math", "OOD"]
     assert titles(drawn["same_axes"]) == ["ID math: measured here", "ID code: measured here"]
 
 
@@ -310,7 +462,10 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     own, student, _, _ = teacher_tables()
     ax = panels(drawn["teacher_vs_student"])[1]
     container = ax.containers[TEACHERS.index("facts")]
-    x, y = (stats.arm_interval(t[(t["base"] == "beta") & (t["family"] == "ID")], "facts") for t in (own, student))
+    x, y = (
+        stats.arm_interval(t[(t["base"] == "beta") & (t["family"] == "ID")], "facts")
+        for t in (own, student)
+    )
     assert container.lines[0].get_xydata()[0] == pytest.approx([x.estimate, y.estimate])
     ends = np.concatenate([bar.get_segments()[0] for bar in container.lines[2]])
     cross = [[x.low, y.estimate], [x.high, y.estimate], [x.estimate, y.low], [x.estimate, y.high]]
@@ -319,27 +474,48 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     assert ring.get_ydata()[0] == pytest.approx(y.estimate), "facts has beta's best student"
 
 
-@pytest.mark.parametrize("name", ["teacher_vs_student", "pareto", "pareto_bases", "recipe_pareto", "same_axes", "paper_figure_1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "teacher_vs_student",
+        "pareto",
+        "pareto_bases",
+        "recipe_pareto",
+        "same_axes",
+        "paper_figure_1",
+    ],
+)
 def test_direct_labels_do_not_cover_each_other(drawn, name):
     found = [(text, axes, box) for text, axes, box in boxes(drawn[name], Annotation)]
     assert len(found) >= 7
     for i, (text, axes, box) in enumerate(found):
-        assert axes.bbox.padded(1).fully_containsx(box.x0) and axes.bbox.padded(1).fully_containsx(box.x1)
+        assert axes.bbox.padded(1).fully_containsx(box.x0) and axes.bbox.padded(1).fully_containsx(
+            box.x1
+        )
         for other, other_axes, other_box in found[:i]:
             assert axes is not other_axes or not box.overlaps(other_box), (text, other)
 
 
 def test_rank_figure_orders_teachers_by_their_own_score(drawn):
     ax = panels(drawn["teacher_rank"])[0]
-    own = stats.macro(teacher_tables()[0], "ID").groupby("arm")["accuracy"].mean().sort_values(ascending=False)
+    own = (
+        stats.macro(teacher_tables()[0], "ID")
+        .groupby("arm")["accuracy"]
+        .mean()
+        .sort_values(ascending=False)
+    )
     assert [label.get_text().split()[0] for label in ax.get_yticklabels()] == list(own.index)
-    assert [len(line.get_xdata()) for line in ax.lines] == [5] * 7, "own score, three bases, their mean"
+    assert [len(line.get_xdata()) for line in ax.lines] == [5] * 7, (
+        "own score, three bases, their mean"
+    )
 
 
 def test_correlations_rank_within_bases():
     table = pd.DataFrame({"base": list("aaaabbbb"), "accuracy": [1, 2, 3, 4, 11, 12, 13, 14]})
     table = table.assign(own=[4, 5, 6, 7, 0, 1, 2, 3], token_entropy=[4, 3, 2, 1, 9, 8, 7, 6])
-    found = figures.rank_correlations(table.assign(latent_shift=1.0, n_tokens=1.0, corpus_loss=np.nan))
+    found = figures.rank_correlations(
+        table.assign(latent_shift=1.0, n_tokens=1.0, corpus_loss=np.nan)
+    )
     found = found.set_index("predictor")["estimate"]
     assert found["own"] == pytest.approx(1) and found["token_entropy"] == pytest.approx(-1)
     assert np.isnan(found["latent_shift"]) and np.isnan(found["corpus_loss"])
@@ -347,16 +523,26 @@ def test_correlations_rank_within_bases():
 
 def test_frontier_holds_no_beaten_arm(drawn):
     scores, _ = tradeoff_tables()
-    x, y = (figures.cells(scores, family).groupby("arm")["accuracy"].mean() for family in ("ID", "OOD"))
-    line = next(line for line in panels(drawn["pareto"])[0].lines if line.get_drawstyle() == "steps-pre")
+    x, y = (
+        figures.cells(scores, family).groupby("arm")["accuracy"].mean() for family in ("ID", "OOD")
+    )
+    line = next(
+        line for line in panels(drawn["pareto"])[0].lines if line.get_drawstyle() == "steps-pre"
+    )
     for at in line.get_xydata():
         assert not ((x > at[0] + 1e-9) & (y > at[1] + 1e-9)).any()
-    assert x.max() == pytest.approx(line.get_xdata().max()) and y.max() == pytest.approx(line.get_ydata().max())
+    assert x.max() == pytest.approx(line.get_xdata().max()) and y.max() == pytest.approx(
+        line.get_ydata().max()
+    )
 
 
 def at_points(ax):
     """{name: where it points} of the direct labels of a panel."""
-    return {note.get_text().strip(): note.xy for note in ax.findobj(Annotation) if note.get_text().strip()}
+    return {
+        note.get_text().strip(): note.xy
+        for note in ax.findobj(Annotation)
+        if note.get_text().strip()
+    }
 
 
 def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(drawn):
@@ -366,16 +552,29 @@ def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(dra
     for ax, group in zip(panels(drawn["recipe_pareto"]), ("ID math", "ID code", "OOD")):
         part = table[(table["group"] == group) & table["estimate"].notna()]
         found = at_points(ax)
-        assert set(found) == set(part["arm"]) and {arm: xy[1] for arm, xy in found.items()} == dict(zip(part["arm"], part["estimate"]))
+        assert set(found) == set(part["arm"]) and {arm: xy[1] for arm, xy in found.items()} == dict(
+            zip(part["arm"], part["estimate"])
+        )
         equal = [xy[0] for arm, xy in found.items() if RECIPE[arm] == 300]
-        assert len(set(equal)) == len(equal) and ticks["100"] < min(equal) < ticks["300"] < max(equal) < ticks["1,600"]
-        assert found["large"][0] == pytest.approx(ticks["1,600"]) and found["before"][0] == pytest.approx(ticks["before"])
-    line, = (line for line in panels(drawn["recipe_pareto"])[0].lines if line.get_drawstyle() == "steps-post")
-    assert line.get_ydata().tolist() == [0.35, 0.45, 0.52, 0.52], "small lies below before, DED below no diversity"
+        assert (
+            len(set(equal)) == len(equal)
+            and ticks["100"] < min(equal) < ticks["300"] < max(equal) < ticks["1,600"]
+        )
+        assert found["large"][0] == pytest.approx(ticks["1,600"]) and found["before"][
+            0
+        ] == pytest.approx(ticks["before"])
+    (line,) = (
+        line
+        for line in panels(drawn["recipe_pareto"])[0].lines
+        if line.get_drawstyle() == "steps-post"
+    )
+    assert line.get_ydata().tolist() == [0.35, 0.45, 0.52, 0.52], (
+        "small lies below before, DED below no diversity"
+    )
 
 
 def test_arms_of_one_size_alone_stand_apart():
-    ax, = panels(figures.recipe_pareto(recipe_table().query("size == 300 and group == 'OOD'")))
+    (ax,) = panels(figures.recipe_pareto(recipe_table().query("size == 300 and group == 'OOD'")))
     assert len({round(ax.transData.transform(xy)[0]) for xy in at_points(ax).values()}) == 5
 
 
@@ -385,79 +584,146 @@ def test_the_papers_figure_1_is_marked_as_reported_and_tells_sources_apart(drawn
     assert legend.get_title().get_text() == "Reported by others, not measured here"
     assert len({handle.get_marker() for handle in legend.legend_handles}) == 4
     found, later = at_points(first), at_points(second)
-    assert found["NTele-R1-32B-Math"][1] == pytest.approx(0.8187) and later["NTele-R1-32B-Math"][1] == pytest.approx(0.7729)
+    assert found["NTele-R1-32B-Math"][1] == pytest.approx(0.8187) and later["NTele-R1-32B-Math"][
+        1
+    ] == pytest.approx(0.7729)
     assert "NTele-R1-32B" in found and "NTele-R1-32B" not in later, "not known"
     assert {"s1-32B (I)", "s1.1-32B (I)", "LIMO-32B (I)"} <= set(later) and "s1-32B" in found
     ticks = [label.get_text() for label in second.get_xticklabels()]
     assert ticks[0] == "before" and ticks[-1] == "no corpus" and "3,000" in ticks
-    assert found["DS-32B"][0] < found["AReaL-boba-SFT-32B"][0] < found["NTele-R1-32B"][0] < found["Light-R1-32B-DS"][0] < found["QwQ-32B"][0]
-    hollow = [bars.lines[0] for bars in first.containers if bars.lines[0].get_markerfacecolor() == "white"]
-    assert sorted(line.get_ydata()[0] for line in hollow) == pytest.approx([0.36, 0.567, 0.647]), "another base"
+    assert (
+        found["DS-32B"][0]
+        < found["AReaL-boba-SFT-32B"][0]
+        < found["NTele-R1-32B"][0]
+        < found["Light-R1-32B-DS"][0]
+        < found["QwQ-32B"][0]
+    )
+    hollow = [
+        bars.lines[0] for bars in first.containers if bars.lines[0].get_markerfacecolor() == "white"
+    ]
+    assert sorted(line.get_ydata()[0] for line in hollow) == pytest.approx([0.36, 0.567, 0.647]), (
+        "another base"
+    )
 
 
 def test_ablation_marks_say_the_side_of_zero(drawn):
-    found = {(ax.get_title(), bars.lines[0].get_ydata()[0]): bars.lines[0].get_marker() for ax in panels(drawn["ablation"]) for bars in ax.containers}
-    assert found == {("ID math", 0): "D", ("ID math", 1): "X", ("ID math", 2): "o", ("OOD", 0): "o", ("OOD", 2): "o"}
-    assert [label.get_text() for label in panels(drawn["ablation"])[0].get_yticklabels()] == ["random", "large", "no diversity"]
+    found = {
+        (ax.get_title(), bars.lines[0].get_ydata()[0]): bars.lines[0].get_marker()
+        for ax in panels(drawn["ablation"])
+        for bars in ax.containers
+    }
+    assert found == {
+        ("ID math", 0): "D",
+        ("ID math", 1): "X",
+        ("ID math", 2): "o",
+        ("OOD", 0): "o",
+        ("OOD", 2): "o",
+    }
+    assert [label.get_text() for label in panels(drawn["ablation"])[0].get_yticklabels()] == [
+        "random",
+        "large",
+        "no diversity",
+    ]
 
 
 def test_cheap_scores_rank_within_bases_and_tell_their_cost(drawn):
     found = figures.cheap_score_ranks(cheap_table()).set_index("predictor")
-    assert found.loc["loss (nats a token)", ["estimate", "n", "seconds"]].tolist() == pytest.approx([-1, 21, 2.5])
+    assert found.loc["loss (nats a token)", ["estimate", "n", "seconds"]].tolist() == pytest.approx(
+        [-1, 21, 2.5]
+    )
     weak = found.loc["mean length (tokens)"]
     assert weak["n"] == 18 and abs(weak["estimate"]) < 0.3 and weak["low"] < 0 < weak["high"]
     first, second = panels(drawn["cheap_scores"])
-    assert "2.5 s" in first.get_title() and first.get_xscale() == "log" and second.get_xscale() == "linear"
+    assert (
+        "2.5 s" in first.get_title()
+        and first.get_xscale() == "log"
+        and second.get_xscale() == "linear"
+    )
     assert f"{weak['estimate']:+.2f}".replace("-", "\N{MINUS SIGN}") in second.get_title()
 
 
 def test_valley_begins_before_distillation(drawn):
     for ax, level in zip(panels(drawn["valley"]), (0.3, 0.9, 0.1)):
-        curves = [line.get_ydata() for line in ax.lines if line.get_linestyle() in ("-", "--", "-.") and len(line.get_xdata()) in (1, 2, 4)]
-        assert any(np.allclose(y, [level, level - 0.1, level - 0.02, level + 0.09]) for y in curves if len(y) == 4)
-        assert any(len(y) == 2 and np.allclose(y, [level + 0.05, level + 0.1]) for y in curves), "easy is not joined to before"
-    legend, = drawn["valley"].legends
+        curves = [
+            line.get_ydata()
+            for line in ax.lines
+            if line.get_linestyle() in ("-", "--", "-.") and len(line.get_xdata()) in (1, 2, 4)
+        ]
+        assert any(
+            np.allclose(y, [level, level - 0.1, level - 0.02, level + 0.09])
+            for y in curves
+            if len(y) == 4
+        )
+        assert any(len(y) == 2 and np.allclose(y, [level + 0.05, level + 0.1]) for y in curves), (
+            "easy is not joined to before"
+        )
+    (legend,) = drawn["valley"].legends
     assert [text.get_text() for text in legend.get_texts()] == ["all", "easy", "incorrect"]
-    assert [ax.get_ylabel() for ax in panels(drawn["valley"])] == ["pass@1 (%)", "answers that end (%)", "open with a think tag (%)"]
+    assert [ax.get_ylabel() for ax in panels(drawn["valley"])] == [
+        "pass@1 (%)",
+        "answers that end (%)",
+        "open with a think tag (%)",
+    ]
 
 
 def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():
     found = tables.paper_figures()
-    assert set(found["answer"]) == {"measured", "in part", "not reproducible here"} and found["why"].str.len().min() > 10
+    assert (
+        set(found["answer"]) == {"measured", "in part", "not reproducible here"}
+        and found["why"].str.len().min() > 10
+    )
     assert (found["figure"].eq("–") == found["answer"].eq("not reproducible here")).all()
     for row in found.itertuples():
         books = [tables.home() / "notebooks" / f"{name}.ipynb" for name in row.notebook.split(", ")]
         if all(book.is_file() for book in books):
             recorded = "".join(book.read_text() for book in books)
             for name in row.figure.split(", "):
-                assert f'record.figure(\\"{name}\\"' in recorded, f"no notebook of {row.notebook} records {name}"
+                assert f'record.figure(\\"{name}\\"' in recorded, (
+                    f"no notebook of {row.notebook} records {name}"
+                )
 
 
 def test_forest_shows_groups_verdicts_and_every_difference(drawn):
     shown, (table, _) = words(drawn["forest"]), forest_tables()
     for word in [*table["label"], *table["group"], *table["verdict"], *BASES, "±3 points"]:
         assert word in shown
-    assert figures.forest(table[["label", "estimate", "low", "high"]]).axes, "labels and numbers are enough"
+    assert figures.forest(table[["label", "estimate", "low", "high"]]).axes, (
+        "labels and numbers are enough"
+    )
 
 
 def test_claims_become_rows_of_a_forest():
     table = pd.DataFrame({"base": "a", "replicate": range(4), "value": [0.04, 0.06, 0.05, 0.07]})
     found = stats.stratified(table)
-    claims = stats.judge([stats.claim("hard", "better", stats.Part("ID", found), stats.Part("OOD", found, 0.01)),
-                          stats.claim("rises", "rises", found), stats.claim("none", "not measured", None)])  # fmt: skip
+    claims = stats.judge(
+        [
+            stats.claim("hard", "better", stats.Part("ID", found), stats.Part("OOD", found, 0.01)),
+            stats.claim("rises", "rises", found),
+            stats.claim("none", "not measured", None),
+        ]
+    )
     rows = figures.claim_rows(claims)
     assert list(rows["label"]) == ["hard: ID", "hard: OOD", "rises"]
     assert list(rows["verdict"]) == ["reproduced"] * 3 and rows["low"][0] == found.low
     many = stats.judge([stats.claim("all hold", "", *(stats.Part(name, found) for name in "abc"))])
     rows = figures.claim_rows([*many, claims[1]])
-    assert list(rows["label"]) == ["a", "b", "c", "rises"] and list(rows["verdict"]) == ["", "", "", "reproduced"]
-    assert list(rows["group"]) == ["all hold: reproduced"] * 3 + [""], "the verdict is the claim's, not that of its parts"
+    assert list(rows["label"]) == ["a", "b", "c", "rises"] and list(rows["verdict"]) == [
+        "",
+        "",
+        "",
+        "reproduced",
+    ]
+    assert list(rows["group"]) == ["all hold: reproduced"] * 3 + [""], (
+        "the verdict is the claim's, not that of its parts"
+    )
     assert figures.forest(rows).axes
 
 
 def test_normalised_distances_stay_out_and_2p_is_marked(drawn):
     assert "normalised" not in words(drawn["distances"])
-    assert "2P = 8" in words(drawn["distinct"]) and "lucky wrong chains: 4.2 ±" in words(drawn["distinct"])
+    assert "2P = 8" in words(drawn["distinct"]) and "lucky wrong chains: 4.2 ±" in words(
+        drawn["distinct"]
+    )
 
 
 def test_pass_rates_say_what_compression_keeps(drawn):
@@ -488,7 +754,9 @@ def test_same_tables_give_the_same_bytes(drawn):
 
     for name in ("pareto", "forest"):
         again = plans()[name]()
-        assert content(again, "png") == content(drawn[name], "png") and content(again, "svg") == content(again, "svg")
+        assert content(again, "png") == content(drawn[name], "png") and content(
+            again, "svg"
+        ) == content(again, "svg")
         assert content(again, "svg") == content(drawn[name], "svg")
 
 

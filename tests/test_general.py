@@ -18,19 +18,25 @@ test_split: test
 doc_to_text: "{{{{prompt}}}}"
 metadata: {{version: 2.5}}
 """
-CHOICE = COMMON + """
+CHOICE = (
+    COMMON
+    + """
 output_type: multiple_choice
 doc_to_choice: "{{{{[answer, wrong]}}}}"
 doc_to_target: 0
 target_delimiter: ""
 metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
 """
-GENERATE = COMMON + """
+)
+GENERATE = (
+    COMMON
+    + """
 output_type: generate_until
 doc_to_target: "{{{{answer}}}}"
 generation_kwargs: {{until: ["<never>"], max_gen_toks: 40, do_sample: false}}
 metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
 """
+)
 UNSAFE = GENERATE + "unsafe_code: true\n"
 MISSING = GENERATE.replace("{data}", "/nowhere.jsonl")
 GROUP = "group: toy\ntask: [toy_generate, toy_choice]\naggregate_metric_list: [{metric: acc, weight_by_size: true, filter_list: none}]\n"
@@ -40,30 +46,69 @@ GROUP = "group: toy\ntask: [toy_generate, toy_choice]\naggregate_metric_list: [{
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     questions = problems.load("lab:reverse", 10, "test", "general")
-    rows = [{"prompt": q.prompt, "answer": q.answer, "wrong": " ".join(q.answer.split()[::-1])} for q in questions]
+    rows = [
+        {"prompt": q.prompt, "answer": q.answer, "wrong": " ".join(q.answer.split()[::-1])}
+        for q in questions
+    ]
     (folder / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    for name, text in {"toy_generate": GENERATE, "toy_choice": CHOICE, "toy_unsafe": UNSAFE, "toy_missing": MISSING}.items():
+    for name, text in {
+        "toy_generate": GENERATE,
+        "toy_choice": CHOICE,
+        "toy_unsafe": UNSAFE,
+        "toy_missing": MISSING,
+    }.items():
         (folder / f"{name}.yaml").write_text(text.format(task=name, data=folder / "data.jsonl"))
     (folder / "toy.yaml").write_text(GROUP)
     return str(folder)
 
 
 def test_max_tokens_cuts_answers_off(folder):
-    assert general.run("lab:student_1", ["toy_generate"], include_path=folder, chat=True, max_tokens=3, limit=4)["value"][0] == 0
+    assert (
+        general.run(
+            "lab:student_1", ["toy_generate"], include_path=folder, chat=True, max_tokens=3, limit=4
+        )["value"][0]
+        == 0
+    )
 
 
 def test_a_group_and_its_tasks(folder, tmp_path):
-    scores = general.run("lab:student_1", ["toy"], include_path=folder, chat=True, limit=8).set_index("group")
-    assert set(scores["benchmark"]) == {"lm_eval:toy"} and scores.index.tolist() == ["all", "toy_generate", "toy_choice"]
+    scores = general.run(
+        "lab:student_1", ["toy"], include_path=folder, chat=True, limit=8
+    ).set_index("group")
+    assert set(scores["benchmark"]) == {"lm_eval:toy"} and scores.index.tolist() == [
+        "all",
+        "toy_generate",
+        "toy_choice",
+    ]
     generate, choice = scores.loc["toy_generate"], scores.loc["toy_choice"]
-    assert (generate["metric"], generate["value"], generate["n"]) == ("exact_match", 1.0, 8)  # the lab's student reverses: read after </think>
-    error = math.sqrt(choice["value"] * (1 - choice["value"]) / 7)  # the harness's: a sample standard deviation
-    assert choice["high"] - choice["value"] == pytest.approx(1.96 * error) == pytest.approx(choice["value"] - choice["low"])
-    assert scores.loc["all", "value"] == pytest.approx(choice["value"]) and scores.loc["all", "metric"] == "acc"
-    assert choice["n"] == scores.loc["all", "n"] == 8  # a group's metric counts the members that have it
+    assert (generate["metric"], generate["value"], generate["n"]) == (
+        "exact_match",
+        1.0,
+        8,
+    )  # the lab's student reverses: read after </think>
+    error = math.sqrt(
+        choice["value"] * (1 - choice["value"]) / 7
+    )  # the harness's: a sample standard deviation
+    assert (
+        choice["high"] - choice["value"]
+        == pytest.approx(1.96 * error)
+        == pytest.approx(choice["value"] - choice["low"])
+    )
+    assert (
+        scores.loc["all", "value"] == pytest.approx(choice["value"])
+        and scores.loc["all", "metric"] == "acc"
+    )
+    assert (
+        choice["n"] == scores.loc["all", "n"] == 8
+    )  # a group's metric counts the members that have it
     assert scores[list(VERDICTS)].isna().all(axis=None)
     settings = generate["settings"]
-    assert (settings["task_version"], settings["fewshot"], settings["chat"], settings["limit"]) == (2.5, 0, True, 8) and settings["lm_eval"]
+    assert (settings["task_version"], settings["fewshot"], settings["chat"], settings["limit"]) == (
+        2.5,
+        0,
+        True,
+        8,
+    ) and settings["lm_eval"]
     scores = scores.reset_index()
     benchmarks.save(tmp_path, "lab:student_1", scores)
     read, samples = benchmarks.read(tmp_path, "lab:student_1")
@@ -71,11 +116,14 @@ def test_a_group_and_its_tasks(folder, tmp_path):
     assert benchmarks.beside(scores)["ours"].max() == 100
 
 
-@pytest.mark.parametrize(("task", "message"), [
-    ("toy_generat", "'toy_generat' is not known; nearest: toy_generate"),
-    ("toy_unsafe", "generated code without a sandbox"),
-    ("toy_missing", "toy_missing: .*nowhere.jsonl"),
-])
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("toy_generat", "'toy_generat' is not known; nearest: toy_generate"),
+        ("toy_unsafe", "generated code without a sandbox"),
+        ("toy_missing", "toy_missing: .*nowhere.jsonl"),
+    ],
+)
 def test_what_the_harness_cannot_do_is_one_line(folder, task, message):
     with pytest.raises(BenchmarkError) as caught:
         general.run("lab:student_1", [task], include_path=folder)

@@ -6,8 +6,8 @@ import pytest
 
 from ded import generation, models, problems
 from ded.engines import transformers
-from ded.schemas import Engine
 from ded.problems import Problem
+from ded.schemas import Engine
 
 MODEL = "lab:student_1"
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -23,7 +23,9 @@ def copies(n, prompt="1 +2 -3 +4 +5 ="):
 
 
 def sample(asked, n=1, **settings):
-    return generation.sample(MODEL, asked, n, **{"max_tokens": 12, "temperature": 0.7, "seed": 3} | settings)
+    return generation.sample(
+        MODEL, asked, n, **{"max_tokens": 12, "temperature": 0.7, "seed": 3} | settings
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,11 @@ def logits_after(prompt, *tokens):
 
     ids = models.load_tokenizer(MODEL)(models.render(MODEL, prompt))["input_ids"]
     with torch.inference_mode():
-        return models.load(MODEL)(input_ids=torch.tensor([[*ids, *tokens]])).logits[0, len(ids) - 1 :].double()
+        return (
+            models.load(MODEL)(input_ids=torch.tensor([[*ids, *tokens]]))
+            .logits[0, len(ids) - 1 :]
+            .double()
+        )
 
 
 def fits(tokens, probabilities):
@@ -68,9 +74,23 @@ def fits(tokens, probabilities):
 def test_rows_are_documented_and_in_order():
     asked = questions(5)
     table = sample(asked, 3)
-    assert list(table.columns) == ["problem_id", "sample_index", "prompt", "text", "token_ids", "n_tokens", "finish_reason", "entropy_sum",
-                                   "missing_mass", "model", "engine"]
-    assert list(table.problem_id) == [p.id for p in asked for _ in range(3)] and list(table.sample_index) == [0, 1, 2] * 5
+    assert list(table.columns) == [
+        "problem_id",
+        "sample_index",
+        "prompt",
+        "text",
+        "token_ids",
+        "n_tokens",
+        "finish_reason",
+        "entropy_sum",
+        "missing_mass",
+        "model",
+        "engine",
+    ]
+    assert (
+        list(table.problem_id) == [p.id for p in asked for _ in range(3)]
+        and list(table.sample_index) == [0, 1, 2] * 5
+    )
     assert set(table.model) == {MODEL} and set(table.engine) == {"transformers"}
     tok = models.load_tokenizer(MODEL)
     for row in table.itertuples():
@@ -107,7 +127,9 @@ def test_more_problems_keep_whole_shards(calls, monkeypatch):
     assert list(more.problem_id) == [p.id for p in asked]
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"temperature": 0.8}, {"top_p": 0.5}, {"max_tokens": 13}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 4}, {"temperature": 0.8}, {"top_p": 0.5}, {"max_tokens": 13}]
+)
 def test_other_settings_are_another_request(calls, change):
     before = sample(questions(3))
     after = sample(questions(3), **change)
@@ -130,14 +152,22 @@ def test_a_higher_limit_continues_what_a_lower_one_cut_off(monkeypatch, tmp_path
     short = sample(asked, 2, max_tokens=9, temperature=0.9)
     assert 0 < (short.finish_reason == "length").mean()
     given, real = [], transformers.decode
-    monkeypatch.setattr(transformers, "decode", lambda net, ids, *rest: given.extend(ids) or real(net, ids, *rest))
+    monkeypatch.setattr(
+        transformers, "decode", lambda net, ids, *rest: given.extend(ids) or real(net, ids, *rest)
+    )
     longer = sample(asked, 2, max_tokens=40, temperature=0.9)
     cut = short.finish_reason == "length"
     assert len(given) == cut.sum()  # rows that had ended were left alone
-    assert {tuple(i[-9:]) for i in given} == {tuple(t) for t in short.token_ids[cut]}  # the others went on from their tokens
+    assert {tuple(i[-9:]) for i in given} == {
+        tuple(t) for t in short.token_ids[cut]
+    }  # the others went on from their tokens
     same = [a == b for a, b in zip(longer.token_ids, at_once.token_ids)]
-    assert np.mean(same) > 0.9  # one stream a row: what it draws is what it would have drawn (rounding may differ)
-    pd.testing.assert_frame_equal(longer[same].round({"entropy_sum": 3}), at_once[same].round({"entropy_sum": 3}))
+    assert (
+        np.mean(same) > 0.9
+    )  # one stream a row: what it draws is what it would have drawn (rounding may differ)
+    pd.testing.assert_frame_equal(
+        longer[same].round({"entropy_sum": 3}), at_once[same].round({"entropy_sum": 3})
+    )
     pd.testing.assert_frame_equal(sample(asked, 2, max_tokens=9, temperature=0.9), short)
 
 
@@ -155,8 +185,14 @@ def test_a_precision_is_another_request(calls):
 def test_batches_are_of_like_lengths_and_sizes():
     lengths = [7] * 20 + [5] * 40 + [6] * 3 + [9] * 2
     groups = transformers._groups(lengths, 30)
-    assert sorted(i for g in groups for i in g) == list(range(65)) and {len(g) for g in groups} == {21, 22}
-    assert all(max(lengths[i] for i in one) <= min(lengths[i] for i in two) for one, two in zip(groups, groups[1:]))
+    assert sorted(i for g in groups for i in g) == list(range(65)) and {len(g) for g in groups} == {
+        21,
+        22,
+    }
+    assert all(
+        max(lengths[i] for i in one) <= min(lengths[i] for i in two)
+        for one, two in zip(groups, groups[1:])
+    )
     assert transformers._groups([], 30) == [] and len(transformers._groups(lengths, 65)) == 1
 
 
@@ -180,13 +216,19 @@ def test_greedy_is_that_of_transformers(monkeypatch):
     import torch
 
     asked = questions(24)
-    assert len({len(p.prompt.split()) for p in asked}) == 5  # groups of mixed length, so left-padded
+    assert (
+        len({len(p.prompt.split()) for p in asked}) == 5
+    )  # groups of mixed length, so left-padded
     table = sample(asked, temperature=0, max_tokens=20)
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     for problem, row in zip(asked, table.itertuples()):
         ids = torch.tensor([tok(models.render(MODEL, problem.prompt))["input_ids"]])
-        whole = net.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20)[0, ids.shape[1] :].tolist()
-        assert row.token_ids == [t for t in whole if t != tok.eos_token_id] and row.n_tokens == len(whole)
+        whole = net.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20
+        )[0, ids.shape[1] :].tolist()
+        assert row.token_ids == [t for t in whole if t != tok.eos_token_id] and row.n_tokens == len(
+            whole
+        )
 
 
 def test_the_first_token_follows_the_models_distribution():
@@ -202,7 +244,11 @@ def test_the_first_token_follows_the_models_distribution():
 def test_the_second_token_follows_the_first():
     import torch
 
-    drawn = [tuple(ids) for ids in sample(copies(3000), max_tokens=2, temperature=0.5).token_ids if len(ids) == 2]
+    drawn = [
+        tuple(ids)
+        for ids in sample(copies(3000), max_tokens=2, temperature=0.5).token_ids
+        if len(ids) == 2
+    ]
     first = pd.Series([d[0] for d in drawn]).mode()[0]
     second = [d[1] for d in drawn if d[0] == first]
     exact = torch.softmax(logits_after(copies(1)[0].prompt, first)[1] / 0.5, -1).numpy()
@@ -215,8 +261,17 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it():
 
     logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
     uniform = (torch.arange(1000) + 0.5) / 1000
-    for top_p, kept in ((0.3, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.75, [1, 2, 3]), (0.95, [0, 1, 2, 3]), (1.0, [0, 1, 2, 3])):
-        counts = np.bincount(transformers._choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4)
+    for top_p, kept in (
+        (0.3, [1]),
+        (0.41, [1, 3]),
+        (0.69, [1, 3]),
+        (0.75, [1, 2, 3]),
+        (0.95, [0, 1, 2, 3]),
+        (1.0, [0, 1, 2, 3]),
+    ):
+        counts = np.bincount(
+            transformers._choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4
+        )
         expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
         assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
 
@@ -268,7 +323,9 @@ def test_entropy_is_that_of_the_distributions_passed(padded):
         logits = logits_after(problem.prompt, *row.token_ids)[: row.n_tokens]
         exact = torch.distributions.Categorical(logits=logits).entropy().sum().item()
         assert row.entropy_sum == pytest.approx(exact, abs=2e-4) and len(logits) == row.n_tokens
-        assert (row.finish_reason == "stop") == (row.n_tokens == len(row.token_ids) + 1) and eos not in row.token_ids
+        assert (row.finish_reason == "stop") == (
+            row.n_tokens == len(row.token_ids) + 1
+        ) and eos not in row.token_ids
 
 
 def test_rows_that_end_leave_the_others_as_they_were():
@@ -280,5 +337,8 @@ def test_rows_that_end_leave_the_others_as_they_were():
     assert len({r["n_tokens"] for r in together}) > 5
     for i in range(30):
         alone = transformers.decode(net, ids[i : i + 1], noise[i : i + 1], 0.8, 0.95, tok)[0]
-        assert alone["token_ids"] == together[i]["token_ids"] and alone["finish_reason"] == together[i]["finish_reason"]
+        assert (
+            alone["token_ids"] == together[i]["token_ids"]
+            and alone["finish_reason"] == together[i]["finish_reason"]
+        )
         assert alone["entropy_sum"] == pytest.approx(together[i]["entropy_sum"], abs=1e-3)

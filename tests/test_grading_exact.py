@@ -10,33 +10,44 @@ PROBLEM = Problem("p", "reverse", 3, "reverse a b c", "c b a")
 
 
 def table(*rows):
-    return pd.DataFrame([dict(problem_id="p", text=text, finish_reason=finish) for text, finish in rows])
+    return pd.DataFrame(
+        [dict(problem_id="p", text=text, finish_reason=finish) for text, finish in rows]
+    )
 
 
-@pytest.mark.parametrize(("text", "finish", "verdict", "answer"), [
-    ("<think> x </think> c b a", "stop", "correct", "c b a"),
-    ("<think> x </think>\n c  b\ta \n", "stop", "correct", "c  b\ta"),
-    ("c b a", "stop", "correct", "c b a"),
-    ("<think> x </think> c b", "stop", "wrong", "c b"),
-    ("<think> x </think> wrong <think> y </think> c b a", "stop", "correct", "c b a"),
-    ("x </think> c b a", "stop", "correct", "c b a"),
-    ("<think> c b a", "stop", "unparsed", None),
-    ("<think> x </think> c b a <think> y", "stop", "unparsed", None),
-    ("<think> x </think>  ", "stop", "unparsed", None),
-    ("", "stop", "unparsed", None),
-    (None, "stop", "unparsed", None),
-    (float("nan"), "stop", "unparsed", None),
-    ("<think> x", "length", "truncated", None),
-    ("<think> x </think> c b a", "length", "truncated", "c b a"),
-])
+@pytest.mark.parametrize(
+    ("text", "finish", "verdict", "answer"),
+    [
+        ("<think> x </think> c b a", "stop", "correct", "c b a"),
+        ("<think> x </think>\n c  b\ta \n", "stop", "correct", "c  b\ta"),
+        ("c b a", "stop", "correct", "c b a"),
+        ("<think> x </think> c b", "stop", "wrong", "c b"),
+        ("<think> x </think> wrong <think> y </think> c b a", "stop", "correct", "c b a"),
+        ("x </think> c b a", "stop", "correct", "c b a"),
+        ("<think> c b a", "stop", "unparsed", None),
+        ("<think> x </think> c b a <think> y", "stop", "unparsed", None),
+        ("<think> x </think>  ", "stop", "unparsed", None),
+        ("", "stop", "unparsed", None),
+        (None, "stop", "unparsed", None),
+        (float("nan"), "stop", "unparsed", None),
+        ("<think> x", "length", "truncated", None),
+        ("<think> x </think> c b a", "length", "truncated", "c b a"),
+    ],
+)
 def test_exact(text, finish, verdict, answer):
     row = grade(table((text, finish)), [PROBLEM]).iloc[0]
-    assert row.verdict == verdict and (pd.isna(row.answer) if answer is None else row.answer == answer)
+    assert row.verdict == verdict and (
+        pd.isna(row.answer) if answer is None else row.answer == answer
+    )
     assert row.reason or verdict == "correct"
 
 
 def test_the_table_is_kept_and_grading_again_changes_nothing():
-    frame = table(("c b a", "stop"), ("a", "stop"), ("", "stop")).set_index(pd.Index([7, 3, 3])).assign(extra=[1, 2, 3])
+    frame = (
+        table(("c b a", "stop"), ("a", "stop"), ("", "stop"))
+        .set_index(pd.Index([7, 3, 3]))
+        .assign(extra=[1, 2, 3])
+    )
     graded = grade(frame, [PROBLEM])
     assert list(graded.columns) == [*frame.columns, "verdict", "answer", "reason"]
     assert graded.index.equals(frame.index) and "verdict" not in frame
@@ -45,7 +56,9 @@ def test_the_table_is_kept_and_grading_again_changes_nothing():
 
 
 def test_counts_show_every_verdict():
-    frame = table(("c b a", "stop"), ("a", "stop"), ("c b a", "length")).assign(model=["m", "m", "n"])
+    frame = table(("c b a", "stop"), ("a", "stop"), ("c b a", "length")).assign(
+        model=["m", "m", "n"]
+    )
     graded = grade(frame, [PROBLEM])
     assert list(counts(graded).columns) == list(VERDICTS)
     assert counts(graded, ["model"]).loc["m"].tolist() == [1, 1, 0, 0, 0]

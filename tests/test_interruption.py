@@ -27,7 +27,13 @@ def work(delay=0.0):
 
     generation.SHARD, transformers._draw = 4, slow
     try:
-        table = generation.sample("lab:student_1", problems.load("lab:sum/5", 24, "train", "killed"), 2, max_tokens=16, seed=1)
+        table = generation.sample(
+            "lab:student_1",
+            problems.load("lab:sum/5", 24, "train", "killed"),
+            2,
+            max_tokens=16,
+            seed=1,
+        )
     finally:
         generation.SHARD, transformers._draw = size, real
     spec = training.sft("lab:student_1", table, learning_rate=1e-3, batch_size=8, max_length=64)
@@ -35,7 +41,10 @@ def work(delay=0.0):
 
 
 def entries(folder):
-    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder.glob("??/*/entry.json")}
+    return {
+        file: (file.stat().st_ino, file.stat().st_mtime_ns)
+        for file in folder.glob("??/*/entry.json")
+    }
 
 
 def in_training(folder):
@@ -54,7 +63,9 @@ def undisturbed(tiny_models, tmp_path_factory):
 def test_a_killed_run_goes_on_and_ends_the_same(tiny, undisturbed, moment):
     folder = store.root()
     command = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; import test_interruption; test_interruption.work(0.1)"
-    process = subprocess.Popen([sys.executable, "-c", command], env=os.environ, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", command], env=os.environ, start_new_session=True
+    )
     reached = in_training if moment == "training" else lambda folder: len(entries(folder)) >= 3
     try:
         while process.poll() is None and not reached(folder):
@@ -68,5 +79,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny, undisturbed, moment):
     table, weights = work()
     pd.testing.assert_frame_equal(table, undisturbed[0])
     assert weights == undisturbed[1]
-    assert entries(folder).items() >= done.items() and len(entries(folder)) == SHARDS + 1  # what was finished was not done again
+    assert (
+        entries(folder).items() >= done.items() and len(entries(folder)) == SHARDS + 1
+    )  # what was finished was not done again
     assert not any((folder / "tmp").iterdir())  # and what was half done is gone

@@ -43,12 +43,16 @@ def test_functions_of_a_notebook_travel():
         return factor * x, os.getpid()
 
     results = jobs.run(local, [{"x": x} for x in range(3)], 2)
-    assert [value for value, _ in results] == [0, 3, 6] and os.getpid() not in {pid for _, pid in results}
+    assert [value for value, _ in results] == [0, 3, 6] and os.getpid() not in {
+        pid for _, pid in results
+    }
 
 
 def test_each_job_has_one_thread():
     def threads(i):
-        return [os.environ[name] for name in jobs.THREAD_VARIABLES] + [os.environ.get("TQDM_DISABLE")]
+        return [os.environ[name] for name in jobs.THREAD_VARIABLES] + [
+            os.environ.get("TQDM_DISABLE")
+        ]
 
     before = os.environ.get("OMP_NUM_THREADS")
     assert jobs.run(threads, [{"i": i} for i in range(2)], 2) == [["1"] * 4 + ["1"]] * 2
@@ -66,14 +70,19 @@ def test_the_first_failure_names_its_arguments_and_stops_the_rest(n_jobs, tmp_pa
 
     calls = [{"index": i, "teacher": f"lab:{i}", "table": np.zeros((2, 3))} for i in range(40)]
     expected = r"job 2 of 40 failed: job\(index=1, teacher='lab:1', table=<ndarray 2x3>\): ValueError: no such style "
-    with pytest.raises(jobs.JobError, match=expected + r"\((test_jobs.py|<dynamic-code>):\d+ in job\)") as caught:
+    with pytest.raises(
+        jobs.JobError, match=expected + r"\((test_jobs.py|<dynamic-code>):\d+ in job\)"
+    ) as caught:
         jobs.run(job, calls, n_jobs)
     assert isinstance(caught.value.__cause__, ValueError)
     done = len(list(tmp_path.iterdir()))
     assert done < 20
     time.sleep(0.5)
     assert len(list(tmp_path.iterdir())) == done  # nothing goes on
-    assert jobs.run(square, [{"x": 2}, {"x": 3}], n_jobs) == [4, 9]  # and the next call has new workers
+    assert jobs.run(square, [{"x": 2}, {"x": 3}], n_jobs) == [
+        4,
+        9,
+    ]  # and the next call has new workers
 
 
 def test_a_worker_that_dies_is_a_failure():
@@ -102,9 +111,11 @@ def test_workers_end_with_their_parent(how, tmp_path):
         jobs.run(job, [dict(i=i) for i in range(2)], 2)
     """
     parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         deadline = time.monotonic() + 300
         while len(list(tmp_path.iterdir())) < 2:

@@ -30,7 +30,9 @@ def canonical(prompt):
     if prompt.split()[0] in (*tasks.OOD, "python"):
         return prompt
     first, *rest = prompt.rpartition(", ")[2].removesuffix(" =").split()
-    return "sum " + " ".join(sorted(w.replace("-0", "+0") for w in (f"+{first}", *rest) if w[1] != "0"))
+    return "sum " + " ".join(
+        sorted(w.replace("-0", "+0") for w in (f"+{first}", *rest) if w[1] != "0")
+    )
 
 
 # ---- sums
@@ -64,7 +66,9 @@ def test_any_digit_changed_makes_a_solution_invalid(seed, level, style, data):
     problem = a_sum(seed, level)
     words = think(problem, style, seed).split()
     at = data.draw(st.sampled_from([i for i, w in enumerate(words) if w[-1].isdigit()]))
-    digit = data.draw(st.sampled_from([d for d in tasks.DIGITS[: tasks.MODULUS] if d != words[at][-1]]))
+    digit = data.draw(
+        st.sampled_from([d for d in tasks.DIGITS[: tasks.MODULUS] if d != words[at][-1]])
+    )
     words[at] = words[at][:-1] + digit
     assert tasks.trace(problem, " ".join(words)) is None
 
@@ -73,7 +77,14 @@ def test_any_digit_changed_makes_a_solution_invalid(seed, level, style, data):
 def test_a_solution_cut_short_or_lengthened_is_invalid(seed, level, style):
     problem = a_sum(seed, level)
     text = think(problem, style, seed)
-    for wrong in (text.rpartition(" ; ")[0], f"{text} ; {problem.answer}", f"{text} ; so", "", text.replace(" ; ", " "), f"wait ; {text}"):
+    for wrong in (
+        text.rpartition(" ; ")[0],
+        f"{text} ; {problem.answer}",
+        f"{text} ; so",
+        "",
+        text.replace(" ; ", " "),
+        f"wait ; {text}",
+    ):
         assert tasks.trace(problem, wrong) is None
 
 
@@ -91,7 +102,11 @@ def test_a_skipped_step_is_invalid_and_neighbours_at_once_are_not():
 def test_the_same_work_told_differently_has_the_same_trace(seed, level):
     problem = a_sum(seed, level)
     left = tasks.trace(problem, think(problem, "left", seed))
-    assert tasks.trace(problem, think(problem, "facts", seed)) == left == tasks.trace(problem, think(problem, "totals", seed))
+    assert (
+        tasks.trace(problem, think(problem, "facts", seed))
+        == left
+        == tasks.trace(problem, think(problem, "totals", seed))
+    )
     checked = think(problem, "checked", seed)
     plain = [s for s in checked.split(" ; ") if not s.startswith("check")]
     bare = " ; ".join(" ".join(w for w in s.split() if w not in ("so", "now", "ok")) for s in plain)
@@ -102,7 +117,9 @@ def test_the_same_work_told_differently_has_the_same_trace(seed, level):
 def test_orders_of_work_differ_in_their_traces():
     problem = a_sum(3, 8)
     traces = {tasks.trace(problem, think(problem, "random", seed)) for seed in range(16)}
-    assert len(traces) >= 8 and None not in traces  # a corpus for the third finding needs 2P = 8 of 16
+    assert (
+        len(traces) >= 8 and None not in traces
+    )  # a corpus for the third finding needs 2P = 8 of 16
 
 
 def test_unknown_styles_families_and_perturbations_are_refused():
@@ -124,7 +141,9 @@ def test_perturbations_keep_the_answer_and_the_split(seed, level, name):
     changed = tasks.perturb(problem, name)
     assert tasks.perturb(problem, name) == changed
     assert changed.answer == problem.answer and changed.family == "sum"
-    assert canonical(changed.prompt) == canonical(problem.prompt)  # so a perturbed question is in no corpus either
+    assert canonical(changed.prompt) == canonical(
+        problem.prompt
+    )  # so a perturbed question is in no corpus either
     shown = changed.prompt.rpartition(", ")[2].removesuffix(" =")
     assert str(eval(shown) % tasks.MODULUS) == problem.answer
     terms, before = changed.meta["terms"], problem.meta["terms"]
@@ -132,10 +151,16 @@ def test_perturbations_keep_the_answer_and_the_split(seed, level, name):
     if name == "shuffled":
         assert sorted(terms) == sorted(before)
     elif name == "zero":
-        assert len(terms) == len(before) + 1 == changed.level and [t for t in terms if t[1]] == [t for t in before if t[1]]
+        assert len(terms) == len(before) + 1 == changed.level and [t for t in terms if t[1]] == [
+            t for t in before if t[1]
+        ]
     else:
         letters, _, rest = changed.prompt.partition(" , ")
-        assert rest == problem.prompt and len(letters.split()) == 3 and set(letters.split()) <= set(string.ascii_lowercase)
+        assert (
+            rest == problem.prompt
+            and len(letters.split()) == 3
+            and set(letters.split()) <= set(string.ascii_lowercase)
+        )
     assert changed.id != problem.id or changed.prompt == problem.prompt
     assert tasks.trace(changed, think(changed, "random", seed)) is not None
 
@@ -144,7 +169,9 @@ def test_perturbations_do_change_the_question():
     drawn = problems.load("lab:sum/7-9", 60, "dev", "perturbed")
     for name in tasks.PERTURBATIONS:
         assert sum(tasks.perturb(p, name).prompt != p.prompt for p in drawn) >= 59
-    assert tasks.perturb(drawn[0], "shuffled", seed=1) != tasks.perturb(drawn[0], "shuffled", seed=2)
+    assert tasks.perturb(drawn[0], "shuffled", seed=1) != tasks.perturb(
+        drawn[0], "shuffled", seed=2
+    )
 
 
 # ---- code and the out-of-domain families
@@ -162,9 +189,14 @@ def test_worked_programs_give_the_expected_outputs(style):
 
 def test_code_outputs_follow_the_words():
     meaning = {
-        "add": lambda x, k: x + k, "subtract": lambda x, k: x - k, "times": lambda x, k: x * k, "modulo": lambda x, k: x % k,
-        "divide": lambda x, k: x // k, "square": lambda x: x**2, "negate": lambda x: -x,
-    }  # fmt: skip
+        "add": lambda x, k: x + k,
+        "subtract": lambda x, k: x - k,
+        "times": lambda x, k: x * k,
+        "modulo": lambda x, k: x % k,
+        "divide": lambda x, k: x // k,
+        "square": lambda x: x**2,
+        "negate": lambda x: -x,
+    }
     seen = set()
     for problem in problems.load("lab:code", 100, "dev", "words"):
         steps = problem.prompt.removeprefix("python ").split(" , ")
@@ -182,7 +214,14 @@ def test_code_outputs_follow_the_words():
 def test_code_styles_follow_the_terseness_of_the_sum_styles():
     problem = problems.load("lab:code", 1, "dev", "s")[0]
     texts = {style: tasks.solution(problem, style, random.Random(0)) for style in tasks.STYLES}
-    assert texts["pairs"] == texts["facts"] == texts["totals"] != texts["left"] == texts["random"] == texts["checked"]
+    assert (
+        texts["pairs"]
+        == texts["facts"]
+        == texts["totals"]
+        != texts["left"]
+        == texts["random"]
+        == texts["checked"]
+    )
 
 
 @pytest.mark.parametrize("family", tasks.OOD)
@@ -192,7 +231,9 @@ def test_out_of_domain_answers(family):
             items[0], items[-1] = items[-1], items[0]
             return items
         if family == "shift":
-            return [string.ascii_lowercase[(string.ascii_lowercase.index(x) + 1) % 26] for x in items]
+            return [
+                string.ascii_lowercase[(string.ascii_lowercase.index(x) + 1) % 26] for x in items
+            ]
         if family == "filter":
             return list(filter(str.isdigit, items))
         if family == "reverse":
@@ -203,7 +244,10 @@ def test_out_of_domain_answers(family):
         name, *items = problem.prompt.split()
         assert name == family and len(items) == problem.level + (family == "filter")
         assert problem.answer and problem.answer.split() == expected(items)
-        assert tasks.solution(problem, "left", random.Random(0)) == f"<think> {family} </think> {problem.answer}"
+        assert (
+            tasks.solution(problem, "left", random.Random(0))
+            == f"<think> {family} </think> {problem.answer}"
+        )
 
 
 # ---- how many there are, and what words they take
@@ -211,10 +255,22 @@ def test_out_of_domain_answers(family):
 
 def test_every_family_and_level_has_20000_problems():
     step = 2 * 9 + 3 * 8 + 2  # add, subtract; times, modulo, divide; square, negate
-    smallest = {"sum": 7 * 14**4, "code": step**3, **dict.fromkeys(("reverse", "shift", "swap"), 26**5), "sort": 10**5, "maximum": 10**5}
+    smallest = {
+        "sum": 7 * 14**4,
+        "code": step**3,
+        **dict.fromkeys(("reverse", "shift", "swap"), 26**5),
+        "sort": 10**5,
+        "maximum": 10**5,
+    }
     assert min(smallest.values()) >= 20_000
-    assert {f: tasks.LEVELS[f][0] for f in smallest} == {"sum": 5, "code": 3, **dict.fromkeys(set(smallest) - {"sum", "code"}, 5)}
-    assert len(problems.draw(tasks.maker("maximum", 5), 20_000, "train", "capacity")) == 20_000  # of the smallest, by drawing them
+    assert {f: tasks.LEVELS[f][0] for f in smallest} == {
+        "sum": 5,
+        "code": 3,
+        **dict.fromkeys(set(smallest) - {"sum", "code"}, 5),
+    }
+    assert (
+        len(problems.draw(tasks.maker("maximum", 5), 20_000, "train", "capacity")) == 20_000
+    )  # of the smallest, by drawing them
 
 
 def test_the_vocabulary_covers_all_text():
@@ -222,7 +278,9 @@ def test_the_vocabulary_covers_all_text():
     assert len(known) == len(tasks.VOCABULARY)
     rng = random.Random(0)
     for family, levels in tasks.LEVELS.items():
-        for problem, style in itertools.product(problems.load(f"lab:{family}", 12 * len(levels), "dev", "words"), tasks.STYLES):
+        for problem, style in itertools.product(
+            problems.load(f"lab:{family}", 12 * len(levels), "dev", "words"), tasks.STYLES
+        ):
             seen.update(problem.prompt.split(), tasks.solution(problem, style, rng).split())
             if family == "sum":
                 for name in tasks.PERTURBATIONS:
@@ -253,11 +311,17 @@ def test_canonical_text_of_these_tests_is_that_of_the_lab():
 
 def test_pretraining_follows_its_recipe():
     recipes = lab.recipes()["models"]
-    facts = [c for p, c in itertools.islice(build.stream(recipes["facts"], 0), 300) if p.endswith(" =")]
+    facts = [
+        c for p, c in itertools.islice(build.stream(recipes["facts"], 0), 300) if p.endswith(" =")
+    ]
     assert facts and all("=" in c and ";" in c for c in facts)
     direct = [c for _, c in itertools.islice(build.stream(recipes["direct_1"], 0), 300)]
     assert not any("think" in c for c in direct)
-    levels = {len(p.split()) - 1 for p, _ in itertools.islice(build.stream(recipes["student_1"], 0), 2000) if p.endswith(" =")}
+    levels = {
+        len(p.split()) - 1
+        for p, _ in itertools.islice(build.stream(recipes["student_1"], 0), 2000)
+        if p.endswith(" =")
+    }
     assert levels == set(recipes["student_1"]["sum_levels"])
 
 
@@ -275,12 +339,20 @@ def test_lineage_and_seeds_of_the_recipes():
     recipes = lab.recipes()["models"]
     assert len(lab.names("student")) >= 3 and len(lab.names("teacher")) >= 6
     students = set(lab.names("student"))
-    assert {recipes[n]["parent"] for n in lab.names("direct")} == students  # each base in both variants
-    assert {recipes[n]["parent"] for n in lab.names("teacher")} == set(lab.names("ancestor"))  # of no student's line
+    assert {
+        recipes[n]["parent"] for n in lab.names("direct")
+    } == students  # each base in both variants
+    assert {recipes[n]["parent"] for n in lab.names("teacher")} == set(
+        lab.names("ancestor")
+    )  # of no student's line
     assert len({r["seed"] for r in recipes.values()}) == len(recipes)
-    assert all(recipes[n].get("styles") == "all" for n in students)  # no teacher's style is favoured
+    assert all(
+        recipes[n].get("styles") == "all" for n in students
+    )  # no teacher's style is favoured
     order = list(recipes)
-    assert all(order.index(r["parent"]) < order.index(n) for n, r in recipes.items() if "parent" in r)
+    assert all(
+        order.index(r["parent"]) < order.index(n) for n, r in recipes.items() if "parent" in r
+    )
 
 
 def test_building_twice_gives_the_same_weights(tmp_path, tiny_models):
@@ -288,8 +360,14 @@ def test_building_twice_gives_the_same_weights(tmp_path, tiny_models):
         (tmp_path / folder).mkdir()
         build.build("student_1", tmp_path / folder, scale=0.0002, quiet=True)
     a, b = (tmp_path / folder / "student_1" / "model.safetensors" for folder in ("a", "b"))
-    assert a.read_bytes() == b.read_bytes() != (tiny_models / "student_1" / "model.safetensors").read_bytes()
-    assert [f.name for f in (tmp_path / "a").iterdir()] == ["student_1"]  # nothing half-written beside it
+    assert (
+        a.read_bytes()
+        == b.read_bytes()
+        != (tiny_models / "student_1" / "model.safetensors").read_bytes()
+    )
+    assert [f.name for f in (tmp_path / "a").iterdir()] == [
+        "student_1"
+    ]  # nothing half-written beside it
 
 
 def test_building_an_unknown_model_names_the_nearest(tmp_path):
@@ -314,7 +392,9 @@ def test_every_model_ships_small_and_as_its_recipe_says(monkeypatch):
         assert made["name"] == name and made["scale"] == 1.0 and made["recipe"] == recipe
         stretches = recipe["tokens"] if isinstance(recipe["tokens"], list) else [recipe["tokens"]]
         millions = [s["tokens"] if isinstance(s, dict) else s for s in stretches]
-        millions += [lab.recipes()["competence"]["retrain"]["tokens"]] * (made.get("stretches", 1) - len(stretches))  # trained on by the rule
+        millions += [lab.recipes()["competence"]["retrain"]["tokens"]] * (
+            made.get("stretches", 1) - len(stretches)
+        )  # trained on by the rule
         assert abs(made["tokens"] - 1e6 * sum(millions)) < 20_000 * len(millions)  # whole steps
 
 
@@ -325,13 +405,26 @@ def test_shipped_models_are_ordinary_directories(monkeypatch, name):
     monkeypatch.delenv("DED_LAB", raising=False)
     folder = lab.checkpoint(name)
     tok = AutoTokenizer.from_pretrained(folder)
-    assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == len(tok) == len(tasks.VOCABULARY)
+    assert (
+        AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
+        == len(tok)
+        == len(tasks.VOCABULARY)
+    )
     rng = random.Random(0)
     for family in tasks.LEVELS:
         problem = problems.load(f"lab:{family}", 1, "dev", "tokens")[0]
         text = tasks.solution(problem, "checked", rng)
         assert tok.decode(tok(text)["input_ids"]) == text  # round trip, nothing unknown
-        turns = [{"role": "user", "content": problem.prompt}, {"role": "assistant", "content": text}]
+        turns = [
+            {"role": "user", "content": problem.prompt},
+            {"role": "assistant", "content": text},
+        ]
         shown = tok.apply_chat_template(turns, tokenize=False)
-        assert shown == f"<user> {problem.prompt} <assistant> {text} <eos> " and "<think>" in shown and "</think>" in shown
-        assert shown.startswith(tok.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True))
+        assert (
+            shown == f"<user> {problem.prompt} <assistant> {text} <eos> "
+            and "<think>" in shown
+            and "</think>" in shown
+        )
+        assert shown.startswith(
+            tok.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        )

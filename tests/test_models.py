@@ -32,14 +32,18 @@ def test_specs_are_read():
 
 @pytest.mark.parametrize("spec", ["student_1", "lab:", "hub:org/name", "", ":x"])
 def test_a_spec_of_no_kind_is_refused(spec):
-    with pytest.raises(ModelError, match="kind one of lab, hf, path, store, package, openai, recorded"):
+    with pytest.raises(
+        ModelError, match="kind one of lab, hf, path, store, package, openai, recorded"
+    ):
         models.parse(spec)
 
 
 def test_a_model_that_is_not_there_is_refused_with_what_mends_it(tiny, tmp_path):
     with pytest.raises(ModelError, match=r"no lab model 'student_l'; .*student_1"):
         models.locate("lab:student_l")
-    with pytest.raises(ModelError, match="`ded lab build student_2` trains it"):  # known, not among the tiny ones
+    with pytest.raises(
+        ModelError, match="`ded lab build student_2` trains it"
+    ):  # known, not among the tiny ones
         models.locate("lab:student_2")
     for spec in (f"path:{tmp_path}", "store:0123456789abcdef01234567"):
         with pytest.raises(ModelError, match="config.json is missing"):
@@ -53,9 +57,21 @@ def hub(monkeypatch):
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self):
             gate = self.path.endswith("/auth-check")
-            code, error = (404, "RevisionNotFound") if "/revision/" in self.path else (200, "") if "org/large" in self.path or not gate else (401, "RepoNotFound")
+            code, error = (
+                (404, "RevisionNotFound")
+                if "/revision/" in self.path
+                else (200, "")
+                if "org/large" in self.path or not gate
+                else (401, "RepoNotFound")
+            )
             code, error = (403, "GatedRepo") if "org/gated" in self.path and gate else (code, error)
-            body = json.dumps({"id": "org/large", "sha": "a" * 40, "safetensors": {"parameters": {"BF16": 7 * 10**12}, "total": 7 * 10**12}}).encode()
+            body = json.dumps(
+                {
+                    "id": "org/large",
+                    "sha": "a" * 40,
+                    "safetensors": {"parameters": {"BF16": 7 * 10**12}, "total": 7 * 10**12},
+                }
+            ).encode()
             self.send_response(code)
             self.send_header("X-Error-Code", error)
             self.send_header("Content-Length", str(len(body)))
@@ -67,7 +83,9 @@ def hub(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}"
+    )
     models.hub.cache_clear()
     yield server
     server.shutdown()
@@ -75,11 +93,14 @@ def hub(monkeypatch):
     models.hub.cache_clear()
 
 
-@pytest.mark.parametrize(("spec", "why"), [
-    ("hf:org/gated", r"it is gated: accept its terms.*`hf auth login`.*'path:<directory>'"),
-    ("hf:org/nowhere", r"no such id: check the spelling"),
-    ("hf:org/large@old", r"no revision 'old'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("hf:org/gated", r"it is gated: accept its terms.*`hf auth login`.*'path:<directory>'"),
+        ("hf:org/nowhere", r"no such id: check the spelling"),
+        ("hf:org/large@old", r"no revision 'old'"),
+    ],
+)
 def test_what_the_hub_refuses_is_refused_with_its_reason(hub, spec, why):
     with pytest.raises(ModelError, match=f"{spec.partition('@')[0]}.*{why}"):
         models.check(spec)
@@ -87,9 +108,14 @@ def test_what_the_hub_refuses_is_refused_with_its_reason(hub, spec, why):
 
 def test_a_hub_that_does_not_answer_is_said_so(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(ModelError, match=r"hf:org/large.*does not answer \(ConnectError.*check the network.*'path:<directory>'"):
+    with pytest.raises(
+        ModelError,
+        match=r"hf:org/large.*does not answer \(ConnectError.*check the network.*'path:<directory>'",
+    ):
         models.fingerprint("hf:org/large")
-    assert models.fingerprint("hf:org/large@abc") == "org/large@abc"  # a named revision needs no answer
+    assert (
+        models.fingerprint("hf:org/large@abc") == "org/large@abc"
+    )  # a named revision needs no answer
 
 
 def test_a_local_copy_stands_in_for_a_hub_that_does_not_answer(hub, monkeypatch, tmp_path):
@@ -112,9 +138,18 @@ def test_a_hub_model_is_identified_by_its_commit(hub):
 
 
 def test_what_has_no_weights_can_neither_be_trained_nor_read(tiny):
-    for spec, why in (("openai:gpt", "an endpoint gives texts"), ("recorded:org/traces", "recorded traces are texts")):
-        for act in (lambda: models.locate(spec), lambda: models.load_tokenizer(spec), lambda: models.check(spec, ("sample", "train"))):
-            with pytest.raises(ModelError, match=f"{spec}.*{why}, no weights.*not be trained.*'hf:<org>/<name>'"):
+    for spec, why in (
+        ("openai:gpt", "an endpoint gives texts"),
+        ("recorded:org/traces", "recorded traces are texts"),
+    ):
+        for act in (
+            lambda: models.locate(spec),
+            lambda: models.load_tokenizer(spec),
+            lambda: models.check(spec, ("sample", "train")),
+        ):
+            with pytest.raises(
+                ModelError, match=f"{spec}.*{why}, no weights.*not be trained.*'hf:<org>/<name>'"
+            ):
                 act()
 
 
@@ -133,18 +168,27 @@ def test_a_model_larger_than_the_free_memory_is_refused(tiny, monkeypatch):
     size = models.weights("lab:student_1", "float32")
     assert size == 4 * sum(p.numel() for p in models.load("lab:student_1").parameters())
     monkeypatch.setattr(models, "_free_memory", lambda: (size - 1, "on 2 GPU(s)"))
-    with pytest.raises(ModelError, match=r"lab:student_1.*GiB in float32.*are free on 2 GPU\(s\).*bfloat16"):
+    with pytest.raises(
+        ModelError, match=r"lab:student_1.*GiB in float32.*are free on 2 GPU\(s\).*bfloat16"
+    ):
         models.check("lab:student_1")
     models.check("lab:student_1", engine=Engine(dtype="bfloat16"))  # half as large
 
 
 def test_the_free_memory_of_all_visible_gpus_counts(monkeypatch, tmp_path):
     asks = tmp_path / "nvidia-smi"
-    asks.write_text("#!/bin/sh\ncase \"$*\" in *'-i 0,1') printf '100\\n200\\n';; *) printf '100\\n200\\n[N/A]\\n400\\n';; esac\n")
+    asks.write_text(
+        "#!/bin/sh\ncase \"$*\" in *'-i 0,1') printf '100\\n200\\n';; *) printf '100\\n200\\n[N/A]\\n400\\n';; esac\n"
+    )
     asks.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for visible, found in ((None, (700 * 2**20, "on 3 GPU(s)")), ("0,1", (300 * 2**20, "on 2 GPU(s)"))):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for visible, found in (
+        (None, (700 * 2**20, "on 3 GPU(s)")),
+        ("0,1", (300 * 2**20, "on 2 GPU(s)")),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv(
+            "CUDA_VISIBLE_DEVICES", raising=False
+        )
         assert models._free_memory() == found
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert models._free_memory()[1] == "in memory"
@@ -171,14 +215,22 @@ def test_a_student_that_cannot_write_the_think_tag_is_refused(copied):
 
 
 def test_a_notebook_names_all_models_that_it_cannot_use_before_it_starts(tiny, tmp_path):
-    p = SimpleNamespace(students=["lab:student_1", "openai:gpt"], teachers=["path:/nowhere", "lab:student_1"], engine=Engine())
+    p = SimpleNamespace(
+        students=["lab:student_1", "openai:gpt"],
+        teachers=["path:/nowhere", "lab:student_1"],
+        engine=Engine(),
+    )
     with pytest.raises(ModelError) as caught:
         study.describe(p, None)
     assert str(caught.value).splitlines()[0] == "2 problem(s) with the models"
     p.teachers = ["path:/nowhere", "path:/else/nowhere"]
     with pytest.raises(ModelError, match="2 models would both be called 'nowhere'"):
         study.describe(p, None)
-    assert "path:/nowhere" in str(caught.value) and "openai:gpt" in str(caught.value) and "student_1" not in str(caught.value)
+    assert (
+        "path:/nowhere" in str(caught.value)
+        and "openai:gpt" in str(caught.value)
+        and "student_1" not in str(caught.value)
+    )
 
 
 # ---- a model carried by a package
@@ -189,7 +241,9 @@ def installed(folder: Path, *files: Path) -> None:
     info = folder / "demo_model-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: demo-model\nVersion: 1.0\n")
-    (info / "RECORD").write_text("".join(f"{file.relative_to(folder)},sha256=abc,1\n" for file in files))
+    (info / "RECORD").write_text(
+        "".join(f"{file.relative_to(folder)},sha256=abc,1\n" for file in files)
+    )
 
 
 def tiny_gguf(file: Path) -> None:
@@ -200,7 +254,14 @@ def tiny_gguf(file: Path) -> None:
 
     words = [*sorted(ByteLevel.alphabet()), "ab", "<|im_end|>"]
     out, rng = gguf.GGUFWriter(file, "llama"), np.random.default_rng(0)
-    for key, value in {"context_length": 64, "embedding_length": 64, "block_count": 1, "feed_forward_length": 32, "head_count": 2, "vocab_size": len(words)}.items():
+    for key, value in {
+        "context_length": 64,
+        "embedding_length": 64,
+        "block_count": 1,
+        "feed_forward_length": 32,
+        "head_count": 2,
+        "vocab_size": len(words),
+    }.items():
         getattr(out, f"add_{key}")(value)
     out.add_layer_norm_rms_eps(1e-5)
     out.add_tokenizer_model("gpt2")
@@ -209,7 +270,13 @@ def tiny_gguf(file: Path) -> None:
     out.add_token_merges(["a b"])
     out.add_eos_token_id(257)
     out.add_chat_template("{{ messages[0]['content'] }}<|im_end|>")
-    shapes = {"token_embd": (len(words), 64), "output_norm": (64,), "output": (len(words), 64), "blk.0.attn_norm": (64,), "blk.0.ffn_norm": (64,)}
+    shapes = {
+        "token_embd": (len(words), 64),
+        "output_norm": (64,),
+        "output": (len(words), 64),
+        "blk.0.attn_norm": (64,),
+        "blk.0.ffn_norm": (64,),
+    }
     shapes |= {f"blk.0.attn_{x}": (64, 64) for x in ("q", "k", "v", "output")}
     shapes |= {"blk.0.ffn_gate": (32, 64), "blk.0.ffn_up": (32, 64), "blk.0.ffn_down": (64, 32)}
     for name, shape in shapes.items():
@@ -230,7 +297,10 @@ def test_the_gguf_of_a_package_becomes_an_ordinary_model_once(tmp_path, monkeypa
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
     net, tok = models.load("package:demo-model"), models.load_tokenizer("package:demo-model")
     assert tok.decode(tok("<think>\n12")["input_ids"]) == "<think>\n12"
-    assert models.render("package:demo-model", "hi") == "hi<|im_end|>" and net.generation_config.eos_token_id == tok.eos_token_id == 257
+    assert (
+        models.render("package:demo-model", "hi") == "hi<|im_end|>"
+        and net.generation_config.eos_token_id == tok.eos_token_id == 257
+    )
     import gguf
 
     stored = {t.name: t.data for t in gguf.GGUFReader(tmp_path / "demo.gguf").tensors}
@@ -263,12 +333,19 @@ def test_a_think_tag_that_the_template_writes_stands_in_the_text(copied):
     assert models.think_prefix("lab:student_1") == ""
     template.write_text(template.read_text().replace("<assistant>", "<assistant> <think>"))
     spec = f"path:{copied}"
-    assert models.render(spec, "1 +2 =").endswith("<think>") and models.think_prefix(spec) == "<think>\n"
+    assert (
+        models.render(spec, "1 +2 =").endswith("<think>")
+        and models.think_prefix(spec) == "<think>\n"
+    )
     drawn = generation.sample(spec, problems.load("lab:sum/5", 3, "train", "x"), max_tokens=6)
     tok = models.load_tokenizer(spec)
-    assert [text for text in drawn["text"]] == ["<think>\n" + tok.decode(ids) for ids in drawn["token_ids"]]
+    assert [text for text in drawn["text"]] == [
+        "<think>\n" + tok.decode(ids) for ids in drawn["token_ids"]
+    ]
     more = generation.sample(spec, problems.load("lab:sum/5", 3, "train", "x"), max_tokens=9)
-    assert all(text.count("<think>\n") == 1 for text in more["text"])  # continued from tokens, not from the text
+    assert all(
+        text.count("<think>\n") == 1 for text in more["text"]
+    )  # continued from tokens, not from the text
 
 
 # ---- content
@@ -283,7 +360,9 @@ def test_fingerprint_is_of_content_not_of_place(tiny, copied):
     assert models.fingerprint("lab:ancestor") != before
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "chat_template.jinja", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "chat_template.jinja", "tokenizer.json"]
+)
 def test_fingerprint_changes_with_weights_configuration_tokenizer_and_template(copied, name):
     before = models.fingerprint(f"path:{copied}")
     file = copied / name

@@ -15,15 +15,46 @@ from ded import params, results, schemas
 
 ROOT = Path(__file__).parents[1]
 TWO = ["lab:student_1", "lab:student_2"]
-TINY = {"students": TWO, "n_replicates": 2, "eval_id": 40, "eval_ood": 12, "epochs": 1.0, "max_tokens": 64, "ood_sources": ["lab:reverse", "lab:sort/5"]}
+TINY = {
+    "students": TWO,
+    "n_replicates": 2,
+    "eval_id": 40,
+    "eval_ood": 12,
+    "epochs": 1.0,
+    "max_tokens": 64,
+    "ood_sources": ["lab:reverse", "lab:sort/5"],
+}
 CHANGES = {
-    "01_teacher_selection": {"teachers": ["lab:left", "lab:facts", "lab:mixed"], "n_questions": 48, "corpus_size": 32, "shift_inputs": 8},
-    "02_ood_tradeoff": {"sizes": [8, 16, 32, 64], "selection_sizes": [8], "n_questions": 160, "pass_rate_questions": 120, "pass_rate_samples": 2},
+    "01_teacher_selection": {
+        "teachers": ["lab:left", "lab:facts", "lab:mixed"],
+        "n_questions": 48,
+        "corpus_size": 32,
+        "shift_inputs": 8,
+    },
+    "02_ood_tradeoff": {
+        "sizes": [8, 16, 32, 64],
+        "selection_sizes": [8],
+        "n_questions": 160,
+        "pass_rate_questions": 120,
+        "pass_rate_samples": 2,
+    },
     "03_trajectory_diversity": {"n_questions": 24, "n_trajectories": 8, "n_kept": 2, "eval_id": 24},
     "05_valley": {"sizes": [8, 16], "selection_sizes": [8], "n_questions": 60},
-    "04_ded_recipe": {"teachers": ["lab:left", "lab:checked"], "n_select": 1, "n_questions": 60, "n_code_questions": 30, "smoke_questions": 20,
-                      "smoke_size": 12, "corpus_size": 12, "large_size": 48, "pass_rate_questions": 30, "n_trajectories": 2, "eval_id": 24,
-                      "eval_code": 8, "shift_inputs": 8},
+    "04_ded_recipe": {
+        "teachers": ["lab:left", "lab:checked"],
+        "n_select": 1,
+        "n_questions": 60,
+        "n_code_questions": 30,
+        "smoke_questions": 20,
+        "smoke_size": 12,
+        "corpus_size": 12,
+        "large_size": 48,
+        "pass_rate_questions": 30,
+        "n_trajectories": 2,
+        "eval_id": 24,
+        "eval_code": 8,
+        "shift_inputs": 8,
+    },
 }
 
 
@@ -32,11 +63,23 @@ def run(notebook: str, folder: Path, store: Path, **changes) -> subprocess.Compl
     file = folder / "params.yml"
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({**TINY, **CHANGES[notebook], "out_dir": str(folder), **changes}))
-    command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", str(folder / "out.ipynb"), "-f", str(file), "-k", "python3"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        f"notebooks/{notebook}.ipynb",
+        str(folder / "out.ipynb"),
+        "-f",
+        str(file),
+        "-k",
+        "python3",
+    ]
     import os
 
     env = os.environ | {"DED_STORE": str(store), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, "--no-progress-bar"], cwd=ROOT, env=env, capture_output=True, text=True)
+    return subprocess.run(
+        [*command, "--no-progress-bar"], cwd=ROOT, env=env, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +121,9 @@ def test_metrics_make_sense(executed):
     assert set(scores["base"]) == {"student_1", "student_2"} and scores["replicate"].nunique() == 2
     students = scores[scores["scored"] != "teacher"] if "scored" in scores else scores
     cells = students.groupby(["arm", "family"]).size()
-    assert cells.groupby("arm").nunique().eq(1).all(), "every arm is scored on the same families equally often"
+    assert cells.groupby("arm").nunique().eq(1).all(), (
+        "every arm is scored on the same families equally often"
+    )
 
 
 def test_bases_keep_their_ood_ability_before_training(executed):
@@ -93,19 +138,36 @@ def test_files_are_complete(executed):
     assert len(figures) >= 5 and figures == {f.stem for f in folder.glob("*.svg")}
     assert len(list(folder.glob("*.csv"))) >= 4
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["params"]["n_replicates"] == 2 and manifest["stages"] and manifest["models"] and manifest["data"]
+    assert (
+        manifest["params"]["n_replicates"] == 2
+        and manifest["stages"]
+        and manifest["models"]
+        and manifest["data"]
+    )
 
 
 def test_a_second_run_gives_the_same_numbers_without_model_work(folders, store, tmp_path):
     before = {notebook: (folders(notebook) / "metrics.json").read_bytes() for notebook in CHANGES}
     entries = {f.parent.name for f in store.rglob("entry.json")}
-    again = {notebook: {**TINY, **changes, "n_jobs": 1, "out_dir": str(tmp_path / notebook)} for notebook, changes in CHANGES.items()}
+    again = {
+        notebook: {**TINY, **changes, "n_jobs": 1, "out_dir": str(tmp_path / notebook)}
+        for notebook, changes in CHANGES.items()
+    }
     assert set(cells.run("lab", again, DED_STORE=str(store), OMP_NUM_THREADS="1").values()) == {""}
     assert {f.parent.name for f in store.rglob("entry.json")} == entries
-    assert {notebook: (tmp_path / notebook / "metrics.json").read_bytes() for notebook in CHANGES} == before
+    assert {
+        notebook: (tmp_path / notebook / "metrics.json").read_bytes() for notebook in CHANGES
+    } == before
 
 
-@pytest.mark.parametrize("changes, message", [({"n_replicats": 2}, "n_replicates"), ({"epochs": "three"}, "epochs"), ({"students": ["lab:studnt_1"]}, "lab:student_1")])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"n_replicats": 2}, "n_replicates"),
+        ({"epochs": "three"}, "epochs"),
+        ({"students": ["lab:studnt_1"]}, "lab:student_1"),
+    ],
+)
 def test_a_bad_parameter_fails_the_first_cell(tmp_path, changes, message):
     done = run("03_trajectory_diversity", tmp_path, tmp_path / "store", **changes)
     assert done.returncode != 0 and message in done.stderr
@@ -116,7 +178,11 @@ def test_a_bad_parameter_fails_the_first_cell(tmp_path, changes, message):
 def test_notebooks_are_committed_clean_and_short(path):
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     assert len(cells) < 25 and not any(c.outputs or c.execution_count for c in cells)
-    assert all(len(c.source.splitlines()) <= 20 for c in cells if "parameters" not in c.metadata.get("tags", []))
+    assert all(
+        len(c.source.splitlines()) <= 20
+        for c in cells
+        if "parameters" not in c.metadata.get("tags", [])
+    )
     head = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
     assert all("#" in line for line in head.splitlines()), "every parameter has a comment"
 

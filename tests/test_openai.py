@@ -22,8 +22,8 @@ import servers
 from ded import endpoint, generation, home, models, params, plan, store, study
 from ded.engines import EngineError, Shard, journal, openai
 from ded.models import ModelError
-from ded.schemas import Engine
 from ded.problems import Problem
+from ded.schemas import Engine
 
 MODEL, KEY = "openai:toy", "sk-very/secret+123"
 
@@ -42,7 +42,12 @@ def questions(n):
 
 def sample(server, asked=4, n=1, model=MODEL, engine=None, **settings):
     options = Engine(**{"base_url": server.url, "concurrency": 4, "timeout": 30.0} | (engine or {}))
-    return generation.sample(model, questions(asked), n, **{"max_tokens": 12, "temperature": 1.0, "engine": options} | settings)
+    return generation.sample(
+        model,
+        questions(asked),
+        n,
+        **{"max_tokens": 12, "temperature": 1.0, "engine": options} | settings,
+    )
 
 
 def journals():
@@ -59,14 +64,25 @@ def rows_of(file):
 def test_rows_are_those_that_the_server_gave(toy):
     table = sample(toy, 6, 2, max_tokens=12)
     assert set(table.engine) == {"openai"} and set(table.model) == {MODEL} and not journals()
-    assert list(table.problem_id) == [f"q:{i}" for i in range(6) for _ in range(2)] and list(table.sample_index) == [0, 1] * 6
+    assert (
+        list(table.problem_id) == [f"q:{i}" for i in range(6) for _ in range(2)]
+        and list(table.sample_index) == [0, 1] * 6
+    )
     assert set(table.finish_reason) == {"stop", "length"} and len(toy.asked) == 12
     assert len({body["seed"] for body in toy.asked}) == 12
     seeds = {(b["messages"][0]["content"], b["seed"]) for b in toy.asked}
     for row in table.itertuples():
-        possible = [list(servers.stream(servers.encode(row.prompt), seed, 12)) for prompt, seed in seeds if prompt == row.prompt]
-        drawn = next(p for p in possible if [t for t, _ in p if t] == row.token_ids)  # without the end token
-        assert row.n_tokens == len(drawn) and (row.finish_reason == "stop") == (drawn[-1][0] == servers.EOS)
+        possible = [
+            list(servers.stream(servers.encode(row.prompt), seed, 12))
+            for prompt, seed in seeds
+            if prompt == row.prompt
+        ]
+        drawn = next(
+            p for p in possible if [t for t, _ in p if t] == row.token_ids
+        )  # without the end token
+        assert row.n_tokens == len(drawn) and (row.finish_reason == "stop") == (
+            drawn[-1][0] == servers.EOS
+        )
         assert row.text == " ".join(servers.WORDS[t] for t in row.token_ids)
         top = [np.sort(np.array(logs))[-20:] for _, logs in drawn]
         assert row.entropy_sum == pytest.approx(-sum((np.exp(p) * p).sum() for p in top), abs=1e-4)
@@ -79,21 +95,59 @@ def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
     with servers.toy(tokens=False) as server:
         table = sample(server, engine={"entropy_top": 0})
         assert not any("logprobs" in body for body in server.asked)
-        assert table.entropy_sum.isna().all() and table.missing_mass.isna().all() and [len(t) for t in table.token_ids] == [0] * 4
-    reply = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": [{"top_logprobs": [{"logprob": -1.0}]}] * 3}}]}
-    assert math.isnan(openai._from_chat(reply)["n_tokens"]) and math.isnan(openai._from_chat(reply)["entropy_sum"])
-    for n, measured in ((3, True), (4, True), (9, False)):  # of hidden reasoning there are no log-probabilities
-        assert math.isfinite(openai._from_chat(reply | {"usage": {"completion_tokens": n}})["entropy_sum"]) == measured
+        assert (
+            table.entropy_sum.isna().all()
+            and table.missing_mass.isna().all()
+            and [len(t) for t in table.token_ids] == [0] * 4
+        )
+    reply = {
+        "choices": [
+            {
+                "message": {"content": "x"},
+                "finish_reason": "stop",
+                "logprobs": {"content": [{"top_logprobs": [{"logprob": -1.0}]}] * 3},
+            }
+        ]
+    }
+    assert math.isnan(openai._from_chat(reply)["n_tokens"]) and math.isnan(
+        openai._from_chat(reply)["entropy_sum"]
+    )
+    for n, measured in (
+        (3, True),
+        (4, True),
+        (9, False),
+    ):  # of hidden reasoning there are no log-probabilities
+        assert (
+            math.isfinite(
+                openai._from_chat(reply | {"usage": {"completion_tokens": n}})["entropy_sum"]
+            )
+            == measured
+        )
 
 
-@pytest.mark.parametrize("message, finish, text", [
-    ({"content": "\n\n7", "reasoning_content": "\nthree and four\n"}, "stop", "<think>\nthree and four\n</think>\n7"),
-    ({"content": "7", "reasoning": "three"}, "stop", "<think>\nthree\n</think>\n7"),
-    ({"content": None, "reasoning": "three and "}, "length", "<think>\nthree and "),  # cut inside: stays open
-    ({"content": "three\n</think>\n\n7"}, "stop", "<think>\nthree\n</think>\n\n7"),  # the template had opened it
-    ({"content": " <think> three </think> 7"}, "stop", "<think> three </think> 7"),
-    ({"content": None}, "stop", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "message, finish, text",
+    [
+        (
+            {"content": "\n\n7", "reasoning_content": "\nthree and four\n"},
+            "stop",
+            "<think>\nthree and four\n</think>\n7",
+        ),
+        ({"content": "7", "reasoning": "three"}, "stop", "<think>\nthree\n</think>\n7"),
+        (
+            {"content": None, "reasoning": "three and "},
+            "length",
+            "<think>\nthree and ",
+        ),  # cut inside: stays open
+        (
+            {"content": "three\n</think>\n\n7"},
+            "stop",
+            "<think>\nthree\n</think>\n\n7",
+        ),  # the template had opened it
+        ({"content": " <think> three </think> 7"}, "stop", "<think> three </think> 7"),
+        ({"content": None}, "stop", ""),
+    ],
+)
 def test_reasoning_is_put_together_again(toy, message, finish, text):
     toy.message, toy.finish = message, finish
     row = sample(toy, 1).iloc[0]
@@ -108,11 +162,16 @@ def test_a_filtered_answer_is_empty_and_counted(toy, caplog):
     assert "'finish_reason content_filter, counted as stop': 3" in caplog.text
 
 
-@pytest.mark.parametrize("finish, kept", [("eos", "stop"), ("model_length", "length"), ("tool_calls", "stop"), ("repetition", "stop")])
+@pytest.mark.parametrize(
+    "finish, kept",
+    [("eos", "stop"), ("model_length", "length"), ("tool_calls", "stop"), ("repetition", "stop")],
+)
 def test_other_names_of_an_end_keep_their_text(toy, finish, kept):
     toy.finish, toy.message = finish, {"content": "three \ud83d"}
     row = sample(toy, 1).iloc[0]
-    assert row.finish_reason == kept and row.text == "three ?"  # half a surrogate pair could not be stored
+    assert (
+        row.finish_reason == kept and row.text == "three ?"
+    )  # half a surrogate pair could not be stored
 
 
 def test_as_many_requests_at_once_as_allowed(tmp_path, monkeypatch):
@@ -126,10 +185,27 @@ def test_as_many_requests_at_once_as_allowed(tmp_path, monkeypatch):
 # ---- servers that misbehave
 
 
-@pytest.mark.parametrize("act", ["drop", "half", "empty", "stall", (429, {"Retry-After": "0.01"}, "slow down"), (429, {}, "{}"),
-                                 (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, ""), (500, {}, "oops"), (503, {}, "loading"), (200, {}, "[]"),
-                                 (200, {}, '{"choices": [{"message": null}]}'), (200, {}, '{"choices": [{"message": {"content": "x"}}]}'),
-                                 *((200, {}, '{"choices": [{"message": {"content": "x"}, "finish_reason": %s}]}' % f) for f in ('"abort"', '"error"', "null"))])  # fmt: skip
+@pytest.mark.parametrize(
+    "act",
+    [
+        "drop",
+        "half",
+        "empty",
+        "stall",
+        (429, {"Retry-After": "0.01"}, "slow down"),
+        (429, {}, "{}"),
+        (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, ""),
+        (500, {}, "oops"),
+        (503, {}, "loading"),
+        (200, {}, "[]"),
+        (200, {}, '{"choices": [{"message": null}]}'),
+        (200, {}, '{"choices": [{"message": {"content": "x"}}]}'),
+        *(
+            (200, {}, '{"choices": [{"message": {"content": "x"}, "finish_reason": %s}]}' % f)
+            for f in ('"abort"', '"error"', "null")
+        ),
+    ],
+)
 def test_what_passes_is_tried_again(toy, act):
     toy.script.extend([act] * 3)
     table = sample(toy, 5, engine={"timeout": 0.5})
@@ -158,50 +234,94 @@ def test_it_gives_up_and_a_later_run_goes_on(toy):
     allowed = threading.Semaphore(7)
 
     def dies(handler, body, act):
-        return real(handler, body, None if allowed.acquire(blocking=False) else (500, {}, "out of order"))
+        return real(
+            handler, body, None if allowed.acquire(blocking=False) else (500, {}, "out of order")
+        )
 
     toy.RequestHandlerClass = type("Dies", (toy.RequestHandlerClass,), {"answer": dies})
     with pytest.raises(EngineError) as error:
         sample(toy, 10, 2)
-    for part in (toy.url, "HTTP 500", "out of order", "7 of 20 rows are stored", "run again", "tried 6 times", "problem 'q:"):
+    for part in (
+        toy.url,
+        "HTTP 500",
+        "out of order",
+        "7 of 20 rows are stored",
+        "run again",
+        "tried 6 times",
+        "problem 'q:",
+    ):
         assert part in str(error.value)
-    assert len(toy.paid) == 7 and len(toy.asked) <= 7 + 4 * endpoint.TRIES  # nothing new after the first failure
+    assert (
+        len(toy.paid) == 7 and len(toy.asked) <= 7 + 4 * endpoint.TRIES
+    )  # nothing new after the first failure
     assert len(journals()) == 1 and not [f for f in store.root().rglob("table.parquet")]
     for _ in range(100):
         allowed.release()
     table = sample(toy, 10, 2)
-    assert len(toy.paid) == 20 == len({(b["messages"][0]["content"], b["seed"]) for b in toy.paid}) and len(table) == 20 and not journals()
+    assert (
+        len(toy.paid) == 20 == len({(b["messages"][0]["content"], b["seed"]) for b in toy.paid})
+        and len(table) == 20
+        and not journals()
+    )
 
 
-@pytest.mark.parametrize("status, body, parts", [
-    (401, "no such key", ["HTTP 401", "no such key", "engine.api_key_env"]), (403, "not for you", ["HTTP 403"]), (405, "", ["HTTP 405"]),
-    (400, "max_tokens=12 cannot be greater than the context", ["HTTP 400", "max_tokens=12", "lower max_tokens", "problem 'q:0'"]),
-    (400, "temperature must be 1", ["temperature must be 1", "set the parameter that it names"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "status, body, parts",
+    [
+        (401, "no such key", ["HTTP 401", "no such key", "engine.api_key_env"]),
+        (403, "not for you", ["HTTP 403"]),
+        (405, "", ["HTTP 405"]),
+        (
+            400,
+            "max_tokens=12 cannot be greater than the context",
+            ["HTTP 400", "max_tokens=12", "lower max_tokens", "problem 'q:0'"],
+        ),
+        (
+            400,
+            "temperature must be 1",
+            ["temperature must be 1", "set the parameter that it names"],
+        ),
+    ],
+)
 def test_what_does_not_pass_fails_at_once(toy, status, body, parts):
     toy.script.extend([(status, {}, body)] * 20)
     with pytest.raises(EngineError) as error:
         sample(toy, 1)
-    assert all(p in str(error.value) for p in [*parts, toy.url, "0 of 1 rows"]) and len(toy.asked) <= 2
+    assert (
+        all(p in str(error.value) for p in [*parts, toy.url, "0 of 1 rows"]) and len(toy.asked) <= 2
+    )
 
 
 def test_a_model_that_is_not_served_lists_those_that_are(toy):
-    with pytest.raises(EngineError, match="HTTP 404.*correct the model's name.*it serves models/other, toy"):
+    with pytest.raises(
+        EngineError, match="HTTP 404.*correct the model's name.*it serves models/other, toy"
+    ):
         sample(toy, 1, model="openai:tyo")
 
 
 def test_fields_that_a_server_refuses_are_left_out(toy, caplog):
-    toy.refused = {"seed": "Unknown name \"seed\": cannot find field.", "return_token_ids": "extra fields not permitted"}
+    toy.refused = {
+        "seed": 'Unknown name "seed": cannot find field.',
+        "return_token_ids": "extra fields not permitted",
+    }
     table = sample(toy, 3, engine={"concurrency": 1})
     named, unnamed, *rest = toy.asked
     assert "seed" in named and "seed" not in unnamed and "return_token_ids" in unnamed
     # the second refusal names nothing: all that is optional goes, what decides the result stays
-    assert [set(b) for b in rest] == [{"model", "messages", "max_tokens", "temperature", "top_p"}] * 3 and len(table) == 3
+    assert [set(b) for b in rest] == [
+        {"model", "messages", "max_tokens", "temperature", "top_p"}
+    ] * 3 and len(table) == 3
     assert caplog.text.count("refuses seed, so") == 1 and table.entropy_sum.isna().all()
 
 
 def test_a_refusal_of_something_else_takes_nothing_away(toy):
-    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "seed": 1, "logprobs": True, "top_logprobs": 2}
+    body = {
+        "messages": [{"role": "user", "content": "x"}],
+        "max_tokens": 3,
+        "seed": 1,
+        "logprobs": True,
+        "top_logprobs": 2,
+    }
     with endpoint.connect(MODEL, Engine(base_url=toy.url), threading.Event(), Counter()) as post:
         toy.script.extend([(400, {}, "the prompt is too long")] * 2)
         with pytest.raises(EngineError, match="too long"):
@@ -212,15 +332,29 @@ def test_a_refusal_of_something_else_takes_nothing_away(toy):
 
 def test_ded_check_asks_the_endpoint(toy, monkeypatch):
     lab = params.load("lab", "01_teacher_selection")
-    monkeypatch.setattr(params, "load", lambda *_: lab | {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}})
+    monkeypatch.setattr(
+        params,
+        "load",
+        lambda *_: (
+            lab | {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}}
+        ),
+    )
     found = plan.check("lab", ["01"]).set_index("item")
-    assert found.loc[f"model {MODEL}", "ok"] and not found.loc["model openai:tyo", "ok"] and "serves models/other" in found.loc["model openai:tyo", "note"]
+    assert (
+        found.loc[f"model {MODEL}", "ok"]
+        and not found.loc["model openai:tyo", "ok"]
+        and "serves models/other" in found.loc["model openai:tyo", "note"]
+    )
 
 
 def test_the_new_name_of_max_tokens(toy):
-    toy.refused = {"max_tokens": "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."}
+    toy.refused = {
+        "max_tokens": "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    }
     sample(toy, 3, engine={"concurrency": 1})
-    assert [b.get("max_completion_tokens") for b in toy.asked] == [None, 12, 12, 12] and all("seed" in b for b in toy.asked)
+    assert [b.get("max_completion_tokens") for b in toy.asked] == [None, 12, 12, 12] and all(
+        "seed" in b for b in toy.asked
+    )
 
 
 # ---- nothing is paid for twice
@@ -259,7 +393,9 @@ def test_two_processes_that_ask_for_the_same_pay_once(tmp_path, monkeypatch):
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
     with servers.toy(delay=0.01) as server:
         tables = []
-        both = [threading.Thread(target=lambda: tables.append(sample(server, 20))) for _ in range(2)]
+        both = [
+            threading.Thread(target=lambda: tables.append(sample(server, 20))) for _ in range(2)
+        ]
         for thread in both:
             thread.start()
         for thread in both:
@@ -276,7 +412,10 @@ def test_leaving_early_stops_the_requests(toy, monkeypatch):
         raise KeyboardInterrupt
 
     toy.delay = 0.02
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as kept:  # as a notebook keeps the last traceback
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt) as kept,
+    ):  # as a notebook keeps the last traceback
         patch.setattr(store, "table", interrupted)
         sample(toy, 40)
     time.sleep(0.2)
@@ -310,7 +449,9 @@ def test_a_finished_study_needs_its_endpoint_no_more(tmp_path, monkeypatch):
     monkeypatch.setenv("DED_STORE", str(tmp_path))
     monkeypatch.setattr(endpoint, "WAIT", 0.005)
     with servers.toy() as server:
-        p = SimpleNamespace(students=[], teachers=[MODEL], engine=Engine(base_url=server.url), n_replicates=1)
+        p = SimpleNamespace(
+            students=[], teachers=[MODEL], engine=Engine(base_url=server.url), n_replicates=1
+        )
         server.script.extend([(401, {}, "")] * 9)
         with pytest.raises(EngineError):
             sample(server, 2)
@@ -336,8 +477,12 @@ def test_cut_rows_go_on_from_their_tokens(toy, tmp_path, monkeypatch):
     toy.asked.clear()
     long = sample(toy, 20, max_tokens=25, temperature=0)
     again = [b for b in toy.asked if "prompt" in b]
-    assert sorted(tuple(b["prompt"][-4:]) for b in again) == sorted(map(tuple, short.token_ids[cut]))
-    assert {b["max_tokens"] for b in again} == {21} and len(toy.asked) == 2 * cut.sum()  # each asks for its prompt's tokens first
+    assert sorted(tuple(b["prompt"][-4:]) for b in again) == sorted(
+        map(tuple, short.token_ids[cut])
+    )
+    assert {b["max_tokens"] for b in again} == {21} and len(
+        toy.asked
+    ) == 2 * cut.sum()  # each asks for its prompt's tokens first
     assert all(b["max_tokens"] == 1 for b in toy.asked if "messages" in b)
     assert long[~cut].equals(short[~cut])
     monkeypatch.setenv("DED_STORE", str(tmp_path / "another"))
@@ -358,9 +503,16 @@ def test_without_token_ids_cut_rows_stay_cut(tmp_path, monkeypatch):
         short = sample(server, 10, 2, max_tokens=4)
         cut = (short.finish_reason == "length").sum()
         paid = len(server.paid)
-        with pytest.warns(UserWarning, match=f"{cut} rows that a lower max_tokens cut off stay truncated.*another seed") as seen:
+        with pytest.warns(
+            UserWarning,
+            match=f"{cut} rows that a lower max_tokens cut off stay truncated.*another seed",
+        ) as seen:
             long = sample(server, 10, 2, max_tokens=9)
-        assert len(server.paid) == paid and cut > 0 and sum("truncated" in str(w.message) for w in seen) == 1
+        assert (
+            len(server.paid) == paid
+            and cut > 0
+            and sum("truncated" in str(w.message) for w in seen) == 1
+        )
         assert long.equals(short)
 
 
@@ -371,7 +523,9 @@ def test_what_can_be_told_before_any_work(toy, monkeypatch):
     here = Engine(base_url=toy.url)
     models.check(MODEL, engine=here)
     models.check("openai:other", engine=here)
-    with pytest.raises(ModelError, match="serves no model of this name; it serves models/other, toy"):
+    with pytest.raises(
+        ModelError, match="serves no model of this name; it serves models/other, toy"
+    ):
         models.check("openai:tyo", engine=here)
     with pytest.raises(ModelError, match="set engine.base_url"):
         models.check(MODEL, engine=Engine())
@@ -389,12 +543,23 @@ def test_what_can_be_told_before_any_work(toy, monkeypatch):
     assert not toy.asked
 
 
-@pytest.mark.parametrize("listed, asked, message", [
-    ((401, {}, "who?"), None, "HTTP 401.*engine.api_key_env"), ((404, {}, "nothing"), (404, {}, "nothing"), "HTTP 404.*most end in /v1"),
-    ((200, {}, "<html>"), (405, {}, ""), "HTTP 405.*most end in /v1"), ((502, {}, ""), (503, {}, "loading"), "HTTP 503.*loading"),
-    ((307, {"Location": "https://x"}, ""), (307, {"Location": "https://x"}, ""), "HTTP 307.*https"), ((404, {}, ""), (400, {}, "no messages"), None),
-    ((200, {}, "[]"), (422, {}, ""), None), ((429, {}, ""), (429, {}, ""), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "listed, asked, message",
+    [
+        ((401, {}, "who?"), None, "HTTP 401.*engine.api_key_env"),
+        ((404, {}, "nothing"), (404, {}, "nothing"), "HTTP 404.*most end in /v1"),
+        ((200, {}, "<html>"), (405, {}, ""), "HTTP 405.*most end in /v1"),
+        ((502, {}, ""), (503, {}, "loading"), "HTTP 503.*loading"),
+        (
+            (307, {"Location": "https://x"}, ""),
+            (307, {"Location": "https://x"}, ""),
+            "HTTP 307.*https",
+        ),
+        ((404, {}, ""), (400, {}, "no messages"), None),
+        ((200, {}, "[]"), (422, {}, ""), None),
+        ((429, {}, ""), (429, {}, ""), None),
+    ],
+)
 def test_a_server_that_lists_nothing_is_asked_whether_it_is_one(toy, listed, asked, message):
     toy.listing = listed
     toy.script.extend([asked] if asked else [])
@@ -407,9 +572,15 @@ def test_a_server_that_lists_nothing_is_asked_whether_it_is_one(toy, listed, ask
 
 
 def test_an_endpoint_is_known_by_its_model_and_place(toy):
-    assert openai.identity(MODEL, Engine(base_url=toy.url + "/")) == openai.identity(MODEL, Engine(base_url=toy.url, concurrency=1, timeout=1.0))
-    assert openai.identity(MODEL, Engine(base_url=toy.url)) != openai.identity(MODEL, Engine(base_url="http://localhost:1/v1"))
-    assert openai.identity(MODEL, Engine(base_url=toy.url)) != openai.identity("openai:other", Engine(base_url=toy.url))
+    assert openai.identity(MODEL, Engine(base_url=toy.url + "/")) == openai.identity(
+        MODEL, Engine(base_url=toy.url, concurrency=1, timeout=1.0)
+    )
+    assert openai.identity(MODEL, Engine(base_url=toy.url)) != openai.identity(
+        MODEL, Engine(base_url="http://localhost:1/v1")
+    )
+    assert openai.identity(MODEL, Engine(base_url=toy.url)) != openai.identity(
+        "openai:other", Engine(base_url=toy.url)
+    )
 
 
 # ---- the key
@@ -430,11 +601,28 @@ def test_the_key_is_sent_and_is_nowhere(toy, monkeypatch, caplog, capfd):
             toy.script.clear()
     assert "correct the key in $TOY_KEY" in messages[0] and "you sent ***" in messages[0]
     files = [f.read_bytes() for f in store.root().rglob("*") if f.is_file()]
-    everything = [*messages, caplog.text, *capfd.readouterr(), json.dumps(generation.identity(MODEL, Engine(base_url=toy.url, api_key_env="TOY_KEY")))]
-    assert len(files) > 3 and not any(KEY.encode() in f for f in files) and not any(KEY in text for text in everything)
+    everything = [
+        *messages,
+        caplog.text,
+        *capfd.readouterr(),
+        json.dumps(generation.identity(MODEL, Engine(base_url=toy.url, api_key_env="TOY_KEY"))),
+    ]
+    assert (
+        len(files) > 3
+        and not any(KEY.encode() in f for f in files)
+        and not any(KEY in text for text in everything)
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"base_url": f"http://me:{KEY}@host/v1"}, {"base_url": f"http://host/v1?key={KEY}"}, {"api_key_env": KEY}, {"base_url": "host:8000"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": f"http://me:{KEY}@host/v1"},
+        {"base_url": f"http://host/v1?key={KEY}"},
+        {"api_key_env": KEY},
+        {"base_url": "host:8000"},
+    ],
+)
 def test_a_key_in_the_parameters_is_refused_and_not_repeated(wrong):
     values = params.load("lab", "01_teacher_selection") | {"engine": wrong}
     with pytest.raises(params.ParameterError, match=f"engine.{next(iter(wrong))} must be") as error:
@@ -447,15 +635,40 @@ def test_a_key_in_the_parameters_is_refused_and_not_repeated(wrong):
 
 def notebook(folder, store_at, url, **changes):
     """Notebook 01 under papermill with a lab teacher and one behind an endpoint, two jobs side by side; (its process, its values)."""
-    values = {"students": ["lab:student_1"], "teachers": ["lab:mixed", MODEL], "n_replicates": 2, "n_jobs": 2, "n_questions": 14, "n_attempts": 1,
-              "corpus_size": 12, "eval_id": 8, "eval_ood": 4, "ood_sources": ["lab:reverse"], "epochs": 1.0, "shift_inputs": 4, "out_dir": str(folder),
-              "engine": {"base_url": url, "api_key_env": "TOY_KEY", "concurrency": 4}} | changes  # fmt: skip
+    values = {
+        "students": ["lab:student_1"],
+        "teachers": ["lab:mixed", MODEL],
+        "n_replicates": 2,
+        "n_jobs": 2,
+        "n_questions": 14,
+        "n_attempts": 1,
+        "corpus_size": 12,
+        "eval_id": 8,
+        "eval_ood": 4,
+        "ood_sources": ["lab:reverse"],
+        "epochs": 1.0,
+        "shift_inputs": 4,
+        "out_dir": str(folder),
+        "engine": {"base_url": url, "api_key_env": "TOY_KEY", "concurrency": 4},
+    } | changes
     folder.mkdir()
     (folder / "params.yml").write_text(json.dumps(values))
-    command = [sys.executable, "-m", "papermill", "notebooks/01_teacher_selection.ipynb", str(folder / "out.ipynb"), "-f", str(folder / "params.yml"),
-               "-k", "python3", "--no-progress-bar"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "notebooks/01_teacher_selection.ipynb",
+        str(folder / "out.ipynb"),
+        "-f",
+        str(folder / "params.yml"),
+        "-k",
+        "python3",
+        "--no-progress-bar",
+    ]
     env = os.environ | {"DED_STORE": str(store_at), "TOY_KEY": KEY, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=home(), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=home(), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def kill(process):
@@ -471,7 +684,10 @@ def kill(process):
 def test_a_notebook_killed_half_way_goes_on_without_paying_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("DED_STORE", str(tmp_path / "servers"))
     with servers.toy(writes=servers.by_model("lab:left")) as server:
-        server.refused = {"logprobs": "logprobs are not supported", "return_token_ids": "return_token_ids is not known"}
+        server.refused = {
+            "logprobs": "logprobs are not supported",
+            "return_token_ids": "return_token_ids is not known",
+        }
         killed = notebook(tmp_path / "killed", tmp_path / "store", server.url)
         while len(server.paid) < 12 and killed.poll() is None:
             time.sleep(0.02)
@@ -483,14 +699,29 @@ def test_a_notebook_killed_half_way_goes_on_without_paying_twice(tmp_path, monke
     unique = {(b["messages"][0]["content"], b["seed"]) for b in server.paid}
     assert len(unique) == 2 * (8 + 14) and len(server.paid) <= 44 + 4  # but for what was under way
     out = tmp_path / "again"
-    scores, corpora = pd.read_csv(out / "scores.csv"), pd.read_csv(out / "corpora.csv").set_index("arm")
+    scores, corpora = (
+        pd.read_csv(out / "scores.csv"),
+        pd.read_csv(out / "corpora.csv").set_index("arm"),
+    )
     own = scores[(scores["scored"] == "teacher") & (scores["family"] == "ID")].groupby("arm")
-    assert own["n"].sum().to_dict() == {"mixed": 16, "toy": 16} and own["accuracy"].mean()["toy"] > 0.7
-    assert corpora.loc["toy", "token_entropy"].isna().all() and corpora.loc["mixed", "token_entropy"].notna().all()
+    assert (
+        own["n"].sum().to_dict() == {"mixed": 16, "toy": 16} and own["accuracy"].mean()["toy"] > 0.7
+    )
+    assert (
+        corpora.loc["toy", "token_entropy"].isna().all()
+        and corpora.loc["mixed", "token_entropy"].notna().all()
+    )
     assert (corpora.loc["toy", "n_tokens"] > 10).all() and (corpora["corpus_size"] > 4).all()
     correlations = pd.read_csv(out / "rank_correlations.csv").set_index("predictor")
-    assert correlations.loc["token_entropy", "n"] == 1 and correlations.loc["corpus_loss", "n"] == 2  # teachers: what is not measured is left out
-    files = [f.read_bytes() for folder in (out, tmp_path / "killed", tmp_path / "store") for f in folder.rglob("*") if f.is_file()]
+    assert (
+        correlations.loc["token_entropy", "n"] == 1 and correlations.loc["corpus_loss", "n"] == 2
+    )  # teachers: what is not measured is left out
+    files = [
+        f.read_bytes()
+        for folder in (out, tmp_path / "killed", tmp_path / "store")
+        for f in folder.rglob("*")
+        if f.is_file()
+    ]
     assert len(files) > 50 and not any(KEY.encode() in f for f in files)
 
 
@@ -505,7 +736,9 @@ def vllm_url(tmp_path_factory):
         pytest.skip("vllm is not installed")
     from ded import lab
 
-    with servers.vllm_server(lab.checkpoint("checked"), "lab-checked", tmp_path_factory.mktemp("vllm") / "log") as url:
+    with servers.vllm_server(
+        lab.checkpoint("checked"), "lab-checked", tmp_path_factory.mktemp("vllm") / "log"
+    ) as url:
         yield url
 
 
@@ -516,20 +749,30 @@ def test_vllm_serve(vllm_url, tmp_path, monkeypatch):
     asked = problems.load("lab:sum/5-9", 12, "dev", "endpoint")
 
     def draw(model, max_tokens, seed=0, **engine):
-        return generation.sample(model, asked, max_tokens=max_tokens, temperature=0, seed=seed, engine=Engine(**engine))
+        return generation.sample(
+            model, asked, max_tokens=max_tokens, temperature=0, seed=seed, engine=Engine(**engine)
+        )
 
     here = {"base_url": vllm_url, "entropy_top": 20}
     models.check("openai:lab-checked", engine=Engine(**here))
     own = draw("lab:checked", 120)
     short = draw("openai:lab-checked", 30, **here)
-    assert (short.finish_reason == "length").any() and (short.n_tokens[short.finish_reason == "length"] == 30).all()
+    assert (short.finish_reason == "length").any() and (
+        short.n_tokens[short.finish_reason == "length"] == 30
+    ).all()
     long = draw("openai:lab-checked", 120, **here)
     same = np.array([a == b for a, b in zip(own.token_ids, long.token_ids)])
     assert same.mean() > 0.8  # the same weights; a tie may fall to the other side
-    assert list(long.finish_reason[same]) == list(own.finish_reason[same]) and list(long.n_tokens[same]) == list(own.n_tokens[same])
+    assert list(long.finish_reason[same]) == list(own.finish_reason[same]) and list(
+        long.n_tokens[same]
+    ) == list(own.n_tokens[same])
     assert [t.split() for t in long.text[same]] == [t.split() for t in own.text[same]]
     # the likeliest 20 of a small vocabulary miss little
-    assert (own.entropy_sum - long.entropy_sum)[same].between(-1e-2, 20 * long.missing_mass[same] + 1e-2).all()
+    assert (
+        (own.entropy_sum - long.entropy_sum)[same]
+        .between(-1e-2, 20 * long.missing_mass[same] + 1e-2)
+        .all()
+    )
     with pytest.raises(EngineError, match="HTTP 400.*lower max_tokens"):
         draw("openai:lab-checked", 1000, seed=1, **here)
     with pytest.raises(EngineError, match="it serves lab-checked"):

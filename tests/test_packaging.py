@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = {"core": ["dev"], "gpu": ["dev", "gpu"], "vllm-cpu": ["dev", "vllm-cpu"]}
-LINUX = default_environment() | {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux"}
+LINUX = default_environment() | {
+    "sys_platform": "linux",
+    "platform_machine": "x86_64",
+    "platform_system": "Linux",
+}
 
 
 def pins(lock):
@@ -26,9 +30,13 @@ def pins(lock):
     for line in (ROOT / "requirements" / f"{lock}.lock").read_text().splitlines():
         if line := line.partition("#")[0].strip():
             requirement = Requirement(line)
-            assert re.fullmatch("==[^,*]+", str(requirement.specifier)), f"{lock}: {line} is not a pin"
+            assert re.fullmatch("==[^,*]+", str(requirement.specifier)), (
+                f"{lock}: {line} is not a pin"
+            )
             if requirement.marker is None or requirement.marker.evaluate(LINUX):
-                found[canonicalize_name(requirement.name)] = Version(str(requirement.specifier).removeprefix("=="))
+                found[canonicalize_name(requirement.name)] = Version(
+                    str(requirement.specifier).removeprefix("==")
+                )
     return found
 
 
@@ -40,22 +48,31 @@ def test_a_lock_agrees_with_pyproject(lock):
         if requirement.marker is None or requirement.marker.evaluate(LINUX):
             name = canonicalize_name(requirement.name)
             assert name in pinned, f"{lock}.lock has no {name}: run `make locks`"
-            assert requirement.specifier.contains(pinned[name], prereleases=True), f"{lock}.lock: {name} {pinned[name]}"
-    assert str(pinned["torch"]) == "2.13.0"  # no local version: pip takes the CPU or the CUDA build, whichever it finds
+            assert requirement.specifier.contains(pinned[name], prereleases=True), (
+                f"{lock}.lock: {name} {pinned[name]}"
+            )
+    assert (
+        str(pinned["torch"]) == "2.13.0"
+    )  # no local version: pip takes the CPU or the CUDA build, whichever it finds
 
 
 def test_locks_name_no_place_and_no_build():
     for lock in LOCKS:
         text = (ROOT / "requirements" / f"{lock}.lock").read_text()
         assert "://" not in text and "--" not in text and "+cpu" not in text and "file:" not in text
-    for lock in ("core", "vllm-cpu"):  # torch's CUDA build pins these itself; its CPU build needs none
+    for lock in (
+        "core",
+        "vllm-cpu",
+    ):  # torch's CUDA build pins these itself; its CPU build needs none
         assert not [name for name in pins(lock) if re.match(r"nvidia-|cuda-|triton$", name)]
 
 
 def test_the_vllm_cpu_lock_leaves_out_what_breaks_it():
     lines = (ROOT / "requirements" / "vllm-cpu.excludes").read_text().splitlines()
     excluded = {line for line in lines if line and not line.startswith("#")}
-    assert excluded == {"torchvision", "torchaudio", "torchcodec"} and not excluded & set(pins("vllm-cpu"))
+    assert excluded == {"torchvision", "torchaudio", "torchcodec"} and not excluded & set(
+        pins("vllm-cpu")
+    )
 
 
 def test_conda_users_get_the_gpu_lock_and_nothing_by_hand():
@@ -75,13 +92,25 @@ def test_the_package_holds_every_room():
 
 def test_make_help_lists_the_commands_and_old_pythons_are_refused(tmp_path):
     shown = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True).stdout
-    for target in ("setup", "reproduce", "report", "test", "notebook", "bench", "lab", "locks", "clean"):
+    for target in (
+        "setup",
+        "reproduce",
+        "report",
+        "test",
+        "notebook",
+        "bench",
+        "lab",
+        "locks",
+        "clean",
+    ):
         assert f"make {target} " in shown
     old = tmp_path / "python-old"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.1" && exit 0\nexit 1\n')
     old.chmod(0o755)
     refused = subprocess.run(
-        ["make", "-s", "-C", ROOT, "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv"], capture_output=True, text=True
+        ["make", "-s", "-C", ROOT, "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv"],
+        capture_output=True,
+        text=True,
     )
     assert refused.returncode != 0
     assert "needs Python 3.11 or newer" in refused.stderr and "Python 3.9.1" in refused.stderr
@@ -90,8 +119,20 @@ def test_make_help_lists_the_commands_and_old_pythons_are_refused(tmp_path):
 
 def test_importing_ded_loads_nothing_heavy():
     code = "import ded, ded.store, ded.jobs, ded.params, ded.results, ded.cli, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    heavy = {"torch", "transformers", "trl", "vllm", "datasets", "scipy", "matplotlib", "pandas", "papermill"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    heavy = {
+        "torch",
+        "transformers",
+        "trl",
+        "vllm",
+        "datasets",
+        "scipy",
+        "matplotlib",
+        "pandas",
+        "papermill",
+    }
     assert not heavy & set(loaded.stdout.split())
 
 
@@ -104,7 +145,9 @@ def test_every_reported_number_has_a_source():
             source = node.get("source", source)
             assert source is None or source in sources, f"{where}: no source {source!r}"
             for key, value in node.items():
-                assert value is not None or "note" in node or key == "base", f"{where}.{key} is unknown without a note"
+                assert value is not None or "note" in node or key == "base", (
+                    f"{where}.{key} is unknown without a note"
+                )
                 visit(value, f"{where}.{key}", source)
         elif isinstance(node, list):
             for i, value in enumerate(node):
@@ -114,12 +157,23 @@ def test_every_reported_number_has_a_source():
 
     visit({k: v for k, v in reported.items() if k not in ("paper", "sources")}, "reported", None)
     scores = {row["model"]: row for row in reported["scores"]}
-    assert scores["NTele-R1-32B"]["aime_2024"] == 83.54 and scores["NTele-R1-32B"]["aime_2025"] is None
+    assert (
+        scores["NTele-R1-32B"]["aime_2024"] == 83.54 and scores["NTele-R1-32B"]["aime_2025"] is None
+    )
 
 
 def test_no_machine_is_named():
     """No folder of a machine and no host of a registry in what is tracked here."""
-    files = [ROOT / name for name in ("Makefile", "pyproject.toml", "environment.yml", ".ci/run", "CITATION.cff")]
-    files += [*(ROOT / "requirements").iterdir(), *(ROOT / "ded").rglob("*.py"), *(ROOT / "params").rglob("*.yml")]
+    files = [
+        ROOT / name
+        for name in ("Makefile", "pyproject.toml", "environment.yml", ".ci/run", "CITATION.cff")
+    ]
+    files += [
+        *(ROOT / "requirements").iterdir(),
+        *(ROOT / "ded").rglob("*.py"),
+        *(ROOT / "params").rglob("*.yml"),
+    ]
     for file in files:
-        assert not re.search(r"/opt/|/home/|/work/|/root/|pypi\.org|pythonhosted", file.read_text()), file
+        assert not re.search(
+            r"/opt/|/home/|/work/|/root/|pypi\.org|pythonhosted", file.read_text()
+        ), file

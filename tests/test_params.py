@@ -10,9 +10,17 @@ from ded import params, schemas
 from ded.params import ParameterError
 
 GOOD = {
-    "preset": "small", "teachers": ["path:a", "path:b"], "n_replicates": 2, "seed": 0, "split": "dev",
-    "learning_rate": 1e-3, "epochs": 2.0, "n_kept": 3, "threshold": 0.5, "sizes": [10, 20],
-}  # fmt: skip
+    "preset": "small",
+    "teachers": ["path:a", "path:b"],
+    "n_replicates": 2,
+    "seed": 0,
+    "split": "dev",
+    "learning_rate": 1e-3,
+    "epochs": 2.0,
+    "n_kept": 3,
+    "threshold": 0.5,
+    "sizes": [10, 20],
+}
 
 
 class Small(BaseModel):
@@ -37,7 +45,9 @@ def test_good_parameters_are_frozen():
     assert p.n_kept == 3 and p.teachers == ["path:a", "path:b"]
     with pytest.raises(ValueError):
         p.n_kept = 4
-    assert isinstance(params.check(Small, GOOD | {"epochs": 3}).epochs, float)  # a whole number is a number
+    assert isinstance(
+        params.check(Small, GOOD | {"epochs": 3}).epochs, float
+    )  # a whole number is a number
 
 
 @pytest.mark.parametrize(
@@ -75,7 +85,10 @@ def test_an_unknown_lab_model_is_named_with_the_nearest(monkeypatch):
 
     monkeypatch.setattr(lab, "names", lambda: ["teacher_leftmost", "student_1"], raising=False)
     assert params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmost"]})
-    with pytest.raises(ParameterError, match=r"teachers\[0\] = 'lab:teacher_leftmst' .*nearest: lab:teacher_leftmost"):
+    with pytest.raises(
+        ParameterError,
+        match=r"teachers\[0\] = 'lab:teacher_leftmst' .*nearest: lab:teacher_leftmost",
+    ):
         params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmst"]})
 
 
@@ -93,7 +106,15 @@ def test_a_namespace_holds_more_than_parameters():
     def helper():
         pass
 
-    other = {"np": np, "helper": helper, "Small": Small, "_hidden": 1, "__name__": "__main__", "exit": exit, "Out": {}}
+    other = {
+        "np": np,
+        "helper": helper,
+        "Small": Small,
+        "_hidden": 1,
+        "__name__": "__main__",
+        "exit": exit,
+        "Out": {},
+    }
     assert params.check(Small, GOOD | other) == params.check(Small, GOOD)
     with pytest.raises(ParameterError, match="scores"):
         params.check(Small, GOOD | other | {"scores": [1]})
@@ -103,10 +124,19 @@ def test_in_ipython_only_the_last_parameters_cell_counts():
     cell = "\n".join(f"{key}: object = {value!r}" for key, value in GOOD.items())
     injected = "# Parameters\nn_kept = 4\n"
     history = ["", "%matplotlib inline", "old_typo = 1\n" + cell, cell, injected, "p = check()"]
-    later = GOOD | {"scores": [1, 2], "old_typo": 1}  # set by later cells of an earlier run of the notebook
+    later = GOOD | {
+        "scores": [1, 2],
+        "old_typo": 1,
+    }  # set by later cells of an earlier run of the notebook
     assert params.check(Small, later | {"In": history}).n_kept == 3
-    with pytest.raises(ParameterError, match="n_replicate = 9: unknown parameter; nearest: n_replicates"):
-        params.check(Small, later | {"n_replicate": 9, "In": [*history[:4], injected + "n_replicate = 9", "check()"]})
+    with pytest.raises(
+        ParameterError, match="n_replicate = 9: unknown parameter; nearest: n_replicates"
+    ):
+        params.check(
+            Small,
+            later
+            | {"n_replicate": 9, "In": [*history[:4], injected + "n_replicate = 9", "check()"]},
+        )
 
 
 # ---- files
@@ -123,7 +153,11 @@ def repo(tmp_path, monkeypatch):
     )
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": ["# x"]},
-        {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": source.splitlines(True)},
+        {
+            "cell_type": "code",
+            "metadata": {"tags": ["parameters"]},
+            "source": source.splitlines(True),
+        },
     ]
     (tmp_path / "notebooks" / "01_small.ipynb").write_text(json.dumps({"cells": cells}))
     monkeypatch.chdir(tmp_path / "notebooks")  # as JupyterLab would
@@ -185,7 +219,8 @@ def test_defaults_must_be_literals(repo):
 
 
 @pytest.mark.parametrize(
-    "text, value", [("2", 2), ("1e-3", 1e-3), ("[a, 2]", ["a", 2]), ("dev", "dev"), ("", None), ("[", "[")]
+    "text, value",
+    [("2", 2), ("1e-3", 1e-3), ("[a, 2]", ["a", 2]), ("dev", "dev"), ("", None), ("[", "[")],
 )
 def test_values_of_the_command_line(text, value):
     assert params.parse_value(text) == value
@@ -196,9 +231,15 @@ def test_values_of_the_command_line(text, value):
 
 def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes():
     values = params.load("lab", "01", {"trainer": {"lora_rank": 8, "accelerate": "ddp_2cpu"}})
-    assert values["trainer"] == {"lora_rank": 8, "accelerate": "ddp_2cpu"} and params.load("lab", "01")["trainer"] == {}
+    assert (
+        values["trainer"] == {"lora_rank": 8, "accelerate": "ddp_2cpu"}
+        and params.load("lab", "01")["trainer"] == {}
+    )
     p = params.check("01_teacher_selection", values)
-    assert isinstance(p.trainer, schemas.Trainer) and (p.trainer.lora_rank, p.trainer.dtype) == (8, "float32")
+    assert isinstance(p.trainer, schemas.Trainer) and (p.trainer.lora_rank, p.trainer.dtype) == (
+        8,
+        "float32",
+    )
     assert p.model_dump()["trainer"] == values["trainer"]
 
 
@@ -208,7 +249,13 @@ def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes(
         ({"lora_rank": -1}, ["trainer.lora_rank = -1", "a whole number >= 0"]),
         ({"lora_rnk": 1}, ["trainer.lora_rnk", "unknown parameter; nearest: lora_rank"]),
         ({"dtype": "bf16"}, ["trainer.dtype = 'bf16'", "nearest: bfloat16"]),
-        ({"accelerate": "fsdp_8gpu"}, ["trainer.accelerate = 'fsdp_8gpu' is no file of params/accelerate/", "nearest: fsdp2_8gpu"]),
+        (
+            {"accelerate": "fsdp_8gpu"},
+            [
+                "trainer.accelerate = 'fsdp_8gpu' is no file of params/accelerate/",
+                "nearest: fsdp2_8gpu",
+            ],
+        ),
         ({"accelerate": 3}, ["trainer.accelerate = 3", "allowed: text"]),
         (3, ["trainer = 3", "a mapping with keys among dtype, lora_rank"]),
     ],
@@ -216,7 +263,9 @@ def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes(
 def test_a_bad_key_of_trainer_is_named(trainer, words):
     with pytest.raises(ParameterError) as caught:
         params.load("lab", "01", {"trainer": trainer})
-    assert "1 problem" in str(caught.value) and all(word in str(caught.value) for word in words), caught.value
+    assert "1 problem" in str(caught.value) and all(word in str(caught.value) for word in words), (
+        caught.value
+    )
 
 
 def test_the_launch_configurations_are_no_preset():

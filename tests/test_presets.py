@@ -16,13 +16,34 @@ from ded import params, report, results, schemas
 ROOT = Path(__file__).parents[1]
 PRESETS = ("smollm", "gpu", "paper")
 SIZES = {
-    "n_replicates": 2, "n_questions": 16, "n_code_questions": 8, "eval_id": 6, "eval_code": 4, "eval_ood": 4, "samples": 1, "n_attempts": 2, "n_select": 1,
-    "smoke_questions": 8, "smoke_size": 4, "corpus_size": 6, "large_size": 12, "sizes": [2, 4, 8], "selection_sizes": [2], "pass_rate_samples": 2,
-    "pass_rate_questions": 12, "n_trajectories": 4, "n_kept": 2, "shift_inputs": 4, "max_tokens": 160, "max_length": 1500,
-}  # fmt: skip
+    "n_replicates": 2,
+    "n_questions": 16,
+    "n_code_questions": 8,
+    "eval_id": 6,
+    "eval_code": 4,
+    "eval_ood": 4,
+    "samples": 1,
+    "n_attempts": 2,
+    "n_select": 1,
+    "smoke_questions": 8,
+    "smoke_size": 4,
+    "corpus_size": 6,
+    "large_size": 12,
+    "sizes": [2, 4, 8],
+    "selection_sizes": [2],
+    "pass_rate_samples": 2,
+    "pass_rate_questions": 12,
+    "n_trajectories": 4,
+    "n_kept": 2,
+    "shift_inputs": 4,
+    "max_tokens": 160,
+    "max_length": 1500,
+}
 HARDWARE = {"engine": {}, "trainer": {}, "n_jobs": 1}
-TEMPLATE = ("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
-            "{% if add_generation_prompt %}<|assistant|>OPENED{% endif %}")  # fmt: skip
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>OPENED{% endif %}"
+)
 
 
 def tiny_model(folder: Path, opened: str = "") -> str:
@@ -33,11 +54,30 @@ def tiny_model(folder: Path, opened: str = "") -> str:
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tok = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["<|end|>", *letters])}, []))
-    tok.pre_tokenizer, tok.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tok, eos_token="<|end|>", pad_token="<|end|>", chat_template=TEMPLATE.replace("OPENED", opened))
+    tok.pre_tokenizer, tok.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tok,
+        eos_token="<|end|>",
+        pad_token="<|end|>",
+        chat_template=TEMPLATE.replace("OPENED", opened),
+    )
     torch.manual_seed(len(opened))
-    config = LlamaConfig(vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
-                         max_position_embeddings=4096, tie_word_embeddings=True, eos_token_id=0, bos_token_id=None, pad_token_id=0)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        eos_token_id=0,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return f"path:{folder}"
@@ -57,26 +97,112 @@ def toy_data(folder: Path) -> None:
     """Copies of the hub's data sets, as DED_DATA expects them."""
     tests = json.dumps([{"input": "3\n", "output": "4\n", "testtype": "stdin"}])
     train = sums(100)
-    lines(folder / "simplescaling/s1K-1.1.jsonl", [{"question": q, "solution": a, "cot_type": "math"} for q, a in train])
-    lines(folder / "HuggingFaceH4/MATH-500.jsonl", [{"problem": q, "answer": a, "subject": "Algebra", "level": 1 + i % 5, "unique_id": f"t/{i}"}
-                                                    for i, (q, a) in enumerate(sums(10001))])  # fmt: skip
-    lines(folder / "Maxwell-Jia/AIME_2024.jsonl", [{"ID": f"2024-I-{i}", "Problem": q, "Answer": int(a)} for i, (q, a) in enumerate(sums(20001, 30))])
-    lines(folder / "openai/gsm8k.jsonl", [{"question": f"Ann has some apples. {q}", "answer": f"Add. #### {a}"} for q, a in sums(30001)])
-    lines(folder / "Idavidrein/gpqa.jsonl", [{"Question": f"Which? {q}", "Correct Answer": a, **{f"Incorrect Answer {k}": a + "0" * k for k in (1, 2, 3)}}
-                                             for q, a in sums(40001)])  # fmt: skip
-    lines(folder / "openai/openai_humaneval.jsonl", [{"task_id": f"HumanEval/{i}", "prompt": f"def f{i}(x):\n    '''Adds {i}.'''\n", "entry_point": f"f{i}",
-                                                      "test": f"def check(f):\n    assert f(1) == {1 + i}"} for i in range(20)])  # fmt: skip
-    lines(folder / "google-research-datasets/mbpp.jsonl", [{"task_id": i, "text": f"Add {i}.", "code": f"def g{i}(x): return x + {i}",
-                                                            "test_list": [f"assert g{i}(1) == {1 + i}"]} for i in range(20)])  # fmt: skip
+    lines(
+        folder / "simplescaling/s1K-1.1.jsonl",
+        [{"question": q, "solution": a, "cot_type": "math"} for q, a in train],
+    )
+    lines(
+        folder / "HuggingFaceH4/MATH-500.jsonl",
+        [
+            {
+                "problem": q,
+                "answer": a,
+                "subject": "Algebra",
+                "level": 1 + i % 5,
+                "unique_id": f"t/{i}",
+            }
+            for i, (q, a) in enumerate(sums(10001))
+        ],
+    )
+    lines(
+        folder / "Maxwell-Jia/AIME_2024.jsonl",
+        [
+            {"ID": f"2024-I-{i}", "Problem": q, "Answer": int(a)}
+            for i, (q, a) in enumerate(sums(20001, 30))
+        ],
+    )
+    lines(
+        folder / "openai/gsm8k.jsonl",
+        [
+            {"question": f"Ann has some apples. {q}", "answer": f"Add. #### {a}"}
+            for q, a in sums(30001)
+        ],
+    )
+    lines(
+        folder / "Idavidrein/gpqa.jsonl",
+        [
+            {
+                "Question": f"Which? {q}",
+                "Correct Answer": a,
+                **{f"Incorrect Answer {k}": a + "0" * k for k in (1, 2, 3)},
+            }
+            for q, a in sums(40001)
+        ],
+    )
+    lines(
+        folder / "openai/openai_humaneval.jsonl",
+        [
+            {
+                "task_id": f"HumanEval/{i}",
+                "prompt": f"def f{i}(x):\n    '''Adds {i}.'''\n",
+                "entry_point": f"f{i}",
+                "test": f"def check(f):\n    assert f(1) == {1 + i}",
+            }
+            for i in range(20)
+        ],
+    )
+    lines(
+        folder / "google-research-datasets/mbpp.jsonl",
+        [
+            {
+                "task_id": i,
+                "text": f"Add {i}.",
+                "code": f"def g{i}(x): return x + {i}",
+                "test_list": [f"assert g{i}(1) == {1 + i}"],
+            }
+            for i in range(20)
+        ],
+    )
     for file, month in (("test5", "2025-02"), ("test6", "2025-03")):
-        lines(folder / f"livecodebench/code_generation_lite/{file}.jsonl", [
-            {"question_id": f"{file}-{i}", "question_content": f"Read n, print n + {i}.", "contest_date": f"{month}-1{i % 9}T00:00:00", "starter_code": "",
-             "difficulty": ("easy", "medium", "hard")[i % 3], "public_test_cases": tests, "private_test_cases": tests, "metadata": "{}"} for i in range(12)])  # fmt: skip
-    lines(folder / "open-r1/codeforces.jsonl", [
-        {"id": f"{i}/A", "title": f"Add {i}", "description": f"Print n + {i}.", "input_format": "n", "output_format": "A number", "interaction_format": None,
-         "note": None, "examples": [{"input": "1", "output": str(1 + i)}], "time_limit": 2.0, "memory_limit": 256.0, "input_mode": "stdio",
-         "official_tests": [{"input": "1", "output": str(1 + i)}], "official_tests_complete": True, "generated_checker": None, "rating": 800 + 100 * (i % 5)}
-        for i in range(30)])  # fmt: skip
+        lines(
+            folder / f"livecodebench/code_generation_lite/{file}.jsonl",
+            [
+                {
+                    "question_id": f"{file}-{i}",
+                    "question_content": f"Read n, print n + {i}.",
+                    "contest_date": f"{month}-1{i % 9}T00:00:00",
+                    "starter_code": "",
+                    "difficulty": ("easy", "medium", "hard")[i % 3],
+                    "public_test_cases": tests,
+                    "private_test_cases": tests,
+                    "metadata": "{}",
+                }
+                for i in range(12)
+            ],
+        )
+    lines(
+        folder / "open-r1/codeforces.jsonl",
+        [
+            {
+                "id": f"{i}/A",
+                "title": f"Add {i}",
+                "description": f"Print n + {i}.",
+                "input_format": "n",
+                "output_format": "A number",
+                "interaction_format": None,
+                "note": None,
+                "examples": [{"input": "1", "output": str(1 + i)}],
+                "time_limit": 2.0,
+                "memory_limit": 256.0,
+                "input_mode": "stdio",
+                "official_tests": [{"input": "1", "output": str(1 + i)}],
+                "official_tests_complete": True,
+                "generated_checker": None,
+                "rating": 800 + 100 * (i % 5),
+            }
+            for i in range(30)
+        ],
+    )
 
 
 def traces(folder: Path, name: str, wrong: int) -> str:
@@ -84,11 +210,21 @@ def traces(folder: Path, name: str, wrong: int) -> str:
     rows = []
     for j, (question, answer) in enumerate(sums(100) + sums(20001, 30)):
         said = [answer if (j + k) % wrong else "1" for k in range(4)]
-        rows += [{"question": question, "thinking": f"{name} {k}: it is {a}", "text": f"\\boxed{{{a}}}"} for k, a in enumerate(said)]
+        rows += [
+            {"question": question, "thinking": f"{name} {k}: it is {a}", "text": f"\\boxed{{{a}}}"}
+            for k, a in enumerate(said)
+        ]
     for i in range(30):
         program = f"```python\nprint(int(input()) + {i})\n```"
         shown = f"# Add {i}\n\nPrint n + {i}.\n\n## Input format\n\nn\n\n## Output format\n\nA number\n\n## Example\n\nInput:\n```\n1\n```\nOutput:\n```\n{1 + i}\n```"
-        rows += [{"question": f"{shown}\n\nTime limit: 2 s. Memory limit: 256 MB.", "thinking": f"{k}", "text": program} for k in range(4)]
+        rows += [
+            {
+                "question": f"{shown}\n\nTime limit: 2 s. Memory limit: 256 MB.",
+                "thinking": f"{k}",
+                "text": program,
+            }
+            for k in range(4)
+        ]
     return f"recorded:{lines(folder / f'{name}.jsonl', rows)}"
 
 
@@ -97,21 +233,44 @@ def executed(tmp_path_factory):
     """{(preset, notebook): (error, folder)}, two presets at a time."""
     place = tmp_path_factory.mktemp("presets")
     toy_data(place / "data")
-    models = {"smollm": tiny_model(place / "plain")} | dict.fromkeys(("gpu", "paper"), tiny_model(place / "opens", "<think>\n"))
-    taught = {"gpu": [models["gpu"], models["smollm"]], "paper": [traces(place, "careful", 99), traces(place, "hasty", 3)]}
+    models = {"smollm": tiny_model(place / "plain")} | dict.fromkeys(
+        ("gpu", "paper"), tiny_model(place / "opens", "<think>\n")
+    )
+    taught = {
+        "gpu": [models["gpu"], models["smollm"]],
+        "paper": [traces(place, "careful", 99), traces(place, "hasty", 3)],
+    }
 
     def run(preset):
         jobs = {}
-        for notebook, schema in ((path.stem, schemas.SCHEMAS[path.stem]) for path in params.notebooks()):
-            changes = SIZES | HARDWARE | {"students": [models[preset]], "out_dir": str(place / preset / notebook)}
+        for notebook, schema in (
+            (path.stem, schemas.SCHEMAS[path.stem]) for path in params.notebooks()
+        ):
+            changes = (
+                SIZES
+                | HARDWARE
+                | {"students": [models[preset]], "out_dir": str(place / preset / notebook)}
+            )
             if preset in taught:
                 changes |= {"teachers": taught[preset], "teacher": taught[preset][-1]}
-            jobs[notebook] = {key: value for key, value in changes.items() if key in schema.model_fields}
-        return cells.run(preset, jobs, DED_STORE=str(place / "store" / preset), DED_DATA=str(place / "data"), OMP_NUM_THREADS="1")
+            jobs[notebook] = {
+                key: value for key, value in changes.items() if key in schema.model_fields
+            }
+        return cells.run(
+            preset,
+            jobs,
+            DED_STORE=str(place / "store" / preset),
+            DED_DATA=str(place / "data"),
+            OMP_NUM_THREADS="1",
+        )
 
     with ThreadPoolExecutor(2) as pool:
         errors = dict(zip(PRESETS, pool.map(run, PRESETS)))
-    return {(preset, notebook): (error, place / preset / notebook) for preset in PRESETS for notebook, error in errors[preset].items()}
+    return {
+        (preset, notebook): (error, place / preset / notebook)
+        for preset in PRESETS
+        for notebook, error in errors[preset].items()
+    }
 
 
 @pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
@@ -131,7 +290,9 @@ def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
     used = json.loads((folder / "manifest.json").read_text())["params"]
     replaced = {*SIZES, *HARDWARE, "students", "teacher", "teachers", "out_dir"}
     meant = schemas.SCHEMAS[notebook].model_validate(params.load(preset, notebook)).model_dump()
-    assert {k: v for k, v in used.items() if k not in replaced} == {k: v for k, v in meant.items() if k not in replaced}
+    assert {k: v for k, v in used.items() if k not in replaced} == {
+        k: v for k, v in meant.items() if k not in replaced
+    }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -145,5 +306,7 @@ def test_a_preset_can_be_reported(executed, preset):
 def test_a_preset_is_complete(preset, notebook):
     file = params.preset_file(preset, notebook)
     written = params.read_yaml(file)
-    assert set(written) == set(schemas.SCHEMAS[notebook].model_fields) - {"preset", "out_dir"}, "no value of the lab's slips in"
+    assert set(written) == set(schemas.SCHEMAS[notebook].model_fields) - {"preset", "out_dir"}, (
+        "no value of the lab's slips in"
+    )
     assert len([line for line in file.read_text().splitlines() if "#" in line]) > 15

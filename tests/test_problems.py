@@ -12,7 +12,11 @@ from ded.problems import Problem
 
 GOLDEN = {
     "sum": ("sum:6236c5f9143df669", "5 +4 +1 +6 -6 =", "3"),
-    "code": ("code:74cb962c53e00672", "python subtract 6 , subtract 7 , times 7", "def f ( x ) : x = x - 6 ; x = x - 7 ; x = x * 7 ; return x"),
+    "code": (
+        "code:74cb962c53e00672",
+        "python subtract 6 , subtract 7 , times 7",
+        "def f ( x ) : x = x - 6 ; x = x - 7 ; x = x * 7 ; return x",
+    ),
     "reverse": ("reverse:504c7d31802dc302", "reverse v k b x y", "y x b k v"),
     "sort": ("sort:0cc5b55d758b7234", "sort 0 0 7 3 7", "0 0 3 7 7"),
     "maximum": ("maximum:143d173d03b9fd86", "maximum 8 6 9 1 9", "9"),
@@ -33,14 +37,20 @@ def make(rng):
 def test_hash_and_split_are_those_of_every_machine():
     # other values would move questions between splits: into corpora that evaluation questions must stay out of
     assert problems.content_hash("ded") == 0x0E57BC31490E0BC5
-    initials = "".join("Rdt"[("train", "dev", "test").index(problems.split_of(f"sum {i}"))] for i in range(40))
+    initials = "".join(
+        "Rdt"[("train", "dev", "test").index(problems.split_of(f"sum {i}"))] for i in range(40)
+    )
     assert initials == "RRRRdRdRRRRRRRRRRtRRRRRRRRtRRRRRttRtRdRR"
 
 
 def test_splits_are_80_10_10():
     counts = Counter(problems.split_of(f"text {i}") for i in range(10_000))
     assert set(counts) == set(problems.SPLITS)
-    assert abs(counts["train"] - 8000) < 200 and abs(counts["dev"] - 1000) < 150 and abs(counts["test"] - 1000) < 150
+    assert (
+        abs(counts["train"] - 8000) < 200
+        and abs(counts["dev"] - 1000) < 150
+        and abs(counts["test"] - 1000) < 150
+    )
 
 
 # ---- draws
@@ -81,18 +91,30 @@ def test_load_spreads_evenly_and_starts_with_the_shorter_one():
 
 def test_loaded_problems_are_those_of_every_machine():
     # the question text that the lab's models are trained on and every stored result belongs to
-    assert [(p.id, p.prompt, p.answer) for f in GOLDEN for p in problems.load(f"lab:{f}", 1, "test", "golden")] == list(GOLDEN.values())
+    assert [
+        (p.id, p.prompt, p.answer)
+        for f in GOLDEN
+        for p in problems.load(f"lab:{f}", 1, "test", "golden")
+    ] == list(GOLDEN.values())
 
 
 @pytest.mark.parametrize(
     "source, names",
     [
-        ("sum", "lab:<family>"), ("lab:", "lab:<family>"), ("hub:sum", "lab:<family>"), ("lab:sum/", "between 5 and 12"),
-        ("lab:sums", "families are sum, code"), ("lab:sum?levels=7-9", "families are sum, code"),
-        ("lab:sum/4-6", "between 5 and 12"), ("lab:sum/9-7", "between 5 and 12"), ("lab:sum/7-", "between 5 and 12"),
-        ("lab:sum/a-b", "between 5 and 12"), ("lab:sum/-7", "between 5 and 12"), ("lab:sum/7,9", "between 5 and 12"),
+        ("sum", "lab:<family>"),
+        ("lab:", "lab:<family>"),
+        ("hub:sum", "lab:<family>"),
+        ("lab:sum/", "between 5 and 12"),
+        ("lab:sums", "families are sum, code"),
+        ("lab:sum?levels=7-9", "families are sum, code"),
+        ("lab:sum/4-6", "between 5 and 12"),
+        ("lab:sum/9-7", "between 5 and 12"),
+        ("lab:sum/7-", "between 5 and 12"),
+        ("lab:sum/a-b", "between 5 and 12"),
+        ("lab:sum/-7", "between 5 and 12"),
+        ("lab:sum/7,9", "between 5 and 12"),
     ],
-)  # fmt: skip
+)
 def test_a_source_that_cannot_be_read_is_refused(source, names):
     with pytest.raises(problems.SourceError, match=names) as caught:
         problems.load(source, 1, "dev", "s")
@@ -106,7 +128,12 @@ def test_fingerprint_is_of_content_and_order():
     drawn = problems.load("lab:sum", 6, "dev", "s")
     base = problems.fingerprint(drawn)
     assert problems.fingerprint(problems.load("lab:sum", 6, "dev", "s")) == base
-    others = [drawn[:5], drawn[::-1], [*drawn[:5], replace(drawn[5], answer="x")], [*drawn[:5], replace(drawn[5], meta={})]]
+    others = [
+        drawn[:5],
+        drawn[::-1],
+        [*drawn[:5], replace(drawn[5], answer="x")],
+        [*drawn[:5], replace(drawn[5], meta={})],
+    ]
     assert len({base, *map(problems.fingerprint, others)}) == 5
 
 

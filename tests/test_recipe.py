@@ -17,16 +17,35 @@ from ded.study import recipe
 BASE, OTHER, SOLVER, POOR = "lab:student_1", "lab:student_2", "lab:random", "lab:ancestor"
 pytestmark = pytest.mark.usefixtures("tiny")
 SMALL = {
-    "students": [BASE], "teachers": [SOLVER, POOR], "n_replicates": 2, "n_select": 2, "n_questions": 60, "n_code_questions": 40, "smoke_questions": 20,
-    "smoke_size": 12, "corpus_size": 20, "large_size": 70, "pass_rate_questions": 40, "n_trajectories": 3, "n_kept": 2, "eval_id": 6, "eval_code": 4,
-    "eval_ood": 4, "ood_sources": ["lab:reverse", "lab:sort"], "shift_inputs": 4, "epochs": 1.0, "batch_size": 4,
-}  # fmt: skip
+    "students": [BASE],
+    "teachers": [SOLVER, POOR],
+    "n_replicates": 2,
+    "n_select": 2,
+    "n_questions": 60,
+    "n_code_questions": 40,
+    "smoke_questions": 20,
+    "smoke_size": 12,
+    "corpus_size": 20,
+    "large_size": 70,
+    "pass_rate_questions": 40,
+    "n_trajectories": 3,
+    "n_kept": 2,
+    "eval_id": 6,
+    "eval_code": 4,
+    "eval_ood": 4,
+    "ood_sources": ["lab:reverse", "lab:sort"],
+    "shift_inputs": 4,
+    "epochs": 1.0,
+    "batch_size": 4,
+}
 seeds = iter(range(1, 1000))
 
 
 def settings(**changes):
     """The lab's parameters in the small, with a seed of their own: study remembers the last results of equal ones."""
-    return schemas.Recipe.model_validate(params.load("lab", "04", SMALL | {"seed": next(seeds)} | changes))
+    return schemas.Recipe.model_validate(
+        params.load("lab", "04", SMALL | {"seed": next(seeds)} | changes)
+    )
 
 
 @pytest.fixture
@@ -48,8 +67,20 @@ def worked(monkeypatch):
                 if model == POOR and int(q.id[-4:], 16) % 3 == 0:
                     text = text.replace("</think> ", "</think> 9 ")
                 ids = [tasks.VOCABULARY.index(w) for w in text.split()]
-                rows.append({"problem_id": q.id, "sample_index": i, "prompt": q.prompt, "text": text, "token_ids": ids, "n_tokens": len(ids) + 1,
-                             "finish_reason": "stop", "entropy_sum": 0.5 * len(ids), "model": model, "engine": "transformers"})  # fmt: skip
+                rows.append(
+                    {
+                        "problem_id": q.id,
+                        "sample_index": i,
+                        "prompt": q.prompt,
+                        "text": text,
+                        "token_ids": ids,
+                        "n_tokens": len(ids) + 1,
+                        "finish_reason": "stop",
+                        "entropy_sum": 0.5 * len(ids),
+                        "model": model,
+                        "engine": "transformers",
+                    }
+                )
         return pd.DataFrame(rows)
 
     def run(pairs, **more):
@@ -64,7 +95,18 @@ def rated(monkeypatch):
     """Pass rates of 0, 0.5 and 1 in turn: two thirds of the questions are hard at a threshold of 0.5."""
 
     def rates(model, asked, samples, **more):
-        return pd.DataFrame([{"problem_id": q.id, "level": q.level, "n": 2, "correct": i % 3, "pass_rate": i % 3 / 2} for i, q in enumerate(asked)])
+        return pd.DataFrame(
+            [
+                {
+                    "problem_id": q.id,
+                    "level": q.level,
+                    "n": 2,
+                    "correct": i % 3,
+                    "pass_rate": i % 3 / 2,
+                }
+                for i, q in enumerate(asked)
+            ]
+        )
 
     monkeypatch.setattr(evaluation, "pass_rates", rates)
 
@@ -77,9 +119,17 @@ def test_the_units_of_the_selection_are_not_those_of_the_result():
     chosen, scored = study.units(p, select=True), study.units(p)
     assert [u["replicate"] for u in chosen] == [0, 1] and [u["replicate"] for u in scored] == [2, 3]
     asked = {r: {q.id for f in study.suite(p, BASE, r).values() for q in f} for r in range(4)}
-    assert not asked[0] & asked[2] and list(study.suite(p, BASE, 0)) == ["ID", "ID code", "reverse", "sort"]
+    assert not asked[0] & asked[2] and list(study.suite(p, BASE, 0)) == [
+        "ID",
+        "ID code",
+        "reverse",
+        "sort",
+    ]
     trained = {r: {q.id for q in study.corpus_questions(p, BASE, r)} for r in range(4)}
-    assert len(trained[0] | trained[2]) > 110 and len(study.corpus_questions(p, BASE, 2, p.code_source)) == 40
+    assert (
+        len(trained[0] | trained[2]) > 110
+        and len(study.corpus_questions(p, BASE, 2, p.code_source)) == 40
+    )
 
 
 def smoke(**columns):
@@ -88,16 +138,34 @@ def smoke(**columns):
     for base in ("x", "y"):
         for i, teacher in enumerate(("lab:left", "lab:pairs")):
             for r in range(2):
-                rows.append({"base": base, "replicate": r, "teacher": teacher, **{name: values[base][i][r] for name, values in columns.items()}})
+                rows.append(
+                    {
+                        "base": base,
+                        "replicate": r,
+                        "teacher": teacher,
+                        **{name: values[base][i][r] for name, values in columns.items()},
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_highest_itself():
-    table = smoke(student={"x": ((0.5, 0.6), (0.4, 0.8)), "y": ((0.5, 0.5), (0.9, math.nan))}, own={"x": ((0.9, 0.9), (1.0, 0.7)), "y": ((1, 1), (1, 1))})
+    table = smoke(
+        student={"x": ((0.5, 0.6), (0.4, 0.8)), "y": ((0.5, 0.5), (0.9, math.nan))},
+        own={"x": ((0.9, 0.9), (1.0, 0.7)), "y": ((1, 1), (1, 1))},
+    )
     found = study.recipe_choice(settings(), table).set_index("base")
-    assert found["teacher"].tolist() == ["lab:pairs", "lab:left"], "the better mean; one that lacks a replicate is out"
-    assert found.loc["x", "top"] == "lab:left" and found.loc["x", "top_ties"] == 1 and found.loc["y", "top_ties"] == 2
-    drawn = {study.recipe_choice(settings(), table).set_index("base").loc["y", "top"] for _ in range(12)}
+    assert found["teacher"].tolist() == ["lab:pairs", "lab:left"], (
+        "the better mean; one that lacks a replicate is out"
+    )
+    assert (
+        found.loc["x", "top"] == "lab:left"
+        and found.loc["x", "top_ties"] == 1
+        and found.loc["y", "top_ties"] == 2
+    )
+    drawn = {
+        study.recipe_choice(settings(), table).set_index("base").loc["y", "top"] for _ in range(12)
+    }
     assert drawn == {"lab:left", "lab:pairs"}, "a tie is drawn, not given to the first"
     nothing = study.recipe_choice(settings(), table.assign(student=math.nan))
     assert nothing["teacher"].tolist() == ["", ""] and nothing["top"].iloc[0] == "lab:left"
@@ -105,23 +173,49 @@ def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_hig
 
 def test_jobs_carry_the_teachers_of_their_base():
     p = settings(students=[BASE, OTHER])
-    choice = pd.DataFrame({"base": ["student_2", "student_1"], "teacher": [POOR, SOLVER], "top": ["", POOR]})
+    choice = pd.DataFrame(
+        {"base": ["student_2", "student_1"], "teacher": [POOR, SOLVER], "top": ["", POOR]}
+    )
     calls = study.recipe_jobs(p, choice, arm=["DED", "large"])
-    assert len(calls) == 8 and {(c["base"], c["teacher"], c["top"]) for c in calls} == {(BASE, SOLVER, POOR), (OTHER, POOR, "")}
-    assert {c["replicate"] for c in calls} == {2, 3} and set(calls[0]) == {"p", "base", "replicate", "arm", "teacher", "top"}
+    assert len(calls) == 8 and {(c["base"], c["teacher"], c["top"]) for c in calls} == {
+        (BASE, SOLVER, POOR),
+        (OTHER, POOR, ""),
+    }
+    assert {c["replicate"] for c in calls} == {2, 3} and set(calls[0]) == {
+        "p",
+        "base",
+        "replicate",
+        "arm",
+        "teacher",
+        "top",
+    }
 
 
 def test_a_candidate_is_scored_trained_on_and_measured(worked):
     p = settings()
     row = study.recipe_smoke(p, BASE, 0, SOLVER)
-    assert row["examples"] == 12 and row["own"] == 1.0 and row["teacher"] == SOLVER and row["base"] == "student_1"
+    assert (
+        row["examples"] == 12
+        and row["own"] == 1.0
+        and row["teacher"] == SOLVER
+        and row["base"] == "student_1"
+    )
     before = study.before(p, BASE, 0).set_index("family").loc["ID", "accuracy"]
     assert row["gain"] == row["smoke"] == row["student"] - before
-    assert row["loss"] > 1 and row["lalp"] < 0 and row["shift"] > 0 and row["entropy"] == pytest.approx(0.5, rel=0.1)
+    assert (
+        row["loss"] > 1
+        and row["lalp"] < 0
+        and row["shift"] > 0
+        and row["entropy"] == pytest.approx(0.5, rel=0.1)
+    )
     assert row["smoke_seconds"] > 0 and row["shift_seconds"] > 0 and row["own_seconds"] > 0
     assert study.recipe_smoke(p, BASE, 0, SOLVER) == row, "costs are those of the first time"
     empty = study.recipe_smoke(p, BASE, 0, BASE)  # an untrained model: no trajectory passes
-    assert empty["examples"] == 0 and empty["own"] == 0 and all(math.isnan(empty[k]) for k in ("student", "gain", "loss", "shift", "smoke"))
+    assert (
+        empty["examples"] == 0
+        and empty["own"] == 0
+        and all(math.isnan(empty[k]) for k in ("student", "gain", "loss", "shift", "smoke"))
+    )
 
 
 # ---- corpora
@@ -131,35 +225,68 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     p = settings()
     made = recipe.recipe_corpora(p, BASE, 2, POOR, SOLVER)
     corpora = made["corpora"]
-    assert list(study.recipe_arms(p)) == ["DED", *recipe.EQUAL, "large"] and set(corpora) == set(study.recipe_arms(p))
-    assert {arm: len(c) for arm, c in corpora.items() if arm != "large"} == dict.fromkeys(["DED", *recipe.EQUAL], 20)
+    assert list(study.recipe_arms(p)) == ["DED", *recipe.EQUAL, "large"] and set(corpora) == set(
+        study.recipe_arms(p)
+    )
+    assert {arm: len(c) for arm, c in corpora.items() if arm != "large"} == dict.fromkeys(
+        ["DED", *recipe.EQUAL], 20
+    )
     halves = {arm: Counter(c["part"]) for arm, c in corpora.items()}
     assert halves["math only"] == {"math": 20} and halves["code only"] == {"code": 20}
-    assert all(h == {"math": 10, "code": 10} for arm, h in halves.items() if arm not in ("math only", "code only", "large"))
+    assert all(
+        h == {"math": 10, "code": 10}
+        for arm, h in halves.items()
+        if arm not in ("math only", "code only", "large")
+    )
 
-    questions = {name: study.corpus_questions(p, BASE, 2, s) for name, s in (("math", p.corpus_source), ("code", p.code_source))}
+    questions = {
+        name: study.corpus_questions(p, BASE, 2, s)
+        for name, s in (("math", p.corpus_source), ("code", p.code_source))
+    }
     hard = {q.id for part in questions.values() for i, q in enumerate(part[:40]) if i % 3 < 2}
     ids = {arm: set(c["problem_id"]) for arm, c in corpora.items()}
     for arm in ("DED", "no diversity", "top teacher", "math only", "code only"):
         assert ids[arm] <= hard, arm
     assert not ids["no compression"] <= hard and not ids["random"] <= hard
     math_of = {arm: c[c["part"] == "math"] for arm, c in corpora.items()}
-    assert math_of["DED"].groupby("problem_id").size().eq(2).all() and math_of["DED"]["text"].nunique() == 10
+    assert (
+        math_of["DED"].groupby("problem_id").size().eq(2).all()
+        and math_of["DED"]["text"].nunique() == 10
+    )
     for arm in ("no diversity", "random", "s1 style", "LIMO style", "large"):
         assert corpora[arm]["problem_id"].is_unique, arm
-    assert set(math_of["top teacher"]["model"]) == {SOLVER} and set(math_of["DED"]["model"]) == {POOR}
-    assert math_of["top teacher"]["problem_id"].is_unique, "a teacher that says the same each time gives one trajectory a question"
-    assert set(corpora["LIMO style"]["pass_rate"]) == {0.0} and corpora["s1 style"]["pass_rate"].max() < 1
+    assert set(math_of["top teacher"]["model"]) == {SOLVER} and set(math_of["DED"]["model"]) == {
+        POOR
+    }
+    assert math_of["top teacher"]["problem_id"].is_unique, (
+        "a teacher that says the same each time gives one trajectory a question"
+    )
+    assert (
+        set(corpora["LIMO style"]["pass_rate"]) == {0.0}
+        and corpora["s1 style"]["pass_rate"].max() < 1
+    )
     assert math_of["s1 style"]["level"].value_counts().max() <= 3, "spread over the four levels"
-    assert halves["large"]["code"] + halves["large"]["math"] == len(corpora["large"]) > 40 and ids["random"] <= ids["large"]
-    assert set(made["funnel"]["pool"]) == {"math", "math questions", "code", "code questions"} and made["tokens"] > 0
+    assert (
+        halves["large"]["code"] + halves["large"]["math"] == len(corpora["large"]) > 40
+        and ids["random"] <= ids["large"]
+    )
+    assert (
+        set(made["funnel"]["pool"]) == {"math", "math questions", "code", "code questions"}
+        and made["tokens"] > 0
+    )
 
 
 def test_the_arms_are_cut_to_the_smallest_and_what_is_too_small_is_not_measured(worked, rated):
-    p = settings(pass_rate_questions=24)  # 16 hard ones a part: code, in which nothing differs, gives 16 where 20 are wanted
+    p = settings(
+        pass_rate_questions=24
+    )  # 16 hard ones a part: code, in which nothing differs, gives 16 where 20 are wanted
     corpora = recipe.recipe_corpora(p, BASE, 2, SOLVER, "")["corpora"]
-    assert {len(c) for arm, c in corpora.items() if arm not in ("large", "top teacher")} == {16} and corpora["top teacher"].empty
-    assert Counter(corpora["DED"]["part"]) == {"math": 8, "code": 8}, "what is cut is cut from both parts"
+    assert {len(c) for arm, c in corpora.items() if arm not in ("large", "top teacher")} == {
+        16
+    } and corpora["top teacher"].empty
+    assert Counter(corpora["DED"]["part"]) == {"math": 8, "code": 8}, (
+        "what is cut is cut from both parts"
+    )
     nothing = recipe.recipe_corpora(p, BASE, 2, "", SOLVER)["corpora"]
     assert set(nothing) == set(corpora) and all(c.empty for c in nothing.values())
 
@@ -167,33 +294,64 @@ def test_the_arms_are_cut_to_the_smallest_and_what_is_too_small_is_not_measured(
 def test_without_code_the_corpus_is_math(worked, rated):
     p = settings(code_source="", code_id_source="", pass_rate_questions=60)
     corpora = recipe.recipe_corpora(p, BASE, 2, POOR, SOLVER)["corpora"]
-    assert "code only" not in corpora and "math only" not in corpora and len(corpora["DED"]) == 20 and set(corpora["DED"]["part"]) == {"math"}
+    assert (
+        "code only" not in corpora
+        and "math only" not in corpora
+        and len(corpora["DED"]) == 20
+        and set(corpora["DED"]["part"]) == {"math"}
+    )
     assert list(study.suite(p, BASE, 2)) == ["ID", "reverse", "sort"]
     with pytest.raises(params.ParameterError, match="code_id_source .*go together"):
         settings(code_source="")
 
 
-def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(worked, rated, monkeypatch):
+def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(
+    worked, rated, monkeypatch
+):
     trained = []
-    monkeypatch.setattr(training, "sft", lambda base, corpus, **more: trained.append((len(corpus), more["max_steps"])) or base)
+    monkeypatch.setattr(
+        training,
+        "sft",
+        lambda base, corpus, **more: trained.append((len(corpus), more["max_steps"])) or base,
+    )
     p = settings()
-    runs = {arm: study.recipe_arm(p, BASE, 2, arm, POOR, "") for arm in ("DED", "random", "large", "top teacher")}
-    assert trained[:2] == [(20, 5), (20, 5)] and trained[2][1] == round(trained[2][0] / 4) and len(trained) == 3
-    assert runs["DED"]["row"] == runs["DED"]["row"] | {"arm": "DED", "replicate": 2, "examples": 20, "code": 10, "steps": 5} and runs["DED"]["student"] == BASE
+    runs = {
+        arm: study.recipe_arm(p, BASE, 2, arm, POOR, "")
+        for arm in ("DED", "random", "large", "top teacher")
+    }
+    assert (
+        trained[:2] == [(20, 5), (20, 5)]
+        and trained[2][1] == round(trained[2][0] / 4)
+        and len(trained) == 3
+    )
+    assert (
+        runs["DED"]["row"]
+        == runs["DED"]["row"]
+        | {"arm": "DED", "replicate": 2, "examples": 20, "code": 10, "steps": 5}
+        and runs["DED"]["student"] == BASE
+    )
     groups = runs["DED"]["scores"].set_index("family")["group"].to_dict()
     assert groups == {"ID": "ID", "ID code": "ID", "reverse": "OOD", "sort": "OOD"}
     none = runs["top teacher"]
     assert none["student"] == "" and none["row"]["examples"] == none["row"]["steps"] == 0
-    assert none["scores"]["accuracy"].isna().all() and none["scores"]["family"].tolist() == list(groups)
+    assert none["scores"]["accuracy"].isna().all() and none["scores"]["family"].tolist() == list(
+        groups
+    )
 
 
 def test_what_must_not_be_shown_is_not_in_the_recorded_corpus(worked, rated, monkeypatch):
     p, made = settings(), recipe.recipe_corpora
-    monkeypatch.setattr(recipe, "recipe_corpora", lambda *a: (found := made(*a)) | {"hide": set(found["corpora"]["DED"]["problem_id"][:3])})
+    monkeypatch.setattr(
+        recipe,
+        "recipe_corpora",
+        lambda *a: (found := made(*a)) | {"hide": set(found["corpora"]["DED"]["problem_id"][:3])},
+    )
     pool = study.recipe_pool(p, BASE, 2, POOR, SOLVER)
     hidden = set(made(p, BASE, 2, POOR, SOLVER)["corpora"]["DED"]["problem_id"][:3])
     assert 0 < len(pool["ded"]) < 20 and not hidden & set(pool["ded"]["problem_id"])
-    assert {"problem_id", "prompt", "text", "teacher", "n_tokens", "pass_rate"} <= set(pool["ded"]) and set(pool["ded"]["teacher"]) == {POOR}
+    assert {"problem_id", "prompt", "text", "teacher", "n_tokens", "pass_rate"} <= set(
+        pool["ded"]
+    ) and set(pool["ded"]["teacher"]) == {POOR}
 
 
 # ---- cheap scores
@@ -206,8 +364,25 @@ def cheap(n_select, bases=("x", "y")):
         for r in range(n_select):
             for i in range(5):
                 gain = 0.1 * i + 0.01 * ((i + r) % 2)
-                values = {"own": 0.9, "loss": 2 - 0.3 * i, "lalp": -1 + 0.1 * i, "entropy": 0.1, "length": 40.0 + i, "shift": 1.0 - 0.1 * i, "smoke": gain}
-                rows.append({"base": base, "replicate": r, "teacher": f"lab:{i}", "gain": gain, **values, **{f"{k}_seconds": 0.5 for k in values}})
+                values = {
+                    "own": 0.9,
+                    "loss": 2 - 0.3 * i,
+                    "lalp": -1 + 0.1 * i,
+                    "entropy": 0.1,
+                    "length": 40.0 + i,
+                    "shift": 1.0 - 0.1 * i,
+                    "smoke": gain,
+                }
+                rows.append(
+                    {
+                        "base": base,
+                        "replicate": r,
+                        "teacher": f"lab:{i}",
+                        "gain": gain,
+                        **values,
+                        **{f"{k}_seconds": 0.5 for k in values},
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -215,26 +390,42 @@ def test_scores_and_gains_come_from_different_replicates():
     table = cheap(2)
     points = study.cheap_scores(table)
     one = points[(points["base"] == "x") & (points["teacher"] == "1")].set_index("predictor")
-    assert one.loc["smoke test's gain (needs the training)", "value"] == pytest.approx(0.11)  # of replicate 0
+    assert one.loc["smoke test's gain (needs the training)", "value"] == pytest.approx(
+        0.11
+    )  # of replicate 0
     assert set(one["gain"].round(6)) == {0.1}  # of replicate 1
-    assert len(points) == 7 * 5 * 2 and set(study.cheap_scores(cheap(1))["predictor"]) == set(points["predictor"]) - {"smoke test's gain (needs the training)"}
+    assert len(points) == 7 * 5 * 2 and set(study.cheap_scores(cheap(1))["predictor"]) == set(
+        points["predictor"]
+    ) - {"smoke test's gain (needs the training)"}
 
 
 def test_the_advice_names_the_best_cheap_score_with_its_cost():
     from ded import figures
 
     table = cheap(2)
-    found = study.cheap_score_table(table, figures.cheap_score_ranks(study.cheap_scores(table))).set_index("predictor")
+    found = study.cheap_score_table(
+        table, figures.cheap_score_ranks(study.cheap_scores(table))
+    ).set_index("predictor")
     loss, own = found.loc["student's loss on the corpus (nats a token)"], found.loc["own pass@1"]
-    assert loss["estimate"] == pytest.approx(-1) and loss["regret"] == pytest.approx(0) and own["regret"] == pytest.approx(0.2, abs=0.02)
+    assert (
+        loss["estimate"] == pytest.approx(-1)
+        and loss["regret"] == pytest.approx(0)
+        and own["regret"] == pytest.approx(0.2, abs=0.02)
+    )
     said = study.advice(found.reset_index())
     assert "'student's loss" in said or "'LALP" in said
     assert "latent shift" not in said and "smoke test's gain" not in said, "they need the training"
-    wrong = table.assign(loss=-table["loss"], lalp=table["own"])  # the loss that ranks perfectly, but the wrong way round
-    said = study.advice(study.cheap_score_table(wrong, figures.cheap_score_ranks(study.cheap_scores(wrong))))
+    wrong = table.assign(
+        loss=-table["loss"], lalp=table["own"]
+    )  # the loss that ranks perfectly, but the wrong way round
+    said = study.advice(
+        study.cheap_score_table(wrong, figures.cheap_score_ranks(study.cheap_scores(wrong)))
+    )
     assert "student's loss" not in said
     nothing = table.assign(**dict.fromkeys(("gain", "smoke"), np.nan))
-    assert "Nothing" in study.advice(study.cheap_score_table(nothing, figures.cheap_score_ranks(study.cheap_scores(nothing))))
+    assert "Nothing" in study.advice(
+        study.cheap_score_table(nothing, figures.cheap_score_ranks(study.cheap_scores(nothing)))
+    )
 
 
 # ---- programs that run once
@@ -245,32 +436,65 @@ def test_each_distinct_program_of_a_problem_runs_once(tmp_path):
 
     def run(pairs):
         ran.extend(program for _, program in pairs)
-        return [("error" if program == "sick" else "correct" if program == q.answer else "wrong", program) for q, program in pairs]
+        return [
+            (
+                "error" if program == "sick" else "correct" if program == q.answer else "wrong",
+                program,
+            )
+            for q, program in pairs
+        ]
 
     a, b = problems.load("lab:code", 2, "dev", "once")
-    first = seen.grade([(a, a.answer), (b, a.answer), (a, "sick")], run, tmp_path / "s" / "programs.sqlite", 1)
+    first = seen.grade(
+        [(a, a.answer), (b, a.answer), (a, "sick")], run, tmp_path / "s" / "programs.sqlite", 1
+    )
     assert [v for v, _ in first] == ["correct", "wrong", "error"] and len(ran) == 3
-    again = seen.grade([(b, a.answer), (a, "new"), (a, a.answer), (a, "sick")], run, tmp_path / "s" / "programs.sqlite", 1)
-    assert again == [("wrong", a.answer), ("wrong", "new"), ("correct", a.answer), ("error", "sick")]
+    again = seen.grade(
+        [(b, a.answer), (a, "new"), (a, a.answer), (a, "sick")],
+        run,
+        tmp_path / "s" / "programs.sqlite",
+        1,
+    )
+    assert again == [
+        ("wrong", a.answer),
+        ("wrong", "new"),
+        ("correct", a.answer),
+        ("error", "sick"),
+    ]
     assert ran[3:] == ["new", "sick"], "an error is the grader's, and is tried again"
     seen.grade([(a, a.answer)], run, tmp_path / "s" / "programs.sqlite", 2)
     assert len(ran) == 6, "other settings, another verdict"
     many = [(a, str(i)) for i in range(100)]
-    assert seen.grade(many, run, tmp_path / "s" / "programs.sqlite", 1) == [("wrong", str(i)) for i in range(100)]
+    assert seen.grade(many, run, tmp_path / "s" / "programs.sqlite", 1) == [
+        ("wrong", str(i)) for i in range(100)
+    ]
 
 
 def test_evaluation_and_corpora_share_what_ran(worked, monkeypatch):
     asked = []
-    monkeypatch.setattr("ded.grading.code.grade_programs", lambda pairs, **more: asked.append(len(pairs)) or [("wrong", "")] * len(pairs))
+    monkeypatch.setattr(
+        "ded.grading.code.grade_programs",
+        lambda pairs, **more: asked.append(len(pairs)) or [("wrong", "")] * len(pairs),
+    )
     p = settings()
     questions = study.corpus_questions(p, BASE, 2, p.code_source)
     first = study.trajectories(p, BASE, 2, SOLVER, 1, questions)
     assert sum(asked) == 40 and set(first["verdict"]) == {"wrong"}
-    assert study.trajectories(p, BASE, 2, SOLVER, 3, questions[:7])["verdict"].tolist() == ["wrong"] * 21 and sum(asked) == 40
-    assert set(grading.grade(first, questions)["verdict"]) == {"wrong"} and sum(asked) == 80, "without a file nothing is looked up"
+    assert (
+        study.trajectories(p, BASE, 2, SOLVER, 3, questions[:7])["verdict"].tolist()
+        == ["wrong"] * 21
+        and sum(asked) == 40
+    )
+    assert set(grading.grade(first, questions)["verdict"]) == {"wrong"} and sum(asked) == 80, (
+        "without a file nothing is looked up"
+    )
 
 
 def test_the_lab_presets_are_as_the_paper_scaled():
     for preset in ("lab", "lab-full"):
         p = params.load(preset, "04")
-        assert p["large_size"] >= 4 * p["corpus_size"] and p["n_select"] >= 2 and json.dumps(p["fixed_on"])
+        assert (
+            p["large_size"] >= 4 * p["corpus_size"]
+            and p["n_select"] >= 2
+            and json.dumps(p["fixed_on"])
+        )

@@ -8,22 +8,61 @@ import re
 import pandas as pd
 import pytest
 
-from ded import analysis, curation, engines, evaluation, figures, generation, grading, models, problems, stats, study, tables
+from ded import (
+    analysis,
+    curation,
+    engines,
+    evaluation,
+    figures,
+    generation,
+    grading,
+    models,
+    problems,
+    stats,
+    study,
+    tables,
+)
 from ded.engines import recorded
 from ded.models import ModelError
 from ded.params import check, defaults, find_notebook
-from ded.schemas import TeacherSelection
 from ded.problems import Problem
+from ded.schemas import TeacherSelection
 from ded.sources import worked
 
-MATH = [Problem(f"q{i}", "math", 0, f"{question}\n\nReason step by step, and give the final answer in \\boxed{{}}.", "4", "math", {"template": "math"})
-        for i, question in enumerate(("What is 2 + 2?", "What is\n 1 + 3 ?", "How many legs has a cat?"))]  # fmt: skip
+MATH = [
+    Problem(
+        f"q{i}",
+        "math",
+        0,
+        f"{question}\n\nReason step by step, and give the final answer in \\boxed{{}}.",
+        "4",
+        "math",
+        {"template": "math"},
+    )
+    for i, question in enumerate(
+        ("What is 2 + 2?", "What is\n 1 + 3 ?", "How many legs has a cat?")
+    )
+]
 S1K = [  # the columns of s1K-1.1 that the ready maps read, and some that they do not
-    {"question": "What is 2 + 2?", "solution": "4", "deepseek_thinking_trajectory": "Two and two.\n", "deepseek_attempt": "\\boxed{4}",
-     "gemini_thinking_trajectory": "Easy.", "gemini_attempt": "It is \\boxed{4}", "gemini_grade": "Yes"},
-    {"question": "What  is 1 + 3 ?", "solution": "4", "deepseek_thinking_trajectory": "Hm", "deepseek_attempt": "\\boxed{5}",
-     "gemini_thinking_trajectory": "", "gemini_attempt": "", "gemini_grade": "No"},
-]  # fmt: skip
+    {
+        "question": "What is 2 + 2?",
+        "solution": "4",
+        "deepseek_thinking_trajectory": "Two and two.\n",
+        "deepseek_attempt": "\\boxed{4}",
+        "gemini_thinking_trajectory": "Easy.",
+        "gemini_attempt": "It is \\boxed{4}",
+        "gemini_grade": "Yes",
+    },
+    {
+        "question": "What  is 1 + 3 ?",
+        "solution": "4",
+        "deepseek_thinking_trajectory": "Hm",
+        "deepseek_attempt": "\\boxed{5}",
+        "gemini_thinking_trajectory": "",
+        "gemini_attempt": "",
+        "gemini_grade": "No",
+    },
+]
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +95,14 @@ def drawn(spec, questions=MATH, n=1):
 @pytest.mark.parametrize("name", ["s1k.jsonl", "s1k.parquet"])
 def test_s1k_traces_are_found_by_their_question_and_put_together(file, name):
     table = drawn(file(S1K, name, "deepseek"))
-    assert table["problem_id"].tolist() == ["q0", "q1"]  # white space does not count; the third has no trace
-    assert table["text"].tolist() == ["<think>\nTwo and two.\n</think>\n\\boxed{4}", "<think>\nHm\n</think>\n\\boxed{5}"]
+    assert table["problem_id"].tolist() == [
+        "q0",
+        "q1",
+    ]  # white space does not count; the third has no trace
+    assert table["text"].tolist() == [
+        "<think>\nTwo and two.\n</think>\n\\boxed{4}",
+        "<think>\nHm\n</think>\n\\boxed{5}",
+    ]
     assert curation.filter_format(table).kept["problem_id"].tolist() == ["q0", "q1"]
     assert grading.grade(table, MATH)["verdict"].tolist() == ["correct", "wrong"]
     assert set(table["engine"]) == {"recorded"} and set(table["finish_reason"]) == {"stop"}
@@ -74,19 +119,38 @@ def test_an_empty_trace_is_a_row_that_the_format_check_counts(file, caplog):
 
 def test_a_trace_without_a_think_block_is_kept_as_it_is_and_counted(file):
     table = drawn(file([{"prompt": "What is 2 + 2?", "response": "\\boxed{4}"}]))
-    assert table["text"].tolist() == ["\\boxed{4}"] and grading.grade(table, MATH)["verdict"].tolist() == ["correct"]
+    assert table["text"].tolist() == ["\\boxed{4}"] and grading.grade(table, MATH)[
+        "verdict"
+    ].tolist() == ["correct"]
     assert curation.filter_format(table).dropped["reason"].tolist() == ["no think block"]
 
 
 def test_the_default_map_takes_the_first_column_that_a_row_has(file):
-    rows = [{"problem": "What is 2 + 2?", "completion": "a", "finish_reason": "length", "n_tokens": 7}, {"question": "How many legs has a cat?", "text": "b"}]
+    rows = [
+        {"problem": "What is 2 + 2?", "completion": "a", "finish_reason": "length", "n_tokens": 7},
+        {"question": "How many legs has a cat?", "text": "b"},
+    ]
     table = drawn(file(rows))
-    assert table[["problem_id", "text", "finish_reason"]].values.tolist() == [["q0", "a", "length"], ["q2", "b", "stop"]]
+    assert table[["problem_id", "text", "finish_reason"]].values.tolist() == [
+        ["q0", "a", "length"],
+        ["q2", "b", "stop"],
+    ]
     assert table["n_tokens"][0] == 7 and math.isnan(table["n_tokens"][1])
 
 
 def test_a_trace_that_was_cut_off_while_thinking_is_not_closed(file):
-    table = drawn(file([{"question": "What is 2 + 2?", "thinking": "Two and", "response": "", "finish_reason": "length"}]))
+    table = drawn(
+        file(
+            [
+                {
+                    "question": "What is 2 + 2?",
+                    "thinking": "Two and",
+                    "response": "",
+                    "finish_reason": "length",
+                }
+            ]
+        )
+    )
     assert table["text"].tolist() == ["<think>\nTwo and"]
 
 
@@ -95,10 +159,17 @@ def test_traces_are_found_by_the_whole_prompt_too(file):
 
 
 def test_several_traces_of_a_question_are_its_samples(file):
-    spec = file([{"question": "What is 2 + 2?", "text": text} for text in "abc"] + [{"question": "How many legs has a cat?", "text": "d"}])
+    spec = file(
+        [{"question": "What is 2 + 2?", "text": text} for text in "abc"]
+        + [{"question": "How many legs has a cat?", "text": "d"}]
+    )
     rows = [["q0", 0, "a"], ["q0", 1, "b"], ["q2", 0, "d"]]
     assert drawn(spec, n=2)[["problem_id", "sample_index", "text"]].values.tolist() == rows
-    assert drawn(spec, n=5)[["problem_id", "sample_index", "text"]].values.tolist() == [*rows[:2], ["q0", 2, "c"], rows[2]]
+    assert drawn(spec, n=5)[["problem_id", "sample_index", "text"]].values.tolist() == [
+        *rows[:2],
+        ["q0", 2, "c"],
+        rows[2],
+    ]
 
 
 def test_lookups_are_stored_and_a_changed_file_is_another_teacher(file, monkeypatch):
@@ -133,26 +204,44 @@ def test_hub_data_sets_are_read_with_their_split_and_identified_by_their_commit(
 # ---- what is refused
 
 
-@pytest.mark.parametrize(("rows", "why"), [
-    (['{"question": "a", "text": "b"}', '{"question": "a", "te'], r"traces.jsonl:2: not whole JSON"),
-    (['{"question": "a", "answer": "b"}'], r"traces.jsonl:1: no column 'text' or 'response'.* for the text; it has question, answer: name another map"),
-    (['{"text": "b"}'], r"traces.jsonl:1: no column 'question' or 'prompt'.* for the question; it has text"),
-    (['{"question": "a", "text": ["b"]}'], r"traces.jsonl:1: text is \['b'\], not text"),
-    (['{"question": "a", "text": "b", "n_tokens": "9"}'], r"traces.jsonl:1: n_tokens is '9', not a number"),
-    (['[1]'], r"traces.jsonl:1: .*no object"),
-    ([], r"it holds no traces"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (
+            ['{"question": "a", "text": "b"}', '{"question": "a", "te'],
+            r"traces.jsonl:2: not whole JSON",
+        ),
+        (
+            ['{"question": "a", "answer": "b"}'],
+            r"traces.jsonl:1: no column 'text' or 'response'.* for the text; it has question, answer: name another map",
+        ),
+        (
+            ['{"text": "b"}'],
+            r"traces.jsonl:1: no column 'question' or 'prompt'.* for the question; it has text",
+        ),
+        (['{"question": "a", "text": ["b"]}'], r"traces.jsonl:1: text is \['b'\], not text"),
+        (
+            ['{"question": "a", "text": "b", "n_tokens": "9"}'],
+            r"traces.jsonl:1: n_tokens is '9', not a number",
+        ),
+        (["[1]"], r"traces.jsonl:1: .*no object"),
+        ([], r"it holds no traces"),
+    ],
+)
 def test_rows_that_cannot_be_used_are_refused_with_their_place(tmp_path, rows, why):
     (tmp_path / "traces.jsonl").write_text("\n".join(rows))
     with pytest.raises(ModelError, match=why):
         models.check(f"recorded:{tmp_path}/traces.jsonl")
 
 
-@pytest.mark.parametrize(("spec", "why"), [
-    ("recorded:/nowhere/traces.jsonl", "there is no file /nowhere/traces.jsonl"),
-    ("recorded:traces", "neither a file ending in .* nor a hub data set <org>/<name>"),
-    ("recorded:simplescaling/s1K-1.1#deepsek", "no column map 'deepsek'; .*nearest: deepseek"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("recorded:/nowhere/traces.jsonl", "there is no file /nowhere/traces.jsonl"),
+        ("recorded:traces", "neither a file ending in .* nor a hub data set <org>/<name>"),
+        ("recorded:simplescaling/s1K-1.1#deepsek", "no column map 'deepsek'; .*nearest: deepseek"),
+    ],
+)
 def test_specs_that_name_no_traces_are_refused(spec, why):
     with pytest.raises(ModelError, match=why):
         models.check(spec)
@@ -175,7 +264,9 @@ def test_a_column_map_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
 def test_traces_of_none_of_the_questions_are_an_error(file):
     spec = file([{"question": "Who?", "text": "Me."}])
     for _ in range(2):  # and again, from what the first call stored
-        with pytest.raises(engines.EngineError, match=r"no trajectory for any of 3 questions.*What is 2 \+ 2\?"):
+        with pytest.raises(
+            engines.EngineError, match=r"no trajectory for any of 3 questions.*What is 2 \+ 2\?"
+        ):
             drawn(spec)
 
 
@@ -183,27 +274,55 @@ def test_traces_of_none_of_the_questions_are_an_error(file):
 
 
 def test_lengths_and_distances_are_those_of_the_student_s_tokenizer(tiny):
-    table = pd.DataFrame({"text": ["<think> 1 +2 </think> 3", "", "9 9"], "token_ids": [[], [], [7, 8]], "n_tokens": [math.nan, math.nan, 5], "finish_reason": ["stop", "stop", "length"]})
+    table = pd.DataFrame(
+        {
+            "text": ["<think> 1 +2 </think> 3", "", "9 9"],
+            "token_ids": [[], [], [7, 8]],
+            "n_tokens": [math.nan, math.nan, 5],
+            "finish_reason": ["stop", "stop", "length"],
+        }
+    )
     found = generation.counted(table, "lab:student_1")
-    ids = models.load_tokenizer("lab:student_1")(table["text"][0], add_special_tokens=False)["input_ids"]
-    assert found["token_ids"].tolist() == [ids, [], [7, 8]] and found["n_tokens"].tolist() == [len(ids) + 1, 1, 5]
+    ids = models.load_tokenizer("lab:student_1")(table["text"][0], add_special_tokens=False)[
+        "input_ids"
+    ]
+    assert found["token_ids"].tolist() == [ids, [], [7, 8]] and found["n_tokens"].tolist() == [
+        len(ids) + 1,
+        1,
+        5,
+    ]
     whole = table.iloc[2:]
-    assert generation.counted(whole, "lab:student_1") is whole  # nothing to count: no tokenizer is loaded
+    assert (
+        generation.counted(whole, "lab:student_1") is whole
+    )  # nothing to count: no tokenizer is loaded
 
 
 @pytest.fixture
 def notebook(tiny, tmp_path):
     """Notebook 01's parameters at a tiny size, its second teacher recorded: right answers to 7 of 8 questions, in two lengths."""
     wanted = {
-        "students": ["lab:student_1"], "teachers": ["lab:ancestor", f"recorded:{tmp_path}/traces.jsonl"], "n_questions": 8, "n_attempts": 2, "eval_id": 4,
-        "eval_ood": 2, "ood_sources": ["lab:reverse"], "corpus_size": 8, "max_tokens": 24, "epochs": 1.0, "shift_inputs": 4, "n_jobs": 1,
-    }  # fmt: skip
+        "students": ["lab:student_1"],
+        "teachers": ["lab:ancestor", f"recorded:{tmp_path}/traces.jsonl"],
+        "n_questions": 8,
+        "n_attempts": 2,
+        "eval_id": 4,
+        "eval_ood": 2,
+        "ood_sources": ["lab:reverse"],
+        "corpus_size": 8,
+        "max_tokens": 24,
+        "epochs": 1.0,
+        "shift_inputs": 4,
+        "n_jobs": 1,
+    }
     p = check(TeacherSelection, defaults(find_notebook("01")) | wanted)
     with open(tmp_path / "traces.jsonl", "w") as out:
         for replicate in range(p.n_replicates):
             for i, q in enumerate(study.corpus_questions(p, "lab:student_1", replicate)[:7]):
                 think = "1 ; " * (20 if i == 0 else 1 + i)
-                out.write(json.dumps({"question": q.prompt, "thinking": think, "response": q.answer}) + "\n")
+                out.write(
+                    json.dumps({"question": q.prompt, "thinking": think, "response": q.answer})
+                    + "\n"
+                )
     return p
 
 
@@ -213,36 +332,73 @@ def test_a_recorded_teacher_s_corpus_is_counted_by_the_student_s_tokenizer(noteb
     assert steps.loc["recorded"].tolist() == [7, 9]  # of 8 questions x 2 attempts
     assert steps.loc["sampled"].tolist() == [7, 0]
     assert steps.loc["length"].tolist() == [6, 1]  # over max_tokens for the student
-    assert len(corpus) == 6 and corpus["n_tokens"].min() > 5 and all(len(ids) + 1 == n for ids, n in zip(corpus["token_ids"], corpus["n_tokens"]))
+    assert (
+        len(corpus) == 6
+        and corpus["n_tokens"].min() > 5
+        and all(len(ids) + 1 == n for ids, n in zip(corpus["token_ids"], corpus["n_tokens"]))
+    )
 
 
 def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(notebook):
     p, (live, dead) = notebook, notebook.teachers
-    calls = [(p, "lab:student_1", r, teacher) for teacher in p.teachers for r in range(p.n_replicates)]
+    calls = [
+        (p, "lab:student_1", r, teacher) for teacher in p.teachers for r in range(p.n_replicates)
+    ]
     own = pd.concat([study.own_score(*call) for call in calls])
-    assert own[own["arm"] == study.short(dead)]["accuracy"].isna().all() and own[own["arm"] == study.short(live)]["accuracy"].notna().all()
-    assert set(own.columns) == set(study.before(p, "lab:student_1", 0).columns) and tables.tokens(own) > 0
+    assert (
+        own[own["arm"] == study.short(dead)]["accuracy"].isna().all()
+        and own[own["arm"] == study.short(live)]["accuracy"].notna().all()
+    )
+    assert (
+        set(own.columns) == set(study.before(p, "lab:student_1", 0).columns)
+        and tables.tokens(own) > 0
+    )
     corpus, _ = study.teacher_corpus(p, "lab:student_1", 0, dead)
     assert math.isnan(analysis.token_entropy(corpus))
     student = own.assign(accuracy=[0.1, 0.2, 0.3, 0.5])
     pairs, claims = stats.rank_inversions(own, student, value="accuracy")
     regret, _ = stats.regret(own, student, value="accuracy")
-    one, other = stats.any_of("inverted", "", claims), stats.judge([stats.claim("regret", "", regret)])[0]
+    one, other = (
+        stats.any_of("inverted", "", claims),
+        stats.judge([stats.claim("regret", "", regret)])[0],
+    )
     assert one.verdict == other.verdict == "not judged"
     assert one.note == f"2 of 2 not judged: own a - b: no score of {study.short(dead)}"
     assert other.note == f"regret: no own score of {study.short(dead)}"
-    rows = pd.DataFrame([{"base": "student_1", "replicate": r, "arm": arm, "token_entropy": math.nan if arm == study.short(dead) else 0.1,
-                          "latent_shift": 1.0, "n_tokens": 9.0, "corpus_loss": 1.0} for arm in dict.fromkeys(own["arm"]) for r in range(2)])  # fmt: skip
-    for figure in (figures.teacher_vs_student(own, student, student.assign(arm="before").drop_duplicates(["base", "replicate"])),
-                   figures.teacher_rank(own, student), figures.predictors(rows, own, student)):  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            {
+                "base": "student_1",
+                "replicate": r,
+                "arm": arm,
+                "token_entropy": math.nan if arm == study.short(dead) else 0.1,
+                "latent_shift": 1.0,
+                "n_tokens": 9.0,
+                "corpus_loss": 1.0,
+            }
+            for arm in dict.fromkeys(own["arm"])
+            for r in range(2)
+        ]
+    )
+    for figure in (
+        figures.teacher_vs_student(
+            own, student, student.assign(arm="before").drop_duplicates(["base", "replicate"])
+        ),
+        figures.teacher_rank(own, student),
+        figures.predictors(rows, own, student),
+    ):
         figure.canvas.draw()
-    assert any("not measured" in text.get_text() for text in figures.teacher_rank(own, student).axes[0].texts)
+    assert any(
+        "not measured" in text.get_text()
+        for text in figures.teacher_rank(own, student).axes[0].texts
+    )
 
 
 def test_a_recorded_model_is_scored_on_the_questions_that_it_has(file):
     scores = evaluation.evaluate(file(S1K, columns="deepseek"), {"ID": MATH}, max_tokens=64)
-    assert scores[["n", "correct", "wrong"]].values.tolist() == [[2, 1, 1]] and math.isnan(scores["n_tokens"][0])
-
+    assert scores[["n", "correct", "wrong"]].values.tolist() == [[2, 1, 1]] and math.isnan(
+        scores["n_tokens"][0]
+    )
 
 
 SUMS = "reasoning_gym:chain_sum?{min_terms: 2, max_terms: 3, min_digits: 1, max_digits: 2}"
@@ -251,29 +407,61 @@ SUMS = "reasoning_gym:chain_sum?{min_terms: 2, max_terms: 3, min_digits: 1, max_
 @pytest.mark.parametrize("style", worked.STYLES)
 def test_worked_solutions_are_right_as_often_as_their_style_says_and_well_formed(style):
     asked = problems.load(SUMS, 200, "dev", "worked")
-    table = grading.grade(generation.sample(f"recorded:worked#{style}", asked, 1, max_tokens=100), asked, progress=False)
+    table = grading.grade(
+        generation.sample(f"recorded:worked#{style}", asked, 1, max_tokens=100),
+        asked,
+        progress=False,
+    )
     right = (table["verdict"] == "correct").mean()
     assert right == 1 if style != "careless" else 0.7 < right < 0.9
-    assert not len(curation.filter_format(table).dropped) and set(table["verdict"]) <= {"correct", "wrong"}
-    facts = [re.fullmatch(r"(-?\d+) ([-+]) (\d+) = (-?\d+)", f) for text in table["text"] for f in re.findall(r"-?\d+ [-+] \d+ = -?\d+", text)]
-    wrong = sum(int(a) + int(sign + b) != int(c) for a, sign, b, c in (fact.groups() for fact in facts))
+    assert not len(curation.filter_format(table).dropped) and set(table["verdict"]) <= {
+        "correct",
+        "wrong",
+    }
+    facts = [
+        re.fullmatch(r"(-?\d+) ([-+]) (\d+) = (-?\d+)", f)
+        for text in table["text"]
+        for f in re.findall(r"-?\d+ [-+] \d+ = -?\d+", text)
+    ]
+    wrong = sum(
+        int(a) + int(sign + b) != int(c) for a, sign, b, c in (fact.groups() for fact in facts)
+    )
     assert wrong == (table["verdict"] == "wrong").sum(), "every step is true but for the slips"
 
 
 def test_samples_of_the_wordy_style_differ_and_other_questions_have_no_worked_solution():
-    asked = [*problems.load(SUMS, 3, "dev", "worked"), *problems.load("lab:reverse", 1, "dev", "worked")]
+    asked = [
+        *problems.load(SUMS, 3, "dev", "worked"),
+        *problems.load("lab:reverse", 1, "dev", "worked"),
+    ]
     table = generation.sample("recorded:worked#wordy", asked, 6, max_tokens=100)
     assert table.groupby("problem_id")["text"].nunique().tolist() == [6] * 3
     again = generation.sample("recorded:worked#wordy", asked[:2], 2, max_tokens=100)
-    assert again["text"].tolist() == table["text"][[0, 1, 6, 7]].tolist(), "a solution depends on its question and index alone"
-    with pytest.raises(models.ModelError, match="styles of worked solutions are terse.*nearest: terse"):
+    assert again["text"].tolist() == table["text"][[0, 1, 6, 7]].tolist(), (
+        "a solution depends on its question and index alone"
+    )
+    with pytest.raises(
+        models.ModelError, match="styles of worked solutions are terse.*nearest: terse"
+    ):
         models.check("recorded:worked#ters")
 
 
 def test_solutions_made_by_rule_answer_new_questions_so_their_own_score_is_measured():
-    changes = {"id_source": SUMS, "corpus_source": SUMS, "eval_id": 100, "n_questions": 4, "students": ["lab:student_1"]}
+    changes = {
+        "id_source": SUMS,
+        "corpus_source": SUMS,
+        "eval_id": 100,
+        "n_questions": 4,
+        "students": ["lab:student_1"],
+    }
     p = check(TeacherSelection, defaults(find_notebook("01")) | changes)
     own = study.own_score(p, "lab:student_1", 0, "recorded:worked#careless")
-    assert own["arm"].tolist() == ["careless"] and own["n"].tolist() == [100] and 0.65 < own["accuracy"].item() < 0.95
+    assert (
+        own["arm"].tolist() == ["careless"]
+        and own["n"].tolist() == [100]
+        and 0.65 < own["accuracy"].item() < 0.95
+    )
     corpus, _ = study.teacher_corpus(p, "lab:student_1", 0, "recorded:worked#terse")
-    assert len(corpus) == 4 and math.isnan(analysis.token_entropy(corpus)), "no model wrote them: no entropy"
+    assert len(corpus) == 4 and math.isnan(analysis.token_entropy(corpus)), (
+        "no model wrote them: no entropy"
+    )

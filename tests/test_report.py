@@ -21,14 +21,23 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.addresses, self.tags, self.words, self.open, self.within, self.ids = [], [], [], [], {}, []
+        self.addresses, self.tags, self.words, self.open, self.within, self.ids = (
+            [],
+            [],
+            [],
+            [],
+            {},
+            [],
+        )
         self.feed(text)
         self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.tags.append((tag, found))
-        self.addresses += [found[k] for k in ("src", "href", "srcset", "data", "action", "poster") if k in found]
+        self.addresses += [
+            found[k] for k in ("src", "href", "srcset", "data", "action", "poster") if k in found
+        ]
         self.addresses += re.findall(r"url\(\s*['\"]?([^'\")]*)", found.get("style", "") or "")
         self.ids += [found["id"]] if "id" in found else []
         if tag not in VOID:
@@ -41,7 +50,9 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open and self.open[-1][0] == "style":
-            self.addresses += re.findall(r"url\(\s*['\"]?([^'\")]*)", data) + re.findall(r"@import[^;]*", data)
+            self.addresses += re.findall(r"url\(\s*['\"]?([^'\")]*)", data) + re.findall(
+                r"@import[^;]*", data
+            )
             return
         self.words.append(data)
         for _, classes in self.open:
@@ -50,13 +61,41 @@ class Page(HTMLParser):
 
 
 def claim(name="x rises", verdict="reproduced", parts=None, **more):
-    parts = parts or [{"label": name, "margin": 0.0, "p": 0.001, "estimate": 0.127, "low": 0.107, "high": 0.148, "n": 6, "low_adjusted": 0.1}]
-    return {"name": name, "statement": f"what {name} says", "verdict": verdict, "parts": parts, "detectable": 0.029, "delta": 0.03,
-            "rule": "the rule", "note": ""} | more  # fmt: skip
+    parts = parts or [
+        {
+            "label": name,
+            "margin": 0.0,
+            "p": 0.001,
+            "estimate": 0.127,
+            "low": 0.107,
+            "high": 0.148,
+            "n": 6,
+            "low_adjusted": 0.1,
+        }
+    ]
+    return {
+        "name": name,
+        "statement": f"what {name} says",
+        "verdict": verdict,
+        "parts": parts,
+        "detectable": 0.029,
+        "delta": 0.03,
+        "rule": "the rule",
+        "note": "",
+    } | more
 
 
-def notebook(folder, name, end="", outputs=(), title="# 1 · A title\n\nThe claim, <b>judged</b> so:\n\n| a | b |\n| --- | --- |\n| c | d |"):
-    cells = [nbformat.v4.new_markdown_cell(title), nbformat.v4.new_code_cell("1 + 1", outputs=list(outputs))]
+def notebook(
+    folder,
+    name,
+    end="",
+    outputs=(),
+    title="# 1 · A title\n\nThe claim, <b>judged</b> so:\n\n| a | b |\n| --- | --- |\n| c | d |",
+):
+    cells = [
+        nbformat.v4.new_markdown_cell(title),
+        nbformat.v4.new_code_cell("1 + 1", outputs=list(outputs)),
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}{end}.ipynb")
 
@@ -69,11 +108,23 @@ def recorded(folder, name="01_teacher_selection", claims=(), files=()):
     for file in (f for f in files if f.endswith(".png")):
         figure = Figure(figsize=(1, 1))
         figure.savefig(folder / name / file)
-    manifest = {"notebook": name, "params": {"preset": "small", "split": "test", "fixed_on": "2026-01-02"}, "models": {"lab:a": "f1"},
-                "files": list(files), "stages": {"own scores": {"seconds": 12.34, "tokens": 1234567}, "arms": {"seconds": 1.0, "tokens": 0}},
-                "wall_seconds": 20.5, "finished": "2026-01-03T00:00:00Z", "ded": EVIL}  # fmt: skip
+    manifest = {
+        "notebook": name,
+        "params": {"preset": "small", "split": "test", "fixed_on": "2026-01-02"},
+        "models": {"lab:a": "f1"},
+        "files": list(files),
+        "stages": {
+            "own scores": {"seconds": 12.34, "tokens": 1234567},
+            "arms": {"seconds": 1.0, "tokens": 0},
+        },
+        "wall_seconds": 20.5,
+        "finished": "2026-01-03T00:00:00Z",
+        "ded": EVIL,
+    }
     (folder / name / "manifest.json").write_text(json.dumps(manifest))
-    (folder / name / "metrics.json").write_text(json.dumps({"notebook": name, "claims": list(claims), "metrics": {}}))
+    (folder / name / "metrics.json").write_text(
+        json.dumps({"notebook": name, "claims": list(claims), "metrics": {}})
+    )
     return folder / name
 
 
@@ -87,54 +138,112 @@ def outputs(tmp_path, monkeypatch):
 
 
 def test_verdicts_come_first_each_with_its_mark_interval_and_link(outputs):
-    two = [{"label": "ID", "margin": 0.0, "p": 0.2, "estimate": -0.0004, "low": -0.051, "high": 0.011, "n": 9, "low_adjusted": -0.07},
-           {"label": "interaction", "margin": 0.0, "p": 0.0005}]  # fmt: skip
+    two = [
+        {
+            "label": "ID",
+            "margin": 0.0,
+            "p": 0.2,
+            "estimate": -0.0004,
+            "low": -0.051,
+            "high": 0.011,
+            "n": 9,
+            "low_adjusted": -0.07,
+        },
+        {"label": "interaction", "margin": 0.0, "p": 0.0005},
+    ]
     lost = [{"label": "gone", "estimate": None, "low": None, "high": None, "n": 0, "p": None}]
-    recorded(outputs, claims=[claim(), claim("both", "not reproduced", two), claim("gone", "not judged", lost, detectable=None)])
+    recorded(
+        outputs,
+        claims=[
+            claim(),
+            claim("both", "not reproduced", two),
+            claim("gone", "not judged", lost, detectable=None),
+        ],
+    )
     page = Page(report.write(outputs).read_text())
     assert not page.open  # every tag is closed
     table = page.text[page.text.index("detectable", page.text.index("Dots and lines")) :]
-    for words in ("x rises what x rises says ✓ reproduced +12.7 [10.7, 14.8] 2.9", "– not judged not measured –",
-                  "✗ not reproduced ID +0.0 [−5.1, 1.1] 2.9 interaction p = 0.0005"):  # fmt: skip
+    for words in (
+        "x rises what x rises says ✓ reproduced +12.7 [10.7, 14.8] 2.9",
+        "– not judged not measured –",
+        "✗ not reproduced ID +0.0 [−5.1, 1.1] 2.9 interaction p = 0.0005",
+    ):
         assert words in table, (words, table[:900])
-    assert page.text.index("✓ reproduced 1") < page.text.index("Dots and lines") < page.text.index("The data funnel")
+    assert (
+        page.text.index("✓ reproduced 1")
+        < page.text.index("Dots and lines")
+        < page.text.index("The data funnel")
+    )
     links = {a for a in page.addresses if a.startswith("#")}
     assert "#01_teacher_selection" in links and {a[1:] for a in links} <= set(page.ids)
-    assert "x rises +12.7 [10.7, 14.8] +10.0 0.001 6" in page.text  # with the adjusted bound, p, and replicates
+    assert (
+        "x rises +12.7 [10.7, 14.8] +10.0 0.001 6" in page.text
+    )  # with the adjusted bound, p, and replicates
     bars = [a for tag, a in page.tags if tag == "svg"]
     assert [a["aria-label"] for a in bars] == ["+12.7 [10.7, 14.8]", "+0.0 [−5.1, 1.1]"]
 
 
 def test_what_models_and_others_wrote_is_shown_and_never_run(outputs):
     stream = nbformat.v4.new_output("stream", text=EVIL)
-    html = nbformat.v4.new_output("display_data", {"text/html": f"<b>table</b>{EVIL}<script src='http://evil'></script>"})
-    folder = recorded(outputs, claims=[claim(f"name {EVIL}", note=EVIL)], files=["summary.csv", "funnel.csv"])
-    notebook(folder, folder.name, outputs=[stream, html], title=f"# T {EVIL}\n\n{EVIL} [link](javascript:alert(1))")
+    html = nbformat.v4.new_output(
+        "display_data", {"text/html": f"<b>table</b>{EVIL}<script src='http://evil'></script>"}
+    )
+    folder = recorded(
+        outputs, claims=[claim(f"name {EVIL}", note=EVIL)], files=["summary.csv", "funnel.csv"]
+    )
+    notebook(
+        folder,
+        folder.name,
+        outputs=[stream, html],
+        title=f"# T {EVIL}\n\n{EVIL} [link](javascript:alert(1))",
+    )
     (folder / "summary.csv").write_text(f'arm,ID,ID low,ID high\n"{EVIL}",0.5,0.4,0.6\n')
-    (folder / "funnel.csv").write_text(f'step,kept,dropped,reason,teacher\n"{EVIL}",1,2,"{EVIL}: 2",{EVIL}\n')
+    (folder / "funnel.csv").write_text(
+        f'step,kept,dropped,reason,teacher\n"{EVIL}",1,2,"{EVIL}: 2",{EVIL}\n'
+    )
     text = report.write(outputs).read_text()
     page, executed = Page(text), (outputs / f"{folder.name}.html").read_text()
     for one in (text, executed):
         assert "<script" not in one.lower() and "default-src 'none'" in one
         assert not [a for a in Page(one).addresses if a.startswith("javascript")]
-    assert page.text.count(EVIL) >= 7 and "<b>table</b>" in executed and "&lt;script&gt;" in executed
+    assert (
+        page.text.count(EVIL) >= 7 and "<b>table</b>" in executed and "&lt;script&gt;" in executed
+    )
     assert [row for row in page.within["numbers"] if row == EVIL]  # the cell of the table
 
 
 def test_nothing_is_fetched_and_images_have_words(outputs):
     names = ["verdicts.png", "teacher_vs_student.png", "funnel.png", "other_thing.png"]
     folder = recorded(outputs, claims=[claim()], files=names)
-    (folder / "stale.png").write_bytes((folder / "funnel.png").read_bytes())  # of an earlier version: not in the manifest
+    (folder / "stale.png").write_bytes(
+        (folder / "funnel.png").read_bytes()
+    )  # of an earlier version: not in the manifest
     for file in (report.write(outputs), outputs / f"{folder.name}.html"):
         page = Page(file.read_text())
-        assert all(a.startswith(("data:", "#")) or a == f"{folder.name}.html" for a in page.addresses), page.addresses
+        assert all(
+            a.startswith(("data:", "#")) or a == f"{folder.name}.html" for a in page.addresses
+        ), page.addresses
         assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "link")]
         images = [a for tag, a in page.tags if tag == "img"]
-        assert all(a["src"].startswith("data:image/png;base64,") and len(a["alt"]) > 5 and int(a["width"]) > 10 for a in images)
+        assert all(
+            a["src"].startswith("data:image/png;base64,")
+            and len(a["alt"]) > 5
+            and int(a["width"]) > 10
+            for a in images
+        )
         assert "viewport" in [a.get("name") for tag, a in page.tags if tag == "meta"]
     shown = Page((outputs / "report.html").read_text()).text
-    assert "(verdicts)" in shown and "1 further figure" in shown and "(other_thing)" in shown and "(stale)" not in shown
-    assert shown.index("(teacher_vs_student)") < shown.index("The data funnel") < shown.index("(funnel)")
+    assert (
+        "(verdicts)" in shown
+        and "1 further figure" in shown
+        and "(other_thing)" in shown
+        and "(stale)" not in shown
+    )
+    assert (
+        shown.index("(teacher_vs_student)")
+        < shown.index("The data funnel")
+        < shown.index("(funnel)")
+    )
 
 
 def test_all_figures_of_an_unknown_notebook_are_shown(outputs):
@@ -146,14 +255,18 @@ def test_all_figures_of_an_unknown_notebook_are_shown(outputs):
 def test_failed_and_missing_notebooks_are_said_to_be_so(outputs, tmp_path):
     folder = recorded(outputs, claims=[claim()], files=["verdicts.png", "summary.csv"])
     (folder / "verdicts.png").unlink()
-    error = nbformat.v4.new_output("error", ename="ModelError", evalue=f"no model {EVIL}", traceback=["deep"])
+    error = nbformat.v4.new_output(
+        "error", ename="ModelError", evalue=f"no model {EVIL}", traceback=["deep"]
+    )
     notebook(outputs / "02_ood_tradeoff", "02_ood_tradeoff", ".failed", [error])
     notebook(tmp_path / "notebooks", "03_trajectory_diversity", title="# 3 · Diversity")
     page = Page(report.write(outputs).read_text())
     assert f"did not run to its end, so it has no results: ModelError: no model {EVIL}" in page.text
     assert "3 · Diversity not run: no verdicts" in page.text and "failed: no verdicts" in page.text
     assert "no longer there: summary.csv, verdicts.png" in page.text
-    assert {"01_teacher_selection.html", "02_ood_tradeoff.html"} <= set(page.addresses) and "03_trajectory_diversity.html" not in page.addresses
+    assert {"01_teacher_selection.html", "02_ood_tradeoff.html"} <= set(
+        page.addresses
+    ) and "03_trajectory_diversity.html" not in page.addresses
     assert "deep" in (outputs / "02_ood_tradeoff.html").read_text()
     (folder / "metrics.json").write_text('{"half')  # a run that was killed while another tool wrote
     assert "✓ reproduced 0" in Page(report.write(outputs).read_text()).text
@@ -161,29 +274,65 @@ def test_failed_and_missing_notebooks_are_said_to_be_so(outputs, tmp_path):
 
 def test_the_same_results_give_the_same_bytes_and_no_half_files(outputs):
     recorded(outputs, claims=[claim()], files=["verdicts.png"])
-    first = {f.name: (report.write(outputs), f.read_bytes())[1] for f in [outputs / "report.html", outputs / "01_teacher_selection.html"]}
+    first = {
+        f.name: (report.write(outputs), f.read_bytes())[1]
+        for f in [outputs / "report.html", outputs / "01_teacher_selection.html"]
+    }
     report.write(outputs)
     assert first == {f.name: f.read_bytes() for f in outputs.glob("*.html")}
     assert not [f for f in outputs.iterdir() if f.name.startswith(".")]
 
 
 def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
-    folder = recorded(outputs, claims=[claim()], files=["summary.csv", "others.csv", "rank_correlations.csv", "pairs.csv", "long.csv", "funnel.csv"])
-    (folder / "summary.csv").write_text("arm,student ID,student ID low,student ID high\nbefore,0.3817,0.364,0.3993\nleft,,,\n")
-    (folder / "others.csv").write_text("a,b,value,estimate,low,high,se,df,n\neasy,random,ID,-0.02,-0.046,0.011,0.01,4,9\n")
-    (folder / "rank_correlations.csv").write_text("predictor,estimate,low,high,n\nown,0.309,-0.03,0.61,24\n")
+    folder = recorded(
+        outputs,
+        claims=[claim()],
+        files=[
+            "summary.csv",
+            "others.csv",
+            "rank_correlations.csv",
+            "pairs.csv",
+            "long.csv",
+            "funnel.csv",
+        ],
+    )
+    (folder / "summary.csv").write_text(
+        "arm,student ID,student ID low,student ID high\nbefore,0.3817,0.364,0.3993\nleft,,,\n"
+    )
+    (folder / "others.csv").write_text(
+        "a,b,value,estimate,low,high,se,df,n\neasy,random,ID,-0.02,-0.046,0.011,0.01,4,9\n"
+    )
+    (folder / "rank_correlations.csv").write_text(
+        "predictor,estimate,low,high,n\nown,0.309,-0.03,0.61,24\n"
+    )
     (folder / "pairs.csv").write_text("a,b\n1,2\n")
     (folder / "long.csv").write_text("arm,estimate,low,high\n" + "longtable,0.1,0.0,0.2\n" * 41)
-    rows = ["sampled,10,0,,s1,0,left", "answer,6,4,wrong: 3; cut: off: 1,s1,0,left", "sampled,10,0,,s1,1,left", "answer,7,3,wrong: 3,s1,1,left"]
-    (folder / "funnel.csv").write_text("\n".join(["step,kept,dropped,reason,base,replicate,teacher", *rows]) + "\n")
+    rows = [
+        "sampled,10,0,,s1,0,left",
+        "answer,6,4,wrong: 3; cut: off: 1,s1,0,left",
+        "sampled,10,0,,s1,1,left",
+        "answer,7,3,wrong: 3,s1,1,left",
+    ]
+    (folder / "funnel.csv").write_text(
+        "\n".join(["step,kept,dropped,reason,base,replicate,teacher", *rows]) + "\n"
+    )
     text = Page(report.write(outputs).read_text()).text
     assert "arm student ID before 38.2 [36.4, 39.9] left –" in text
     assert "a b value estimate n easy random ID −2.0 [−4.6, 1.1] 9" in text
-    assert text.rindex("Ablations and further comparisons") < text.index("easy random ID") < text.rindex("Measured beside reported")
+    assert (
+        text.rindex("Ablations and further comparisons")
+        < text.index("easy random ID")
+        < text.rindex("Measured beside reported")
+    )
     assert "own 0.31 [−0.03, 0.61] 24" in text  # a correlation is no per cent
     assert "longtable" not in text
     assert "left 10 6 answer: wrong 6; answer: cut: off 1" in text
-    assert "own scores 12.3 1,234,567" in text and "arms 1.0 –" in text and "whole run 20.5" in text and "all 20.5 1,234,567" in text
+    assert (
+        "own scores 12.3 1,234,567" in text
+        and "arms 1.0 –" in text
+        and "whole run 20.5" in text
+        and "all 20.5 1,234,567" in text
+    )
 
 
 def test_reported_numbers_stand_apart_from_measured_ones(outputs):
@@ -193,7 +342,9 @@ def test_reported_numbers_stand_apart_from_measured_ones(outputs):
     others = page.within["others"]
     for number in ("0.477", "83.54", "78.8"):
         assert page.words.count(number) == others.count(number) == 1, number
-    assert "11.1 [10.0, 20.0]" not in others and page.words.count("11.1 [10.0, 20.0]") == 2  # in its section, and beside
+    assert (
+        "11.1 [10.0, 20.0]" not in others and page.words.count("11.1 [10.0, 20.0]") == 2
+    )  # in its section, and beside
     assert "not known" in others and "Wu et al. 2025, arXiv 2508.09883" in page.text
     (Path("params") / "reported.yml").unlink()
     assert "No reported numbers at hand" in Page(report.write(outputs).read_text()).text
@@ -207,7 +358,9 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "tuning run: not to be cited" in Page(report.write(outputs).read_text()).text
     for empty in (outputs.parent / "none", Path("params")):
-        with pytest.raises(report.ReportError, match="no notebook has run in .*ded reproduce --preset"):
+        with pytest.raises(
+            report.ReportError, match="no notebook has run in .*ded reproduce --preset"
+        ):
             report.write(empty)
         assert not (empty / "report.html").exists()
 
@@ -215,7 +368,9 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
 def test_the_reference_run_is_all_on_its_page(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     folder = tmp_path / "reference"
-    shutil.copytree(ROOT / "outputs" / "reference", folder, ignore=shutil.ignore_patterns("*.svg", "*.html"))
+    shutil.copytree(
+        ROOT / "outputs" / "reference", folder, ignore=shutil.ignore_patterns("*.svg", "*.html")
+    )
     page = Page(report.write(folder).read_text())
     for file in folder.glob("*/metrics.json"):
         found = json.loads(file.read_text())
@@ -225,10 +380,15 @@ def test_the_reference_run_is_all_on_its_page(tmp_path, monkeypatch):
             said = report.interval(part["estimate"], part["low"], part["high"], sign=True)
             assert one["name"] in page.text and said in page.text and one["rule"] in page.text
         assert "(verdicts)" in page.text and f"{file.parent.name}.html" in page.addresses
-    assert not page.open and all(a.startswith(("data:", "#")) or (folder / a).is_file() for a in page.addresses)
+    assert not page.open and all(
+        a.startswith(("data:", "#")) or (folder / a).is_file() for a in page.addresses
+    )
 
 
-@pytest.mark.parametrize(("value", "expected"), [(-0.00001, "+0.0"), (1e-5, "+0.0"), (-0.0301, "−3.0"), (0.127, "+12.7"), (None, "–")])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(-0.00001, "+0.0"), (1e-5, "+0.0"), (-0.0301, "−3.0"), (0.127, "+12.7"), (None, "–")],
+)
 def test_numbers_read_well(value, expected):
     assert report.interval(value, None, None, sign=True) == expected
 
@@ -240,7 +400,11 @@ def test_the_command_writes_it(outputs):
 
     recorded(outputs, claims=[claim()])
     done = CliRunner().invoke(cli.app, ["report", "--preset", "small"])
-    assert done.exit_code == 0 and "outputs/small/report.html" in done.output and (outputs / "report.html").is_file()
+    assert (
+        done.exit_code == 0
+        and "outputs/small/report.html" in done.output
+        and (outputs / "report.html").is_file()
+    )
     with pytest.raises(report.ReportError):
         CliRunner().invoke(cli.app, ["report", "--preset", "smal"], catch_exceptions=False)
 
@@ -248,7 +412,9 @@ def test_the_command_writes_it(outputs):
 def test_the_templates_travel_with_the_package():
     import tomllib
 
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ded"]
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]["ded"]
     assert all(any(file.match(pattern) for pattern in data) for file in (ROOT / "ded").glob("*.j2"))
 
 
@@ -259,7 +425,9 @@ def test_the_readme_says_what_the_reference_run_recorded(tmp_path):
     where = (ROOT / "outputs" / "reference", tmp_path / "outputs" / "reference")
     where[1].parent.mkdir()
     where[1].symlink_to(where[0], target_is_directory=True)
-    assert report.readme(where[1], file).read_text(encoding="utf-8") == before, "make it anew: ded report --folder outputs/reference --readme README.md"
+    assert report.readme(where[1], file).read_text(encoding="utf-8") == before, (
+        "make it anew: ded report --folder outputs/reference --readme README.md"
+    )
 
 
 def test_a_readme_without_its_marks_is_left_alone(tmp_path):

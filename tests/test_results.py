@@ -32,7 +32,9 @@ def record(folder):
     recorder.table("scores", pd.DataFrame({"arm": ["a"], "accuracy": [1 / 3]}))
     with recorder.stage("sampling") as stage:
         stage.tokens += 1234
-    recorder.metric("own", {"a": np.float64(0.5), ("a", 1): np.array([1, 2]), "missing": float("nan")})
+    recorder.metric(
+        "own", {"a": np.float64(0.5), ("a", 1): np.array([1, 2]), "missing": float("nan")}
+    )
     recorder.metric("rows", pd.DataFrame({"x": [1]}))
     recorder.claim(Claim("rises", "inconclusive"))
     recorder.model("lab:a", "abc")
@@ -58,7 +60,11 @@ def test_the_same_results_give_the_same_bytes(tmp_path, capsys):
 
 def test_the_manifest_says_how(tmp_path):
     manifest = json.loads((record(tmp_path).folder / "manifest.json").read_text())
-    assert manifest["params"] == PARAMS and manifest["seeds"] == {"seed": 3} and manifest["models"] == {"lab:a": "abc"}
+    assert (
+        manifest["params"] == PARAMS
+        and manifest["seeds"] == {"seed": 3}
+        and manifest["models"] == {"lab:a": "abc"}
+    )
     assert manifest["stages"]["sampling"]["tokens"] == 1234 and manifest["packages"]["torch"]
     assert manifest["hardware"]["cores"] >= 1 and manifest["peak_memory_gib"]["notebook"] > 0
     assert manifest["files"] == ["headline.png", "headline.svg", "scores.csv"]
@@ -102,8 +108,13 @@ def test_where_results_go(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert results.Recorder("", "01_small", PARAMS).folder == tmp_path / "outputs" / "small" / "01_small"
-    assert results.Recorder("x", "01_small", PARAMS).folder.resolve() == tmp_path / "notebooks" / "x"
+    assert (
+        results.Recorder("", "01_small", PARAMS).folder
+        == tmp_path / "outputs" / "small" / "01_small"
+    )
+    assert (
+        results.Recorder("x", "01_small", PARAMS).folder.resolve() == tmp_path / "notebooks" / "x"
+    )
 
 
 def test_a_kernel_shows_figures_as_images(tmp_path):

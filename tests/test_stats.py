@@ -1,4 +1,5 @@
 """The rules of docs/statistics.md, against hand calculations, scipy/statsmodels, and simulations."""
+
 import itertools
 import json
 import math
@@ -21,8 +22,13 @@ P_VALUES = st.lists(st.floats(1e-6, 1) | st.floats(1e-6, 0.03), min_size=1, max_
 
 
 def table(rng, replicates=4, sd=(0.03, 0.03, 0.03), mean=0.0):
-    return pd.DataFrame([{"base": b, "replicate": r, "value": rng.normal(mean, s)}
-                         for b, s in enumerate(sd) for r in range(replicates)])
+    return pd.DataFrame(
+        [
+            {"base": b, "replicate": r, "value": rng.normal(mean, s)}
+            for b, s in enumerate(sd)
+            for r in range(replicates)
+        ]
+    )
 
 
 def cells(effects, replicates, rng, sd=0.03):
@@ -31,8 +37,14 @@ def cells(effects, replicates, rng, sd=0.03):
     values = effects.T[:, None, :] + rng.normal(0, sd, (n_bases, replicates, n_arms))
     values += rng.normal(0, sd, (n_bases, replicates, 1))
     base, replicate, arm = (index.ravel() for index in np.indices(values.shape))
-    return pd.DataFrame({"arm": [f"t{a}" for a in arm], "base": [f"b{b}" for b in base], "replicate": replicate,
-                         "value": values.ravel()})
+    return pd.DataFrame(
+        {
+            "arm": [f"t{a}" for a in arm],
+            "base": [f"b{b}" for b in base],
+            "replicate": replicate,
+            "value": values.ravel(),
+        }
+    )
 
 
 def t_interval(estimate, se=0.01, df=10.0):
@@ -40,6 +52,7 @@ def t_interval(estimate, se=0.01, df=10.0):
 
 
 # ---------------------------------------------------------------- intervals
+
 
 def test_one_base_is_the_paired_t_test():
     rng = np.random.default_rng(0)
@@ -64,7 +77,9 @@ def test_two_bases_are_welch():
 
 
 def test_bases_weigh_the_same_whatever_their_replicates():
-    frame = pd.DataFrame({"base": list("aabbbb"), "replicate": [0, 1, 0, 1, 2, 3], "value": [0, 2, 4, 6, 4, 6.0]})
+    frame = pd.DataFrame(
+        {"base": list("aabbbb"), "replicate": [0, 1, 0, 1, 2, 3], "value": [0, 2, 4, 6, 4, 6.0]}
+    )
     found = stats.stratified(frame)
     assert found.estimate == 3.0
     assert found.se == pytest.approx(math.sqrt(2 / 2 + (4 / 3) / 4) / 2)
@@ -85,7 +100,10 @@ def test_what_cannot_be_judged_says_why():
     assert (one.low, one.high) == (-math.inf, math.inf) and "two replicates" in one.problem
     lone = table(rng, 3)[lambda t: (t.base > 0) | (t.replicate == 0)]
     assert "two replicates" in stats.stratified(lone).problem
-    assert "missing" in stats.stratified(table(rng).assign(value=lambda t: t.value.where(t.index != 3))).problem
+    assert (
+        "missing"
+        in stats.stratified(table(rng).assign(value=lambda t: t.value.where(t.index != 3))).problem
+    )
     assert "missing" in stats.stratified(table(rng).iloc[:0]).problem
     assert "1.5%" in make_interval(0.1, 0.01, 5, 6, error_rate=0.015).problem
     assert make_interval(0.1, 0.01, 5, 6, error_rate=0.01).problem == ""
@@ -96,19 +114,34 @@ def test_what_cannot_be_judged_says_why():
 def test_no_spread_is_inconclusive_both_ways():
     for value in (0.0, 0.2):
         flat = stats.stratified(table(np.random.default_rng(0), 3, (0, 0), value))
-        assert (flat.low, flat.high, flat.p_above()) == (pytest.approx(value), pytest.approx(value), 1.0)
+        assert (flat.low, flat.high, flat.p_above()) == (
+            pytest.approx(value),
+            pytest.approx(value),
+            1.0,
+        )
         assert verdict(flat) == "inconclusive"
         assert "agree exactly" in judge([claim("c", "s", flat)])[0].note
 
 
 # ---------------------------------------------------------------- from scores
 
+
 def scores_of(**families):
     rows = []
     for family, (correct, error) in families.items():
         for arm, replicate in itertools.product("ab", range(3)):
-            rows.append({"arm": arm, "base": "s", "replicate": replicate, "family": family, "group": "OOD", "n": 100,
-                         "error": error, "accuracy": (correct + replicate) / (100 - error)})
+            rows.append(
+                {
+                    "arm": arm,
+                    "base": "s",
+                    "replicate": replicate,
+                    "family": family,
+                    "group": "OOD",
+                    "n": 100,
+                    "error": error,
+                    "accuracy": (correct + replicate) / (100 - error),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -133,15 +166,25 @@ def test_pairs_need_both_arms():
     with pytest.raises(ValueError, match="macro"):
         stats.paired(scores_of(x=(5, 0), y=(6, 0)), "a", "b")
     assert stats.paired(scores.iloc[1:], "a", "b").problem == "no score of a"
-    elsewhere = pd.concat([scores, scores.assign(arm="c", base="other")])  # only the replicates of the pair count
+    elsewhere = pd.concat(
+        [scores, scores.assign(arm="c", base="other")]
+    )  # only the replicates of the pair count
     assert stats.paired(elsewhere, "a", "b") == stats.paired(scores, "a", "b")
 
 
 def test_slope_starts_at_the_second_size():
     rng = np.random.default_rng(4)
-    scores = pd.DataFrame([{"arm": f"n{2**x}", "base": b, "replicate": r, "log2_size": x}
-                           for x in (4, 5, 7, 9) for b in "pq" for r in range(3)])
-    scores["accuracy"] = 0.1 * scores["log2_size"] + 0.02 * scores["replicate"] + rng.normal(0, 1e-3, len(scores))
+    scores = pd.DataFrame(
+        [
+            {"arm": f"n{2**x}", "base": b, "replicate": r, "log2_size": x}
+            for x in (4, 5, 7, 9)
+            for b in "pq"
+            for r in range(3)
+        ]
+    )
+    scores["accuracy"] = (
+        0.1 * scores["log2_size"] + 0.02 * scores["replicate"] + rng.normal(0, 1e-3, len(scores))
+    )
     scores.loc[scores["log2_size"] == 4, "accuracy"] = -9.0
     found = stats.slope(scores)
     assert found.estimate == pytest.approx(0.1, abs=2e-3) and found.n == 6
@@ -156,6 +199,7 @@ def test_slope_starts_at_the_second_size():
 
 
 # ---------------------------------------------------------------- several claims
+
 
 @settings(max_examples=30, deadline=None)
 @given(P_VALUES)
@@ -172,8 +216,14 @@ def test_holm_levels_make_the_same_decisions(p):
 
 
 def test_holm_stops_at_the_first_failure():
-    assert stats.holm_levels([0.02, 0.02]).tolist() == [stats.ALPHA / 2] * 2  # 0.02 would pass the second step alone
-    assert stats.holm_levels([0.001, 0.02, 0.02]).tolist() == [stats.ALPHA / 3, stats.ALPHA / 2, stats.ALPHA / 2]
+    assert (
+        stats.holm_levels([0.02, 0.02]).tolist() == [stats.ALPHA / 2] * 2
+    )  # 0.02 would pass the second step alone
+    assert stats.holm_levels([0.001, 0.02, 0.02]).tolist() == [
+        stats.ALPHA / 3,
+        stats.ALPHA / 2,
+        stats.ALPHA / 2,
+    ]
 
 
 def test_holm_counts_what_is_missing():
@@ -182,9 +232,17 @@ def test_holm_counts_what_is_missing():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(-0.1, 0.1), st.floats(1e-3, 0.05), st.floats(1, 40)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.floats(-0.1, 0.1), st.floats(1e-3, 0.05), st.floats(1, 40)),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_reproduced_is_a_bound_above_zero_is_holm(drawn):
-    judged = judge([claim(f"c{i}", "s", make_interval(*numbers, 5)) for i, numbers in enumerate(drawn)])
+    judged = judge(
+        [claim(f"c{i}", "s", make_interval(*numbers, 5)) for i, numbers in enumerate(drawn)]
+    )
     for one in judged:
         assert (one.verdict == "reproduced") == (one.low > 0) == (one.p_holm < stats.ALPHA)
         assert one.low <= one.estimate <= one.high
@@ -193,22 +251,28 @@ def test_reproduced_is_a_bound_above_zero_is_holm(drawn):
 def test_family_wise_error():
     rng = np.random.default_rng(5)
     families = ([claim("c", "s", stats.stratified(table(rng))) for _ in "abcd"] for _ in range(150))
-    assert np.mean([any(one.verdict == "reproduced" for one in judge(family)) for family in families]) <= 0.07
+    assert (
+        np.mean([any(one.verdict == "reproduced" for one in judge(family)) for family in families])
+        <= 0.07
+    )
 
 
-@pytest.mark.parametrize("estimate, se, margin, expected", [
-    (0.05, 0.01, 0, "reproduced"),         # 0.028 .. 0.072
-    (0.02, 0.004, 0, "reproduced"),        # 0.011 .. 0.029: real, though below delta
-    (0.005, 0.01, 0, "not reproduced"),    # -0.017 .. 0.027
-    (-0.2, 0.01, 0, "not reproduced"),
-    (0.01, 0.01, 0, "inconclusive"),       # -0.012 .. 0.032
-    (0.0, 0.004, 0.01, "reproduced"),      # -0.009 .. 0.009, above -1 point
-    (0.0, 0.006, 0.01, "inconclusive"),
-    (-0.05, 0.01, 0.01, "not reproduced"),
-    (-0.02, 0.01, 0.01, "inconclusive"),
-    (math.nan, math.nan, 0, "not judged"),
-    (0.5, math.nan, 0, "not judged"),
-])
+@pytest.mark.parametrize(
+    "estimate, se, margin, expected",
+    [
+        (0.05, 0.01, 0, "reproduced"),  # 0.028 .. 0.072
+        (0.02, 0.004, 0, "reproduced"),  # 0.011 .. 0.029: real, though below delta
+        (0.005, 0.01, 0, "not reproduced"),  # -0.017 .. 0.027
+        (-0.2, 0.01, 0, "not reproduced"),
+        (0.01, 0.01, 0, "inconclusive"),  # -0.012 .. 0.032
+        (0.0, 0.004, 0.01, "reproduced"),  # -0.009 .. 0.009, above -1 point
+        (0.0, 0.006, 0.01, "inconclusive"),
+        (-0.05, 0.01, 0.01, "not reproduced"),
+        (-0.02, 0.01, 0.01, "inconclusive"),
+        (math.nan, math.nan, 0, "not judged"),
+        (0.5, math.nan, 0, "not judged"),
+    ],
+)
 def test_verdicts(estimate, se, margin, expected):
     part = Part("x", t_interval(estimate, se), margin)
     assert verdict(part) == judge([claim("c", "s", part)])[0].verdict == expected
@@ -222,18 +286,28 @@ def test_verdict_lines_are_strict():
     assert verdict(t_interval(0.0), delta=at_delta.high + 1e-9) == "not reproduced"
 
 
-@pytest.mark.parametrize("estimate, expected", [
-    (-0.007, "reproduced"),       # -0.029 .. 0.015: below 0 by less than the margin
-    (0.1, "reproduced"),
-    (-0.02, "inconclusive"),      # -0.042 .. 0.002
-    (-0.05, "inconclusive"),      # -0.072 .. -0.028: surely below 0, and yet the margin is not surely passed
-    (-0.06, "not reproduced"),    # -0.082 .. -0.038
-    (math.nan, "not judged"),
-])
+@pytest.mark.parametrize(
+    "estimate, expected",
+    [
+        (-0.007, "reproduced"),  # -0.029 .. 0.015: below 0 by less than the margin
+        (0.1, "reproduced"),
+        (-0.02, "inconclusive"),  # -0.042 .. 0.002
+        (
+            -0.05,
+            "inconclusive",
+        ),  # -0.072 .. -0.028: surely below 0, and yet the margin is not surely passed
+        (-0.06, "not reproduced"),  # -0.082 .. -0.038
+        (math.nan, "not judged"),
+    ],
+)
 def test_not_below_by_more_than_a_margin(estimate, expected):
-    one, = judge([stats.not_below("c", "s", t_interval(estimate), 0.03)], delta=0.5)  # delta plays no part
+    (one,) = judge(
+        [stats.not_below("c", "s", t_interval(estimate), 0.03)], delta=0.5
+    )  # delta plays no part
     assert one.verdict == expected
-    assert one.p == pytest.approx(1.0 if math.isnan(estimate) else t_interval(estimate + 0.03).p_above())
+    assert one.p == pytest.approx(
+        1.0 if math.isnan(estimate) else t_interval(estimate + 0.03).p_above()
+    )
     assert judge([stats.not_below("c", "s", None, 0.03)])[0].verdict == "not judged"
     with pytest.raises(ValueError, match="margin above 0"):
         stats.not_below("c", "s", t_interval(0.0), 0.0)
@@ -241,9 +315,11 @@ def test_not_below_by_more_than_a_margin(estimate, expected):
 
 def test_a_family_needs_more_than_a_single_claim():
     weak, strong = t_interval(0.025), t_interval(0.2)
-    alone, = judge([claim("w", "s", weak)])
+    (alone,) = judge([claim("w", "s", weak)])
     assert alone.verdict == "reproduced" and alone.low == pytest.approx(weak.low)
-    family = judge([claim("w", "s", weak), claim("v", "s", t_interval(0.0)), claim("x", "s", strong)])
+    family = judge(
+        [claim("w", "s", weak), claim("v", "s", t_interval(0.0)), claim("x", "s", strong)]
+    )
     assert [one.verdict for one in family] == ["inconclusive", "not reproduced", "reproduced"]
     assert family[0].low < 0 < alone.low and family[0].high == pytest.approx(weak.high)
     assert family[2].level == pytest.approx(stats.ALPHA / 3)
@@ -251,13 +327,20 @@ def test_a_family_needs_more_than_a_single_claim():
 
 def test_all_parts_of_a_claim_must_hold():
     better, same, worse = t_interval(0.06), t_interval(0.0, 0.002), t_interval(-0.06)
-    pareto, traded, unclear, unmeasured = judge([
-        claim("pareto", "s", Part("ID", better), Part("OOD", same, 0.01)),
-        claim("traded", "s", Part("ID", better), Part("OOD", worse, 0.01)),
-        claim("unclear", "s", Part("ID", better), Part("OOD", t_interval(0.0), 0.01)),
-        claim("unmeasured", "s", Part("ID", better), None)])
+    pareto, traded, unclear, unmeasured = judge(
+        [
+            claim("pareto", "s", Part("ID", better), Part("OOD", same, 0.01)),
+            claim("traded", "s", Part("ID", better), Part("OOD", worse, 0.01)),
+            claim("unclear", "s", Part("ID", better), Part("OOD", t_interval(0.0), 0.01)),
+            claim("unmeasured", "s", Part("ID", better), None),
+        ]
+    )
     assert [one.verdict for one in (pareto, traded, unclear, unmeasured)] == [
-        "reproduced", "not reproduced", "inconclusive", "not judged"]
+        "reproduced",
+        "not reproduced",
+        "inconclusive",
+        "not judged",
+    ]
     assert pareto.p == max(better.p_above(), same.p_above(-0.01))
     assert "OOD" in traded.note and "ID" not in traded.note
     assert "Holm over 4" in pareto.rule and "OOD above -0.01" in pareto.rule
@@ -266,17 +349,29 @@ def test_all_parts_of_a_claim_must_hold():
 
 def test_a_test_without_an_interval_gates_a_claim():
     for p, expected in ((0.001, "reproduced"), (0.2, "inconclusive"), (math.nan, "not judged")):
-        one, = judge([claim("c", "s", Part("loss", t_interval(0.06)), Part("interaction", p=p))])
+        (one,) = judge([claim("c", "s", Part("loss", t_interval(0.06)), Part("interaction", p=p))])
         assert one.verdict == expected
 
 
 def test_claims_are_plain_json():
     lone = t_interval(0.1, math.nan)
-    judged = judge([claim("a", "s", t_interval(0.05)), claim("b", "s", None), claim("c", "s", lone)])
+    judged = judge(
+        [claim("a", "s", t_interval(0.05)), claim("b", "s", None), claim("c", "s", lone)]
+    )
     rows = json.loads(json.dumps([one.to_dict() for one in judged], allow_nan=False))
     assert [row["verdict"] for row in rows] == ["reproduced", "not judged", "not judged"]
     assert rows[1]["low"] is None and rows[2]["low"] is None
-    assert {"name", "statement", "verdict", "estimate", "low", "high", "delta", "n", "detectable"} <= set(rows[0])
+    assert {
+        "name",
+        "statement",
+        "verdict",
+        "estimate",
+        "low",
+        "high",
+        "delta",
+        "n",
+        "detectable",
+    } <= set(rows[0])
     assert rows[0]["parts"][0]["low_adjusted"] == rows[0]["low"]
 
 
@@ -284,7 +379,9 @@ def test_any_of_a_family():
     yes, no, open_ = t_interval(0.1), t_interval(-0.1), t_interval(0.015)
 
     def found(*intervals):
-        return stats.any_of("any", "s", judge([claim(f"c{i}", "s", part) for i, part in enumerate(intervals)]))
+        return stats.any_of(
+            "any", "s", judge([claim(f"c{i}", "s", part) for i, part in enumerate(intervals)])
+        )
 
     assert found(no, yes, open_).verdict == "reproduced"
     assert found(no, yes).estimate == 0.1
@@ -304,7 +401,9 @@ def test_detectable_limits():
     assert stats.detectable(1, 1e6) == pytest.approx(stats.detectable(1, math.inf), rel=1e-3)
     assert stats.detectable(1, 5, alpha=0.001) > stats.detectable(1, 5)
     assert math.isnan(stats.detectable(0, 5)) and math.isnan(stats.detectable(math.nan, 5))
-    assert stats.detectable(1, 1, alpha=0.025 / 30) > 100  # where library noncentral t functions give up
+    assert (
+        stats.detectable(1, 1, alpha=0.025 / 30) > 100
+    )  # where library noncentral t functions give up
 
 
 # ---------------------------------------------------------------- choosing a teacher
@@ -323,8 +422,10 @@ def test_rank_inversions_finds_the_planted_pair():
     row = held.iloc[0]
     assert row["own_a_minus_b"] == pytest.approx(0.1, abs=0.02)
     assert row["student_b_minus_a"] == pytest.approx(0.2, abs=0.02)
-    assert row["p"] == max(stats.paired(own, "t0", "t1", "value").p_above(),
-                           stats.paired(student, "t1", "t0", "value").p_above())
+    assert row["p"] == max(
+        stats.paired(own, "t0", "t1", "value").p_above(),
+        stats.paired(student, "t1", "t0", "value").p_above(),
+    )
     assert stats.any_of("inverted", "s", claims).verdict == "reproduced"
     each, _ = stats.rank_inversions(own, student, each_base=True)
     assert len(each) == 18 and set(each[each["holds"]]["a"]) == {"t0"}
@@ -335,7 +436,10 @@ def test_rank_inversions_finds_the_planted_pair():
 def test_no_inversion_where_ranks_agree():
     rng = np.random.default_rng(7)
     own, student = cells(OWN, 5, rng, 0.01), cells(OWN - 0.2, 5, rng, 0.01)
-    assert stats.any_of("inverted", "s", stats.rank_inversions(own, student)[1]).verdict == "not reproduced"
+    assert (
+        stats.any_of("inverted", "s", stats.rank_inversions(own, student)[1]).verdict
+        == "not reproduced"
+    )
 
 
 def test_regret_of_noise_is_nothing_though_naive_choice_finds_some():
@@ -353,14 +457,23 @@ def test_regret_of_noise_is_nothing_though_naive_choice_finds_some():
 
 def test_regret_of_a_misleading_score():
     rng = np.random.default_rng(9)
-    own, student = cells(OWN, 6, rng, 0.01), cells(np.array([[0.5], [0.6], [0.7]]) + np.zeros((3, 3)), 6, rng, 0.01)
+    own, student = (
+        cells(OWN, 6, rng, 0.01),
+        cells(np.array([[0.5], [0.6], [0.7]]) + np.zeros((3, 3)), 6, rng, 0.01),
+    )
     found, values = stats.regret(own, student)
     assert found.low < 0.2 < found.high and found.n == len(values) == 18
     assert set(values["by_own"]) == {"t0"} and set(values["by_smoke_test"]) == {"t2"}
-    pooled = own.groupby(["arm", "replicate"], as_index=False)["value"].mean()  # own scores may come without bases
+    pooled = own.groupby(["arm", "replicate"], as_index=False)[
+        "value"
+    ].mean()  # own scores may come without bases
     assert stats.regret(pooled, student)[0] == found
-    tied, values = stats.regret(own.assign(value=1.0), student)  # a choice among equals is their mean
-    assert tied.estimate == pytest.approx(0.1, abs=0.02) and values["by_own"].iloc[0] == "t0 = t1 = t2"
+    tied, values = stats.regret(
+        own.assign(value=1.0), student
+    )  # a choice among equals is their mean
+    assert (
+        tied.estimate == pytest.approx(0.1, abs=0.02) and values["by_own"].iloc[0] == "t0 = t1 = t2"
+    )
 
 
 def test_a_replicate_never_helps_to_choose_what_it_scores():
@@ -368,11 +481,15 @@ def test_a_replicate_never_helps_to_choose_what_it_scores():
     own, student = cells(OWN, 6, rng), cells(np.zeros((3, 3)), 6, rng)
     before = stats.regret(own, student)[1]
     touched = (student["base"] == "b1") & (student["replicate"] == 2)
-    after = stats.regret(own.assign(value=own["value"] + touched * (own["arm"] == "t2") * 9),
-                         student.assign(value=student["value"] + touched * (student["arm"] == "t1") * 9))[1]
+    after = stats.regret(
+        own.assign(value=own["value"] + touched * (own["arm"] == "t2") * 9),
+        student.assign(value=student["value"] + touched * (student["arm"] == "t1") * 9),
+    )[1]
     chosen = before.merge(after, on=["base", "replicate"])
-    changed = chosen[(chosen["by_own_x"] != chosen["by_own_y"])
-                     | (chosen["by_smoke_test_x"] != chosen["by_smoke_test_y"])]
+    changed = chosen[
+        (chosen["by_own_x"] != chosen["by_own_y"])
+        | (chosen["by_smoke_test_x"] != chosen["by_smoke_test_y"])
+    ]
     assert set(zip(changed["base"], changed["replicate"])) == {("b1", 1), ("b1", 3), ("b1", 5)}
 
 
@@ -395,7 +512,9 @@ def test_transfer_regret_and_interaction():
     assert stats.transfer_regret(same)[0].estimate == 0
     assert stats.interaction(same)["share"] < 0.05
     assert all(math.isnan(value) for value in stats.interaction(cells(OWN[:, :1], 4, rng)).values())
-    alone, matrix = stats.transfer_regret(cells(OWN[:, :1], 4, rng))  # one base: nothing to judge, and no error
+    alone, matrix = stats.transfer_regret(
+        cells(OWN[:, :1], 4, rng)
+    )  # one base: nothing to judge, and no error
     assert stats.verdict(alone) == "not judged" and matrix.shape == (1, 1)
 
 
@@ -407,14 +526,20 @@ def test_transfer_regret_of_noise_is_nothing():
     assert np.mean([i.low > 0 for i in found]) <= 0.08
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # blocks lie within bases, so the design has spare columns
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning"
+)  # blocks lie within bases, so the design has spare columns
 def test_interaction_is_the_anova_with_blocks():
     rng = np.random.default_rng(14)
     student = cells(rng.normal(0, 0.03, (4, 3)), 4, rng)
-    student = student[(student["base"] != "b2") | (student["replicate"] < 3)]  # unequal numbers of replicates
+    student = student[
+        (student["base"] != "b2") | (student["replicate"] < 3)
+    ]  # unequal numbers of replicates
     student["block"] = student["base"] + student["replicate"].astype(str)
     full = ols("value ~ C(block) + C(arm):C(base)", student).fit()
-    expected_f, expected_p, df = full.compare_f_test(ols("value ~ C(block) + C(arm)", student).fit())
+    expected_f, expected_p, df = full.compare_f_test(
+        ols("value ~ C(block) + C(arm)", student).fit()
+    )
     found = stats.interaction(student)
     assert (found["F"], found["p_f"]) == pytest.approx((expected_f, expected_p))
     assert (found["df1"], found["df2"]) == (df, full.df_resid) == (6, 24)
@@ -425,7 +550,11 @@ def test_interaction_holds_its_level_with_unequal_noise():
     for _ in range(150):
         student = cells(np.zeros((5, 3)), 4, rng)
         loud = (student["arm"] == "t0") * rng.normal(0, 0.2, len(student))
-        p.append(stats.interaction(student.assign(value=student["value"] + loud), n_permutations=199)["p"])
+        p.append(
+            stats.interaction(student.assign(value=student["value"] + loud), n_permutations=199)[
+                "p"
+            ]
+        )
     assert np.mean(np.array(p) < 0.05) <= 0.09
 
 
@@ -441,6 +570,7 @@ def test_spearman():
 
 
 # ---------------------------------------------------------------- finite benchmarks
+
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.data())
@@ -491,7 +621,7 @@ def test_paired_questions_cancel_their_difficulty():
     found = stats.paired_questions(a, b)
     assert found.estimate == pytest.approx(a["value"].mean() - b["value"].mean())
     assert found.se < stats.crossed_bootstrap(a).se
-    one, = judge([claim("better", "s", found)])
+    (one,) = judge([claim("better", "s", found)])
     assert (one.verdict == "reproduced") == (one.low > 0) == (found.p_above() < stats.ALPHA)
     assert stats.paired_questions(a, a).estimate == 0
     with pytest.raises(ValueError, match="different questions"):
@@ -502,7 +632,9 @@ def test_grader_errors_are_left_out_and_counted():
     frame = benchmark(np.random.default_rng(20))
     kept = frame["value"].where((frame["question"] > 0) | (frame["seed"] > 3))
     found = stats.crossed_bootstrap(frame.assign(value=kept))
-    assert found.estimate == pytest.approx(frame.assign(value=kept).groupby("question")["value"].mean().mean())
+    assert found.estimate == pytest.approx(
+        frame.assign(value=kept).groupby("question")["value"].mean().mean()
+    )
     assert "grader errors 1.7%" in found.problem
 
 

@@ -29,7 +29,9 @@ def folder(tmp_path, monkeypatch):
 def start(code: str, folder: Path) -> subprocess.Popen:
     """A second Python process on the same store."""
     env = os.environ | {"DED_STORE": str(folder), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env=env, stdout=subprocess.PIPE, text=True
+    )
 
 
 # ---- keys
@@ -38,16 +40,29 @@ def start(code: str, folder: Path) -> subprocess.Popen:
 def test_key_is_stable_and_hexadecimal():
     key = store.key("stage", 1, a=1, b=["x", None, True], c={"d": 0.5})
     assert len(key) == 24 and int(key, 16) >= 0
-    assert key == "88c6b3c697094b41f9888871"  # a change of this value would drop every reader's store
+    assert (
+        key == "88c6b3c697094b41f9888871"
+    )  # a change of this value would drop every reader's store
 
 
 def test_key_tells_apart_what_differs():
     keys = [
-        store.key("s", 1, x=1), store.key("s", 1, x=1.0), store.key("s", 1, x="1"), store.key("s", 1, x=True),
-        store.key("s", 1, x=[1]), store.key("s", 1, x=None), store.key("s", 1), store.key("s", 2, x=1),
-        store.key("t", 1, x=1), store.key("s", 1, y=1), store.key("s", 1, x=[1, 2]), store.key("s", 1, x=[2, 1]),
-        store.key("s", 1, x=b"1"), store.key("s", 1, x=[[1], 2]), store.key("s", 1, x={"a": 1}),
-    ]  # fmt: skip
+        store.key("s", 1, x=1),
+        store.key("s", 1, x=1.0),
+        store.key("s", 1, x="1"),
+        store.key("s", 1, x=True),
+        store.key("s", 1, x=[1]),
+        store.key("s", 1, x=None),
+        store.key("s", 1),
+        store.key("s", 2, x=1),
+        store.key("t", 1, x=1),
+        store.key("s", 1, y=1),
+        store.key("s", 1, x=[1, 2]),
+        store.key("s", 1, x=[2, 1]),
+        store.key("s", 1, x=b"1"),
+        store.key("s", 1, x=[[1], 2]),
+        store.key("s", 1, x={"a": 1}),
+    ]
     assert len(set(keys)) == len(keys)
 
 
@@ -63,9 +78,13 @@ def test_key_of_records_and_tables():
         id: str
         meta: dict
 
-    assert store.key("s", 1, p=[Problem("a", {"n": 1})]) != store.key("s", 1, p=[Problem("a", {"n": 2})])
+    assert store.key("s", 1, p=[Problem("a", {"n": 1})]) != store.key(
+        "s", 1, p=[Problem("a", {"n": 2})]
+    )
     frame = pd.DataFrame({"id": ["a", "b"], "ids": [[1, 2], [3]], "answer": ["x", None]})
-    same = pd.DataFrame({"id": ["a", "b"], "ids": [[1, 2], [3]], "answer": ["x", None]}, index=[5, 9])
+    same = pd.DataFrame(
+        {"id": ["a", "b"], "ids": [[1, 2], [3]], "answer": ["x", None]}, index=[5, 9]
+    )
     assert store.key("s", 1, t=frame) == store.key("s", 1, t=same)
     assert store.key("s", 1, t=frame) != store.key("s", 1, t=frame.iloc[::-1])
     kept = store.table(store.key("s", 1), lambda: frame)
@@ -78,8 +97,13 @@ def test_key_refuses_what_has_no_content(value):
         store.key("s", 1, x=value)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
 def test_key_is_a_function_of_the_value(value):
     import copy
 
@@ -99,7 +123,10 @@ def test_values_come_back_as_they_went_in_and_are_computed_once():
     pd.testing.assert_frame_equal(first, again)
     assert calls == [1] and store.has(key)
     assert first.ids.tolist() == [[1, 2], []] and first.n.dtype == frame.n.dtype
-    assert store.json(store.key("j", 1), lambda: {"a": np.float64(0.1), "b": [np.int64(2)]}) == {"a": 0.1, "b": [2]}
+    assert store.json(store.key("j", 1), lambda: {"a": np.float64(0.1), "b": [np.int64(2)]}) == {
+        "a": 0.1,
+        "b": [2],
+    }
 
 
 def test_directory_and_its_failure(folder):

@@ -16,17 +16,44 @@ from ded.schemas import Engine, Trainer
 BASE, TEACHER = "lab:student_1", "lab:random"
 pytestmark = pytest.mark.usefixtures("tiny")
 COMMON = {
-    "students": [BASE, "lab:ancestor"], "n_replicates": 2, "split": "dev", "corpus_source": "lab:sum/7-9", "id_source": "lab:sum/7-9",
-    "ood_sources": ["lab:reverse", "lab:sort"], "n_questions": 60, "eval_id": 6, "eval_ood": 4, "learning_rate": 1e-3, "batch_size": 8, "epochs": 1.0,
-    "max_length": 192, "max_tokens": 120, "temperature": 1.0, "top_p": 1.0, "eval_temperature": 0.6, "verification": "answer",
-    "engine": Engine(), "trainer": Trainer(),
-}  # fmt: skip
+    "students": [BASE, "lab:ancestor"],
+    "n_replicates": 2,
+    "split": "dev",
+    "corpus_source": "lab:sum/7-9",
+    "id_source": "lab:sum/7-9",
+    "ood_sources": ["lab:reverse", "lab:sort"],
+    "n_questions": 60,
+    "eval_id": 6,
+    "eval_ood": 4,
+    "learning_rate": 1e-3,
+    "batch_size": 8,
+    "epochs": 1.0,
+    "max_length": 192,
+    "max_tokens": 120,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "eval_temperature": 0.6,
+    "verification": "answer",
+    "engine": Engine(),
+    "trainer": Trainer(),
+}
 TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4}
 TRADEOFF = {
-    "teacher": TEACHER, "sizes": [4, 8, 24], "selection_sizes": [4], "fixed_level": 8, "pass_rate_threshold": 0.5, "pass_rate_samples": 2,
+    "teacher": TEACHER,
+    "sizes": [4, 8, 24],
+    "selection_sizes": [4],
+    "fixed_level": 8,
+    "pass_rate_threshold": 0.5,
+    "pass_rate_samples": 2,
     "pass_rate_questions": 48,
-}  # fmt: skip
-DIVERSITY = {"teacher": TEACHER, "n_trajectories": 6, "n_kept": 3, "metric": "levenshtein", "samples": 2}
+}
+DIVERSITY = {
+    "teacher": TEACHER,
+    "n_trajectories": 6,
+    "n_kept": 3,
+    "metric": "levenshtein",
+    "samples": 2,
+}
 seeds = iter(range(1, 1000))
 
 
@@ -46,12 +73,28 @@ def worked(monkeypatch):
         rows = []
         for number, p in enumerate(asked):
             for i in range(n):
-                text = tasks.solution(p, tasks.STYLES[(number + i) % 6], random.Random(f"{settings['seed']} {p.id} {i}"))
+                text = tasks.solution(
+                    p,
+                    tasks.STYLES[(number + i) % 6],
+                    random.Random(f"{settings['seed']} {p.id} {i}"),
+                )
                 if (number + i) % 5 == 4:
                     text = text[:-1] + str((int(p.answer) + 1) % 7)
                 ids = [tasks.VOCABULARY.index(w) for w in text.split()]
-                rows.append({"problem_id": p.id, "sample_index": i, "prompt": p.prompt, "text": text, "token_ids": ids, "n_tokens": len(ids) + 1,
-                             "finish_reason": "stop", "entropy_sum": 0.5 * len(ids), "model": model, "engine": "transformers"})  # fmt: skip
+                rows.append(
+                    {
+                        "problem_id": p.id,
+                        "sample_index": i,
+                        "prompt": p.prompt,
+                        "text": text,
+                        "token_ids": ids,
+                        "n_tokens": len(ids) + 1,
+                        "finish_reason": "stop",
+                        "entropy_sum": 0.5 * len(ids),
+                        "model": model,
+                        "engine": "transformers",
+                    }
+                )
         return pd.DataFrame(rows)
 
     monkeypatch.setattr(generation, "sample", sample)
@@ -62,7 +105,18 @@ def rated(monkeypatch):
     """Pass rates of 0 and 1 in turn: half of the questions are hard."""
 
     def rates(model, asked, samples, **settings):
-        return pd.DataFrame([{"problem_id": p.id, "level": p.level, "n": samples, "correct": i % 2 * samples, "pass_rate": float(i % 2)} for i, p in enumerate(asked)])
+        return pd.DataFrame(
+            [
+                {
+                    "problem_id": p.id,
+                    "level": p.level,
+                    "n": samples,
+                    "correct": i % 2 * samples,
+                    "pass_rate": float(i % 2),
+                }
+                for i, p in enumerate(asked)
+            ]
+        )
 
     monkeypatch.setattr(evaluation, "pass_rates", rates)
 
@@ -76,33 +130,59 @@ def test_jobs_are_units_times_axes():
     assert len(calls) == 2 * 2 * 2 * 3 and all(call["p"] is p for call in calls)
     keys = [(c["base"], c["replicate"], c["teacher"], c["arm"]) for c in calls]
     assert len(set(keys)) == 24 and keys[0] == (BASE, 0, "x", 1)
-    assert [k[:2] for k in keys] == sorted((k[:2] for k in keys), key=[(b, r) for b in p.students for r in (0, 1)].index)  # a unit's arms are neighbours
+    assert [k[:2] for k in keys] == sorted(
+        (k[:2] for k in keys), key=[(b, r) for b in p.students for r in (0, 1)].index
+    )  # a unit's arms are neighbours
     assert study.jobs_for(p) == [{"p": p, **unit} for unit in study.units(p)]
 
 
 def test_questions_are_a_units_own_and_never_those_of_training():
     p = params(eval_id=60)
-    suites = {(b, r): study.suite(p, b, r, tasks.PERTURBATIONS) for b in p.students for r in range(2)}
+    suites = {
+        (b, r): study.suite(p, b, r, tasks.PERTURBATIONS) for b in p.students for r in range(2)
+    }
     corpora = {(b, r): study.corpus_questions(p, b, r) for b in p.students for r in range(2)}
     asked = {unit: {q.id for q in s["ID"]} for unit, s in suites.items()}
     trained = {unit: {q.id for q in c} for unit, c in corpora.items()}
     for found in (asked, trained):
         assert all(len(ids) == 60 for ids in found.values())
         assert len(set().union(*found.values())) > 230  # of 240: fresh for each unit
-    canonical = {tuple(sorted((s, d) for s, d in q.meta["terms"] if d)) for c in corpora.values() for q in c}
+    canonical = {
+        tuple(sorted((s, d) for s, d in q.meta["terms"] if d)) for c in corpora.values() for q in c
+    }
     for s in suites.values():
-        assert list(s) == ["ID", *tasks.PERTURBATIONS, "reverse", "sort"] and [len(f) for f in s.values()] == [60] * 4 + [4] * 2
+        assert (
+            list(s) == ["ID", *tasks.PERTURBATIONS, "reverse", "sort"]
+            and [len(f) for f in s.values()] == [60] * 4 + [4] * 2
+        )
         for family in ("ID", *tasks.PERTURBATIONS):
-            assert not {tuple(sorted((s, d) for s, d in q.meta["terms"] if d)) for q in s[family]} & canonical
-    assert {problems.split_of(f"{q.prompt}") for s in suites.values() for q in s["reverse"]} == {"dev"}
+            assert (
+                not {tuple(sorted((s, d) for s, d in q.meta["terms"] if d)) for q in s[family]}
+                & canonical
+            )
+    assert {problems.split_of(f"{q.prompt}") for s in suites.values() for q in s["reverse"]} == {
+        "dev"
+    }
     test = study.suite(params(split="test", seed=p.seed, eval_id=60), BASE, 0)
     assert not {q.id for q in test["ID"]} & asked[BASE, 0]
 
 
 def test_sampling_settings_differ_by_replicate_and_purpose():
     p = params(seed=7)
-    assert study.sampling(p, 0) == {"max_tokens": 120, "temperature": 1.0, "top_p": 1.0, "seed": 7000, "engine": Engine()}
-    assert study.sampling(p, 1, 0.6) == {"max_tokens": 120, "temperature": 0.6, "top_p": 1.0, "seed": 7001, "engine": Engine()}
+    assert study.sampling(p, 0) == {
+        "max_tokens": 120,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "seed": 7000,
+        "engine": Engine(),
+    }
+    assert study.sampling(p, 1, 0.6) == {
+        "max_tokens": 120,
+        "temperature": 0.6,
+        "top_p": 1.0,
+        "seed": 7001,
+        "engine": Engine(),
+    }
     assert study.sampling(p, 1, 0.0)["temperature"] == 0.0  # greedy is a temperature too
 
 
@@ -110,7 +190,10 @@ def test_what_is_remembered_is_that_of_the_same_arguments():
     p = params()
     assert study.suite(p, BASE, 0) is study.suite(SimpleNamespace(**vars(p)), BASE, 0)
     assert study.suite(p, BASE, 1) is not study.suite(p, BASE, 0)
-    assert study.suite(params(seed=p.seed, eval_id=3), BASE, 0)["ID"] == study.suite(p, BASE, 0)["ID"][:3]
+    assert (
+        study.suite(params(seed=p.seed, eval_id=3), BASE, 0)["ID"]
+        == study.suite(p, BASE, 0)["ID"][:3]
+    )
 
 
 def test_the_manifest_gets_models_and_evaluation_questions():
@@ -118,8 +201,15 @@ def test_the_manifest_gets_models_and_evaluation_questions():
     record.model, record.data = record.models.__setitem__, record.found.__setitem__
     p = params(**TEACHERS)
     study.describe(p, record)
-    assert list(record.models) == [BASE, "lab:ancestor", TEACHER] and len(set(record.models.values())) == 3
-    assert list(record.found) == ["dev student_1 0", "dev student_1 1", "dev ancestor 0", "dev ancestor 1"] and len(set(record.found.values())) == 4
+    assert (
+        list(record.models) == [BASE, "lab:ancestor", TEACHER]
+        and len(set(record.models.values())) == 3
+    )
+    assert (
+        list(record.found)
+        == ["dev student_1 0", "dev student_1 1", "dev ancestor 0", "dev ancestor 1"]
+        and len(set(record.found.values())) == 4
+    )
 
 
 # ---- 01
@@ -128,30 +218,50 @@ def test_the_manifest_gets_models_and_evaluation_questions():
 def test_the_smoke_test_from_corpus_to_scores(worked):
     p = params(**TEACHERS)
     corpus, funnel = study.teacher_corpus(p, BASE, 0, TEACHER)
-    assert len(corpus) == 20 == corpus["problem_id"].nunique() and set(corpus["verdict"]) == {"correct"}
-    assert funnel["step"].tolist() == ["sampled", "length", "format", "answer", "one a question", "corpus size"]
-    assert funnel["kept"].tolist() == sorted(funnel["kept"], reverse=True) and funnel["kept"].iloc[-1] == 20
+    assert len(corpus) == 20 == corpus["problem_id"].nunique() and set(corpus["verdict"]) == {
+        "correct"
+    }
+    assert funnel["step"].tolist() == [
+        "sampled",
+        "length",
+        "format",
+        "answer",
+        "one a question",
+        "corpus size",
+    ]
+    assert (
+        funnel["kept"].tolist() == sorted(funnel["kept"], reverse=True)
+        and funnel["kept"].iloc[-1] == 20
+    )
     assert set(funnel["teacher"]) == {"random"} and set(funnel["base"]) == {"student_1"}
 
     found = study.smoke_test(p, BASE, 0, TEACHER)
     scores = found["scores"].set_index("family")
-    assert scores["group"].to_dict() == {"ID": "ID", "reverse": "OOD", "sort": "OOD"} and scores["n"].tolist() == [6, 4, 4]
+    assert scores["group"].to_dict() == {"ID": "ID", "reverse": "OOD", "sort": "OOD"} and scores[
+        "n"
+    ].tolist() == [6, 4, 4]
     assert set(scores["arm"]) == {"random"} and set(scores["base"]) == {"student_1"}
     row = found["row"]
     assert row["corpus_size"] == 20 and row["n_tokens"] == pytest.approx(corpus["n_tokens"].mean())
-    assert row["token_entropy"] == pytest.approx(corpus["entropy_sum"].sum() / corpus["n_tokens"].sum())
+    assert row["token_entropy"] == pytest.approx(
+        corpus["entropy_sum"].sum() / corpus["n_tokens"].sum()
+    )
     assert row["latent_shift"] == found["shift"]["shift"] > 0 and row["corpus_loss"] > 1
     own = study.own_score(p, BASE, 0, BASE)
     assert own["family"].tolist() == ["ID"] and own["arm"].tolist() == ["student_1"]
     before = study.before(p, BASE, 0).set_index("family")
-    assert set(before["arm"]) == {"before"} and before.loc["ID", "accuracy"] == own["accuracy"].item()
+    assert (
+        set(before["arm"]) == {"before"} and before.loc["ID", "accuracy"] == own["accuracy"].item()
+    )
 
 
 def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
     p = params(**TEACHERS)
     monkeypatch.setattr(study.common, "step_valid", lambda problem, think: len(think) % 2 == 0)
     by_answer = study.curate(p, BASE, 0, TEACHER, 1).kept
-    by_steps = study.curate(SimpleNamespace(**vars(p) | {"verification": "steps"}), BASE, 0, TEACHER, 1).kept
+    by_steps = study.curate(
+        SimpleNamespace(**vars(p) | {"verification": "steps"}), BASE, 0, TEACHER, 1
+    ).kept
     valid = [len(curation.split_think(t)[0]) % 2 == 0 for t in by_answer["text"]]
     assert 0 < sum(valid) < len(valid)
     assert by_steps["text"].tolist() == by_answer["text"][valid].tolist()
@@ -166,19 +276,39 @@ def test_the_arms_of_the_tradeoff(worked, rated):
     assert list(arms) == study.tradeoff_arms(p)
     ids = {name: arm["corpus"]["problem_id"].tolist() for name, arm in arms.items()}
     tokens = {name: int(arm["corpus"]["n_tokens"].sum()) for name, arm in arms.items()}
-    assert ids["random 24"][:8] == ids["random 8"] and ids["random 8"][:4] == ids["random 4"] == ids["random-steps 4"]
+    assert (
+        ids["random 24"][:8] == ids["random 8"]
+        and ids["random 8"][:4] == ids["random 4"] == ids["random-steps 4"]
+    )
     assert all(len(set(i)) == len(i) for i in ids.values())
 
     questions = study.corpus_questions(p, BASE, 0)
     hard = {q.id for i, q in enumerate(questions[:48]) if i % 2 == 0}
     easy = {q.id for i, q in enumerate(questions[:48]) if i % 2 == 1}
     level = {q.id: q.level for q in questions}
-    assert set(ids["hard 4"]) <= hard and set(ids["easy 4"]) <= easy and not set(ids["hard 4"]) & set(ids["easy 4"])
-    assert 0 < tokens["hard-tokens 4"] <= tokens["random 4"] and ids["hard-tokens 4"] == ids["hard 4"][: len(ids["hard-tokens 4"])]
-    assert {level[i] for i in ids["fixed-random 4"] + ids["fixed-hard 4"]} == {8} and set(ids["fixed-hard 4"]) <= hard
-    assert {name: arm["max_steps"] for name, arm in arms.items() if arm["max_steps"]} == {"random-steps 4": 3}  # those of random 24
-    assert all(arm["size"] == int(name.split()[-1]) and arm["selection"] == name.split()[0] for name, arm in arms.items())
-    assert ids["random 24"] != study.tradeoff_corpora(p, BASE, 1)["random 24"]["corpus"]["problem_id"].tolist()
+    assert (
+        set(ids["hard 4"]) <= hard
+        and set(ids["easy 4"]) <= easy
+        and not set(ids["hard 4"]) & set(ids["easy 4"])
+    )
+    assert (
+        0 < tokens["hard-tokens 4"] <= tokens["random 4"]
+        and ids["hard-tokens 4"] == ids["hard 4"][: len(ids["hard-tokens 4"])]
+    )
+    assert {level[i] for i in ids["fixed-random 4"] + ids["fixed-hard 4"]} == {8} and set(
+        ids["fixed-hard 4"]
+    ) <= hard
+    assert {name: arm["max_steps"] for name, arm in arms.items() if arm["max_steps"]} == {
+        "random-steps 4": 3
+    }  # those of random 24
+    assert all(
+        arm["size"] == int(name.split()[-1]) and arm["selection"] == name.split()[0]
+        for name, arm in arms.items()
+    )
+    assert (
+        ids["random 24"]
+        != study.tradeoff_corpora(p, BASE, 1)["random 24"]["corpus"]["problem_id"].tolist()
+    )
 
 
 def test_an_arm_whose_pool_is_too_small_is_not_measured_and_says_why(worked, rated):
@@ -186,25 +316,53 @@ def test_an_arm_whose_pool_is_too_small_is_not_measured_and_says_why(worked, rat
     found = study.tradeoff_arm(p, BASE, 0, "random 99")
     assert found["scores"]["accuracy"].isna().all() and (found["scores"]["n"] == 0).all()
     assert found["scores"]["family"].tolist() == ["ID", "reverse", "sort"]
-    assert re.fullmatch(r"not measured: \d+ of 99 examples", found["row"]["note"]) and found["row"]["examples"] == 0
+    assert (
+        re.fullmatch(r"not measured: \d+ of 99 examples", found["row"]["note"])
+        and found["row"]["examples"] == 0
+    )
     kept = study.tradeoff_corpora(p, BASE, 0)
     assert kept["random 4"]["note"] == "" and len(kept["random 4"]["corpus"]) == 4
 
 
 def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkeypatch):
     p = params(**TEACHERS)
-    monkeypatch.setattr(study.common, "trajectories", lambda *args, real=study.trajectories: real(*args).assign(verdict="wrong"))
+    monkeypatch.setattr(
+        study.common,
+        "trajectories",
+        lambda *args, real=study.trajectories: real(*args).assign(verdict="wrong"),
+    )
     found = study.smoke_test(p, BASE, 0, TEACHER)
-    assert found["shift"] is None and found["row"]["corpus_size"] == 0 and math.isnan(found["row"]["n_tokens"])
-    assert found["scores"]["accuracy"].isna().all() and found["scores"]["family"].tolist() == ["ID", "reverse", "sort"]
+    assert (
+        found["shift"] is None
+        and found["row"]["corpus_size"] == 0
+        and math.isnan(found["row"]["n_tokens"])
+    )
+    assert found["scores"]["accuracy"].isna().all() and found["scores"]["family"].tolist() == [
+        "ID",
+        "reverse",
+        "sort",
+    ]
 
 
 def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):
     trained = []
-    monkeypatch.setattr(training, "sft", lambda base, corpus, **settings: trained.append((len(corpus), settings["max_steps"])) or base)
+    monkeypatch.setattr(
+        training,
+        "sft",
+        lambda base, corpus, **settings: (
+            trained.append((len(corpus), settings["max_steps"])) or base
+        ),
+    )
     p = params(**TRADEOFF)
     row = study.tradeoff_arm(p, BASE, 0, "random 24")["row"]
-    assert row == row | {"base": "student_1", "arm": "random 24", "size": 24, "selection": "random", "examples": 24, "steps": 3}
+    assert row == row | {
+        "base": "student_1",
+        "arm": "random 24",
+        "size": 24,
+        "selection": "random",
+        "examples": 24,
+        "steps": 3,
+    }
     assert study.tradeoff_arm(p, BASE, 0, "random-steps 4")["row"]["steps"] == 3
     assert trained == [(24, 0), (4, 3)]
     pool = study.tradeoff_pool(p, BASE, 0)
@@ -219,7 +377,12 @@ def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):
 def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
     p = params(**DIVERSITY)
     kept, facts = study.diversity_pool(p, BASE, 0)
-    assert facts["sampled"] == 360 and 0.7 < facts["correct"] < 0.9 and facts["lucky"] == 0 and len(facts["distinct"]) == 60
+    assert (
+        facts["sampled"] == 360
+        and 0.7 < facts["correct"] < 0.9
+        and facts["lucky"] == 0
+        and len(facts["distinct"]) == 60
+    )
     assert set(kept["verdict"]) == {"correct"} and facts["tokens"] > kept["n_tokens"].sum()
 
     corpora = study.diversity_corpora(p, BASE, 0)
@@ -227,8 +390,14 @@ def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
     chosen = {rule: Counter(corpus["problem_id"]) for rule, (corpus, _) in corpora.items()}
     for rule in study.RULES[:5]:
         assert chosen[rule] == chosen["random"] and set(chosen[rule].values()) == {3}
-    least = {rule: found[1].set_index("problem_id")["min_distance"] for rule, found in corpora.items()}
-    assert (least["farthest"] >= least["random"]).all() and (least["farthest"] > least["nearest"]).any() and (least["single"] == 0).all()
+    least = {
+        rule: found[1].set_index("problem_id")["min_distance"] for rule, found in corpora.items()
+    }
+    assert (
+        (least["farthest"] >= least["random"]).all()
+        and (least["farthest"] > least["nearest"]).any()
+        and (least["single"] == 0).all()
+    )
     budget = corpora["random"][0]["n_tokens"].sum()
     assert corpora["farthest-tokens"][0]["n_tokens"].sum() <= budget
     assert set(chosen["farthest-tokens"]) <= set(chosen["farthest"])
@@ -236,16 +405,38 @@ def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
 
 def test_a_diversity_arm_trains_as_long_as_any_other(worked, monkeypatch):
     steps, asked = [], []
-    monkeypatch.setattr(training, "sft", lambda base, corpus, **settings: steps.append(settings["max_steps"]) or base)
+    monkeypatch.setattr(
+        training,
+        "sft",
+        lambda base, corpus, **settings: steps.append(settings["max_steps"]) or base,
+    )
     real = evaluation.evaluate
-    monkeypatch.setattr(evaluation, "evaluate", lambda model, suite, **s: asked.append((list(suite), s["samples"])) or real(model, suite, **s))
+    monkeypatch.setattr(
+        evaluation,
+        "evaluate",
+        lambda model, suite, **s: (
+            asked.append((list(suite), s["samples"])) or real(model, suite, **s)
+        ),
+    )
     p = params(**DIVERSITY)
     rows = [study.diversity_arm(p, BASE, 0, rule) for rule in ("random", "farthest-tokens")]
-    assert len(set(steps)) == 1 and steps[0] == rows[0]["row"]["steps"] == round(rows[0]["row"]["examples"] / 8)
-    assert rows[0]["row"]["lucky"] == 0 and rows[0]["row"]["questions"] * 3 == rows[0]["row"]["examples"]
+    assert len(set(steps)) == 1 and steps[0] == rows[0]["row"]["steps"] == round(
+        rows[0]["row"]["examples"] / 8
+    )
+    assert (
+        rows[0]["row"]["lucky"] == 0
+        and rows[0]["row"]["questions"] * 3 == rows[0]["row"]["examples"]
+    )
     assert asked[0] == (["ID", *tasks.PERTURBATIONS, "reverse", "sort"], 2)
     groups = rows[0]["scores"].set_index("family")["group"].to_dict()
-    assert groups == {"ID": "ID", **dict.fromkeys(tasks.PERTURBATIONS, "robust"), "reverse": "OOD", "sort": "OOD"}
+    assert groups == {
+        "ID": "ID",
+        **dict.fromkeys(tasks.PERTURBATIONS, "robust"),
+        "reverse": "OOD",
+        "sort": "OOD",
+    }
     assert (rows[0]["scores"]["n"] == [12] * 4 + [8] * 2).all()
-    before = study.diversity_before(p, BASE, 0)  # the stub "trained" nothing, so the scores are those of before
+    before = study.diversity_before(
+        p, BASE, 0
+    )  # the stub "trained" nothing, so the scores are those of before
     assert before["accuracy"].tolist() == rows[0]["scores"]["accuracy"].tolist()

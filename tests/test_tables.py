@@ -15,8 +15,24 @@ def scores():
         for base, level in (("s1", 0.4), ("s2", 0.6)):
             for r in range(3):
                 ID = level + lift * (1 + 0.1 * (r - 1)) + 0.01 * r
-                for family, group, value in (("ID", "ID", ID), ("sort", "OOD", 0.9 - lift - 0.01 * r), ("swap", "OOD", 0.7 - lift)):
-                    rows.append({"base": base, "arm": arm, "replicate": r, "family": family, "group": group, "n": 50, "n_tokens": 20.5, "error": 0, "accuracy": value})
+                for family, group, value in (
+                    ("ID", "ID", ID),
+                    ("sort", "OOD", 0.9 - lift - 0.01 * r),
+                    ("swap", "OOD", 0.7 - lift),
+                ):
+                    rows.append(
+                        {
+                            "base": base,
+                            "arm": arm,
+                            "replicate": r,
+                            "family": family,
+                            "group": group,
+                            "n": 50,
+                            "n_tokens": 20.5,
+                            "error": 0,
+                            "accuracy": value,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -43,7 +59,9 @@ def test_comparisons_are_paired_and_name_their_arms():
     assert list(found["a"] + found["b"] + found["value"]) == ["baID", "baOOD", "abID", "abOOD"]
     lifted = found.iloc[0]
     assert lifted["estimate"] == pytest.approx(0.1) and 0 < lifted["low"] < 0.1 < lifted["high"]
-    assert found.iloc[2]["estimate"] == pytest.approx(-0.1) and found.iloc[2]["high"] == pytest.approx(-lifted["low"])
+    assert found.iloc[2]["estimate"] == pytest.approx(-0.1) and found.iloc[2][
+        "high"
+    ] == pytest.approx(-lifted["low"])
     assert found.iloc[1]["estimate"] == pytest.approx(-0.1)
     assert lifted["high"] - lifted["low"] < 0.05  # the bases differ by 0.2, the pairs do not
 
@@ -54,24 +72,40 @@ def test_an_arm_has_its_mean_and_interval_and_nothing_where_it_was_not_measured(
     table = tables.arm_table(found)
     assert list(table["arm"]) == ["a", "b"]
     a, b = table.iloc[0], table.iloc[1]
-    assert a["ID"] == pytest.approx(0.51) and a["ID low"] < a["ID"] < a["ID high"] and a["OOD"] == pytest.approx(0.795)
+    assert (
+        a["ID"] == pytest.approx(0.51)
+        and a["ID low"] < a["ID"] < a["ID high"]
+        and a["OOD"] == pytest.approx(0.795)
+    )
     assert b["ID"] == pytest.approx(0.61) and math.isnan(b["OOD"])
 
 
 def test_verdicts_are_in_points_with_what_was_not_measured():
     found = cells()["ID"]
-    judged = stats.judge([stats.claim("lifts", "b above a", stats.paired(found, "b", "a")), stats.claim("unknown", "c above a", None)])
+    judged = stats.judge(
+        [
+            stats.claim("lifts", "b above a", stats.paired(found, "b", "a")),
+            stats.claim("unknown", "c above a", None),
+        ]
+    )
     table = tables.verdicts(judged).set_index("claim")
     assert table["verdict"].tolist() == ["reproduced", "not judged"]
-    assert table.loc["lifts", "estimate"] == 10.0 and 0 < table.loc["lifts", "low"] < 10 < table.loc["lifts", "high"]
+    assert (
+        table.loc["lifts", "estimate"] == 10.0
+        and 0 < table.loc["lifts", "low"] < 10 < table.loc["lifts", "high"]
+    )
     assert table.loc["lifts", "n"] == judged[0].n and math.isnan(table.loc["unknown", "estimate"])
     assert table.loc["unknown", "note"]
 
 
 def test_reported_numbers_carry_their_source():
     table = tables.reported(["teachers", "pipeline"])
-    assert set(table["section"]) == {"teachers", "pipeline"} and (table["source"].str.len() > 10).all()
+    assert (
+        set(table["section"]) == {"teachers", "pipeline"} and (table["source"].str.len() > 10).all()
+    )
     best = table[table.get("model") == "QwQ-32B"].iloc[0]
     assert best["token_entropy"] == 0.477
     assert table.loc[table["what"] == "max_trajectory_tokens", "value"].item() == 16384
-    assert table.loc[table["what"] == "pass_rate_threshold", "value"].item() == ""  # not known is shown as nothing, not as 0
+    assert (
+        table.loc[table["what"] == "pass_rate_threshold", "value"].item() == ""
+    )  # not known is shown as nothing, not as 0

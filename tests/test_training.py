@@ -20,7 +20,13 @@ pytestmark = pytest.mark.usefixtures("tiny")
 def corpus(n, style="left", split="train"):
     """n worked solutions, as a table that curation might hand over."""
     asked, rng = problems.load("lab:sum/5-6", n, split, "training"), random.Random(0)
-    return pd.DataFrame({"problem_id": [p.id for p in asked], "prompt": [p.prompt for p in asked], "text": [tasks.solution(p, style, rng) for p in asked]})
+    return pd.DataFrame(
+        {
+            "problem_id": [p.id for p in asked],
+            "prompt": [p.prompt for p in asked],
+            "text": [tasks.solution(p, style, rng) for p in asked],
+        }
+    )
 
 
 def weights(spec):
@@ -52,7 +58,9 @@ def test_a_sequence_that_is_too_long_is_an_error_not_cut():
     longest = max(len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128))
     training.build_examples(STUDENT, table, longest)
     row = [len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128)].index(longest)
-    with pytest.raises(training.TrainingError, match=rf"row {row}: {longest} tokens, over max_length={longest - 1}"):
+    with pytest.raises(
+        training.TrainingError, match=rf"row {row}: {longest} tokens, over max_length={longest - 1}"
+    ):
         training.build_examples(STUDENT, table, longest - 1)
 
 
@@ -80,19 +88,41 @@ def with_template(folder, template):
 
 
 def test_a_template_that_drops_the_think_block_of_an_answer_cannot_bite(tmp_path):
-    drops = (Path(models.locate(STUDENT)) / "chat_template.jinja").read_text().replace("m['content'] + ' <eos> '", "m['content'].split('</think>')[-1] + ' <eos> '")
+    drops = (
+        (Path(models.locate(STUDENT)) / "chat_template.jinja")
+        .read_text()
+        .replace("m['content'] + ' <eos> '", "m['content'].split('</think>')[-1] + ' <eos> '")
+    )
     student = with_template(tmp_path / "drops", drops)
-    turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "<think> a </think> b"}]
-    assert "<think>" not in models.load_tokenizer(student).apply_chat_template(turns, tokenize=False)  # the template would
-    assert training.build_examples(student, corpus(5), 128) == training.build_examples(STUDENT, corpus(5), 128)
+    turns = [
+        {"role": "user", "content": "1"},
+        {"role": "assistant", "content": "<think> a </think> b"},
+    ]
+    assert "<think>" not in models.load_tokenizer(student).apply_chat_template(
+        turns, tokenize=False
+    )  # the template would
+    assert training.build_examples(student, corpus(5), 128) == training.build_examples(
+        STUDENT, corpus(5), 128
+    )
 
 
 def test_a_template_that_opens_the_think_block_itself_opens_it_once(tmp_path):
-    opens = (Path(models.locate(STUDENT)) / "chat_template.jinja").read_text().replace("{{ '<assistant>' }}", "{{ '<assistant> <think>\n' }}")
+    opens = (
+        (Path(models.locate(STUDENT)) / "chat_template.jinja")
+        .read_text()
+        .replace("{{ '<assistant>' }}", "{{ '<assistant> <think>\n' }}")
+    )
     student, table = with_template(tmp_path / "opens", opens), corpus(3)
-    ours, plain = training.build_examples(student, table, 128), training.build_examples(STUDENT, table, 128)
+    ours, plain = (
+        training.build_examples(student, table, 128),
+        training.build_examples(STUDENT, table, 128),
+    )
     assert [e["input_ids"] for e in ours] == [e["input_ids"] for e in plain]
-    assert [e["labels"].count(-100) - p["labels"].count(-100) for e, p in zip(ours, plain)] == [1, 1, 1]  # the student never has to open it
+    assert [e["labels"].count(-100) - p["labels"].count(-100) for e, p in zip(ours, plain)] == [
+        1,
+        1,
+        1,
+    ]  # the student never has to open it
 
 
 def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path):
@@ -105,29 +135,52 @@ def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path):
 def test_cutting_is_a_choice_by_name():
     whole = training.build_examples(STUDENT, corpus(4), 128)
     cut = training.build_examples(STUDENT, corpus(4), 20, truncate=True)
-    assert cut == [{name: ids[:20] for name, ids in e.items()} for e in whole] and any(len(e["input_ids"]) > 20 for e in whole)
-    made = record(training.sft(STUDENT, corpus(4), **SETTINGS | {"max_length": 20}, trainer=Trainer(allow_truncation=True)))
+    assert cut == [{name: ids[:20] for name, ids in e.items()} for e in whole] and any(
+        len(e["input_ids"]) > 20 for e in whole
+    )
+    made = record(
+        training.sft(
+            STUDENT,
+            corpus(4),
+            **SETTINGS | {"max_length": 20},
+            trainer=Trainer(allow_truncation=True),
+        )
+    )
     assert made["truncated"] == sum(len(e["input_ids"]) > 20 for e in whole)
-    with pytest.raises(training.TrainingError, match=r"row 0: \d+ tokens, over max_length=20; .*trainer.allow_truncation"):
+    with pytest.raises(
+        training.TrainingError,
+        match=r"row 0: \d+ tokens, over max_length=20; .*trainer.allow_truncation",
+    ):
         training.build_examples(STUDENT, corpus(1), 20)
-    with pytest.raises(training.TrainingError, match="row 0: .* tokens in the prompt alone, over max_length=5"):
+    with pytest.raises(
+        training.TrainingError, match="row 0: .* tokens in the prompt alone, over max_length=5"
+    ):
         training.build_examples(STUDENT, corpus(1), 5, truncate=True)
 
 
 def test_what_exceeds_the_models_context_is_an_error_whatever_max_length():
     long = pd.DataFrame({"prompt": ["1 +2 " * 300 + "="], "text": ["<think> 1 </think> 3"]})
-    with pytest.raises(training.TrainingError, match="row 0: .* tokens, over the model's context of 512; drop it, or set trainer.allow_truncation"):
+    with pytest.raises(
+        training.TrainingError,
+        match="row 0: .* tokens, over the model's context of 512; drop it, or set trainer.allow_truncation",
+    ):
         training.build_examples(STUDENT, long, 10_000)
 
 
 def test_an_example_is_shown_with_its_mask_and_the_lengths_are_counted():
     table = corpus(9)
     row = table.iloc[2]
-    assert training.show_example(STUDENT, table, 2) == f"<user> {row.prompt} <assistant>»{row.text} <eos>«"
+    assert (
+        training.show_example(STUDENT, table, 2)
+        == f"<user> {row.prompt} <assistant>»{row.text} <eos>«"
+    )
     lengths = [len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128)]
     shown = training.length_histogram(STUDENT, table, max(lengths) - 1, bins=3)
     assert shown["examples"].sum() == 9 and shown.iloc[-1].to_dict() == {
-        "tokens": f"over {max(lengths) - 1}", "examples": lengths.count(max(lengths)), "share": round(lengths.count(max(lengths)) / 9, 3)}  # fmt: skip
+        "tokens": f"over {max(lengths) - 1}",
+        "examples": lengths.count(max(lengths)),
+        "share": round(lengths.count(max(lengths)) / 9, 3),
+    }
     for tokens, n in zip(shown["tokens"][:-1], shown["examples"]):
         low, high = map(int, tokens.split("-"))
         assert n == sum(low <= length <= high for length in lengths)
@@ -148,7 +201,9 @@ def test_training_teaches_and_leaves_the_base_alone():
     losses = [h["loss"] for h in made["loss"]]
     assert losses[-1] < 0.8 * losses[0]
     assert made["steps"] == 24 and made["examples"] == 8
-    assert made["corpus_tokens"] == sum(len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128))
+    assert made["corpus_tokens"] == sum(
+        len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128)
+    )
     assert (models.load(STUDENT).get_input_embeddings().weight == before).all()
 
 
@@ -165,7 +220,10 @@ def test_the_same_inputs_give_the_same_weights(monkeypatch, tmp_path):
     folder = models.locate(spec)  # an ordinary Hugging Face directory
     net = AutoModelForCausalLM.from_pretrained(folder)
     assert {p.dtype for p in net.parameters()} == {torch.float32}
-    assert AutoTokenizer.from_pretrained(folder).chat_template == models.load_tokenizer(STUDENT).chat_template
+    assert (
+        AutoTokenizer.from_pretrained(folder).chat_template
+        == models.load_tokenizer(STUDENT).chat_template
+    )
     assert models.render(spec, "1 +2 =") == models.render(STUDENT, "1 +2 =")
 
 
@@ -182,19 +240,36 @@ def test_the_key_holds_what_determines_the_weights_and_nothing_else(monkeypatch)
         training.sft(STUDENT, table.assign(verdict="correct", n_tokens=3), **SETTINGS),
         training.sft(STUDENT, table.set_axis(range(10, 16)), **SETTINGS),
         training.sft(STUDENT, table, **SETTINGS | {"epochs": 1}),
-        training.sft(STUDENT, table, **SETTINGS, trainer=Trainer(micro_batch=2, packing=True, processes=2, save_steps=5, gradient_checkpointing=True)),
+        training.sft(
+            STUDENT,
+            table,
+            **SETTINGS,
+            trainer=Trainer(
+                micro_batch=2, packing=True, processes=2, save_steps=5, gradient_checkpointing=True
+            ),
+        ),
     ]
     other = [
         training.sft(STUDENT, table[::-1], **SETTINGS),
         training.sft(STUDENT, table.head(5), **SETTINGS),
         training.sft(STUDENT, table.assign(text="<think> a </think> b"), **SETTINGS),
         training.sft("lab:ancestor", table, **SETTINGS),
-        *(training.sft(STUDENT, table, **SETTINGS | change) for change in (
-            {"learning_rate": 1e-3}, {"batch_size": 3}, {"epochs": 2.0}, {"max_steps": 7}, {"warmup": 0.2}, {"seed": 2},
-            {"trainer": Trainer(dtype="bfloat16")}, {"trainer": Trainer(lora_rank=4)}, {"trainer": Trainer(lora_rank=8)},
-            {"trainer": Trainer(allow_truncation=True)},
-        )),
-    ]  # fmt: skip
+        *(
+            training.sft(STUDENT, table, **SETTINGS | change)
+            for change in (
+                {"learning_rate": 1e-3},
+                {"batch_size": 3},
+                {"epochs": 2.0},
+                {"max_steps": 7},
+                {"warmup": 0.2},
+                {"seed": 2},
+                {"trainer": Trainer(dtype="bfloat16")},
+                {"trainer": Trainer(lora_rank=4)},
+                {"trainer": Trainer(lora_rank=8)},
+                {"trainer": Trainer(allow_truncation=True)},
+            )
+        ),
+    ]
     assert set(same) == {base} and base.startswith("store:")
     assert len({base, *other}) == len(other) + 1
 
@@ -204,32 +279,55 @@ def test_trl_alone_does_the_same(tmp_path):
     import copy
 
     import datasets
-    import torch
     from safetensors.torch import load_file
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     table = corpus(8)
     rows = [
-        {"prompt": [{"role": "user", "content": p}], "completion": [{"role": "assistant", "content": t}]} for p, t in zip(table["prompt"], table["text"])
+        {
+            "prompt": [{"role": "user", "content": p}],
+            "completion": [{"role": "assistant", "content": t}],
+        }
+        for p, t in zip(table["prompt"], table["text"])
     ]
     arguments = SFTConfig(
-        output_dir=str(tmp_path / "bare"), learning_rate=2e-3, per_device_train_batch_size=4, max_steps=4, warmup_steps=0, lr_scheduler_type="cosine",
-        max_length=None, completion_only_loss=True, seed=1, use_cpu=True, bf16=False, gradient_checkpointing=False, save_strategy="no", report_to="none",
-        logging_steps=1, disable_tqdm=True,
-    )  # fmt: skip
+        output_dir=str(tmp_path / "bare"),
+        learning_rate=2e-3,
+        per_device_train_batch_size=4,
+        max_steps=4,
+        warmup_steps=0,
+        lr_scheduler_type="cosine",
+        max_length=None,
+        completion_only_loss=True,
+        seed=1,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        report_to="none",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
     bare = SFTTrainer(
-        model=copy.deepcopy(models.load(STUDENT)).cpu(), args=arguments, train_dataset=datasets.Dataset.from_list(rows),
+        model=copy.deepcopy(models.load(STUDENT)).cpu(),
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list(rows),
         processing_class=models.load_tokenizer(STUDENT),
-    )  # fmt: skip
+    )
     bare.remove_callback(PrinterCallback)
     bare.train()
     ours = training.sft(STUDENT, table, **SETTINGS | {"max_steps": 4, "warmup": 0.0})
     losses = [h["loss"] for h in bare.state.log_history if "loss" in h]
     assert [h["loss"] for h in record(ours)["loss"]] == pytest.approx(losses, abs=1e-4)
-    trained, mine = dict(bare.model.named_parameters()), load_file(Path(models.locate(ours)) / "model.safetensors")
+    trained, mine = (
+        dict(bare.model.named_parameters()),
+        load_file(Path(models.locate(ours)) / "model.safetensors"),
+    )
     for name, value in mine.items():
-        assert (trained[name] - value).abs().max() <= 1e-4, name  # the loss is summed in another order
+        assert (trained[name] - value).abs().max() <= 1e-4, (
+            name
+        )  # the loss is summed in another order
 
 
 # ---- other ways to the same weights, and to others
@@ -239,9 +337,20 @@ def losses(spec):
     return [h["loss"] for h in record(spec)["loss"]]
 
 
-@pytest.mark.parametrize("way", [{"packing": True}, {"packing": True, "micro_batch": 2}, {"micro_batch": 1}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"packing": True},
+        {"packing": True, "micro_batch": 2},
+        {"micro_batch": 1},
+        {"gradient_checkpointing": True},
+    ],
+)
 def test_how_a_batch_is_worked_off_does_not_change_what_is_learnt(way, monkeypatch, tmp_path):
-    table, settings = corpus(11), SETTINGS | {"epochs": 4.0, "learning_rate": 1e-2}  # 11: the last batch of an epoch is a short one
+    table, settings = (
+        corpus(11),
+        SETTINGS | {"epochs": 4.0, "learning_rate": 1e-2},
+    )  # 11: the last batch of an epoch is a short one
     spec = training.sft(STUDENT, table, **settings)
     plain = losses(spec)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
@@ -257,7 +366,14 @@ def test_a_large_models_batch_goes_by_rows_of_like_length(monkeypatch, tmp_path)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
     monkeypatch.setattr(training, "LARGE", 0)
     shapes, forward = [], type(models.load(STUDENT)).forward
-    monkeypatch.setattr(type(models.load(STUDENT)), "forward", lambda self, input_ids, **more: (shapes.append(tuple(input_ids.shape)), forward(self, input_ids, **more))[1])
+    monkeypatch.setattr(
+        type(models.load(STUDENT)),
+        "forward",
+        lambda self, input_ids, **more: (
+            shapes.append(tuple(input_ids.shape)),
+            forward(self, input_ids, **more),
+        )[1],
+    )
     assert training.sft(STUDENT, table, **settings) == spec
     assert losses(spec) == pytest.approx(plain, rel=1e-4)
     assert max(rows for rows, _ in shapes) == 2 and len({width for _, width in shapes}) > 1
@@ -267,9 +383,23 @@ def test_lora_trains_the_linear_layers_and_leaves_an_ordinary_model():
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
-    folder = Path(models.locate(training.sft(STUDENT, corpus(8), **SETTINGS | {"epochs": 8.0, "learning_rate": 1e-2}, trainer=Trainer(lora_rank=2))))
-    assert not list(folder.glob("adapter*")) and type(AutoModelForCausalLM.from_pretrained(folder)).__name__ == "LlamaForCausalLM"
-    before, after = (load_file(Path(f) / "model.safetensors") for f in (models.locate(STUDENT), folder))
+    folder = Path(
+        models.locate(
+            training.sft(
+                STUDENT,
+                corpus(8),
+                **SETTINGS | {"epochs": 8.0, "learning_rate": 1e-2},
+                trainer=Trainer(lora_rank=2),
+            )
+        )
+    )
+    assert (
+        not list(folder.glob("adapter*"))
+        and type(AutoModelForCausalLM.from_pretrained(folder)).__name__ == "LlamaForCausalLM"
+    )
+    before, after = (
+        load_file(Path(f) / "model.safetensors") for f in (models.locate(STUDENT), folder)
+    )
     assert before.keys() == after.keys()
     for name, value in after.items():
         change = value - before[name].float()
@@ -286,9 +416,14 @@ def test_bfloat16_is_saved_as_such_but_learns_in_float32():
     import torch
     from transformers import AutoModelForCausalLM
 
-    settings = SETTINGS | {"epochs": 10.0, "learning_rate": 2e-5}  # steps that bfloat16 weights would round away
+    settings = SETTINGS | {
+        "epochs": 10.0,
+        "learning_rate": 2e-5,
+    }  # steps that bfloat16 weights would round away
     spec = training.sft(STUDENT, corpus(8), **settings, trainer=Trainer(dtype="bfloat16"))
-    assert {p.dtype for p in AutoModelForCausalLM.from_pretrained(models.locate(spec)).parameters()} == {torch.bfloat16}
+    assert {
+        p.dtype for p in AutoModelForCausalLM.from_pretrained(models.locate(spec)).parameters()
+    } == {torch.bfloat16}
     whole = training.sft(STUDENT, corpus(8), **settings)
     assert losses(spec) == pytest.approx(losses(whole), rel=0.02)
     drop = losses(whole)[0] - losses(whole)[-1]
@@ -308,11 +443,19 @@ def test_a_training_goes_on_from_its_last_whole_checkpoint(monkeypatch, tmp_path
     work = store.root() / "work" / spec.removeprefix("store:")
     step, done = SFTTrainer.training_step, iter(range(15))
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(SFTTrainer, "training_step", lambda *a, **k: (next(done), step(*a, **k))[1])
+        interrupted.setattr(
+            SFTTrainer, "training_step", lambda *a, **k: (next(done), step(*a, **k))[1]
+        )
         with pytest.raises(StopIteration):
             training.sft(STUDENT, table, **settings, trainer=Trainer(save_steps=7))
-    assert [f.name for f in work.glob("checkpoint-*")] == ["checkpoint-14"]  # the one before is gone
-    shutil.copytree(work / "checkpoint-14", work / "checkpoint-15", ignore=shutil.ignore_patterns(training.WHOLE, "*.safetensors"))  # half-written
+    assert [f.name for f in work.glob("checkpoint-*")] == [
+        "checkpoint-14"
+    ]  # the one before is gone
+    shutil.copytree(
+        work / "checkpoint-14",
+        work / "checkpoint-15",
+        ignore=shutil.ignore_patterns(training.WHOLE, "*.safetensors"),
+    )  # half-written
     assert training.sft(STUDENT, table, **settings, trainer=Trainer(save_steps=7)) == spec
     assert record(spec)["resumed_from"] == "checkpoint-14" and record(spec)["loss"] == history
     assert weights(spec) == expected and not work.exists()
@@ -321,10 +464,22 @@ def test_a_training_goes_on_from_its_last_whole_checkpoint(monkeypatch, tmp_path
 @pytest.mark.parametrize(
     "settings, trainer, words",
     [
-        ({}, {"micro_batch": 3}, "batch_size=4 is no multiple of 1 process.* x trainer.micro_batch=3"),
+        (
+            {},
+            {"micro_batch": 3},
+            "batch_size=4 is no multiple of 1 process.* x trainer.micro_batch=3",
+        ),
         ({}, {"processes": 3}, "batch_size=4 is no multiple of 3 process"),
-        ({}, {"accelerate": "fsdp2_8gpu", "processes": 2}, "'fsdp2_8gpu' shares the model out among GPUs, and there are none here; .*'ddp_2cpu'"),
-        ({"learning_rate": 1e30, "epochs": 6.0}, {}, "the loss is no number from step .* lower the learning_rate"),
+        (
+            {},
+            {"accelerate": "fsdp2_8gpu", "processes": 2},
+            "'fsdp2_8gpu' shares the model out among GPUs, and there are none here; .*'ddp_2cpu'",
+        ),
+        (
+            {"learning_rate": 1e30, "epochs": 6.0},
+            {},
+            "the loss is no number from step .* lower the learning_rate",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_named(settings, trainer, words, monkeypatch):
@@ -336,7 +491,9 @@ def test_settings_that_cannot_work_are_named(settings, trainer, words, monkeypat
 
 def test_liger_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(training.TrainingError, match="trainer.liger needs a GPU and the package liger-kernel"):
+    with pytest.raises(
+        training.TrainingError, match="trainer.liger needs a GPU and the package liger-kernel"
+    ):
         training.sft(STUDENT, corpus(4), **SETTINGS, trainer=Trainer(liger=True))
 
 
@@ -351,7 +508,10 @@ def test_out_of_memory_is_one_error_with_the_mend(monkeypatch):
         monkeypatch.setattr(SFTTrainer, "train", train)
 
     fails(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"))
-    with pytest.raises(training.TrainingError, match=r"out of memory with 2 example.*tokens.*lower trainer.micro_batch.*20 GiB"):
+    with pytest.raises(
+        training.TrainingError,
+        match=r"out of memory with 2 example.*tokens.*lower trainer.micro_batch.*20 GiB",
+    ):
         training.sft(STUDENT, corpus(4), **SETTINGS, trainer=Trainer(micro_batch=2))
     fails(RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):

@@ -20,7 +20,10 @@ from ded.schemas import Trainer
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 8, "epochs": 60.0, "max_length": 128, "seed": 1}
 TWO = Trainer(processes=2, micro_batch=2, save_steps=20)
-pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.skipif(os.name == "nt", reason="needs gloo and signals")]
+pytestmark = [
+    pytest.mark.usefixtures("tiny"),
+    pytest.mark.skipif(os.name == "nt", reason="needs gloo and signals"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +32,16 @@ def cpu(monkeypatch):
 
 
 def corpus():
-    asked, rng = problems.load("lab:sum/5-6", 12, "train", "training"), random.Random(0)  # 12: every other batch is a short one
-    return pd.DataFrame({"prompt": [p.prompt for p in asked], "text": [tasks.solution(p, "left", rng) for p in asked]})
+    asked, rng = (
+        problems.load("lab:sum/5-6", 12, "train", "training"),
+        random.Random(0),
+    )  # 12: every other batch is a short one
+    return pd.DataFrame(
+        {
+            "prompt": [p.prompt for p in asked],
+            "text": [tasks.solution(p, "left", rng) for p in asked],
+        }
+    )
 
 
 def record(spec):
@@ -49,7 +60,11 @@ def workers():
             line = process.cmdline()
         except psutil.Error:
             continue
-        if "ded.launch" in line and "accelerate.commands.launch" not in line and str(store.root()) in " ".join(line):
+        if (
+            "ded.launch" in line
+            and "accelerate.commands.launch" not in line
+            and str(store.root()) in " ".join(line)
+        ):
             found.append(process)
     return found
 
@@ -67,19 +82,28 @@ def when_a_checkpoint_is_there(act):
     return thread
 
 
-def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resume_from(monkeypatch, tmp_path):
+def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resume_from(
+    monkeypatch, tmp_path
+):
     table = corpus()
     spec = training.sft(STUDENT, table, **SETTINGS)
     one = record(spec)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "two"))
     assert training.sft(STUDENT, table, **SETTINGS, trainer=TWO) == spec
     two, expected = record(spec), weights(spec)
-    assert two["processes"] == 2 and two["steps"] == one["steps"] == 90 and two["resumed_from"] is None
-    assert [h["loss"] for h in two["loss"]] == pytest.approx([h["loss"] for h in one["loss"]], rel=1e-4)
+    assert (
+        two["processes"] == 2 and two["steps"] == one["steps"] == 90 and two["resumed_from"] is None
+    )
+    assert [h["loss"] for h in two["loss"]] == pytest.approx(
+        [h["loss"] for h in one["loss"]], rel=1e-4
+    )
 
     monkeypatch.setenv("DED_STORE", str(tmp_path / "killed"))
     when_a_checkpoint_is_there(lambda: workers()[0].kill())
-    with pytest.raises(training.TrainingError, match=r"(?s)in 2 processes failed.*killed, most likely for want of memory: lower trainer.micro_batch.*log ends"):
+    with pytest.raises(
+        training.TrainingError,
+        match=r"(?s)in 2 processes failed.*killed, most likely for want of memory: lower trainer.micro_batch.*log ends",
+    ):
         training.sft(STUDENT, table, **SETTINGS, trainer=TWO)
     assert not workers()
     assert training.sft(STUDENT, table, **SETTINGS, trainer=TWO) == spec
@@ -89,8 +113,10 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resum
 
 def test_no_worker_outlives_the_process_that_asked_for_the_training(tmp_path):
     corpus().to_parquet(tmp_path / "corpus.parquet")
-    code = f"import pandas as pd; from ded import training; from ded.schemas import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), " \
-           f"**{SETTINGS | {'epochs': 10_000.0}!r}, trainer=Trainer(processes=2, save_steps=20))"  # fmt: skip
+    code = (
+        f"import pandas as pd; from ded import training; from ded.schemas import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), "
+        f"**{SETTINGS | {'epochs': 10_000.0}!r}, trainer=Trainer(processes=2, save_steps=20))"
+    )
     owner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     seen = []
     when_a_checkpoint_is_there(lambda: (seen.extend(workers()), owner.kill())).join(120)
@@ -102,5 +128,11 @@ def test_no_worker_outlives_the_process_that_asked_for_the_training(tmp_path):
 def test_a_named_configuration_is_read_and_processes_replace_its_count():
     assert launch.configuration(Trainer(accelerate="fsdp2_8gpu"))["num_processes"] == 8
     config = launch.configuration(Trainer(accelerate="fsdp2_8gpu", processes=4))
-    assert config["num_processes"] == 4 and config["fsdp_config"]["fsdp_version"] == 2 and config["main_process_port"] == 0
-    assert launch.configuration(Trainer(processes=2)) == launch.configuration(Trainer(accelerate="ddp_2cpu"))
+    assert (
+        config["num_processes"] == 4
+        and config["fsdp_config"]["fsdp_version"] == 2
+        and config["main_process_port"] == 0
+    )
+    assert launch.configuration(Trainer(processes=2)) == launch.configuration(
+        Trainer(accelerate="ddp_2cpu")
+    )

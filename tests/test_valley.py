@@ -12,7 +12,15 @@ from ded import curation, figures, plan, stats, study, tables, training
 from ded.grading import grade
 
 pytestmark = pytest.mark.usefixtures("tiny")
-VALLEY = {"teacher": TEACHER, "sizes": [4, 16], "selection_sizes": [8], "n_attempts": 3, "difficulty": "level", "pass_rate_samples": 2, "samples": 1}
+VALLEY = {
+    "teacher": TEACHER,
+    "sizes": [4, 16],
+    "selection_sizes": [8],
+    "n_attempts": 3,
+    "difficulty": "level",
+    "pass_rate_samples": 2,
+    "samples": 1,
+}
 ARMS = ["random 4", "random 16", "easy 8", "hard 8", "correct 8", "incorrect 8"]
 
 
@@ -20,12 +28,28 @@ def test_right_and_wrong_answers_to_the_same_questions(worked):
     p = params(**VALLEY)
     pools = study.valley_corpora(p, BASE, 0)
     right, wrong = pools["correct"], pools["incorrect"]
-    assert right["problem_id"].tolist() == wrong["problem_id"].tolist() and right["problem_id"].is_unique and len(right) > 20
+    assert (
+        right["problem_id"].tolist() == wrong["problem_id"].tolist()
+        and right["problem_id"].is_unique
+        and len(right) > 20
+    )
     questions = study.corpus_questions(p, BASE, 0)
-    assert set(grade(right.drop(columns=["verdict", "answer", "reason"], errors="ignore"), questions)["verdict"]) == {"correct"}
-    assert set(grade(wrong.drop(columns=["verdict", "answer", "reason"], errors="ignore"), questions)["verdict"]) == {"wrong"}
-    assert all(curation.split_think(text) for text in wrong["text"])  # as well-formed as the right ones
-    assert set(right["problem_id"]) < set(pools["random"]["problem_id"])  # some questions were never answered wrongly
+    assert set(
+        grade(right.drop(columns=["verdict", "answer", "reason"], errors="ignore"), questions)[
+            "verdict"
+        ]
+    ) == {"correct"}
+    assert set(
+        grade(wrong.drop(columns=["verdict", "answer", "reason"], errors="ignore"), questions)[
+            "verdict"
+        ]
+    ) == {"wrong"}
+    assert all(
+        curation.split_think(text) for text in wrong["text"]
+    )  # as well-formed as the right ones
+    assert set(right["problem_id"]) < set(
+        pools["random"]["problem_id"]
+    )  # some questions were never answered wrongly
 
 
 def test_what_is_cut_off_or_malformed_is_no_wrong_answer(worked, monkeypatch):
@@ -39,7 +63,9 @@ def test_what_is_cut_off_or_malformed_is_no_wrong_answer(worked, monkeypatch):
         return found._replace(dropped=found.dropped.assign(step=step))
 
     monkeypatch.setattr(study.valley, "curate", curate)
-    again = study.valley_corpora(SimpleNamespace(**vars(p) | {"preset": "other"}), BASE, 0)["incorrect"]
+    again = study.valley_corpora(SimpleNamespace(**vars(p) | {"preset": "other"}), BASE, 0)[
+        "incorrect"
+    ]
     assert set(again["problem_id"]) == set(real["problem_id"]) - lost
 
 
@@ -49,10 +75,16 @@ def test_easy_and_hard_are_parts_of_the_same_pool(worked):
     level = {q.id: q.level for q in study.corpus_questions(p, BASE, 0)}
     easy, hard = (pools[name]["problem_id"].map(level) for name in ("easy", "hard"))
     assert easy.max() < hard.min()
-    assert sorted([*pools["easy"]["problem_id"], *pools["hard"]["problem_id"]]) == sorted(pools["random"]["problem_id"])
-    assert abs(len(easy) - len(hard)) <= len(pools["random"]) / 2  # three levels: a third against two
+    assert sorted([*pools["easy"]["problem_id"], *pools["hard"]["problem_id"]]) == sorted(
+        pools["random"]["problem_id"]
+    )
+    assert (
+        abs(len(easy) - len(hard)) <= len(pools["random"]) / 2
+    )  # three levels: a third against two
     described = study.valley_pool(p, BASE, 0)["pools"].set_index("selection")
-    assert described.loc["easy", "level"] == easy.mean() and described["examples"].to_dict() == {name: len(pool) for name, pool in pools.items()}
+    assert described.loc["easy", "level"] == easy.mean() and described["examples"].to_dict() == {
+        name: len(pool) for name, pool in pools.items()
+    }
 
 
 def test_difficulty_by_the_pass_rate_of_the_student(worked, rated):
@@ -65,19 +97,36 @@ def test_difficulty_by_the_pass_rate_of_the_student(worked, rated):
 
 def test_an_arm_is_trained_on_its_size(worked, monkeypatch):
     trained = []
-    monkeypatch.setattr(training, "sft", lambda base, corpus, **settings: trained.append(corpus["problem_id"].tolist()) or base)
+    monkeypatch.setattr(
+        training,
+        "sft",
+        lambda base, corpus, **settings: trained.append(corpus["problem_id"].tolist()) or base,
+    )
     p = params(**VALLEY)
     assert study.valley_arms(p) == ARMS
     rows = [study.valley_arm(p, BASE, 0, arm)["row"] for arm in ARMS]
     assert [row["examples"] for row in rows] == [len(ids) for ids in trained] == [4, 16, 8, 8, 8, 8]
-    assert trained[1][:4] == trained[0] and trained[4] == trained[5]  # sizes are nested; right and wrong share their questions
-    assert rows[1] == rows[1] | {"base": "student_1", "arm": "random 16", "selection": "random", "size": 16, "steps": 2, "note": ""}
+    assert (
+        trained[1][:4] == trained[0] and trained[4] == trained[5]
+    )  # sizes are nested; right and wrong share their questions
+    assert rows[1] == rows[1] | {
+        "base": "student_1",
+        "arm": "random 16",
+        "selection": "random",
+        "size": 16,
+        "steps": 2,
+        "note": "",
+    }
 
 
 def unmeasured(p, arms):
-    runs = [study.valley_arm(p, base, r, arm) for base in p.students for r in range(2) for arm in arms]
+    runs = [
+        study.valley_arm(p, base, r, arm) for base in p.students for r in range(2) for arm in arms
+    ]
     before = pd.concat(study.before(p, base, r) for base in p.students for r in range(2))
-    return study.completion(pd.concat([before, *(run["scores"] for run in runs)])), pd.DataFrame([run["row"] for run in runs])
+    return study.completion(pd.concat([before, *(run["scores"] for run in runs)])), pd.DataFrame(
+        [run["row"] for run in runs]
+    )
 
 
 def test_questions_of_one_level_have_no_easy_half(worked, monkeypatch):
@@ -86,24 +135,37 @@ def test_questions_of_one_level_have_no_easy_half(worked, monkeypatch):
     scores, rows = unmeasured(p, ["random 4", "easy 8"])
     assert rows["note"].tolist() == ["", "not measured: 0 of 8 examples"] * 4
     cells = scores[scores["family"] == "ID"]
-    one, = stats.judge([stats.claim("c", "s", stats.paired(cells, "easy 8", "random 4"))])
+    (one,) = stats.judge([stats.claim("c", "s", stats.paired(cells, "easy 8", "random 4"))])
     assert one.verdict == "not judged" and "easy 8" in one.note
     curve = study.valley_curve(cells, rows)
     assert curve["arm"].unique().tolist() == ["before", "random", "easy"]
-    assert np.isfinite(curve[curve["arm"] != "easy"]["estimate"]).all() and curve[curve["arm"] == "easy"]["estimate"].isna().all()
+    assert (
+        np.isfinite(curve[curve["arm"] != "easy"]["estimate"]).all()
+        and curve[curve["arm"] == "easy"]["estimate"].isna().all()
+    )
     assert figures.valley(curve) and figures.size_curve(scores, rows)
 
 
 def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     p = params(**VALLEY | {"students": [BASE], "n_questions": 20})  # its tiny model knows nothing
     scores, rows = unmeasured(p, ARMS)
-    assert set(rows["note"]) == {f"not measured: 0 of {n} examples" for n in (4, 8, 16)} and (rows["steps"] == 0).all()
+    assert (
+        set(rows["note"]) == {f"not measured: 0 of {n} examples" for n in (4, 8, 16)}
+        and (rows["steps"] == 0).all()
+    )
     cells = scores[scores["family"] == "ID"]
-    assert cells[cells["arm"] != "before"]["accuracy"].isna().all() and cells[cells["arm"] == "before"]["accuracy"].notna().all()
+    assert (
+        cells[cells["arm"] != "before"]["accuracy"].isna().all()
+        and cells[cells["arm"] == "before"]["accuracy"].notna().all()
+    )
     climb = stats.judge([stats.claim("c", "s", stats.paired(cells, "random 16", "before"))])
     assert climb[0].verdict == "not judged"
     curve = study.valley_curve(cells, rows)
-    assert figures.valley(curve) and figures.size_curve(scores, rows) and figures.forest(figures.claim_rows(climb), 0.03)
+    assert (
+        figures.valley(curve)
+        and figures.size_curve(scores, rows)
+        and figures.forest(figures.claim_rows(climb), 0.03)
+    )
     assert len(tables.arm_table({"ID": cells, "OOD": tables.ood_cells(scores)})) == 7
     pools = study.valley_pool(p, BASE, 0)
     assert (pools["pools"]["examples"] == 0).all() and pools["tokens"] > 0
@@ -111,16 +173,29 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
 
 def test_completion_counts_what_was_cut_off():
     table = study.completion(pd.DataFrame({"truncated": [1, 0, 0], "n": [4, 4, 0]}))
-    assert table["completion_rate"].tolist()[:2] == [0.75, 1.0] and math.isnan(table["completion_rate"][2])
+    assert table["completion_rate"].tolist()[:2] == [0.75, 1.0] and math.isnan(
+        table["completion_rate"][2]
+    )
 
 
 @pytest.mark.parametrize("difficulty, rated_prompts", [("level", []), ("pass_rate", [3 * 60 * 2])])
 def test_the_work_of_notebook_05_is_counted(difficulty, rated_prompts):
-    p = params(**VALLEY | {"students": [BASE], "n_replicates": 3, "epochs": 2.0, "difficulty": difficulty, "samples": 2})
+    p = params(
+        **VALLEY
+        | {
+            "students": [BASE],
+            "n_replicates": 3,
+            "epochs": 2.0,
+            "difficulty": difficulty,
+            "samples": 2,
+        }
+    )
     work = {}
     for one in plan.workload("05_valley", p):
         work.setdefault(one.what, []).append(one)
-    assert [(w.examples, w.kept) for w in work["students trained"]] == [((4 + 16 + 4 * 8) * 2 * 3, 6 * 3)]
+    assert [(w.examples, w.kept) for w in work["students trained"]] == [
+        ((4 + 16 + 4 * 8) * 2 * 3, 6 * 3)
+    ]
     assert [w.prompts for w in work["students scored"]] == [7 * 3 * (6 + 2 * 4) * 2]
     assert [w.prompts for w in work.get("pass rates", [])] == rated_prompts
     assert [w.prompts for w in work["teachers' trajectories"]] == [3 * 60 * 3]

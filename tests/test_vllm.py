@@ -15,33 +15,57 @@ import tqdm.auto
 
 from ded import generation, models, problems, store
 from ded.engines import EngineError, Settings, Shard, vllm
-from ded.schemas import Engine
 from ded.problems import Problem
+from ded.schemas import Engine
 
 MODEL, PYTHON = "lab:student_1", sys.executable
 pytestmark = pytest.mark.usefixtures("tiny")
-really = pytest.mark.skipif(not find_spec("vllm") and not os.environ.get("DED_REQUIRE_VLLM"), reason="vLLM is not installed")
+really = pytest.mark.skipif(
+    not find_spec("vllm") and not os.environ.get("DED_REQUIRE_VLLM"), reason="vLLM is not installed"
+)
 
 
 def questions(n, *sources):
-    return [p for source in sources or ("lab:sum/5-9",) for p in problems.load(source, n, "dev", "vllm")]
+    return [
+        p for source in sources or ("lab:sum/5-9",) for p in problems.load(source, n, "dev", "vllm")
+    ]
 
 
 def sample(asked, n=1, engine={}, **settings):
-    return generation.sample(MODEL, asked, n, **{"max_tokens": 30, "temperature": 0.8, "engine": Engine(**{"name": "vllm"} | engine)} | settings)
+    return generation.sample(
+        MODEL,
+        asked,
+        n,
+        **{"max_tokens": 30, "temperature": 0.8, "engine": Engine(**{"name": "vllm"} | engine)}
+        | settings,
+    )
 
 
 def planned(shards, tables=None, temperature=0.8, max_tokens=9, **engine):
     tables = tables or [[None] * len(s.problems) for s in shards]
-    return vllm.plan(MODEL, shards, tables, Settings(max_tokens, temperature, 1.0, 3), Engine(name="vllm", **engine))
+    return vllm.plan(
+        MODEL,
+        shards,
+        tables,
+        Settings(max_tokens, temperature, 1.0, 3),
+        Engine(name="vllm", **engine),
+    )
 
 
 def row(ids, finish):
-    return {"token_ids": ids, "n_tokens": len(ids) + (finish == "stop"), "finish_reason": finish, "entropy_sum": 1.0, "missing_mass": 0.0}
+    return {
+        "token_ids": ids,
+        "n_tokens": len(ids) + (finish == "stop"),
+        "finish_reason": finish,
+        "entropy_sum": 1.0,
+        "missing_mass": 0.0,
+    }
 
 
 def prompt_ids(problem):
-    return models.load_tokenizer(MODEL)(models.render(MODEL, problem.prompt), add_special_tokens=False)["input_ids"]
+    return models.load_tokenizer(MODEL)(
+        models.render(MODEL, problem.prompt), add_special_tokens=False
+    )["input_ids"]
 
 
 # ---- requests
@@ -49,42 +73,79 @@ def prompt_ids(problem):
 
 def test_all_samples_of_a_prompt_are_one_request():
     asked = questions(3)
-    job = planned([Shard("a", asked, 0), Shard("b", asked, 1), Shard("c", asked[:2], 3)])  # sample 2 is there already
-    assert [(r["n"], r["places"]) for r in job["requests"]] == [(2, [(0, i), (1, i)]) for i in range(3)] + [(1, [(2, i)]) for i in range(2)]
+    job = planned(
+        [Shard("a", asked, 0), Shard("b", asked, 1), Shard("c", asked[:2], 3)]
+    )  # sample 2 is there already
+    assert [(r["n"], r["places"]) for r in job["requests"]] == [
+        (2, [(0, i), (1, i)]) for i in range(3)
+    ] + [(1, [(2, i)]) for i in range(2)]
     assert [r["ids"] for r in job["requests"][:3]] == [prompt_ids(p) for p in asked]
-    assert job["requests"][3]["seed"] == job["requests"][0]["seed"] + 3  # as if all four had been drawn at once
-    assert len({r["seed"] for r in job["requests"][:3]}) == 3 and {r["max_tokens"] for r in job["requests"]} == {9}
-    assert {r["n"] for r in planned([Shard("a", asked, 0), Shard("b", asked, 1)], temperature=0.0)["requests"]} == {1}  # vLLM takes no n with greedy
+    assert (
+        job["requests"][3]["seed"] == job["requests"][0]["seed"] + 3
+    )  # as if all four had been drawn at once
+    assert len({r["seed"] for r in job["requests"][:3]}) == 3 and {
+        r["max_tokens"] for r in job["requests"]
+    } == {9}
+    assert {
+        r["n"]
+        for r in planned([Shard("a", asked, 0), Shard("b", asked, 1)], temperature=0.0)["requests"]
+    } == {1}  # vLLM takes no n with greedy
 
 
 def test_a_row_begun_goes_on_from_its_tokens_with_new_noise():
     asked = questions(4)
     table = [row([5, 6, 7], "length"), row([5, 6], "stop"), None, row([5] * 9, "length")]
     fresh, begun = planned([Shard("a", asked, 0)]), planned([Shard("a", asked, 0)], [table])
-    assert [r["places"] for r in begun["requests"]] == [[(0, 0)], [(0, 2)]]  # one has ended, one is as long as was asked for
+    assert [r["places"] for r in begun["requests"]] == [
+        [(0, 0)],
+        [(0, 2)],
+    ]  # one has ended, one is as long as was asked for
     first = begun["requests"][0]
-    assert first["ids"] == prompt_ids(asked[0]) + [5, 6, 7] and first["max_tokens"] == 6 and first["seed"] != fresh["requests"][0]["seed"]
+    assert (
+        first["ids"] == prompt_ids(asked[0]) + [5, 6, 7]
+        and first["max_tokens"] == 6
+        and first["seed"] != fresh["requests"][0]["seed"]
+    )
     full = len(prompt_ids(asked[0])) + 3
-    assert [r["places"] for r in planned([Shard("a", asked[:1], 0)], [table[:1]], max_model_len=full)["requests"]] == []  # the context is full
-    with pytest.raises(EngineError, match=rf"{asked[0].id!r} takes {full - 3} tokens of a context of {full - 3}.*max_model_len"):
+    assert [
+        r["places"]
+        for r in planned([Shard("a", asked[:1], 0)], [table[:1]], max_model_len=full)["requests"]
+    ] == []  # the context is full
+    with pytest.raises(
+        EngineError,
+        match=rf"{asked[0].id!r} takes {full - 3} tokens of a context of {full - 3}.*max_model_len",
+    ):
         planned([Shard("a", asked, 0)], max_model_len=full - 3)
 
 
 def test_what_vllm_is_asked_to_measure(monkeypatch):
     shards, vocabulary = [Shard("a", questions(2), 0)], len(models.load_tokenizer(MODEL))
-    for top, known, seen in ((20, 256, vocabulary), (0, 256, 0), (20, 10, 20), (10**6, 10, vocabulary)):
+    for top, known, seen in (
+        (20, 256, vocabulary),
+        (0, 256, 0),
+        (20, 10, 20),
+        (10**6, 10, vocabulary),
+    ):
         monkeypatch.setattr(vllm, "FULL", known)
         job = planned(shards, entropy_top=top)
         assert job["llm"]["max_logprobs"] == seen and job["sampling"]["logprobs"] == (seen or None)
-        assert job["llm"]["logprobs_mode"] == "raw_logprobs"  # at temperature 1, whatever is drawn with
+        assert (
+            job["llm"]["logprobs_mode"] == "raw_logprobs"
+        )  # at temperature 1, whatever is drawn with
 
 
 def test_gpus_are_shared_out_over_replicas(monkeypatch):
-    assert vllm._devices(Engine(name="vllm", data_parallel=3), 2) == [{}, {}]  # on a CPU, and no more replicas than requests
+    assert vllm._devices(Engine(name="vllm", data_parallel=3), 2) == [
+        {},
+        {},
+    ]  # on a CPU, and no more replicas than requests
     monkeypatch.setattr(vllm, "on_cpu", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     two = Engine(name="vllm", data_parallel=2, tensor_parallel=2)
-    assert vllm._devices(two, 9) == [{"CUDA_VISIBLE_DEVICES": "4,5"}, {"CUDA_VISIBLE_DEVICES": "6,7"}]
+    assert vllm._devices(two, 9) == [
+        {"CUDA_VISIBLE_DEVICES": "4,5"},
+        {"CUDA_VISIBLE_DEVICES": "6,7"},
+    ]
     assert vllm._devices(Engine(name="vllm", tensor_parallel=2), 9) == [{}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     with pytest.raises(EngineError, match="need 4 GPUs, and CUDA_VISIBLE_DEVICES names 3"):
@@ -93,18 +154,33 @@ def test_gpus_are_shared_out_over_replicas(monkeypatch):
 
 def test_rows_are_put_together(monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
-    monkeypatch.setattr(models, "think_prefix", lambda model: "<think>\n")  # a template that opens the block in the prompt
+    monkeypatch.setattr(
+        models, "think_prefix", lambda model: "<think>\n"
+    )  # a template that opens the block in the prompt
     drawn = iter([row([12], "length"), row([], "stop"), row([13, 14], "stop")])
-    monkeypatch.setattr(vllm, "_sampled", lambda model, job, engine: ((i, 0, next(drawn)) for i in range(len(job["requests"]))))
+    monkeypatch.setattr(
+        vllm,
+        "_sampled",
+        lambda model, job, engine: ((i, 0, next(drawn)) for i in range(len(job["requests"]))),
+    )
     assert list(sample(questions(2), max_tokens=1).token_ids) == [[12], []]
     longer = sample(questions(2), max_tokens=5)
-    assert list(longer.token_ids) == [[12, 13, 14], []] and list(longer.n_tokens) == [4, 1] and list(longer.entropy_sum) == [2.0, 1.0]
-    assert list(longer.text) == ["<think>\n" + models.load_tokenizer(MODEL).decode([12, 13, 14]), "<think>\n"]
+    assert (
+        list(longer.token_ids) == [[12, 13, 14], []]
+        and list(longer.n_tokens) == [4, 1]
+        and list(longer.entropy_sum) == [2.0, 1.0]
+    )
+    assert list(longer.text) == [
+        "<think>\n" + models.load_tokenizer(MODEL).decode([12, 13, 14]),
+        "<think>\n",
+    ]
 
 
 def test_not_installed(monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"vllm is not installed; `make setup LOCK=requirements/gpu.lock`"):
+    with pytest.raises(
+        EngineError, match=r"vllm is not installed; `make setup LOCK=requirements/gpu.lock`"
+    ):
         sample(questions(1))
 
 
@@ -118,8 +194,13 @@ def test_greedy_texts_and_entropies_are_those_of_transformers():
     theirs = sample(asked, 2, {"name": "transformers"}, temperature=0.0)
     same = np.array([a == b for a, b in zip(ours.token_ids, theirs.token_ids)])
     assert same.mean() > 0.95  # a tie may fall the other way
-    assert (ours.finish_reason == theirs.finish_reason)[same].all() and (ours.text == theirs.text)[same].all()
-    assert np.allclose(ours.entropy_sum[same], theirs.entropy_sum[same], atol=1e-3) and ours.missing_mass.max() < 1e-3
+    assert (ours.finish_reason == theirs.finish_reason)[same].all() and (ours.text == theirs.text)[
+        same
+    ].all()
+    assert (
+        np.allclose(ours.entropy_sum[same], theirs.entropy_sum[same], atol=1e-3)
+        and ours.missing_mass.max() < 1e-3
+    )
     assert list(ours.dtypes) == list(theirs.dtypes)
 
 
@@ -132,16 +213,33 @@ def test_draws_follow_the_model_and_unseen_mass_is_reported(monkeypatch):
     asked = [Problem(f"copy:{i}", "sum", 5, "1 +2 -3 +4 +5 =", "2") for i in range(300)]
     table = sample(asked, 3, {"entropy_top": 4}, temperature=0.7, max_tokens=1)
     with torch.inference_mode():
-        logits = models.load(MODEL)(input_ids=torch.tensor([prompt_ids(asked[0])])).logits[0, -1].double()
+        logits = (
+            models.load(MODEL)(input_ids=torch.tensor([prompt_ids(asked[0])]))
+            .logits[0, -1]
+            .double()
+        )
     wanted, p = torch.softmax(logits / 0.7, -1).numpy(), torch.softmax(logits, -1).numpy()
     tok = models.load_tokenizer(MODEL)
-    counts = np.bincount([ids[0] if len(ids) else tok.eos_token_id for ids in table.token_ids], minlength=len(p))
+    counts = np.bincount(
+        [ids[0] if len(ids) else tok.eos_token_id for ids in table.token_ids], minlength=len(p)
+    )
     assert (wanted * len(table)).min() > 3 and chisquare(counts, wanted * len(table)).pvalue > 1e-4
-    assert table.groupby("sample_index").token_ids.apply(lambda t: tuple(map(tuple, t))).nunique() == 3
+    assert (
+        table.groupby("sample_index").token_ids.apply(lambda t: tuple(map(tuple, t))).nunique() == 3
+    )
     top = np.sort(p)[-4:]
-    assert np.allclose(table.entropy_sum, -(top * np.log(top)).sum(), atol=1e-4) and np.allclose(table.missing_mass, 1 - top.sum(), atol=1e-4)
-    partial, missing = table.entropy_sum.mean(), table.missing_mass.mean()  # the bounds of docs/engines.md
-    assert partial + missing * math.log(4) <= -(p * np.log(p)).sum() <= partial + missing * math.log((len(p) - 4) / missing)
+    assert np.allclose(table.entropy_sum, -(top * np.log(top)).sum(), atol=1e-4) and np.allclose(
+        table.missing_mass, 1 - top.sum(), atol=1e-4
+    )
+    partial, missing = (
+        table.entropy_sum.mean(),
+        table.missing_mass.mean(),
+    )  # the bounds of docs/engines.md
+    assert (
+        partial + missing * math.log(4)
+        <= -(p * np.log(p)).sum()
+        <= partial + missing * math.log((len(p) - 4) / missing)
+    )
 
 
 # ---- deaths
@@ -157,12 +255,17 @@ def fake(folder, body):
 
 
 DEATHS = {
-    "a kill": ("os.kill(os.getpid(), 9)", ["killed by SIGKILL", "To mend it: lower engine.max_model_len"]),
-    "memory": ("sys.exit('[rank0]: ValueError: 2.00 GiB are free, 8.00 GiB are wanted\\n[rank0]:   ^^^^')",
-               ["exit code 1): ValueError: 2.00 GiB are free", "To mend it"]),
+    "a kill": (
+        "os.kill(os.getpid(), 9)",
+        ["killed by SIGKILL", "To mend it: lower engine.max_model_len"],
+    ),
+    "memory": (
+        "sys.exit('[rank0]: ValueError: 2.00 GiB are free, 8.00 GiB are wanted\\n[rank0]:   ^^^^')",
+        ["exit code 1): ValueError: 2.00 GiB are free", "To mend it"],
+    ),
     "another error": ("sys.exit('KeyError: 7')", ["exit code 1): KeyError: 7"]),
     "an end too soon": ("", ["exit code 0"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("death", DEATHS)
@@ -176,7 +279,9 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
     for part in [f"model {MODEL!r}: vLLM ended early", "3 of 5 rows are stored; run again", *parts]:
         assert part in str(caught.value)
     assert ("To mend it" in str(caught.value)) == (death in ("a kill", "memory"))
-    monkeypatch.setattr(tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, disable=True))  # as in the jobs of a study
+    monkeypatch.setattr(
+        tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, disable=True)
+    )  # as in the jobs of a study
     rest = f"assert len(job['requests']) == 2\nfor r in job['requests']: print(json.dumps([r['number'], 0, {row([13], 'stop')}]), file=rows)"
     monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, rest))
     assert [ids[0] for ids in sample(asked).token_ids] == [12, 12, 12, 13, 13]
@@ -209,7 +314,10 @@ def engines_of(pid):
 @really
 def test_why_vllm_did_not_start(monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")
-    with pytest.raises(EngineError, match=r"(?s)vLLM ended early \(exit code 1\): ValueError: .*GiB.*VLLM_CPU_KVCACHE_SPACE is.*0 of 2 rows"):
+    with pytest.raises(
+        EngineError,
+        match=r"(?s)vLLM ended early \(exit code 1\): ValueError: .*GiB.*VLLM_CPU_KVCACHE_SPACE is.*0 of 2 rows",
+    ):
         sample(questions(2))
 
 
@@ -235,7 +343,9 @@ SCRIPT = """
 def test_rows_outlive_a_kill_and_the_engine_does_not(monkeypatch):
     monkeypatch.setattr(generation, "SHARD", 64)
     asked, real, sizes = questions(128), vllm._sampled, []
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(SCRIPT)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout.readline() == "ready\n"
         left = engines_of(parent.pid)
         parent.kill()
@@ -247,4 +357,6 @@ def test_rows_outlive_a_kill_and_the_engine_does_not(monkeypatch):
 
     monkeypatch.setattr(vllm, "_sampled", counting)
     table = sample(asked, 2)
-    assert sizes == [236] and len(table) == 256 and not list(store.root().glob("journal/*"))  # nothing twice
+    assert (
+        sizes == [236] and len(table) == 256 and not list(store.root().glob("journal/*"))
+    )  # nothing twice

@@ -11,13 +11,29 @@ import pandas as pd
 import pytest
 import yaml
 
-from ded import curation, engines, evaluation, figures, generation, params, problems, schemas, widgets
+from ded import (
+    curation,
+    engines,
+    evaluation,
+    figures,
+    generation,
+    params,
+    problems,
+    schemas,
+    widgets,
+)
 from ded.grading import grade
 from ded.lab import tasks
 from ded.study import common
 
 ROOT = Path(__file__).parents[1]
-VALUES = {"max_tokens": 128, "verification": "answer", "pass_rate_threshold": 1.0, "n_kept": 3, "metric": "levenshtein"}
+VALUES = {
+    "max_tokens": 128,
+    "verification": "answer",
+    "pass_rate_threshold": 1.0,
+    "n_kept": 3,
+    "metric": "levenshtein",
+}
 ATTACK = "<think> <script>alert(1)</script> </think> 1"
 
 
@@ -29,11 +45,28 @@ def make_pool(questions=12, samples=7):
         for i in range(samples - (number == 1)):
             rng = random.Random(f"{q.id} {i % 2 if number == 0 else max(1, i)}")
             text = tasks.solution(q, tasks.STYLES[(i % 2 if number == 0 else max(1, i)) % 6], rng)
-            text = text if i < 2 or (number * 7 + i) % 4 else text[:-1] + str((int(q.answer) + 1) % 7)
+            text = (
+                text if i < 2 or (number * 7 + i) % 4 else text[:-1] + str((int(q.answer) + 1) % 7)
+            )
             ids = [tasks.VOCABULARY.index(word) for word in text.split()]
-            rows.append({"problem_id": q.id, "sample_index": i, "prompt": q.prompt, "text": text, "token_ids": ids, "n_tokens": len(ids) + 1, "finish_reason": "stop"})
+            rows.append(
+                {
+                    "problem_id": q.id,
+                    "sample_index": i,
+                    "prompt": q.prompt,
+                    "text": text,
+                    "token_ids": ids,
+                    "n_tokens": len(ids) + 1,
+                    "finish_reason": "stop",
+                }
+            )
     table = grade(pd.DataFrame(rows), asked)
-    rates = pd.DataFrame({"problem_id": [q.id for q in asked], "pass_rate": [*np.linspace(0, 1, questions - 1), np.nan]})
+    rates = pd.DataFrame(
+        {
+            "problem_id": [q.id for q in asked],
+            "pass_rate": [*np.linspace(0, 1, questions - 1), np.nan],
+        }
+    )
     return widgets.assemble(table, asked, rates, "student", 5)
 
 
@@ -42,13 +75,29 @@ def pool():
     return make_pool()
 
 
-@pytest.mark.parametrize("change", [{}, {"n_kept": 2}, {"n_kept": 5}, {"metric": "normalised"}, {"max_tokens": 45}, {"verification": "steps"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"n_kept": 2},
+        {"n_kept": 5},
+        {"metric": "normalised"},
+        {"max_tokens": 45},
+        {"verification": "steps"},
+    ],
+)
 def test_the_corpus_is_that_of_the_filters(pool, change):
     values = VALUES | change
     choice = widgets.choose(pool, values)
-    checks = {"max_tokens": values["max_tokens"], "verify": values["verification"], "step_check": common.step_valid}
+    checks = {
+        "max_tokens": values["max_tokens"],
+        "verify": values["verification"],
+        "step_check": common.step_valid,
+    }
     kept = curation.curate(pool.trajectories, list(pool.questions.values()), **checks).kept
-    wanted, statistics = curation.select_trajectories(kept, values["n_kept"], metric=values["metric"], seed=5)  # distances found anew
+    wanted, statistics = curation.select_trajectories(
+        kept, values["n_kept"], metric=values["metric"], seed=5
+    )  # distances found anew
     corpus = choice.table[choice.table["why"] == ""]
     assert corpus["row"].tolist() == wanted["row"].tolist() and len(corpus) > 5
     pd.testing.assert_frame_equal(choice.statistics, statistics)
@@ -59,16 +108,28 @@ def test_every_other_trajectory_has_the_step_and_reason_that_dropped_it(pool):
     assert choice.table["row"].tolist() == pool.trajectories["row"].tolist()
     counts = choice.table.groupby("step").size()
     funnel = choice.funnel.set_index("step")
-    assert funnel.index.tolist() == ["sampled", "length", "format", "answer", "compression", "farthest"]
+    assert funnel.index.tolist() == [
+        "sampled",
+        "length",
+        "format",
+        "answer",
+        "compression",
+        "farthest",
+    ]
     assert all(funnel.loc[step, "dropped"] == counts.get(step, 0) for step in funnel.index)
     assert counts[""] == funnel["kept"].iloc[-1] > 0 and (counts.drop("") > 0).sum() == 4
     left = set(choice.table.loc[choice.table["why"] == "", "problem_id"])
     assert left <= set(pool.rates.loc[pool.rates["pass_rate"] <= 0.5, "problem_id"])
     plain = widgets.choose(pool, VALUES).table
-    first, second = plain[plain["problem_id"] == list(pool.questions)[0]], plain[plain["problem_id"] == list(pool.questions)[1]]
+    first, second = (
+        plain[plain["problem_id"] == list(pool.questions)[0]],
+        plain[plain["problem_id"] == list(pool.questions)[1]],
+    )
     assert set(first["why"]) == {"2 distinct, 3 needed", "wrong"}
     assert "compression" not in set(plain["step"]), "a threshold of 1 is no compression"
-    assert second.set_index("sample_index")["why"].get(1) == "equal to sample 0" and len(second) == 6
+    assert (
+        second.set_index("sample_index")["why"].get(1) == "equal to sample 0" and len(second) == 6
+    )
 
 
 def test_browsing_shows_distances_to_others_in_the_corpus_and_hides_what_is_hidden():
@@ -77,20 +138,39 @@ def test_browsing_shows_distances_to_others_in_the_corpus_and_hides_what_is_hidd
     name = list(pool.questions)[2]
     shown = widgets.browse(pool, choice, name)
     kept = shown[shown["corpus"] == "kept"]
-    matrix = curation.pairwise_distances(pool.trajectories.loc[pool.trajectories["problem_id"] == name, "token_ids"].tolist())
-    assert len(kept) == 3 and kept["nearest"].min() == matrix[np.ix_(kept["sample"], kept["sample"])][np.triu_indices(3, 1)].min()
+    matrix = curation.pairwise_distances(
+        pool.trajectories.loc[pool.trajectories["problem_id"] == name, "token_ids"].tolist()
+    )
+    assert (
+        len(kept) == 3
+        and kept["nearest"].min()
+        == matrix[np.ix_(kept["sample"], kept["sample"])][np.triu_indices(3, 1)].min()
+    )
     assert shown["text"].str.startswith("<think>").all() and set(shown["sample"]) == set(range(7))
     pool.questions[name].meta["hide"] = True
     hidden = widgets.browse(pool, choice, name)
-    assert set(hidden["text"]) == set(hidden["answer"]) == {"(hidden)"} and widgets.prompt(pool.questions[name]) == "(hidden)"
-    assert widgets.browse(pool, widgets.choose(pool, VALUES | {"n_kept": 7}), name)["nearest"].isna().all(), "an empty corpus has no distances"
+    assert (
+        set(hidden["text"]) == set(hidden["answer"]) == {"(hidden)"}
+        and widgets.prompt(pool.questions[name]) == "(hidden)"
+    )
+    assert (
+        widgets.browse(pool, widgets.choose(pool, VALUES | {"n_kept": 7}), name)["nearest"]
+        .isna()
+        .all()
+    ), "an empty corpus has no distances"
 
 
 def test_a_figure_drawn_upon_looks_like_a_new_one(pool):
     def anew(choice):
         return figures.picture(figures.explored(pool, choice))
 
-    changes = {"pass_rate_threshold": 0.4, "metric": "normalised"}, {"max_tokens": 0}, {"n_kept": 2}, {"n_kept": 3}, {"max_tokens": 50}
+    changes = (
+        {"pass_rate_threshold": 0.4, "metric": "normalised"},
+        {"max_tokens": 0},
+        {"n_kept": 2},
+        {"n_kept": 3},
+        {"max_tokens": 50},
+    )
     again = figures.explored(pool, widgets.choose(pool, VALUES))
     seen = [figures.picture(again)]
     for change in changes:  # among them an empty corpus, and moves over the same background
@@ -114,10 +194,20 @@ def test_a_saved_figure_has_what_moves_too(pool, tmp_path):
 def repository(tmp_path, monkeypatch):
     """A copy of what presets are read from, and a run of notebook 03 with a changed seed recorded in it."""
     for name in ("notebooks", "params"):
-        shutil.copytree(ROOT / name, tmp_path / "repository" / name, ignore=shutil.ignore_patterns("mine"))
+        shutil.copytree(
+            ROOT / name, tmp_path / "repository" / name, ignore=shutil.ignore_patterns("mine")
+        )
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "repository")
     monkeypatch.chdir(tmp_path / "repository")
-    changes = {"seed": 9, "students": ["lab:student_1"], "teacher": "lab:random", "n_questions": 12, "n_trajectories": 4, "n_kept": 2, "out_dir": "/elsewhere"}
+    changes = {
+        "seed": 9,
+        "students": ["lab:student_1"],
+        "teacher": "lab:random",
+        "n_questions": 12,
+        "n_trajectories": 4,
+        "n_kept": 2,
+        "out_dir": "/elsewhere",
+    }
     folder = tmp_path / "repository" / "outputs" / "lab" / "03_trajectory_diversity"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"params": params.load("lab", "03", changes)}))
@@ -127,21 +217,42 @@ def repository(tmp_path, monkeypatch):
 def test_values_become_a_preset_that_loads(repository):
     p = widgets.recorded("outputs/lab", "03")
     values = widgets.start(p) | {"teacher": p.teacher}
-    files = widgets.send(p, "03", values | {"n_kept": 3, "metric": "normalised", "pass_rate_threshold": 0.4}, "mine")
-    takers = {path.stem for path in params.notebooks() if {"n_kept", "metric", "pass_rate_threshold"} & set(schemas.SCHEMAS[path.stem].model_fields)}
+    files = widgets.send(
+        p, "03", values | {"n_kept": 3, "metric": "normalised", "pass_rate_threshold": 0.4}, "mine"
+    )
+    takers = {
+        path.stem
+        for path in params.notebooks()
+        if {"n_kept", "metric", "pass_rate_threshold"}
+        & set(schemas.SCHEMAS[path.stem].model_fields)
+    }
     assert {file.stem for file in files} == takers >= {"02_ood_tradeoff", "03_trajectory_diversity"}
     found = params.load("mine", "03")
-    changed = {"n_kept": 3, "metric": "normalised", "preset": "mine", "out_dir": "", "fixed_on": found["fixed_on"]}
-    assert found == p.model_dump() | changed and found["seed"] == 9, "what the run was given on the command line stays"
+    changed = {
+        "n_kept": 3,
+        "metric": "normalised",
+        "preset": "mine",
+        "out_dir": "",
+        "fixed_on": found["fixed_on"],
+    }
+    assert found == p.model_dump() | changed and found["seed"] == 9, (
+        "what the run was given on the command line stays"
+    )
     other = params.load("mine", "02")
-    assert other == params.load("lab", "02") | {"pass_rate_threshold": 0.4, "preset": "mine", "fixed_on": found["fixed_on"]}
+    assert other == params.load("lab", "02") | {
+        "pass_rate_threshold": 0.4,
+        "preset": "mine",
+        "fixed_on": found["fixed_on"],
+    }
 
 
 def test_nothing_is_replaced_unasked_and_nothing_wrong_is_written(repository):
     p = widgets.recorded("outputs/lab", "03")
     (file,) = widgets.send(p, "03", widgets.start(p), "mine")
     before = file.read_bytes()
-    with pytest.raises(widgets.ExploreError, match="params/mine/03_trajectory_diversity.yml would be replaced"):
+    with pytest.raises(
+        widgets.ExploreError, match="params/mine/03_trajectory_diversity.yml would be replaced"
+    ):
         widgets.send(p, "03", widgets.start(p) | {"n_kept": 4}, "mine")
     assert file.read_bytes() == before
     widgets.send(p, "03", widgets.start(p) | {"n_kept": 4}, "mine", replace=True)
@@ -155,7 +266,10 @@ def test_nothing_is_replaced_unasked_and_nothing_wrong_is_written(repository):
 
 
 def test_without_results_there_is_one_line(repository):
-    with pytest.raises(widgets.ExploreError, match="no results of notebook 02 in outputs/lab; to make them: ded run 02 --preset lab") as error:
+    with pytest.raises(
+        widgets.ExploreError,
+        match="no results of notebook 02 in outputs/lab; to make them: ded run 02 --preset lab",
+    ) as error:
         widgets.recorded("outputs/lab", "02")
     assert error.value._render_traceback_() == [str(error.value)]
 
@@ -181,18 +295,36 @@ def stored(repository, tiny):
 
 def test_a_pool_is_read_from_the_store_alone(stored, monkeypatch):
     p, base = stored, stored.students[0]
-    with pytest.raises(widgets.ExploreError, match="no trajectories of lab:random .* run the notebook again"):
+    with pytest.raises(
+        widgets.ExploreError, match="no trajectories of lab:random .* run the notebook again"
+    ):
         widgets.pool(p, base, 0, p.teacher)
     questions = draw(p, monkeypatch)
     found = widgets.pool(p, base, 0, p.teacher)
-    assert len(found.trajectories) == 48 and found.whose == "teacher" and found.rates["pass_rate"].tolist() == [0.0] * 12, "it knows nothing"
+    assert (
+        len(found.trajectories) == 48
+        and found.whose == "teacher"
+        and found.rates["pass_rate"].tolist() == [0.0] * 12
+    ), "it knows nothing"
     assert list(found.questions) == [q.id for q in questions]
 
 
 def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monkeypatch):
-    rated = type("Rated", (), stored.model_dump() | {"engine": stored.engine, "pass_rate_samples": 2, "pass_rate_questions": 10, "__repr__": lambda _: "rated"})()
+    rated = type(
+        "Rated",
+        (),
+        stored.model_dump()
+        | {
+            "engine": stored.engine,
+            "pass_rate_samples": 2,
+            "pass_rate_questions": 10,
+            "__repr__": lambda _: "rated",
+        },
+    )()
     asked = common.corpus_questions(rated, "lab:student_1", 0)[:10]
-    evaluation.pass_rates("lab:student_1", asked, 2, **common.sampling(rated, 0, rated.eval_temperature))
+    evaluation.pass_rates(
+        "lab:student_1", asked, 2, **common.sampling(rated, 0, rated.eval_temperature)
+    )
     draw(rated, monkeypatch)
     found = widgets.pool(rated, "lab:student_1", 0, rated.teacher)
     assert found.whose == "student" and found.rates["problem_id"].tolist() == [q.id for q in asked]
@@ -207,17 +339,29 @@ def test_the_widgets_follow(repository, monkeypatch):
     (left, plots), question, table = view.children[0].children, *view.children[1:]
     by_name = {one.description: one for one in left.children if getattr(one, "description", "")}
     pictures = [plots.value]
-    for name, value in {"pass rate up to": 0.5, "P": 2, "metric": "normalised", "correct by": "steps", "longest (tokens)": 60}.items():
+    for name, value in {
+        "pass rate up to": 0.5,
+        "P": 2,
+        "metric": "normalised",
+        "correct by": "steps",
+        "longest (tokens)": 60,
+    }.items():
         by_name[name].value = value if by_name[name].value != value else 3
         pictures.append(plots.value)
     assert len(set(pictures)) == len(pictures), "every change redraws the plots"
-    assert question.value == list(pool.questions)[0] and pool.questions[question.value].prompt in table.value
+    assert (
+        question.value == list(pool.questions)[0]
+        and pool.questions[question.value].prompt in table.value
+    )
     question.value = list(pool.questions)[3]
     assert "&lt;script&gt;" in table.value and "<script>" not in table.value
     button = by_name["send these values to the parameters"]
     button.click()
     said = left.children[-1]
-    assert "params/mine/03_trajectory_diversity.yml" in said.value and params.load("mine", "03")["n_kept"] == by_name["P"].value
+    assert (
+        "params/mine/03_trajectory_diversity.yml" in said.value
+        and params.load("mine", "03")["n_kept"] == by_name["P"].value
+    )
     button.click()
     assert "would be replaced" in said.value
     by_name["replace what is there"].value = True
@@ -227,4 +371,6 @@ def test_the_widgets_follow(repository, monkeypatch):
 
 def test_the_notebook_is_committed_clean():
     notebook = nbformat.read(ROOT / "notebooks" / "explore.ipynb", as_version=4)
-    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells) and notebook.cells[-1].source.startswith("widgets.explorer")
+    assert not any(
+        cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells
+    ) and notebook.cells[-1].source.startswith("widgets.explorer")

@@ -23,8 +23,8 @@ from ded import models
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ded.schemas import Engine
     from ded.problems import Problem
+    from ded.schemas import Engine
 
 
 class EngineError(RuntimeError):

@@ -24,7 +24,9 @@ def _file(shard: Shard):
 def read(shard: Shard) -> dict[int, dict]:
     """The rows written down, by number; half a line, left by a kill, is none."""
     rows = {}
-    for line in _file(shard).read_text(errors="replace").splitlines() if _file(shard).is_file() else []:
+    for line in (
+        _file(shard).read_text(errors="replace").splitlines() if _file(shard).is_file() else []
+    ):
         with suppress(ValueError, TypeError):
             number, row = json.loads(line)
             rows[number] = row
@@ -33,15 +35,22 @@ def read(shard: Shard) -> dict[int, dict]:
 
 def add(shard: Shard, number: int, row: dict) -> None:
     _file(shard).parent.mkdir(parents=True, exist_ok=True)
-    with _file(shard).open("ab", buffering=0) as stream:  # unbuffered: one write, so that lines of several threads do not mix
-        stream.write(f"\n{json.dumps([number, row])}\n".encode())  # a line of its own, whatever half a line a kill has left
+    with _file(shard).open(
+        "ab", buffering=0
+    ) as stream:  # unbuffered: one write, so that lines of several threads do not mix
+        stream.write(
+            f"\n{json.dumps([number, row])}\n".encode()
+        )  # a line of its own, whatever half a line a kill has left
 
 
 def whole(shard: Shard, rows: list[dict]) -> Iterator[tuple[Shard, pd.DataFrame]]:
     """(shard, its table); once that is in the store, the journal goes."""
     import pandas as pd
 
-    head = [{"problem_id": p.id, "sample_index": shard.index, "prompt": p.prompt} for p in shard.problems]
+    head = [
+        {"problem_id": p.id, "sample_index": shard.index, "prompt": p.prompt}
+        for p in shard.problems
+    ]
     yield shard, pd.DataFrame([h | {k: row[k] for k in MEASURED} for h, row in zip(head, rows)])
     if store.has(shard.key):
         _file(shard).unlink(missing_ok=True)

@@ -30,8 +30,22 @@ if TYPE_CHECKING:
     from ded.engines import Settings, Shard
     from ded.schemas import Engine
 
-ENDS = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "model_length": "length"}
-BROKEN = (None, "", "error", "abort", "cancelled", "insufficient_system_resource")  # the server's failure, and not the model's end
+ENDS = {
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_length": "length",
+}
+BROKEN = (
+    None,
+    "",
+    "error",
+    "abort",
+    "cancelled",
+    "insufficient_system_resource",
+)  # the server's failure, and not the model's end
 log = logging.getLogger("ded")
 
 
@@ -45,7 +59,9 @@ def check(model: str, engine: Engine) -> None:
 
     name, headers = models.parse(model)[1], endpoint.headers(model, engine)
     try:
-        reply = httpx.get(f"{engine.base_url}/models", headers=headers, timeout=min(engine.timeout, 30))
+        reply = httpx.get(
+            f"{engine.base_url}/models", headers=headers, timeout=min(engine.timeout, 30)
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = f"nothing answers at {engine.base_url} ({type(error).__name__}); start the server, or correct engine.base_url"
         raise ModelError(f"model {model!r}: {why}") from None
@@ -55,11 +71,21 @@ def check(model: str, engine: Engine) -> None:
     if not served:  # some servers list nothing: an empty question, which they turn down, tells whether the path is theirs
         with suppress(httpx.HTTPError):
             body = {"model": name, "messages": [], "max_tokens": 1}
-            reply = httpx.post(f"{engine.base_url}/chat/completions", json=body, headers=headers, timeout=min(engine.timeout, 30))
+            reply = httpx.post(
+                f"{engine.base_url}/chat/completions",
+                json=body,
+                headers=headers,
+                timeout=min(engine.timeout, 30),
+            )
         if reply.is_redirect or reply.status_code in (401, 403, 404, 405, 502, 503, 504):
             raise ModelError(f"model {model!r}: {endpoint.refusal(reply, engine)}")
-    elif not any(s in (name, name.partition(":")[0], f"{name}:latest") or s.endswith(f"/{name}") for s in served):  # gateways know <model>:<variant>
-        raise ModelError(f"model {model!r}: {engine.base_url} serves no model of this name; it serves {', '.join(served[:20])}")
+    elif not any(
+        s in (name, name.partition(":")[0], f"{name}:latest") or s.endswith(f"/{name}")
+        for s in served
+    ):  # gateways know <model>:<variant>
+        raise ModelError(
+            f"model {model!r}: {engine.base_url} serves no model of this name; it serves {', '.join(served[:20])}"
+        )
 
 
 def drawn_from(model: str, engine: Engine) -> bool:
@@ -71,7 +97,9 @@ def _place(model: str, engine: Engine):
     return store.root() / "locks" / store.key("endpoint", 1, **identity(model, engine))
 
 
-def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
+def draw(
+    model: str, shards: list[Shard], settings: Settings, engine: Engine
+) -> Iterator[tuple[Shard, pd.DataFrame]]:
     """See `ded.engines`. One process at a time draws from a model at an endpoint: engine.concurrency is that of the whole machine."""
     from tqdm.auto import tqdm
 
@@ -84,39 +112,75 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
             if store.has(shard.key):  # another process drew it while this one waited
                 yield shard, store.table(shard.key, lambda: None)
                 continue
-            rows = [None] * len(shard.problems) if shard.started is None else shard.started.to_dict("records")
+            rows = (
+                [None] * len(shard.problems)
+                if shard.started is None
+                else shard.started.to_dict("records")
+            )
             paid = journal.read(shard)
-            unfinished = [i for i, row in enumerate(rows) if i not in paid and (row is None or row["finish_reason"] == "length")]
+            unfinished = [
+                i
+                for i, row in enumerate(rows)
+                if i not in paid and (row is None or row["finish_reason"] == "length")
+            ]
             asked = [i for i in unfinished if rows[i] is None or len(rows[i]["token_ids"])]
             todo += [(shard, i, rows[i]) for i in asked]
-            tables[shard.key], left[shard.key] = [paid.get(i, row) for i, row in enumerate(rows)], len(asked)
+            tables[shard.key], left[shard.key] = (
+                [paid.get(i, row) for i, row in enumerate(rows)],
+                len(asked),
+            )
             cut += len(unfinished) - len(asked)
         if cut:
-            warnings.warn(f"{model}: {cut} rows that a lower max_tokens cut off stay truncated, as {engine.base_url} gave no token ids to go on "
-                          f"from; serve the model with vLLM, or draw all rows anew with this max_tokens and another seed", stacklevel=2)  # fmt: skip
+            warnings.warn(
+                f"{model}: {cut} rows that a lower max_tokens cut off stay truncated, as {engine.base_url} gave no token ids to go on "
+                f"from; serve the model with vLLM, or draw all rows anew with this max_tokens and another seed",
+                stacklevel=2,
+            )
 
         def one(shard: Shard, i: int, before: dict | None) -> tuple[Shard, int, dict]:
-            row = _row(post, shard.problems[i], shard.index, settings, min(engine.entropy_top, 20), before, counts)
+            row = _row(
+                post,
+                shard.problems[i],
+                shard.index,
+                settings,
+                min(engine.entropy_top, 20),
+                before,
+                counts,
+            )
             journal.add(shard, i, row)
             counts["rows"] += 1
             drawn.touch()
             return shard, i, row
 
-        yield from (pair for shard in shards if left.get(shard.key) == 0 for pair in journal.whole(shard, tables[shard.key]))
+        yield from (
+            pair
+            for shard in shards
+            if left.get(shard.key) == 0
+            for pair in journal.whole(shard, tables[shard.key])
+        )
         try:
-            for shard, i, row in tqdm(_side_by_side(one, todo, engine.concurrency, ended), f"sampling {model}", len(todo), unit="row"):
+            for shard, i, row in tqdm(
+                _side_by_side(one, todo, engine.concurrency, ended),
+                f"sampling {model}",
+                len(todo),
+                unit="row",
+            ):
                 tables[shard.key][i] = row
                 left[shard.key] -= 1
                 if not left[shard.key]:
                     yield from journal.whole(shard, tables[shard.key])
         except (EngineError, OSError) as error:
-            raise EngineError(f"model {model!r}: {error}. {counts['rows']} of {len(todo)} rows are stored; run again to go on from there") from None
+            raise EngineError(
+                f"model {model!r}: {error}. {counts['rows']} of {len(todo)} rows are stored; run again to go on from there"
+            ) from None
         finally:
             ended.set()
         log.info("%s: %.0f s, %s", model, time.monotonic() - begun, dict(counts))
 
 
-def _side_by_side(one: Callable, tasks: list[tuple], workers: int, ended: threading.Event) -> Iterator[tuple]:
+def _side_by_side(
+    one: Callable, tasks: list[tuple], workers: int, ended: threading.Event
+) -> Iterator[tuple]:
     """one(*task) for all tasks, as they finish. After a failure nothing new is sent; it is raised when what is under way is in."""
     found, waiting = queue.SimpleQueue(), iter(tasks)
 
@@ -130,7 +194,9 @@ def _side_by_side(one: Callable, tasks: list[tuple], workers: int, ended: thread
                 ended.set()
                 found.put(error)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(tasks)))]  # an interrupt does not wait for them
+    threads = [
+        threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(tasks)))
+    ]  # an interrupt does not wait for them
     for thread in threads:
         thread.start()
     for _ in tasks:
@@ -141,25 +207,57 @@ def _side_by_side(one: Callable, tasks: list[tuple], workers: int, ended: thread
         yield result
 
 
-def _row(post: Callable, problem: Problem, index: int, settings: Settings, top: int, before: dict | None, counts: Counter) -> dict:
+def _row(
+    post: Callable,
+    problem: Problem,
+    index: int,
+    settings: Settings,
+    top: int,
+    before: dict | None,
+    counts: Counter,
+) -> dict:
     """One trajectory; `before` is the truncated row that it goes on from."""
     drawn = list(before["token_ids"]) if before else []
     chat = {"messages": [{"role": "user", "content": problem.prompt}]}
-    body = {"max_tokens": settings.max_tokens - len(drawn), "temperature": settings.temperature, "top_p": settings.top_p,
-            "seed": content_hash(f"{settings.seed} {problem.id} {index} {len(drawn)}") % 2**31, "return_token_ids": True}  # fmt: skip
+    body = {
+        "max_tokens": settings.max_tokens - len(drawn),
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "seed": content_hash(f"{settings.seed} {problem.id} {index} {len(drawn)}") % 2**31,
+        "return_token_ids": True,
+    }
     try:
         if before is None:
-            row = post("chat/completions", body | chat | ({"logprobs": True, "top_logprobs": top} if top else {}), _from_chat)
+            row = post(
+                "chat/completions",
+                body | chat | ({"logprobs": True, "top_logprobs": top} if top else {}),
+                _from_chat,
+            )
         else:  # by tokens: a template may change what an assistant message holds (some drop or add a think block)
-            prompt = post("chat/completions", chat | {"max_tokens": 1, "return_token_ids": True}, lambda reply: list(reply["prompt_token_ids"]))
-            row = post("completions", body | {"prompt": prompt + drawn} | ({"logprobs": top} if top else {}), _from_completion)
-            row |= {k: before[k] + row[k] for k in ("text", "token_ids", "n_tokens", "entropy_sum", "missing_mass")}
+            prompt = post(
+                "chat/completions",
+                chat | {"max_tokens": 1, "return_token_ids": True},
+                lambda reply: list(reply["prompt_token_ids"]),
+            )
+            row = post(
+                "completions",
+                body | {"prompt": prompt + drawn} | ({"logprobs": top} if top else {}),
+                _from_completion,
+            )
+            row |= {
+                k: before[k] + row[k]
+                for k in ("text", "token_ids", "n_tokens", "entropy_sum", "missing_mass")
+            }
     except EngineError as error:
         raise EngineError(f"problem {problem.id!r}: {error}") from None
     if (reason := row["finish_reason"]) not in ("stop", "length"):
         counts[f"finish_reason {reason}, counted as stop"] += 1
-        row |= {"finish_reason": "stop"} | ({"text": "", "token_ids": []} if reason == "content_filter" else {})
-    if "</think>" in row["text"] and THINK not in row["text"]:  # the template opens it in the prompt
+        row |= {"finish_reason": "stop"} | (
+            {"text": "", "token_ids": []} if reason == "content_filter" else {}
+        )
+    if (
+        "</think>" in row["text"] and THINK not in row["text"]
+    ):  # the template opens it in the prompt
         row["text"] = f"{THINK}\n{row['text']}"
     return row
 
@@ -168,13 +266,28 @@ def _from_chat(reply: dict) -> dict:
     choice = reply["choices"][0]
     said = choice["message"].get("content") or ""
     if thought := choice["message"].get("reasoning_content") or choice["message"].get("reasoning"):
-        said = f"{THINK}\n{thought.strip()}\n</think>\n{said.strip()}" if said else f"{THINK}\n{thought.lstrip()}"
-    return _measured(reply, said.lstrip(), [[t["logprob"] for t in p["top_logprobs"]] for p in (choice.get("logprobs") or {}).get("content") or []])
+        said = (
+            f"{THINK}\n{thought.strip()}\n</think>\n{said.strip()}"
+            if said
+            else f"{THINK}\n{thought.lstrip()}"
+        )
+    return _measured(
+        reply,
+        said.lstrip(),
+        [
+            [t["logprob"] for t in p["top_logprobs"]]
+            for p in (choice.get("logprobs") or {}).get("content") or []
+        ],
+    )
 
 
 def _from_completion(reply: dict) -> dict:
     choice = reply["choices"][0]
-    return _measured(reply, choice["text"], [list(p.values()) for p in (choice.get("logprobs") or {}).get("top_logprobs") or []])
+    return _measured(
+        reply,
+        choice["text"],
+        [list(p.values()) for p in (choice.get("logprobs") or {}).get("top_logprobs") or []],
+    )
 
 
 def _measured(reply: dict, text: str, seen: list[list[float]]) -> dict:
@@ -187,6 +300,26 @@ def _measured(reply: dict, text: str, seen: list[list[float]]) -> dict:
     n = (reply.get("usage") or {}).get("completion_tokens")
     n = math.nan if n is None else n
     whole = len(seen) > 0 and abs(len(seen) - n) <= 1  # some servers leave the end token out
-    entropy = round(-sum(p * math.exp(p) for position in seen for p in position), 6) if whole else math.nan
-    missing = round(sum(max(0.0, 1 - sum(map(math.exp, position))) for position in seen), 6) if whole else math.nan
-    return dict(zip(journal.MEASURED, (text, ids[:-1] if finish == "stop" and len(ids) == n else ids, n, finish, entropy, missing)))
+    entropy = (
+        round(-sum(p * math.exp(p) for position in seen for p in position), 6)
+        if whole
+        else math.nan
+    )
+    missing = (
+        round(sum(max(0.0, 1 - sum(map(math.exp, position))) for position in seen), 6)
+        if whole
+        else math.nan
+    )
+    return dict(
+        zip(
+            journal.MEASURED,
+            (
+                text,
+                ids[:-1] if finish == "stop" and len(ids) == n else ids,
+                n,
+                finish,
+                entropy,
+                missing,
+            ),
+        )
+    )

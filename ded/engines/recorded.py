@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ded.engines import Settings, Shard
-    from ded.schemas import Engine
     from ded.problems import Problem
+    from ded.schemas import Engine
 
 WORKED = "worked"  # in place of a file
 CUT = ("length", "max_tokens")  # what finish_reason says of a trace that was cut off
 log = logging.getLogger("ded")
-Columns = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
+Columns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value)),
+]
 
 
 class Map(BaseModel):
@@ -69,7 +72,9 @@ def _style(model: str) -> str:
 
     place, _, style = models.parse(model)[1].partition("#")
     if place == WORKED and style not in worked.STYLES:
-        raise ModelError(f"model {model!r}: the styles of worked solutions are {', '.join(worked.STYLES)}{near(style, worked.STYLES)}")
+        raise ModelError(
+            f"model {model!r}: the styles of worked solutions are {', '.join(worked.STYLES)}{near(style, worked.STYLES)}"
+        )
     return style if place == WORKED else ""
 
 
@@ -77,26 +82,52 @@ def traces(model: str, problems: Iterable[Problem], n: int) -> dict[str, list[Tr
     """{problem id: its first n traces, as many as there are}."""
     if style := _style(model):
         texts = {p.id: [worked.solve(p, style, i) for i in range(n)] for p in problems}
-        return {name: [Trace(text, "stop", math.nan) for text in found if text] for name, found in texts.items()}
+        return {
+            name: [Trace(text, "stop", math.nan) for text in found if text]
+            for name, found in texts.items()
+        }
     known = read(model)
-    return {p.id: (known.get(_normal(question_of(p))) or known.get(_normal(p.prompt)) or [])[:n] for p in problems}
+    return {
+        p.id: (known.get(_normal(question_of(p))) or known.get(_normal(p.prompt)) or [])[:n]
+        for p in problems
+    }
 
 
-def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Iterator[tuple[Shard, pd.DataFrame]]:
+def draw(
+    model: str, shards: list[Shard], settings: Settings, engine: Engine
+) -> Iterator[tuple[Shard, pd.DataFrame]]:
     import pandas as pd
 
     asked = {p.id: p for shard in shards for p in shard.problems}
     found = traces(model, asked.values(), 1 + max(shard.index for shard in shards))
     empty = sum(not trace.text for some in found.values() for trace in some)
-    log.info("%s: %d of %d questions have no trace, %d trace(s) are empty", model, sum(not some for some in found.values()), len(asked), empty)
+    log.info(
+        "%s: %d of %d questions have no trace, %d trace(s) are empty",
+        model,
+        sum(not some for some in found.values()),
+        len(asked),
+        empty,
+    )
     for shard in shards:
-        rows = [(p, found[p.id][shard.index]) for p in shard.problems if len(found[p.id]) > shard.index]
-        yield shard, pd.DataFrame({
-            "problem_id": pd.Series([p.id for p, _ in rows], dtype="str"), "sample_index": pd.Series([shard.index] * len(rows), dtype="int64"),
-            "prompt": pd.Series([p.prompt for p, _ in rows], dtype="str"), "text": pd.Series([t.text for _, t in rows], dtype="str"),
-            "token_ids": pd.Series([[] for _ in rows], dtype="object"), "n_tokens": pd.Series([t.n_tokens for _, t in rows], dtype="float64"),
-            "finish_reason": pd.Series([t.finish_reason for _, t in rows], dtype="str"), "entropy_sum": math.nan, "missing_mass": math.nan,
-        })  # fmt: skip
+        rows = [
+            (p, found[p.id][shard.index]) for p in shard.problems if len(found[p.id]) > shard.index
+        ]
+        yield (
+            shard,
+            pd.DataFrame(
+                {
+                    "problem_id": pd.Series([p.id for p, _ in rows], dtype="str"),
+                    "sample_index": pd.Series([shard.index] * len(rows), dtype="int64"),
+                    "prompt": pd.Series([p.prompt for p, _ in rows], dtype="str"),
+                    "text": pd.Series([t.text for _, t in rows], dtype="str"),
+                    "token_ids": pd.Series([[] for _ in rows], dtype="object"),
+                    "n_tokens": pd.Series([t.n_tokens for _, t in rows], dtype="float64"),
+                    "finish_reason": pd.Series([t.finish_reason for _, t in rows], dtype="str"),
+                    "entropy_sum": math.nan,
+                    "missing_mass": math.nan,
+                }
+            ),
+        )
 
 
 def _normal(text: str) -> str:
@@ -108,7 +139,11 @@ def fingerprint(model: str) -> str:
     if style := _style(model):
         return f"worked {worked.VERSION} {style}"
     place, revision, file, columns = _parts(model)
-    where = models.digest([file]) if file else f"{place}@{revision or models.hub(place, kind='dataset')[0]}"
+    where = (
+        models.digest([file])
+        if file
+        else f"{place}@{revision or models.hub(place, kind='dataset')[0]}"
+    )
     return f"{where} {columns.model_dump_json(exclude_defaults=True)}"
 
 
@@ -120,10 +155,14 @@ def _parts(model: str) -> tuple[str, str | None, Path | None, Map]:
     file = file if file.is_absolute() or file.exists() else home() / file
     if file.suffix.lower() in files.SUFFIXES:
         if not file.is_file():
-            raise ModelError(f"model {model!r}: there is no file {file}; name one that is here, or a hub data set as <org>/<name>")
+            raise ModelError(
+                f"model {model!r}: there is no file {file}; name one that is here, or a hub data set as <org>/<name>"
+            )
         return place, None, file, columns
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
-        raise ModelError(f"model {model!r}: neither a file ending in {', '.join(files.SUFFIXES)} nor a hub data set <org>/<name>")
+        raise ModelError(
+            f"model {model!r}: neither a file ending in {', '.join(files.SUFFIXES)} nor a hub data set <org>/<name>"
+        )
     place, _, revision = place.partition("@")
     return place, revision or None, files.copy_of(place), columns
 
@@ -135,11 +174,15 @@ def _map(model: str, name: str) -> Map:
     try:
         known = read_yaml(home() / "params" / "recorded.yml")
         if name not in known:
-            raise ModelError(f"model {model!r}: no column map {name!r}; params/recorded.yml has {', '.join(known)}{near(name, known)}")
+            raise ModelError(
+                f"model {model!r}: no column map {name!r}; params/recorded.yml has {', '.join(known)}{near(name, known)}"
+            )
         return Map.model_validate(known[name])
     except (OSError, ParameterError, ValidationError) as error:
         said = " ".join(str(error).split())[:200]
-        raise ModelError(f"params/recorded.yml: map {name!r} cannot be read ({said}); a map holds {', '.join(Map.model_fields)}") from None
+        raise ModelError(
+            f"params/recorded.yml: map {name!r} cannot be read ({said}); a map holds {', '.join(Map.model_fields)}"
+        ) from None
 
 
 def read(model: str) -> dict[str, list[Trace]]:
@@ -171,9 +214,22 @@ def _hub_rows(name: str, revision: str | None, columns: Map) -> Iterator[tuple[s
     except Exception as error:  # the clients' errors have no common root short of this
         models.hub(name, revision, "dataset")  # says why, if it is access or network
         said = (str(error).splitlines() or [""])[0][:160]
-        raise ModelError(f"data set {name}: cannot be loaded ({said}); set `config` and `split` of its column map in params/recorded.yml") from error
-    wanted = {*columns.question, *columns.text, *columns.thinking, *columns.finish_reason, *columns.n_tokens}
-    return ((f"{name}: row {i}", row) for i, row in enumerate(table.select_columns([c for c in table.column_names if c in wanted]), 1))
+        raise ModelError(
+            f"data set {name}: cannot be loaded ({said}); set `config` and `split` of its column map in params/recorded.yml"
+        ) from error
+    wanted = {
+        *columns.question,
+        *columns.text,
+        *columns.thinking,
+        *columns.finish_reason,
+        *columns.n_tokens,
+    }
+    return (
+        (f"{name}: row {i}", row)
+        for i, row in enumerate(
+            table.select_columns([c for c in table.column_names if c in wanted]), 1
+        )
+    )
 
 
 def _trace(where: str, row: dict, columns: Map) -> tuple[str, Trace]:
@@ -181,14 +237,24 @@ def _trace(where: str, row: dict, columns: Map) -> tuple[str, Trace]:
         names = getattr(columns, key)
         name = next((name for name in names if name in row), None)
         if name is None and key in ("question", "text"):
-            raise SourceError(f"{where}: no column {' or '.join(map(repr, names))} for the {key}; it has {', '.join(row)}: name another map of "
-                              f"params/recorded.yml after '#', or write one there")  # fmt: skip
+            raise SourceError(
+                f"{where}: no column {' or '.join(map(repr, names))} for the {key}; it has {', '.join(row)}: name another map of "
+                f"params/recorded.yml after '#', or write one there"
+            )
         if row.get(name) is not None and not isinstance(row[name], kind):
-            raise SourceError(f"{where}: {name} is {row[name]!r:.40}, not {'text' if kind is str else 'a number'}")
+            raise SourceError(
+                f"{where}: {name} is {row[name]!r:.40}, not {'text' if kind is str else 'a number'}"
+            )
         return row.get(name)
 
-    text, thinking, n_tokens = (value("text") or "").strip(), (value("thinking") or "").strip(), value("n_tokens", (int, float))
+    text, thinking, n_tokens = (
+        (value("text") or "").strip(),
+        (value("thinking") or "").strip(),
+        value("n_tokens", (int, float)),
+    )
     cut = value("finish_reason") in CUT
     closed = "" if cut and not text else f"\n</think>\n{text}"  # cut off while it was thinking
     whole = f"{models.THINK}\n{thinking}{closed}" if thinking else text
-    return value("question") or "", Trace(whole, "length" if cut else "stop", math.nan if n_tokens is None else float(n_tokens))
+    return value("question") or "", Trace(
+        whole, "length" if cut else "stop", math.nan if n_tokens is None else float(n_tokens)
+    )

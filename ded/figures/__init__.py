@@ -9,13 +9,55 @@ labels tell the same. The Figures are not registered with pyplot: a notebook sho
 from .diversity import arm_scores, distances, distinct, robustness
 from .explore import explored, picture
 from .parts import cells, claim_rows, forest, style
-from .recipe import ablation, cheap_score_ranks, cheap_scores, paper_figure_1, recipe_pareto, same_axes
-from .teachers import (funnel, latent_shift, predictor_table, predictors, rank_correlations, teacher_interaction,
-                       teacher_rank, teacher_vs_student)  # fmt: skip
+from .recipe import (
+    ablation,
+    cheap_score_ranks,
+    cheap_scores,
+    paper_figure_1,
+    recipe_pareto,
+    same_axes,
+)
+from .teachers import (
+    funnel,
+    latent_shift,
+    predictor_table,
+    predictors,
+    rank_correlations,
+    teacher_interaction,
+    teacher_rank,
+    teacher_vs_student,
+)
 from .tradeoff import ood_families, pareto, pass_rates, size_curve
 from .valley import valley
 
-__all__ = ["ablation", "arm_scores", "cells", "cheap_score_ranks", "cheap_scores", "claim_rows", "distances", "distinct",
-           "explored", "forest", "funnel", "latent_shift", "ood_families", "paper_figure_1", "pareto", "pass_rates", "picture",
-           "predictor_table", "predictors", "rank_correlations", "recipe_pareto", "robustness", "same_axes",
-           "size_curve", "style", "teacher_interaction", "teacher_rank", "teacher_vs_student", "valley"]  # fmt: skip
+__all__ = [
+    "ablation",
+    "arm_scores",
+    "cells",
+    "cheap_score_ranks",
+    "cheap_scores",
+    "claim_rows",
+    "distances",
+    "distinct",
+    "explored",
+    "forest",
+    "funnel",
+    "latent_shift",
+    "ood_families",
+    "paper_figure_1",
+    "pareto",
+    "pass_rates",
+    "picture",
+    "predictor_table",
+    "predictors",
+    "rank_correlations",
+    "recipe_pareto",
+    "robustness",
+    "same_axes",
+    "size_curve",
+    "style",
+    "teacher_interaction",
+    "teacher_rank",
+    "teacher_vs_student",
+    "valley",
+]

@@ -22,7 +22,18 @@ WIDTH = 6.0  # inches: the width of a page's text
 MARKERS = "osD^vPX<>*"
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 # seaborn's "colorblind", its yellow and pink darkened, which are lost on white
-COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494", "#a89c00", "#7a5195")
+COLOURS = (
+    "#0173b2",
+    "#de8f05",
+    "#029e73",
+    "#d55e00",
+    "#cc78bc",
+    "#ca9161",
+    "#56b4e9",
+    "#949494",
+    "#a89c00",
+    "#7a5195",
+)
 DASHED = (0, (4, 2))
 MINUS = "\N{MINUS SIGN}"
 
@@ -34,13 +45,31 @@ def style() -> Iterator[None]:
     import matplotlib as mpl
     import seaborn as sns  # its import of pyplot also makes notebooks show a returned Figure
 
-    small = dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), 7.5)
-    rc = sns.plotting_context("paper") | sns.axes_style("ticks") | small | {
-        "axes.labelsize": 8.5, "axes.titlesize": 8.5, "font.size": 8, "font.family": "DejaVu Sans", "axes.grid": True,
-        "grid.color": "0.92", "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.linewidth": 0.8, "xtick.major.size": 3, "ytick.major.size": 3, "legend.frameon": False,
-        "lines.markersize": 5, "figure.dpi": 110,
-    }  # fmt: skip
+    small = dict.fromkeys(
+        ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), 7.5
+    )
+    rc = (
+        sns.plotting_context("paper")
+        | sns.axes_style("ticks")
+        | small
+        | {
+            "axes.labelsize": 8.5,
+            "axes.titlesize": 8.5,
+            "font.size": 8,
+            "font.family": "DejaVu Sans",
+            "axes.grid": True,
+            "grid.color": "0.92",
+            "grid.linewidth": 0.6,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.8,
+            "xtick.major.size": 3,
+            "ytick.major.size": 3,
+            "legend.frameon": False,
+            "lines.markersize": 5,
+            "figure.dpi": 110,
+        }
+    )
     with mpl.rc_context(rc):
         yield
 
@@ -53,14 +82,24 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         with style():
             made = draw(*args, **kwargs)
             made.draw_without_rendering()  # ticks are made on drawing: here, while the style holds
-            made.set_layout_engine("none")  # constrained layout moves a little with each drawing: kept as it is now
+            made.set_layout_engine(
+                "none"
+            )  # constrained layout moves a little with each drawing: kept as it is now
             return made
 
     return figure
 
 
-def canvas(panels: int, columns: int, height: float, note: str, x: str = "", y: str = "", width: float = WIDTH,
-           **share: Any) -> tuple[Figure, list[Axes]]:  # fmt: skip
+def canvas(
+    panels: int,
+    columns: int,
+    height: float,
+    note: str,
+    x: str = "",
+    y: str = "",
+    width: float = WIDTH,
+    **share: Any,
+) -> tuple[Figure, list[Axes]]:
     """A Figure with `panels` axes, `height` inches a row, axis names on the outer ones, a small caption under them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -72,11 +111,15 @@ def canvas(panels: int, columns: int, height: float, note: str, x: str = "", y: 
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
     for empty in axes[panels:]:
         empty.set_axis_off()
-    for ax in axes[max(0, panels - columns) : panels]:  # the last of each column, also above an empty cell
+    for ax in axes[
+        max(0, panels - columns) : panels
+    ]:  # the last of each column, also above an empty cell
         ax.set_xlabel(x)
         ax.xaxis.set_tick_params(labelbottom=True)
     for ax in axes[:panels]:
-        ax.tick_params(labelsize=7.5)  # said to the axes: how many ticks fit is asked again when the style no longer holds
+        ax.tick_params(
+            labelsize=7.5
+        )  # said to the axes: how many ticks fit is asked again when the style no longer holds
     for ax in axes[:panels:columns]:
         ax.set_ylabel(y)
     figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=6.5, color="0.35")
@@ -87,7 +130,11 @@ def caption(table: pd.DataFrame, more: str = "") -> str:
     """The number of replicates and bases in a table, what the whiskers are, and `more`."""
     counts = table.groupby("base")["replicate"].nunique()
     n = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}-{counts.max()}"
-    bars = "95 % t-intervals over replicates" if counts.min() > 1 else "no interval where there is one replicate"
+    bars = (
+        "95 % t-intervals over replicates"
+        if counts.min() > 1
+        else "no interval where there is one replicate"
+    )
     bases = f"{len(counts)} student bases" if len(counts) > 1 else "one student base"
     return f"n = {n} replicate{'s' * (n != '1')} a base, {bases}; {bars}. {more}".strip()
 
@@ -95,7 +142,10 @@ def caption(table: pd.DataFrame, more: str = "") -> str:
 def looks(names: Sequence[str], start: int = 0) -> dict[str, dict]:
     """A colour and a marker for each name, by its place."""
     spots = enumerate(names, start)
-    return {n: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, n in spots}
+    return {
+        n: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        for i, n in spots
+    }
 
 
 def percent(*axes: Any) -> None:
@@ -109,7 +159,9 @@ def scores_on(*axes: Any) -> None:
     percent(*axes)
     for axis in axes:
         low, high = getattr(axis.axes, f"get_{axis.axis_name}lim")()
-        margin = 0.04 * (min(high, 1) - max(low, 0))  # of what is shown: no tick lies beyond 0 or 100 %
+        margin = 0.04 * (
+            min(high, 1) - max(low, 0)
+        )  # of what is shown: no tick lies beyond 0 or 100 %
         axis.axes.set(**{f"{axis.axis_name}lim": (max(low, -margin), min(high, 1 + margin))})
 
 
@@ -121,10 +173,14 @@ def names(table: pd.DataFrame, column: str = "arm") -> list[str]:
 
 def cells(scores: pd.DataFrame, family: str = "ID", value: str = "accuracy") -> pd.DataFrame:
     """One row per (arm, base, replicate): those of one family, or for "OOD" the macro mean over the OOD families."""
-    return stats.macro(scores, "OOD", value) if family == "OOD" else scores[scores["family"] == family]
+    return (
+        stats.macro(scores, "OOD", value) if family == "OOD" else scores[scores["family"] == family]
+    )
 
 
-def interval(table: pd.DataFrame, arm: str, base: str | None = None, value: str = "accuracy") -> stats.Interval:
+def interval(
+    table: pd.DataFrame, arm: str, base: str | None = None, value: str = "accuracy"
+) -> stats.Interval:
     """The mean of an arm of a cell table, over all bases or of one."""
     return stats.arm_interval(table if base is None else table[table["base"] == base], arm, value)
 
@@ -149,12 +205,23 @@ def text(value: stats.Interval) -> str:
 def point(ax: Axes, x: Any, y: Any, **look: Any) -> None:
     """A marker at two numbers or intervals, with the whiskers of the latter."""
     (at_x, x_bar), (at_y, y_bar) = bar(x), bar(y)
-    plain = {"linestyle": "none", "elinewidth": 1, "capsize": 1.5, "markeredgecolor": "white", "markeredgewidth": 0.4}
+    plain = {
+        "linestyle": "none",
+        "elinewidth": 1,
+        "capsize": 1.5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+    }
     ax.errorbar(at_x, at_y, xerr=x_bar, yerr=y_bar, **(plain | look))
 
 
-def before_line(ax: Axes, table: pd.DataFrame, base: str | None = None, value: str = "accuracy",
-                vertical: bool = False) -> None:  # fmt: skip
+def before_line(
+    ax: Axes,
+    table: pd.DataFrame,
+    base: str | None = None,
+    value: str = "accuracy",
+    vertical: bool = False,
+) -> None:
     """The student before distillation (arm "before", if the table has it): a dashed line, its interval a faint band."""
     if not (table["arm"] == "before").any():
         return
@@ -165,7 +232,9 @@ def before_line(ax: Axes, table: pd.DataFrame, base: str | None = None, value: s
         span(found.low, found.high, color="0.5", alpha=0.15, linewidth=0, zorder=0)
 
 
-def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), size: float = 7) -> None:
+def label(
+    ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), size: float = 7
+) -> None:
     """Names beside their points (pairs of numbers or intervals), each where it covers least: points, whiskers, names.
 
     `avoid`: more points (numbers or intervals) not to cover. To be called last: names are placed in the pixels of the
@@ -174,7 +243,11 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
     from matplotlib.patheffects import withStroke
 
     ax.figure.draw_without_rendering()
-    renderer, scale, frame = ax.figure.canvas.get_renderer(), ax.figure.dpi / 72, ax.get_window_extent()
+    renderer, scale, frame = (
+        ax.figure.canvas.get_renderer(),
+        ax.figure.dpi / 72,
+        ax.get_window_extent(),
+    )
     at = {name: tuple(bar(v)[0] for v in pair) for name, pair in points.items()}
     at = {name: pair for name, pair in at.items() if np.isfinite(pair).all()}
     ink, taken = [], []
@@ -183,10 +256,19 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
         ink.append((at_x, at_y))
         ink += [] if x_bar is None else [(end, at_y) for end in np.linspace(x.low, x.high, 12)]
         ink += [] if y_bar is None else [(at_x, end) for end in np.linspace(y.low, y.high, 12)]
-    ink, homes = ax.transData.transform(ink), ax.transData.transform(list(at.values())) if at else []
+    ink, homes = (
+        ax.transData.transform(ink),
+        ax.transData.transform(list(at.values())) if at else [],
+    )
     for name, pair in at.items():
-        where = {"textcoords": "offset points", "fontsize": size, "ha": "center", "va": "center", "zorder": 6,
-                 "path_effects": [withStroke(linewidth=1.5, foreground="white")]}  # readable across a line  # fmt: skip
+        where = {
+            "textcoords": "offset points",
+            "fontsize": size,
+            "ha": "center",
+            "va": "center",
+            "zorder": 6,
+            "path_effects": [withStroke(linewidth=1.5, foreground="white")],
+        }  # readable across a line
         note, home = ax.annotate(name, pair, (0, 0), **where), ax.transData.transform(pair)
         note.set_in_layout(False)
         half = np.array(note.get_window_extent(renderer).size) / 2
@@ -195,20 +277,34 @@ def label(ax: Axes, points: Mapping[str, tuple], avoid: Sequence[tuple] = (), si
             for angle in np.linspace(0, 2 * math.pi, 16, endpoint=False):
                 toward = np.array([math.cos(angle), math.sin(angle)])
                 middle = home + toward * (half + reach * scale)
-                over = sum(bool((np.abs(middle - other) < half + size_).all()) for other, size_ in taken)
+                over = sum(
+                    bool((np.abs(middle - other) < half + size_).all()) for other, size_ in taken
+                )
                 covered = int((np.abs(ink - middle) < half + 1.5 * scale).all(axis=1).sum())
-                outside = bool((middle - half < frame.min).any() or (middle + half > frame.max).any())
+                outside = bool(
+                    (middle - half < frame.min).any() or (middle + half > frame.max).any()
+                )
                 gaps = np.linalg.norm(np.maximum(np.abs(homes - middle) - half, 0), axis=1)
-                foreign = int((gaps < np.linalg.norm(np.maximum(np.abs(home - middle) - half, 0)) - 0.5).sum())  # points that are nearer
+                foreign = int(
+                    (gaps < np.linalg.norm(np.maximum(np.abs(home - middle) - half, 0)) - 0.5).sum()
+                )  # points that are nearer
                 cost = 30 * over + 2 * covered + 100 * outside + 0.12 * reach + 3 * foreign
                 spots.append((cost, len(spots), reach, toward, middle))
         *_, reach, toward, middle = min(spots, key=lambda spot: spot[:2])
         taken.append((middle, half + scale))
         note.set_position((middle - home) / scale)
         if reach > 10:
-            arrow = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 2}
+            arrow = {
+                "arrowstyle": "-",
+                "linewidth": 0.5,
+                "color": "0.5",
+                "shrinkA": 0,
+                "shrinkB": 2,
+            }
             offset = (middle - toward * half - home) / scale
-            ax.annotate("", pair, offset, textcoords="offset points", arrowprops=arrow).set_in_layout(False)
+            ax.annotate(
+                "", pair, offset, textcoords="offset points", arrowprops=arrow
+            ).set_in_layout(False)
 
 
 # --- differences, for every notebook ----------------------------------------------------------------------------------
@@ -222,8 +318,18 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
         for part in one.parts:
             if part.interval is not None:
                 many = len(one.parts) > 2
-                name = part.label if many else one.name if part.label in (one.name, "") else f"{one.name}: {part.label}"
-                head = {"group": f"{one.name}: {one.verdict}", "verdict": ""} if many else {"group": "", "verdict": one.verdict}
+                name = (
+                    part.label
+                    if many
+                    else one.name
+                    if part.label in (one.name, "")
+                    else f"{one.name}: {part.label}"
+                )
+                head = (
+                    {"group": f"{one.name}: {one.verdict}", "verdict": ""}
+                    if many
+                    else {"group": "", "verdict": one.verdict}
+                )
                 rows.append({"label": name, **stats.numbers(part.interval), **head})
     return pd.DataFrame(rows)
 
@@ -235,8 +341,13 @@ VERDICT_LOOKS = {
 
 
 @styled
-def forest(rows: pd.DataFrame, delta: float = stats.DELTA, xlabel: str = "difference in pass@1 (percentage points)",
-           by_base: pd.DataFrame | None = None, note: str = "") -> Figure:  # fmt: skip
+def forest(
+    rows: pd.DataFrame,
+    delta: float = stats.DELTA,
+    xlabel: str = "difference in pass@1 (percentage points)",
+    by_base: pd.DataFrame | None = None,
+    note: str = "",
+) -> Figure:
     """Differences with their 95 % intervals, the zero line and the band of ±delta in which a difference matters little.
 
     `rows`: label, estimate, low, high (fractions) and, where known, group (a heading), verdict, n. `by_base`: label,
@@ -244,14 +355,24 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA, xlabel: str = "differ
     """
     rows = rows.reset_index(drop=True)
     groups = rows["group"] if "group" in rows else pd.Series("", index=rows.index)
-    fresh = groups.ne(groups.shift(fill_value=""))  # a heading takes a line, and so does the end of what stands under one
+    fresh = groups.ne(
+        groups.shift(fill_value="")
+    )  # a heading takes a line, and so does the end of what stands under one
     head, place = fresh & groups.ne(""), pd.Series(rows.index, rows.index) + fresh.cumsum()
-    counted = f"n = {rows['n'].min():g} or more replicates. " if "n" in rows and rows["n"].notna().any() else ""
-    note = (f"{counted}Whiskers: unadjusted 95 % intervals; a verdict takes the adjusted bound, and all parts of its claim. "
-            f"Shaded: within ±{100 * delta:g} points. {note}")  # fmt: skip
+    counted = (
+        f"n = {rows['n'].min():g} or more replicates. "
+        if "n" in rows and rows["n"].notna().any()
+        else ""
+    )
+    note = (
+        f"{counted}Whiskers: unadjusted 95 % intervals; a verdict takes the adjusted bound, and all parts of its claim. "
+        f"Shaded: within ±{100 * delta:g} points. {note}"
+    )
     labels = [textwrap.fill(str(name), 44) for name in rows["label"]]
     step = 0.32 if any("\n" in name for name in labels) else 0.24
-    figure, (ax,) = canvas(1, 1, 0.8 + step * (place.max() + 1) + 0.3 * (by_base is not None), note, xlabel)
+    figure, (ax,) = canvas(
+        1, 1, 0.8 + step * (place.max() + 1) + 0.3 * (by_base is not None), note, xlabel
+    )
     ax.axvspan(-delta, delta, color="0.92", linewidth=0, zorder=0)
     ax.axvline(0, color="black", linewidth=0.8, zorder=1)
     side = ax.get_yaxis_transform()
@@ -261,7 +382,16 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA, xlabel: str = "differ
         point(ax, row, y, zorder=4, **look)
         ax.text(1.01, y, verdict, transform=side, va="center", fontsize=7.5, color=look["color"])
     for y, name in zip(place[head], groups[head]):
-        ax.text(0.01, y - 1, name, transform=side, va="center", fontsize=7.5, fontweight="bold", bbox={"color": "white", "pad": 1})
+        ax.text(
+            0.01,
+            y - 1,
+            name,
+            transform=side,
+            va="center",
+            fontsize=7.5,
+            fontweight="bold",
+            bbox={"color": "white", "pad": 1},
+        )
     if by_base is not None:
         where = dict(zip(rows["label"], place))
         for base, look in looks(names(by_base, "base")).items():

@@ -13,7 +13,11 @@ from .recipe import BEFORE, size_axis
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MEASURES = {"accuracy": "pass@1 (%)", "completion_rate": "answers that end (%)", "think_rate": "open with a think tag (%)"}
+MEASURES = {
+    "accuracy": "pass@1 (%)",
+    "completion_rate": "answers that end (%)",
+    "think_rate": "open with a think tag (%)",
+}
 
 
 @styled
@@ -25,7 +29,9 @@ def valley(table: pd.DataFrame, note: str = "") -> Figure:
     """
     measures, arms = names(table, "measure"), names(table)
     note = f"Whiskers: 95 % intervals. Dashed: the student before. Arms of one size are moved apart sideways. {note}".strip()
-    figure, axes = canvas(len(measures), 1, 2.0, note, "corpus size (examples, log scale)", sharex=True)
+    figure, axes = canvas(
+        len(measures), 1, 2.0, note, "corpus size (examples, log scale)", sharex=True
+    )
     place = size_axis(axes, [float(size) for size in table["size"]])
     step = (max(place.values()) / min(place.values())) ** 0.012
     before = table[table["arm"] == "before"]
@@ -37,9 +43,21 @@ def valley(table: pd.DataFrame, note: str = "") -> Figure:
             point(ax, place[0.0], row, zorder=4, **BEFORE)
         for i, (line, (arm, look)) in enumerate(zip(LINES * 9, looks(arms).items())):
             own = table["arm"].isin([arm, "before"] if i == 0 else [arm])
-            rows = table[own & (table["measure"] == measure) & np.isfinite(table["estimate"])].sort_values("size")
-            x = [place[float(size)] * (step ** (i - (len(arms) - 1) / 2) if size else 1) for size in rows["size"]]
-            ax.plot(x, rows["estimate"], color=look["color"], linestyle=line, linewidth=1.4 if i == 0 else 1, zorder=2)
+            rows = table[
+                own & (table["measure"] == measure) & np.isfinite(table["estimate"])
+            ].sort_values("size")
+            x = [
+                place[float(size)] * (step ** (i - (len(arms) - 1) / 2) if size else 1)
+                for size in rows["size"]
+            ]
+            ax.plot(
+                x,
+                rows["estimate"],
+                color=look["color"],
+                linestyle=line,
+                linewidth=1.4 if i == 0 else 1,
+                zorder=2,
+            )
             for at, row in zip(x, rows.itertuples(index=False)):
                 if row.arm == arm:
                     point(ax, at, row, zorder=4, **look)

@@ -35,7 +35,11 @@ def answer_part(text) -> tuple[str | None, str]:
     if "<think>" in tail:
         return None, "a think block never closes"
     tail = tail.strip()
-    return (tail, "") if tail else (None, "no answer after the think block" if closed else "empty completion")
+    return (
+        (tail, "")
+        if tail
+        else (None, "no answer after the think block" if closed else "empty completion")
+    )
 
 
 def exact(answer: str, gold: str) -> tuple[str, str]:
@@ -43,8 +47,17 @@ def exact(answer: str, gold: str) -> tuple[str, str]:
     return ("correct", "") if answer.split() == gold.split() else ("wrong", "differs")
 
 
-def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblewrap", limits=None, judge=None,
-          progress: bool = True, seen=None):
+def grade(
+    trajectories,
+    problems,
+    *,
+    workers: int = 1,
+    isolation: str = "bubblewrap",
+    limits=None,
+    judge=None,
+    progress: bool = True,
+    seen=None,
+):
     """Grade a table of trajectories.
 
     trajectories: DataFrame with at least ``problem_id``, ``text`` and ``finish_reason`` ("stop" or "length").
@@ -65,7 +78,9 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
     by_id = {problem.id: problem for problem in problems}
     missing = sorted(set(trajectories["problem_id"]) - set(by_id))
     if missing:
-        raise ValueError(f"{len(missing)} problem ids are not among the problems, such as {missing[0]!r}")
+        raise ValueError(
+            f"{len(missing)} problem ids are not among the problems, such as {missing[0]!r}"
+        )
     unknown = sorted({problem.kind for problem in by_id.values()} - set(KINDS))
     if unknown:
         raise ValueError(f"unknown kind of problem {unknown[0]!r}; known are {', '.join(KINDS)}")
@@ -82,14 +97,28 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
         elif problem.meta.get("prose"):
             row = ("unparsed", answer, "the reference is prose: a judge's to decide")
         elif problem.kind in ("exact", "choice"):
-            answer = answer if problem.kind == "exact" else rules.choice(answer, problem.meta.get("options"))
+            answer = (
+                answer
+                if problem.kind == "exact"
+                else rules.choice(answer, problem.meta.get("options"))
+            )
             verdict, reason = exact(answer, problem.answer) if answer else ("unparsed", "no choice")
             row = (verdict, answer, reason)
         else:
             found = _extract(answer, problem)
-            row = None if found else ("unparsed", None, "no program" if problem.kind == "code" else "no final answer")
+            row = (
+                None
+                if found
+                else (
+                    "unparsed",
+                    None,
+                    "no program" if problem.kind == "code" else "no final answer",
+                )
+            )
             if found:  # each distinct answer to a problem is graded once
-                pending.setdefault(problem.kind, {}).setdefault((problem_id, found), []).append(len(rows))
+                pending.setdefault(problem.kind, {}).setdefault((problem_id, found), []).append(
+                    len(rows)
+                )
         rows.append(row)
 
     for kind, jobs in pending.items():
@@ -98,8 +127,16 @@ def grade(trajectories, problems, *, workers: int = 1, isolation: str = "bubblew
             from . import seen as programs
             from .code import grade_programs
 
-            run = partial(grade_programs, workers=workers, isolation=isolation, limits=limits, progress=progress and not seen)
-            verdicts = programs.grade(pairs, run, seen, VERSION, isolation, limits) if seen else run(pairs)
+            run = partial(
+                grade_programs,
+                workers=workers,
+                isolation=isolation,
+                limits=limits,
+                progress=progress and not seen,
+            )
+            verdicts = (
+                programs.grade(pairs, run, seen, VERSION, isolation, limits) if seen else run(pairs)
+            )
         else:
             from .pool import grade_answers
 
@@ -141,6 +178,8 @@ def counts(graded, by: list[str] | None = None):
     """How often each verdict occurs: a DataFrame, one column a verdict (all five), a row for each group of `by`."""
     import pandas as pd
 
-    keys = [graded[name] for name in by] if by else [pd.Series("all", index=graded.index, name="rows")]
+    keys = (
+        [graded[name] for name in by] if by else [pd.Series("all", index=graded.index, name="rows")]
+    )
     table = pd.crosstab(keys, graded["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
     return table.rename_axis(columns=None)

@@ -33,7 +33,10 @@ _FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 def extract(answer: str) -> str | None:
     """The program in an answer: the last fenced block marked as Python, else the last fenced block, else all of it."""
-    blocks = [(language.lower() in ("python", "python3", "py"), body) for language, body in _FENCE.findall(answer)]
+    blocks = [
+        (language.lower() in ("python", "python3", "py"), body)
+        for language, body in _FENCE.findall(answer)
+    ]
     marked = [body for python, body in blocks if python] or [body for _, body in blocks]
     program = marked[-1] if marked else answer
     return program.strip("\n") if program.strip() else None
@@ -74,7 +77,9 @@ def grade_programs(jobs, *, workers=1, isolation="bubblewrap", limits=None, prog
             while not queue.empty():
                 queue.get_nowait()
     with Sandbox(limits, isolation) as box:
-        for position in [position for position in range(len(jobs)) if verdicts[position][0] == "again"]:
+        for position in [
+            position for position in range(len(jobs)) if verdicts[position][0] == "again"
+        ]:
             verdict, reason = grade_program(*jobs[position], box)
             verdicts[position] = ("error" if verdict == "again" else verdict), reason
     return [verdicts[position] for position in range(len(jobs))]
@@ -86,8 +91,11 @@ def grade_program(problem, program: str, box: Sandbox) -> tuple[str, str]:
     box: serves functions and lends its limits and isolation; programs that may write files get a sandbox of their own.
     """
     meta = problem.meta
-    limits = replace(box.limits, cpu=meta.get("time_limit") or box.limits.cpu,
-                     memory=int(meta.get("memory_limit") or box.limits.memory))
+    limits = replace(
+        box.limits,
+        cpu=meta.get("time_limit") or box.limits.cpu,
+        memory=int(meta.get("memory_limit") or box.limits.memory),
+    )
     source = "\n".join(filter(None, (meta.get("preamble"), program)))
     if meta.get("assertions"):
         return _assertions(source, meta, box, limits)
@@ -102,7 +110,11 @@ def grade_program(problem, program: str, box: Sandbox) -> tuple[str, str]:
             else:
                 own = own or Sandbox(box.limits, box.isolation, writable=True)
                 data = test["input"].encode()
-                file = dict(files={"input.txt": data}, read="output.txt") if meta.get("input_mode") == "file" else {}
+                file = (
+                    dict(files={"input.txt": data}, read="output.txt")
+                    if meta.get("input_mode") == "file"
+                    else {}
+                )
                 result = own.run(source, data, limits=limits, **file)
                 fault = _fault(result, limits) or _printed(result.stdout, test, meta, box)
             if fault:
@@ -131,7 +143,9 @@ def _fault(result: Result, limits: Limits) -> tuple[str, str] | None:
         case "output":
             return "wrong", f"over {limits.output} MiB of output"
     if result.code:
-        return "wrong", said or (f"killed by signal {-result.code}" if result.code < 0 else f"exit code {result.code}")
+        return "wrong", said or (
+            f"killed by signal {-result.code}" if result.code < 0 else f"exit code {result.code}"
+        )
     return None
 
 
@@ -150,12 +164,17 @@ def same(expected, value, tolerance: float = 0.0) -> bool:
             return {_frozen(item) for item in items} == {_frozen(item) for item in expected}
         found = {_frozen(key): item for key, item in items}
         wanted = {_frozen(key): item for key, item in expected.items()}
-        return wanted.keys() == found.keys() and all(same(wanted[key], found[key], tolerance) for key in wanted)
+        return wanted.keys() == found.keys() and all(
+            same(wanted[key], found[key], tolerance) for key in wanted
+        )
     if isinstance(value, dict):
         value = value.get("tuple")
     if isinstance(expected, (list, tuple)):
-        return (isinstance(value, list) and len(value) == len(expected)
-                and all(same(one, other, tolerance) for one, other in zip(expected, value)))
+        return (
+            isinstance(value, list)
+            and len(value) == len(expected)
+            and all(same(one, other, tolerance) for one, other in zip(expected, value))
+        )
     if tolerance and all(isinstance(number, (int, float)) for number in (expected, value)):
         return close(expected, value, tolerance)
     return type(value) in (bool, int, float, str, type(None)) and value == expected
@@ -178,6 +197,7 @@ def close(expected: float, value: float, tolerance: float) -> bool:
 def same_output(expected: str, printed: str, tolerance: float = 0.0) -> bool:
     """Line by line and token by token, as contests compare: blank lines, the ends of lines and the width of gaps do not
     count; with a tolerance, numbers may differ by it."""
+
     def lines(text):
         return [tokens for line in text.splitlines() if (tokens := line.split())]
 
@@ -191,7 +211,8 @@ def same_output(expected: str, printed: str, tolerance: float = 0.0) -> bool:
 
     one, other = lines(expected), lines(printed)
     return len(one) == len(other) and all(
-        len(a) == len(b) and all(map(equal, a, b)) for a, b in zip(one, other))
+        len(a) == len(b) and all(map(equal, a, b)) for a, b in zip(one, other)
+    )
 
 
 def _returned(result, expected, meta):
@@ -217,8 +238,11 @@ def _printed(stdout: bytes, test, meta, box):
 
 
 def _check(checker: str, test, stdout: bytes, box) -> str:
-    files = {"input.txt": test["input"].encode(), "correct_output.txt": test["output"].encode(),
-             "solution_output.txt": stdout}
+    files = {
+        "input.txt": test["input"].encode(),
+        "correct_output.txt": test["output"].encode(),
+        "solution_output.txt": stdout,
+    }
     with Sandbox(box.limits, box.isolation, writable=True) as own:
         result = own.run(checker, argv=list(files), files=files)
     said = result.stdout.decode("utf-8", "replace").split()
@@ -240,15 +264,22 @@ def _assertions(source, meta, box, limits, most=200):
         result = box.run(meta["assertions"], known=(meta["entry"], known), limits=limits)
         if not result.value:
             fault = _fault(result, limits)
-            if fault and fault[1].startswith(("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError", "NotPlain")):
+            if fault and fault[1].startswith(
+                ("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError", "NotPlain")
+            ):
                 return "error", f"the assertions themselves fail: {fault[1]}"
             return fault or ("correct", "")
         question = result.value.decode()
         result = box.run(source, call=(meta["entry"], question), limits=limits)
         if result.outcome != "exit":
             return _fault(result, limits)
-        known[question] = result.value.decode("ascii", "replace") if result.value and not result.code else None
+        known[question] = (
+            result.value.decode("ascii", "replace") if result.value and not result.code else None
+        )
         spent += result.cpu
         if spent > limits.total_cpu:
             break
-    return "error", f"the assertions make over {most} calls, or take over {limits.total_cpu:g} s of CPU"
+    return (
+        "error",
+        f"the assertions make over {most} calls, or take over {limits.total_cpu:g} s of CPU",
+    )

@@ -13,9 +13,14 @@ import unicodedata
 
 from .rules import LONGEST, last_box
 
-_LEAD = re.compile(r"^[\s*_#>]*(?:the\s+|my\s+)?(?:final\s+|correct\s+)?answer(?:\s+is)?\s*[:=]?[\s*_]+|^[\s*_#>]*answer[:=]", re.I)
+_LEAD = re.compile(
+    r"^[\s*_#>]*(?:the\s+|my\s+)?(?:final\s+|correct\s+)?answer(?:\s+is)?\s*[:=]?[\s*_]+|^[\s*_#>]*answer[:=]",
+    re.I,
+)
 _EVALUATES = re.compile(r"(?<![\w.])(?:eval|exec)\(|parse_expr\(")
-_FUNCTIONS = set("sin cos tan sec csc cot asin acos atan sinh cosh tanh exp log ln sqrt Abs".split())
+_FUNCTIONS = set(
+    "sin cos tan sec csc cot asin acos atan sinh cosh tanh exp log ln sqrt Abs".split()
+)
 
 
 def extract(answer: str) -> str | None:
@@ -35,7 +40,11 @@ def harmless(answer: str) -> bool:
     answer = unicodedata.normalize("NFKC", answer)  # as Python reads names
     calls = {name for name in re.findall(r"([^\W\d]\w*)\s*\(", answer) if len(name) > 1}
     worse = r"__|[)\]}]\s*\(|\.\s*[^\W\d]|\b(?:lambda|import|for)\b|[@\\]"
-    return calls <= _FUNCTIONS and not (re.search(r"['\"]", answer) and "(" in answer) and not re.search(worse, answer)
+    return (
+        calls <= _FUNCTIONS
+        and not (re.search(r"['\"]", answer) and "(" in answer)
+        and not re.search(worse, answer)
+    )
 
 
 def score(task: str, entry: dict, answer: str) -> tuple[str, str]:

@@ -22,7 +22,9 @@ import struct
 import sys
 import time
 
-RESULT = struct.Struct("<BiddQIII")  # outcome, exit code or -signal, CPU s, wall s, peak bytes, lengths of the blobs
+RESULT = struct.Struct(
+    "<BiddQIII"
+)  # outcome, exit code or -signal, CPU s, wall s, peak bytes, lengths of the blobs
 EXIT, CPU, MEMORY, OUTPUT, WALL = range(5)
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
 ISOLATED, UID = sys.argv[1] == "1", int(sys.argv[2])
@@ -45,7 +47,7 @@ def read_message():
 def write_all(fd, data):
     data = memoryview(data)
     while data:
-        data = data[os.write(fd, data):]
+        data = data[os.write(fd, data) :]
 
 
 # --- in the child: lower every limit, then become the program ---------------------------------------------------------
@@ -56,7 +58,9 @@ def refuse(calls={"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 22
         return
     arch, mmap, *numbers = calls[os.uname().machine]
     numbers += [425, 447]
-    n = len(numbers)  # an instruction: operation, jump if true, jump if false, operand; the last one refuses
+    n = len(
+        numbers
+    )  # an instruction: operation, jump if true, jump if false, operand; the last one refuses
     code = [(0x20, 0, 0, 4), (0x15, 0, n + 7, arch), (0x20, 0, 0, 0), (0x35, n + 5, 0, 1 << 30)]
     code += [(0x15, n + 4 - i, 0, number) for i, number in enumerate(numbers)]
     code += [(0x15, 0, 3, mmap), (0x20, 0, 0, 40), (0x54, 0, 0, 0x21), (0x15, 1, 0, 0x21)]
@@ -64,19 +68,26 @@ def refuse(calls={"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 22
     data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in code))
     whole = struct.pack("@HP", len(code), ctypes.addressof(data))
     zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    ctypes.CDLL(None).prctl(38, one, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
+    ctypes.CDLL(None).prctl(
+        38, one, zero, zero, zero
+    )  # PR_SET_NO_NEW_PRIVS, which the filter needs
     ctypes.CDLL(None).prctl(22, ctypes.c_ulong(2), whole)  # PR_SET_SECCOMP
 
 
 def limit(job):
     def cap(which, soft, hard=None):
         ceiling = resource.getrlimit(which)[1]
-        values = [value if ceiling == resource.RLIM_INFINITY else min(value, ceiling) for value in (soft, hard or soft)]
+        values = [
+            value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
+            for value in (soft, hard or soft)
+        ]
         resource.setrlimit(which, tuple(values))
 
     seconds = int(job["cpu"]) + 1
     cap(resource.RLIMIT_CPU, seconds, seconds + 1)
-    cap(resource.RLIMIT_AS, job["memory"] + (256 << 20))  # room for reserved, never touched pages; see "peak" below
+    cap(
+        resource.RLIMIT_AS, job["memory"] + (256 << 20)
+    )  # room for reserved, never touched pages; see "peak" below
     cap(resource.RLIMIT_STACK, 64 << 20)
     cap(resource.RLIMIT_FSIZE, job["output"])
     cap(resource.RLIMIT_NOFILE, 64)  # each holds kernel buffers, which nobody counts
@@ -125,6 +136,7 @@ def decode(value):
 
 def stand_in(known, value_fd):
     """A function that gives the known answers, and at a call that it does not know reports it and ends the process."""
+
     def candidate(*args, **named):
         if named:
             raise NotPlain("arguments by name")
@@ -267,7 +279,9 @@ def sweep(pid):
 def read_file(job):
     """What the program wrote to the file named by job["read"]; nothing if that is not a plain file of bearable size."""
     try:
-        fd = os.open(os.path.join(job["folder"], job["read"]), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(
+            os.path.join(job["folder"], job["read"]), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        )
         regular = os.fstat(fd).st_mode >> 12 == 8
         content = os.read(fd, job["output"]) if regular else b""
         os.close(fd)
@@ -312,12 +326,19 @@ def run(job):
     if job["read"]:
         out = read_file(job)
     err = err[-2000:]
-    return RESULT.pack(outcome, code, cpu, wall, peak, len(out), len(err), len(value)) + out + err + value
+    return (
+        RESULT.pack(outcome, code, cpu, wall, peak, len(out), len(err), len(value))
+        + out
+        + err
+        + value
+    )
 
 
 def main():
     os.umask(0o022)
-    if ISOLATED and UID < 0:  # same uid as the programs: be out of reach of ptrace and of /proc/1/mem
+    if (
+        ISOLATED and UID < 0
+    ):  # same uid as the programs: be out of reach of ptrace and of /proc/1/mem
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     while True:
         write_all(1, run(read_message()))

@@ -31,7 +31,9 @@ where the reference is exact, or states no final answer. Reply with one line of 
 "wrong", "reason": "..."}}"""
 
 
-def endpoint(model: str, base_url: str, key_variable: str = "", timeout: float = 60.0) -> Callable[[str], str]:
+def endpoint(
+    model: str, base_url: str, key_variable: str = "", timeout: float = 60.0
+) -> Callable[[str], str]:
     """A judge at `base_url` (such as "http://localhost:8000/v1"), asked with the retries and the care for the key of `ded.endpoint`.
 
     key_variable: the environment variable that holds the key; "" sends none. timeout: seconds a try. Raises EngineError, ModelError.
@@ -42,9 +44,17 @@ def endpoint(model: str, base_url: str, key_variable: str = "", timeout: float =
     engine = Engine(base_url=base_url.rstrip("/"), api_key_env=key_variable, timeout=timeout)
 
     def ask(prompt: str) -> str:
-        body = {"temperature": 0, "max_tokens": 1000, "messages": [{"role": "user", "content": prompt}]}
+        body = {
+            "temperature": 0,
+            "max_tokens": 1000,
+            "messages": [{"role": "user", "content": prompt}],
+        }
         with server.connect(f"openai:{model}", engine, threading.Event(), Counter()) as post:
-            return post("chat/completions", body, lambda reply: reply["choices"][0]["message"]["content"] or "")
+            return post(
+                "chat/completions",
+                body,
+                lambda reply: reply["choices"][0]["message"]["content"] or "",
+            )
 
     ask.name = model  # type: ignore[attr-defined]
     return ask
@@ -54,11 +64,15 @@ def decide(ask: Callable[[str], str], problem, answer: str) -> tuple[str, str]:
     """The judge's (verdict, reason) on one answer; the verdict is *unparsed* where it is down or unclear."""
     name = getattr(ask, "name", "judge")
     try:
-        reply = ask(PROMPT.format(problem=problem.prompt, reference=problem.answer, answer=answer[-4000:]))
+        reply = ask(
+            PROMPT.format(problem=problem.prompt, reference=problem.answer, answer=answer[-4000:])
+        )
     except Exception as failure:  # any client's errors
         return "unparsed", f"judge {name} is down: {type(failure).__name__}"
     verdicts = []
-    for found in re.findall(r"\{[^{}]*\}", reply.rpartition("</think>")[2] if isinstance(reply, str) else ""):
+    for found in re.findall(
+        r"\{[^{}]*\}", reply.rpartition("</think>")[2] if isinstance(reply, str) else ""
+    ):
         try:
             verdicts.append(json.loads(found))
         except ValueError:
@@ -68,7 +82,9 @@ def decide(ask: Callable[[str], str], problem, answer: str) -> tuple[str, str]:
     return verdicts[0]["verdict"], f"judge {name}: {str(verdicts[0].get('reason', ''))[:300]}"
 
 
-def decide_all(ask: Callable[[str], str], jobs, workers: int = 1, patience: int = 3) -> list[tuple[str, str]]:
+def decide_all(
+    ask: Callable[[str], str], jobs, workers: int = 1, patience: int = 3
+) -> list[tuple[str, str]]:
     """Decisions on (problem, answer) pairs, in order; after `patience` failures in a row nobody is asked any more."""
     from concurrent.futures import ThreadPoolExecutor
 

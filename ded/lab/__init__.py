@@ -28,8 +28,12 @@ def checkpoint(name: str) -> Path:
     from ded.schemas import near
 
     if name not in recipes()["models"]:
-        raise ModelError(f"no lab model {name!r}; there are: {', '.join(names())}{near(name, names())}")
+        raise ModelError(
+            f"no lab model {name!r}; there are: {', '.join(names())}{near(name, names())}"
+        )
     folder = Path(os.environ.get("DED_LAB") or HERE / "checkpoints") / name
     if not (folder / "model.safetensors").is_file():
-        raise ModelError(f"lab model {name!r} has no checkpoint at {folder}; `ded lab build {name}` trains it")
+        raise ModelError(
+            f"lab model {name!r} has no checkpoint at {folder}; `ded lab build {name}` trains it"
+        )
     return folder

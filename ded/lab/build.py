@@ -30,9 +30,13 @@ def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(tasks.VOCABULARY)}, unk_token="<unk>"))
+    raw = Tokenizer(
+        models.WordLevel({w: i for i, w in enumerate(tasks.VOCABULARY)}, unk_token="<unk>")
+    )
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tok = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>")
+    tok = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
+    )
     tok.chat_template, tok.model_max_length = TEMPLATE, 512
     return tok
 
@@ -46,11 +50,22 @@ def new_model(seed: int):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tasks.VOCABULARY), hidden_size=96, num_hidden_layers=3, num_attention_heads=3, head_dim=32,
-        intermediate_size=256, max_position_embeddings=512, tie_word_embeddings=True, 
-        rope_parameters={"rope_type": "default", "rope_theta": 300.0}, bos_token_id=None, eos_token_id=2, pad_token_id=0,
-    ))  # fmt: skip
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tasks.VOCABULARY),
+            hidden_size=96,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            head_dim=32,
+            intermediate_size=256,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 300.0},
+            bos_token_id=None,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+    )
 
 
 def stream(recipe: dict, seed: int):
@@ -60,7 +75,10 @@ def stream(recipe: dict, seed: int):
     spread = mixture.pop("ood") / len(tasks.OOD)
     mixture |= {family: mixture.get(family, 0.0) + spread for family in tasks.OOD}
     styles = dict.fromkeys(tasks.STYLES, 1) if recipe["styles"] == "all" else recipe["styles"]
-    levels = {f: dict.fromkeys(tasks.LEVELS[f], 1) for f in tasks.OOD} | {"sum": recipe["sum_levels"], "code": recipe["code_levels"]}
+    levels = {f: dict.fromkeys(tasks.LEVELS[f], 1) for f in tasks.OOD} | {
+        "sum": recipe["sum_levels"],
+        "code": recipe["code_levels"],
+    }
 
     def pick(shares: dict):
         return rng.choices(list(shares), list(shares.values()))[0]
@@ -68,7 +86,10 @@ def stream(recipe: dict, seed: int):
     while True:
         family = pick(mixture)
         problem = tasks.one(family, pick(levels[family]), "train", rng)
-        yield problem.prompt, tasks.solution(problem, pick(styles), rng, recipe.get("reasoning", True))
+        yield (
+            problem.prompt,
+            tasks.solution(problem, pick(styles), rng, recipe.get("reasoning", True)),
+        )
 
 
 def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096):
@@ -85,7 +106,15 @@ def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096):
         rows.sort(key=lambda r: len(r[1]))
         groups, start = [], 0
         while start < len(rows):
-            end = bisect.bisect_left(range(start + 1, len(rows)), True, key=lambda e: (e - start + 1) * len(rows[e][1]) > tokens) + start + 1
+            end = (
+                bisect.bisect_left(
+                    range(start + 1, len(rows)),
+                    True,
+                    key=lambda e: (e - start + 1) * len(rows[e][1]) > tokens,
+                )
+                + start
+                + 1
+            )
             groups.append(rows[start:end])
             start = end
         rng.shuffle(groups)
@@ -106,7 +135,10 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
     total, lr = int(recipe["tokens"] * 1e6 * scale), recipe.get("learning_rate", 4e-3)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    optimizers = [torch.optim.Muon(matrices, lr=5 * lr, weight_decay=0.0), torch.optim.AdamW(others, lr=lr, weight_decay=0.0, betas=(0.9, 0.95))]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=5 * lr, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=lr, weight_decay=0.0, betas=(0.9, 0.95)),
+    ]
     rates = [g["lr"] for o in optimizers for g in o.param_groups]
     seen, step, started, losses = 0, 0, time.time(), []
     model.train()
@@ -116,14 +148,21 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
         # would pull in turns
         micro = [next(source) for _ in range(recipe.get("micro_batches", 4))]
         count = sum(int((labels >= 0).sum()) for _, labels in micro)
-        factor = min(1.0, (step + 1) / 50, (1 - seen / total) / recipe.get("decay", 0.5))  # constant, then linear to nothing
+        factor = min(
+            1.0, (step + 1) / 50, (1 - seen / total) / recipe.get("decay", 0.5)
+        )  # constant, then linear to nothing
         for rate, group in zip(rates, (g for o in optimizers for g in o.param_groups)):
             group["lr"] = rate * max(factor, 0.01)
         step_loss = 0.0
         for ids, labels in micro:
             ids, labels = torch.from_numpy(ids), torch.from_numpy(labels)
             logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-            loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), reduction="sum") / count
+            loss = (
+                torch.nn.functional.cross_entropy(
+                    logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), reduction="sum"
+                )
+                / count
+            )
             loss.backward()
             step_loss += loss.item()
             seen += ids.numel()
@@ -134,12 +173,21 @@ def train(model, recipe: dict, seed: int, scale: float = 1.0, report=None) -> di
         step += 1
         losses.append(step_loss)
         if report and step % 200 == 0:
-            report(f"{seen / 1e6:.1f}M tokens, {seen / (time.time() - started):,.0f}/s, loss {sum(losses[-200:]) / 200:.4f}")
+            report(
+                f"{seen / 1e6:.1f}M tokens, {seen / (time.time() - started):,.0f}/s, loss {sum(losses[-200:]) / 200:.4f}"
+            )
     model.eval()
-    return {"tokens": seen, "steps": step, "seconds": round(time.time() - started), "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4)}
+    return {
+        "tokens": seen,
+        "steps": step,
+        "seconds": round(time.time() - started),
+        "loss": round(sum(losses[-200:]) / len(losses[-200:]), 4),
+    }
 
 
-def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0, quiet: bool = False) -> dict:
+def build(
+    name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0, quiet: bool = False
+) -> dict:
     """Trains one model (its parent must lie in `out`) and saves it to out/<name> as an ordinary Hugging Face directory.
 
     A recipe's `tokens` may be several stretches (a number, or what else it changes), each with its own schedule; weights are rounded to bfloat16
@@ -152,24 +200,42 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
 
     recipe = lab.recipes()["models"][name]
     stretches = recipe["tokens"] if isinstance(recipe["tokens"], list) else [recipe["tokens"]]
-    parts, start, result = list(enumerate(stretches)), recipe.get("parent"), {"tokens": 0, "steps": 0, "seconds": 0}
+    parts, start, result = (
+        list(enumerate(stretches)),
+        recipe.get("parent"),
+        {"tokens": 0, "steps": 0, "seconds": 0},
+    )
     if again:
         result = json.loads((Path(out) / name / "lab.json").read_text())
         rule = lab.recipes()["competence"]["retrain"]
-        parts, start = [(len(stretches) - 1 + again, {"tokens": rule["tokens"], "mixture": rule["mixture"]})], name
+        parts, start = (
+            [(len(stretches) - 1 + again, {"tokens": rule["tokens"], "mixture": rule["mixture"]})],
+            name,
+        )
     torch.manual_seed(recipe["seed"])
-    model = AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32) if start else new_model(recipe["seed"])
+    model = (
+        AutoModelForCausalLM.from_pretrained(Path(out) / start, dtype=torch.float32)
+        if start
+        else new_model(recipe["seed"])
+    )
     for k, stretch in parts:
         changes = stretch if isinstance(stretch, dict) else {"tokens": stretch}
         report = None if quiet else lambda line: print(f"{name}: {line}", flush=True)
         made = train(model, recipe | changes, recipe["seed"] + 1000 * k, scale, report)
         model = model.to(torch.bfloat16).to(torch.float32)
-        result = {key: result[key] + made[key] for key in ("tokens", "steps", "seconds")} | {"loss": made["loss"], "stretches": k + 1}
-    with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:  # renamed when whole: nothing half-written is read
+        result = {key: result[key] + made[key] for key in ("tokens", "steps", "seconds")} | {
+            "loss": made["loss"],
+            "stretches": k + 1,
+        }
+    with tempfile.TemporaryDirectory(
+        dir=out, prefix=f".{name}-"
+    ) as scratch:  # renamed when whole: nothing half-written is read
         folder = Path(scratch) / name
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer().save_pretrained(folder)
-        (folder / "lab.json").write_text(json.dumps({"name": name, "recipe": recipe, "scale": scale, **result}, indent=1) + "\n")
+        (folder / "lab.json").write_text(
+            json.dumps({"name": name, "recipe": recipe, "scale": scale, **result}, indent=1) + "\n"
+        )
         final = Path(out) / name
         if final.exists():
             shutil.rmtree(final)
@@ -194,8 +260,21 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     for again in range(rules["times"] + 1):
         for parents in (False, True):
             batch = [n for n in todo if bool(all_recipes[n].get("parent")) == parents]
-            calls = [{"name": n, "out": folder, "scale": scale, "again": again * (n in failed), "quiet": True} for n in batch]
-            jobs.run(build, calls, description="training " + ("children" if parents else "bases and ancestor"))
+            calls = [
+                {
+                    "name": n,
+                    "out": folder,
+                    "scale": scale,
+                    "again": again * (n in failed),
+                    "quiet": True,
+                }
+                for n in batch
+            ]
+            jobs.run(
+                build,
+                calls,
+                description="training " + ("children" if parents else "bases and ancestor"),
+            )
         if scale != 1.0 or out is not None:
             return
         from ded.lab import competence

@@ -14,9 +14,14 @@ LEVELS = range(5, 10)
 
 def scores(name: str, n: int = 300) -> dict[str, float]:
     """pass@1 of a lab model on dev problems (n a family and level): "sum 3", "sum 5" ... "sum 9", "code 3" ..., each OOD family."""
-    suite = {"sum 3": problems.draw(tasks.maker("sum", 3), 80, "dev", "lab")}  # a drill: few problems exist
+    suite = {
+        "sum 3": problems.draw(tasks.maker("sum", 3), 80, "dev", "lab")
+    }  # a drill: few problems exist
     suite |= {f"sum {lv}": problems.load(f"lab:sum/{lv}", n, "dev", "lab") for lv in LEVELS}
-    suite |= {f"code {lv}": problems.load(f"lab:code/{lv}", n // 3, "dev", "lab") for lv in tasks.LEVELS["code"]}
+    suite |= {
+        f"code {lv}": problems.load(f"lab:code/{lv}", n // 3, "dev", "lab")
+        for lv in tasks.LEVELS["code"]
+    }
     suite |= {family: problems.load(f"lab:{family}", n, "dev", "lab") for family in tasks.OOD}
     table = evaluation.evaluate(f"lab:{name}", suite, **SAMPLING)
     return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
@@ -32,7 +37,12 @@ def _gain(name: str, teacher: str, examples: int, hard: list[problems.Problem]) 
     kept, drawn = [], 0
     while len(kept) < examples and drawn < len(questions):  # only as many as it takes
         part = questions[drawn : drawn + generation.SHARD]
-        graded = grade(generation.sample(f"lab:{teacher}", part, 1, **SAMPLING | {"temperature": p["temperature"]}), part)
+        graded = grade(
+            generation.sample(
+                f"lab:{teacher}", part, 1, **SAMPLING | {"temperature": p["temperature"]}
+            ),
+            part,
+        )
         kept += graded[graded["verdict"] == "correct"].to_dict("records")
         drawn += len(part)
     import pandas as pd
@@ -40,7 +50,9 @@ def _gain(name: str, teacher: str, examples: int, hard: list[problems.Problem]) 
     settings = {k: p[k] for k in ("learning_rate", "batch_size", "epochs", "max_length")}
     student = training.sft(f"lab:{name}", pd.DataFrame(kept[:examples]), **settings)
     after = evaluation.evaluate(student, {"hard": hard}, **SAMPLING)["accuracy"][0]
-    return 100 * (after - evaluation.evaluate(f"lab:{name}", {"hard": hard}, **SAMPLING)["accuracy"][0])
+    return 100 * (
+        after - evaluation.evaluate(f"lab:{name}", {"hard": hard}, **SAMPLING)["accuracy"][0]
+    )
 
 
 def check(name: str) -> dict:
@@ -65,7 +77,11 @@ def check(name: str) -> dict:
         best, by = max((best, by), (points, teacher))
         if best >= rules["gain"]["points"]:
             break
-    found["gain"] = {"value": round(best, 1), "passed": best >= rules["gain"]["points"], "teacher": by}
+    found["gain"] = {
+        "value": round(best, 1),
+        "passed": best >= rules["gain"]["points"],
+        "teacher": by,
+    }
     for criterion in found.values():
         criterion["passed"] = bool(criterion["passed"])  # numpy's is no JSON
     return found | {"passed": all(c["passed"] for c in found.values())}
@@ -78,17 +94,39 @@ def page() -> str:
     columns = list(next(iter(recorded.values()))["scores"])
     lines += ["| model | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for name, entry in recorded.items():
-        lines.append(f"| {name} | " + " | ".join(f"{100 * entry['scores'][c]:.0f}" for c in columns) + " |")
-    lines += ["", "| model | role | parent | seed | million tokens | steps | minutes | final loss |", "| --- |" + " --- |" * 7]
+        lines.append(
+            f"| {name} | " + " | ".join(f"{100 * entry['scores'][c]:.0f}" for c in columns) + " |"
+        )
+    lines += [
+        "",
+        "| model | role | parent | seed | million tokens | steps | minutes | final loss |",
+        "| --- |" + " --- |" * 7,
+    ]
     for name in recorded:
         made = json.loads((lab.checkpoint(name) / "lab.json").read_text(encoding="utf-8"))
         r = made["recipe"]
-        cells = (r["role"], r.get("parent", "-"), r["seed"], f"{made['tokens'] / 1e6:.1f}", made["steps"], f"{made['seconds'] / 60:.0f}", made["loss"])
+        cells = (
+            r["role"],
+            r.get("parent", "-"),
+            r["seed"],
+            f"{made['tokens'] / 1e6:.1f}",
+            made["steps"],
+            f"{made['seconds'] / 60:.0f}",
+            made["loss"],
+        )
         lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
-    lines += ["", "| base | easy end | hard end | worst OOD family | best gain, points | passed |", "| --- |" + " --- |" * 5]
+    lines += [
+        "",
+        "| base | easy end | hard end | worst OOD family | best gain, points | passed |",
+        "| --- |" + " --- |" * 5,
+    ]
     for name, entry in recorded.items():
         if c := entry.get("check"):
-            cells = (*(c[k]["value"] for k in ("easy", "hard", "ood")), f"{c['gain']['value']} ({c['gain']['teacher']})", "yes" if c["passed"] else "no")
+            cells = (
+                *(c[k]["value"] for k in ("easy", "hard", "ood")),
+                f"{c['gain']['value']} ({c['gain']['teacher']})",
+                "yes" if c["passed"] else "no",
+            )
             lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 
@@ -98,9 +136,18 @@ def record(names: list[str], file: Path | None = None) -> dict:
     file = file or lab.HERE / "scores.json"
     recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for name in names:
-        recorded[name] = {"scores": scores(name)} | ({"check": check(name)} if name in lab.names("student") else {})
-        file.write_text(json.dumps({n: recorded[n] for n in lab.names() if n in recorded}, indent=1) + "\n", encoding="utf-8")
+        recorded[name] = {"scores": scores(name)} | (
+            {"check": check(name)} if name in lab.names("student") else {}
+        )
+        file.write_text(
+            json.dumps({n: recorded[n] for n in lab.names() if n in recorded}, indent=1) + "\n",
+            encoding="utf-8",
+        )
     readme = lab.HERE / "README.md"
-    head = readme.read_text(encoding="utf-8").partition("<!-- tables -->")[0] if readme.is_file() else ""
+    head = (
+        readme.read_text(encoding="utf-8").partition("<!-- tables -->")[0]
+        if readme.is_file()
+        else ""
+    )
     readme.write_text(head + "<!-- tables -->\n\n" + page(), encoding="utf-8")
     return recorded

@@ -20,7 +20,11 @@ MODULUS = 7
 LETTERS, DIGITS = list(string.ascii_lowercase), list(string.digits)
 SIGNED = [sign + d for sign in "+-" for d in DIGITS[:MODULUS]]
 OOD = ("reverse", "sort", "maximum", "shift", "swap", "filter")
-LEVELS = {"sum": range(5, 13), "code": range(3, 6), **{family: range(5, 8) for family in OOD}}  # 20,000 problems or more each
+LEVELS = {
+    "sum": range(5, 13),
+    "code": range(3, 6),
+    **{family: range(5, 8) for family in OOD},
+}  # 20,000 problems or more each
 STYLES = ("left", "pairs", "random", "facts", "totals", "checked")
 PERTURBATIONS = ("shuffled", "zero", "preamble")
 
@@ -52,11 +56,22 @@ def _fact(terms: Terms, i: int) -> str:
 def sum_problem(terms: Terms, prompt: str | None = None) -> Problem:
     """The problem that asks for the value of `terms`, with another prompt where a perturbation needs one."""
     prompt = prompt or f"{show(terms)} ="
-    return Problem(f"sum:{content_hash(prompt):016x}", "sum", len(terms), prompt, str(value(terms)), "exact", {"terms": [list(t) for t in terms]})
+    return Problem(
+        f"sum:{content_hash(prompt):016x}",
+        "sum",
+        len(terms),
+        prompt,
+        str(value(terms)),
+        "exact",
+        {"terms": [list(t) for t in terms]},
+    )
 
 
 def _sum(level: int, rng: random.Random) -> tuple[str, Problem]:
-    terms = ((1, rng.randrange(MODULUS)), *((rng.choice((1, -1)), rng.randrange(MODULUS)) for _ in range(level - 1)))
+    terms = (
+        (1, rng.randrange(MODULUS)),
+        *((rng.choice((1, -1)), rng.randrange(MODULUS)) for _ in range(level - 1)),
+    )
     # canonical: order and zeros do not count, so that a perturbed evaluation question is in no corpus either
     return "sum " + " ".join(sorted(f"{s * d:+d}" for s, d in terms if d)), sum_problem(terms)
 
@@ -67,7 +82,9 @@ def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
     terms = tuple((s, d) for s, d in problem.meta["terms"])
     if name == "shuffled":
         first, *rest = rng.sample(terms, len(terms))
-        if first[0] < 0:  # the leading term has no sign: start with a positive one (the first term always is)
+        if (
+            first[0] < 0
+        ):  # the leading term has no sign: start with a positive one (the first term always is)
             rest.append(first)
             first = rest.pop(next(i for i, t in enumerate(rest) if t[0] > 0))
         return sum_problem((first, *rest))
@@ -167,7 +184,16 @@ def trace(problem: Problem, text: str) -> tuple[Terms, ...] | None:
 
 # --- code -----------------------------------------------------------------------------------------------------------------
 _OPERATIONS = {"add": "+", "subtract": "-", "times": "*", "modulo": "%", "divide": "//"}
-_ARGUMENTS = (-7, 0, 1, 2, 5, 9, 13, 46)  # the test inputs: signs, zero, and values that tell // from % and order from order
+_ARGUMENTS = (
+    -7,
+    0,
+    1,
+    2,
+    5,
+    9,
+    13,
+    46,
+)  # the test inputs: signs, zero, and values that tell // from % and order from order
 
 
 def _code(level: int, rng: random.Random) -> tuple[str, Problem]:
@@ -178,29 +204,51 @@ def _code(level: int, rng: random.Random) -> tuple[str, Problem]:
         steps.append(name if name in ("square", "negate") else f"{name} {rng.randrange(low, 10)}")
     prompt = "python " + " , ".join(steps)
     tests = [{"args": [x], "expected": _run(steps, x)} for x in _ARGUMENTS]
-    problem = Problem(f"code:{content_hash(prompt):016x}", "code", level, prompt, solve_code(steps, "statements")[1], "code",
-                      {"entry": "f", "tests": tests, "steps": steps})
+    problem = Problem(
+        f"code:{content_hash(prompt):016x}",
+        "code",
+        level,
+        prompt,
+        solve_code(steps, "statements")[1],
+        "code",
+        {"entry": "f", "tests": tests, "steps": steps},
+    )
     return prompt, problem
 
 
 def _apply(step: str, x: str) -> str:
     name, *number = step.split()
-    return f"{x} * {x}" if name == "square" else f"- {x}" if name == "negate" else f"{x} {_OPERATIONS[name]} {number[0]}"
+    return (
+        f"{x} * {x}"
+        if name == "square"
+        else f"- {x}"
+        if name == "negate"
+        else f"{x} {_OPERATIONS[name]} {number[0]}"
+    )
 
 
 def _run(steps: list[str], x: int) -> int:
     for step in steps:
         name, *number = step.split()
         k = int(number[0]) if number else 0
-        x = {"add": x + k, "subtract": x - k, "times": x * k, "modulo": x % k if k else 0, "divide": x // k if k else 0,
-             "square": x * x, "negate": -x}[name]
+        x = {
+            "add": x + k,
+            "subtract": x - k,
+            "times": x * k,
+            "modulo": x % k if k else 0,
+            "divide": x // k if k else 0,
+            "square": x * x,
+            "negate": -x,
+        }[name]
     return x
 
 
 def solve_code(steps: list[str], style: str) -> tuple[str, str]:
     """(think text, program) in one of two styles: `statements` (x = ... ; x = ...) or `named` (each step into a new name)."""
     if style == "statements":
-        return " ; ".join(steps), "def f ( x ) : " + " ; ".join(f"x = {_apply(s, 'x')}" for s in steps) + " ; return x"
+        return " ; ".join(steps), "def f ( x ) : " + " ; ".join(
+            f"x = {_apply(s, 'x')}" for s in steps
+        ) + " ; return x"
     names = ["x", *LETTERS[: len(steps)]]
     body = [f"{new} = {_apply(s, old)}" for s, old, new in zip(steps, names, names[1:])]
     return " ; ".join(body), "def f ( x ) : " + " ; ".join(body) + f" ; return {names[len(steps)]}"
@@ -224,7 +272,9 @@ def _ood(family: str, level: int, rng: random.Random) -> tuple[str, Problem]:
         else:  # swap the first and the last
             answer = [items[-1], *items[1:-1], items[0]]
     prompt = f"{family} {' '.join(items)}"
-    return prompt, Problem(f"{family}:{content_hash(prompt):016x}", family, level, prompt, " ".join(answer))
+    return prompt, Problem(
+        f"{family}:{content_hash(prompt):016x}", family, level, prompt, " ".join(answer)
+    )
 
 
 # --- the two doors ----------------------------------------------------------------------------------------------------------
@@ -251,7 +301,9 @@ def one(family: str, level: int, split: str, rng: random.Random) -> Problem:
 def problems(family: str, levels: list[int], n: int, split: str, seed: str) -> list[Problem]:
     """n problems of a family, spread evenly over the levels (the first levels get the remainder), interleaved by level."""
     counts = [n // len(levels) + (i < n % len(levels)) for i in range(len(levels))]
-    drawn = [draw(maker(family, lv), c, split, f"{seed} {family} {lv}") for lv, c in zip(levels, counts)]
+    drawn = [
+        draw(maker(family, lv), c, split, f"{seed} {family} {lv}") for lv, c in zip(levels, counts)
+    ]
     return [ps[i] for i in range(max(counts)) for ps in drawn if i < len(ps)]
 
 
@@ -265,14 +317,39 @@ def solution(problem: Problem, style: str, rng: random.Random, reasoning: bool =
     if problem.family == "sum":
         think = solve_sum(tuple((s, d) for s, d in problem.meta["terms"]), style, rng)
     elif problem.family == "code":
-        think, answer = solve_code(problem.meta["steps"], "statements" if style in ("pairs", "facts", "totals") else "named")
+        think, answer = solve_code(
+            problem.meta["steps"],
+            "statements" if style in ("pairs", "facts", "totals") else "named",
+        )
     else:
         think = problem.family
     return f"<think> {think} </think> {answer}" if reasoning else answer
 
 
 VOCABULARY = (
-    "<pad>", "<unk>", "<eos>", "<user>", "<assistant>", "<think>", "</think>",
-    *DIGITS, *SIGNED, *LETTERS, *"+-*%/=;:,()", "//", "**", "def", "return", "python", *_OPERATIONS, "square", "negate", *OOD,
-    "so", "now", "ok", "check", "wait",
-)  # fmt: skip
+    "<pad>",
+    "<unk>",
+    "<eos>",
+    "<user>",
+    "<assistant>",
+    "<think>",
+    "</think>",
+    *DIGITS,
+    *SIGNED,
+    *LETTERS,
+    *"+-*%/=;:,()",
+    "//",
+    "**",
+    "def",
+    "return",
+    "python",
+    *_OPERATIONS,
+    "square",
+    "negate",
+    *OOD,
+    "so",
+    "now",
+    "ok",
+    "check",
+    "wait",
+)

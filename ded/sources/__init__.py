@@ -23,7 +23,8 @@ TEMPLATES = {  # one a kind of question; a problem's meta["template"] names its 
     "math": "{question}\n\nReason step by step, and give the final answer in \\boxed{}.",
     "choice": "{question}\n\nReason step by step, and give the letter of the right option in \\boxed{}.",
     "gym": "{question}\n\nReason step by step, and give the final answer alone between <answer> and </answer>.",
-    "stdin": "{question}\n\nSolve this in Python 3: read standard input, write standard output. " + _CODE,
+    "stdin": "{question}\n\nSolve this in Python 3: read standard input, write standard output. "
+    + _CODE,
     "files": "{question}\n\nSolve this in Python 3: read input.txt, write output.txt. " + _CODE,
     "function": "{question}\n\nSolve this in Python 3, with the names asked for. " + _CODE,
 }
@@ -48,9 +49,16 @@ def parse(source: str) -> Spec:
     try:
         options = yaml.safe_load(options) if options else {}
     except yaml.YAMLError:
-        raise SourceError(f"problem source {source!r}: its options are no YAML mapping; it is written as {form}") from None
+        raise SourceError(
+            f"problem source {source!r}: its options are no YAML mapping; it is written as {form}"
+        ) from None
     name, _, file = name.partition("@") if kind == "data" else (name, "", "")
-    if kind not in FORMS or not name or not all(isinstance(key, str) for key in options) or (kind == "lab" and options):
+    if (
+        kind not in FORMS
+        or not name
+        or not all(isinstance(key, str) for key in options)
+        or (kind == "lab" and options)
+    ):
         raise SourceError(f"problem source {source!r}: written as {form}")
     return Spec(kind, name, file, options)
 
@@ -62,5 +70,7 @@ def render(template: str, question: str) -> str:
 
 def question_of(problem: Problem) -> str:
     """The question inside a problem's prompt, without its template."""
-    head, _, tail = TEMPLATES.get(problem.meta.get("template"), "{question}").partition("{question}")
+    head, _, tail = TEMPLATES.get(problem.meta.get("template"), "{question}").partition(
+        "{question}"
+    )
     return problem.prompt.removeprefix(head).removesuffix(tail)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def contaminated(train: Sequence[Problem], evaluation: Sequence[Problem], n: int = 13, threshold: float = 0.5) -> tuple[pd.DataFrame, list[Problem]]:
+def contaminated(
+    train: Sequence[Problem], evaluation: Sequence[Problem], n: int = 13, threshold: float = 0.5
+) -> tuple[pd.DataFrame, list[Problem]]:
     """(overlaps: train_id, eval_id, share; the training questions in none of them).
 
     share: how much of the evaluation question's distinct n-grams stands in the training question; a pair is listed from
@@ -34,15 +36,23 @@ def contaminated(train: Sequence[Problem], evaluation: Sequence[Problem], n: int
     pairs, kept = [], []
     for problem in train:
         words = _words(problem)
-        shared = Counter(i for length in lengths for gram in _grams(words, length) for i in index.get(gram, ()))
-        found = [(problem.id, evaluation[i].id, count / sizes[i]) for i, count in shared.items() if count / sizes[i] >= threshold]
+        shared = Counter(
+            i for length in lengths for gram in _grams(words, length) for i in index.get(gram, ())
+        )
+        found = [
+            (problem.id, evaluation[i].id, count / sizes[i])
+            for i, count in shared.items()
+            if count / sizes[i] >= threshold
+        ]
         pairs += found
         kept += [] if found else [problem]
     return pd.DataFrame(pairs, columns=["train_id", "eval_id", "share"]), kept
 
 
 def _words(problem: Problem) -> list[str]:
-    return re.findall(r"\w+|[-+*/^=<>]", unicodedata.normalize("NFKC", question_of(problem)).lower())
+    return re.findall(
+        r"\w+|[-+*/^=<>]", unicodedata.normalize("NFKC", question_of(problem)).lower()
+    )
 
 
 def _grams(words: list[str], n: int) -> set[tuple[str, ...]]:

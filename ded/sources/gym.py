@@ -24,13 +24,24 @@ def check(spec: Spec) -> None:
     if spec.name not in DATASETS:
         raise SourceError(f"{where}: reasoning-gym has no such task{near(spec.name, DATASETS)}")
     if spec.name in (*UNSTABLE, "composite"):
-        raise SourceError(f"{where}: not usable here: its questions differ from process to process, or it is made of other tasks")
-    known = [name for name in DATASETS[spec.name][1].__dataclass_fields__ if name not in ("seed", "size")]
+        raise SourceError(
+            f"{where}: not usable here: its questions differ from process to process, or it is made of other tasks"
+        )
+    known = [
+        name for name in DATASETS[spec.name][1].__dataclass_fields__ if name not in ("seed", "size")
+    ]
     if wrong := [name for name in spec.options if name not in known]:
-        raise SourceError(f"{where}: no setting {wrong[0]!r}; its settings: {', '.join(known)}{near(wrong[0], known)}")
+        raise SourceError(
+            f"{where}: no setting {wrong[0]!r}; its settings: {', '.join(known)}{near(wrong[0], known)}"
+        )
     entry = next(_entries(spec, "check"))
-    if entry["answer"] is not None and reasoning_gym.get_score_answer_fn(spec.name)(entry["answer"], entry) < 1.0:
-        raise SourceError(f"{where}: not usable here: its scorer refuses the task's own answer once that was stored as JSON")
+    if (
+        entry["answer"] is not None
+        and reasoning_gym.get_score_answer_fn(spec.name)(entry["answer"], entry) < 1.0
+    ):
+        raise SourceError(
+            f"{where}: not usable here: its scorer refuses the task's own answer once that was stored as JSON"
+        )
 
 
 def load(spec: Spec, n: int, split: str, seed: str) -> list[Problem]:
@@ -42,9 +53,14 @@ def load(spec: Spec, n: int, split: str, seed: str) -> list[Problem]:
         entry = next(entries)
         question, level = entry["question"], entry["metadata"].get("difficulty")
         return question, Problem(
-            f"{spec.name}:{content_hash(question):016x}", spec.name, level if type(level) is int else 0, render("gym", question),
-            entry["answer"] or "", "gym", {"task": spec.name, "entry": entry, "template": "gym"},
-        )  # fmt: skip
+            f"{spec.name}:{content_hash(question):016x}",
+            spec.name,
+            level if type(level) is int else 0,
+            render("gym", question),
+            entry["answer"] or "",
+            "gym",
+            {"task": spec.name, "entry": entry, "template": "gym"},
+        )
 
     try:
         return draw(make, n, split, seed)
@@ -61,5 +77,7 @@ def _entries(spec: Spec, seed: str) -> Iterator[dict]:
         try:
             made = reasoning_gym.create_dataset(spec.name, seed=start, size=CHUNK, **spec.options)
         except (AssertionError, TypeError, ValueError) as error:
-            raise SourceError(f"problem source 'reasoning_gym:{spec.name}': settings {spec.options} are refused: {error}") from None
+            raise SourceError(
+                f"problem source 'reasoning_gym:{spec.name}': settings {spec.options} are refused: {error}"
+            ) from None
         yield from (json.loads(json.dumps(made[i], default=str)) for i in range(CHUNK))

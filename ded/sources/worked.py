@@ -20,20 +20,44 @@ STYLES = {
     "bare": "the result and no work",
     "careless": "as terse, with a slip in a fifth of the traces",
 }
-_WORDS = ("First, {}.", "So {}.", "Now {}.", "We get {}.", "{}.", "That gives {}.", "Next, {}.", "Then {}.")
-_OPENINGS = ("Let me work this out.", "I will go step by step.", "Okay, a sum.", "Let me see.", "The terms are {}.", "I have to add up {}.")
+_WORDS = (
+    "First, {}.",
+    "So {}.",
+    "Now {}.",
+    "We get {}.",
+    "{}.",
+    "That gives {}.",
+    "Next, {}.",
+    "Then {}.",
+)
+_OPENINGS = (
+    "Let me work this out.",
+    "I will go step by step.",
+    "Okay, a sum.",
+    "Let me see.",
+    "The terms are {}.",
+    "I have to add up {}.",
+)
 
 
 def solve(problem: Problem, style: str, index: int = 0) -> str | None:
     """The trajectory, with its think block and <answer>; None for a question that no rule here knows."""
     entry = problem.meta.get("entry", {}).get("metadata", {})
-    if problem.meta.get("task") != "chain_sum" or not re.fullmatch(r"-?\d+( [-+] \d+)*", entry.get("expression", "")):
+    if problem.meta.get("task") != "chain_sum" or not re.fullmatch(
+        r"-?\d+( [-+] \d+)*", entry.get("expression", "")
+    ):
         return None
-    terms = [int(sign + digits) for sign, digits in re.findall(r"([-+]?)\s*(\d+)", entry["expression"])]
+    terms = [
+        int(sign + digits) for sign, digits in re.findall(r"([-+]?)\s*(\d+)", entry["expression"])
+    ]
     rng = random.Random(f"{style} {problem.id} {index}")
     if style == "wordy":
         terms = rng.sample(terms, len(terms))
-    slip = rng.randrange(1, len(terms)) if style == "careless" and len(terms) > 1 and rng.random() < 0.2 else 0
+    slip = (
+        rng.randrange(1, len(terms))
+        if style == "careless" and len(terms) > 1 and rng.random() < 0.2
+        else 0
+    )
     total, steps, back = terms[0], [], []
     for i, term in enumerate(terms[1:], 1):
         after = total + term + (rng.choice((-10, -1, 1, 10)) if i == slip else 0)
@@ -48,8 +72,12 @@ def solve(problem: Problem, style: str, index: int = 0) -> str | None:
     elif style == "bare":
         shown = [f"It is {total}."]
     elif style == "wordy":
-        shown = [rng.choice(_OPENINGS).format(entry["expression"])] + [rng.choice(_WORDS).format(fact) for fact in shown]
-        shown += ["Let me check: " + ", ".join(_fact(*step) for step in back) + "."] * (rng.random() < 0.3)
+        shown = [rng.choice(_OPENINGS).format(entry["expression"])] + [
+            rng.choice(_WORDS).format(fact) for fact in shown
+        ]
+        shown += ["Let me check: " + ", ".join(_fact(*step) for step in back) + "."] * (
+            rng.random() < 0.3
+        )
     return "<think>\n{}\n</think>\n<answer>{}</answer>".format("\n".join(shown), total)
 
 
@@ -59,5 +87,10 @@ def _fact(a: int, b: int, c: int) -> str:
 
 def _by_tens(a: int, b: int, c: int) -> str:
     """'34 + 7: 30 + 0 = 30, 4 + 7 = 11, 30 + 11 = 41'; tens and ones bear the sign of their number."""
-    tens, ones = ([(n // 10 * 10 if n >= 0 else -(-n // 10 * 10)) for n in (a, b)], [n % 10 if n >= 0 else -(-n % 10) for n in (a, b)])
-    return f"{_fact(a, b, c).partition(' =')[0]}: " + ", ".join((_fact(*tens, sum(tens)), _fact(*ones, sum(ones)), _fact(sum(tens), sum(ones), c)))
+    tens, ones = (
+        [(n // 10 * 10 if n >= 0 else -(-n // 10 * 10)) for n in (a, b)],
+        [n % 10 if n >= 0 else -(-n % 10) for n in (a, b)],
+    )
+    return f"{_fact(a, b, c).partition(' =')[0]}: " + ", ".join(
+        (_fact(*tens, sum(tens)), _fact(*ones, sum(ones)), _fact(sum(tens), sum(ones), c))
+    )

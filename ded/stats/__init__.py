@@ -8,13 +8,69 @@ The rules and the reasons for them are in ``docs/statistics.md``. Words used her
 - *cell table*: a DataFrame with one row per (arm, base, replicate) and a value column, a fraction in 0..1. Without a
   ``base`` column all replicates form one stratum. A missing value makes the result 'not judged'; it is never skipped.
 """
+
 from .benchmarks import crossed_bootstrap, paired_questions, pass_at_k, spearman
-from .claims import DELTA, POWER, Claim, Part, any_of, claim, detectable, holm, holm_levels, judge, not_below, verdict
-from .intervals import (ALPHA, MAX_ERROR_RATE, Interval, arm_interval, by_base, differences, error_rate, macro, numbers,
-                        paired, slope, stratified)
+from .claims import (
+    DELTA,
+    POWER,
+    Claim,
+    Part,
+    any_of,
+    claim,
+    detectable,
+    holm,
+    holm_levels,
+    judge,
+    not_below,
+    verdict,
+)
+from .intervals import (
+    ALPHA,
+    MAX_ERROR_RATE,
+    Interval,
+    arm_interval,
+    by_base,
+    differences,
+    error_rate,
+    macro,
+    numbers,
+    paired,
+    slope,
+    stratified,
+)
 from .teachers import interaction, rank_inversions, regret, transfer_regret
 
-__all__ = ["ALPHA", "DELTA", "MAX_ERROR_RATE", "POWER", "Claim", "Interval", "Part", "any_of", "arm_interval",
-           "by_base", "claim", "crossed_bootstrap", "detectable", "differences", "error_rate", "holm", "holm_levels",
-           "interaction", "judge", "macro", "not_below", "numbers", "paired", "paired_questions", "pass_at_k", "rank_inversions",
-           "regret", "slope", "spearman", "stratified", "transfer_regret", "verdict"]
+__all__ = [
+    "ALPHA",
+    "DELTA",
+    "MAX_ERROR_RATE",
+    "POWER",
+    "Claim",
+    "Interval",
+    "Part",
+    "any_of",
+    "arm_interval",
+    "by_base",
+    "claim",
+    "crossed_bootstrap",
+    "detectable",
+    "differences",
+    "error_rate",
+    "holm",
+    "holm_levels",
+    "interaction",
+    "judge",
+    "macro",
+    "not_below",
+    "numbers",
+    "paired",
+    "paired_questions",
+    "pass_at_k",
+    "rank_inversions",
+    "regret",
+    "slope",
+    "spearman",
+    "stratified",
+    "transfer_regret",
+    "verdict",
+]

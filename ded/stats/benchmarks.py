@@ -1,4 +1,5 @@
 """Finite benchmarks and small samples: pass@k and bootstrap intervals."""
+
 from __future__ import annotations
 
 import math
@@ -24,7 +25,9 @@ def pass_at_k(n: Sequence[int], c: Sequence[int], k: int) -> np.ndarray:
     return 1 - missed
 
 
-def crossed_bootstrap(table: pd.DataFrame, n_boot: int = 4000, seed: int = 0, level: float = 0.95) -> Interval:
+def crossed_bootstrap(
+    table: pd.DataFrame, n_boot: int = 4000, seed: int = 0, level: float = 0.95
+) -> Interval:
     """pass@1 of a finite benchmark: mean over questions of the mean over seeds, resampling both (Owen 2007).
 
     ``table`` has one row per (question, seed) and ``value``; nan (a grader error) is left out of its question's mean.
@@ -33,11 +36,14 @@ def crossed_bootstrap(table: pd.DataFrame, n_boot: int = 4000, seed: int = 0, le
     values, rng = _by_question(table), np.random.default_rng(seed)
     weights = _resample(len(values), n_boot, rng)
     draws = _crossed(values, rng, n_boot)
-    return _bootstrapped(_mean_of(values), _weighted(draws, weights), len(values), level, _errors(table))
+    return _bootstrapped(
+        _mean_of(values), _weighted(draws, weights), len(values), level, _errors(table)
+    )
 
 
-def paired_questions(a: pd.DataFrame, b: pd.DataFrame, n_boot: int = 4000, seed: int = 0,
-                     level: float = 0.95) -> Interval:
+def paired_questions(
+    a: pd.DataFrame, b: pd.DataFrame, n_boot: int = 4000, seed: int = 0, level: float = 0.95
+) -> Interval:
     """Difference a - b of two models on the same questions, by crossed bootstrap: one call, tables as above.
 
     A draw takes the same questions for both, and seeds for each by itself (sample 3 of one has nothing in common with
@@ -45,15 +51,23 @@ def paired_questions(a: pd.DataFrame, b: pd.DataFrame, n_boot: int = 4000, seed:
     """
     left, right, rng = _by_question(a), _by_question(b), np.random.default_rng(seed)
     if list(left.index) != list(right.index):
-        raise ValueError(f"the models answered different questions: {sorted(set(left.index) ^ set(right.index))[:5]}")
+        raise ValueError(
+            f"the models answered different questions: {sorted(set(left.index) ^ set(right.index))[:5]}"
+        )
     weights = _resample(len(left), n_boot, rng)
     draws = _crossed(left, rng, n_boot) - _crossed(right, rng, n_boot)
-    return _bootstrapped(_mean_of(left, right), _weighted(draws, weights), len(left), level,
-                         max(_errors(a), _errors(b)))
+    return _bootstrapped(
+        _mean_of(left, right),
+        _weighted(draws, weights),
+        len(left),
+        level,
+        max(_errors(a), _errors(b)),
+    )
 
 
-def spearman(x: Sequence[float], y: Sequence[float], n_boot: int = 2000, seed: int = 0,
-             level: float = 0.95) -> Interval:
+def spearman(
+    x: Sequence[float], y: Sequence[float], n_boot: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
     """Spearman's rank correlation with a percentile bootstrap interval over the pairs. Descriptive: no verdict."""
     points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
     points = points[np.isfinite(points).all(axis=1)]

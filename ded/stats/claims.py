@@ -1,4 +1,5 @@
 """Claims and their verdicts, several at once: Holm, the three-way rule, the difference that could be seen."""
+
 from __future__ import annotations
 
 import math
@@ -51,12 +52,16 @@ def detectable(se: float, df: float, power: float = POWER, alpha: float = ALPHA)
     # noncentral t as a normal over a chi: also exact where its library function fails (few df, strict alpha)
     chi = np.sqrt(chdtri(df, (np.arange(1000) + 0.5) / 1000) / df)
     critical = stdtrit(df, 1 - alpha)
-    return float(se * brentq(lambda shift: ndtr(shift - critical * chi).mean() - power, 0.0, 10 + 10 * critical))
+    return float(
+        se
+        * brentq(lambda shift: ndtr(shift - critical * chi).mean() - power, 0.0, 10 + 10 * critical)
+    )
 
 
 @dataclass(frozen=True)
 class Part:
     """One condition of a claim: the interval lies above -margin. Or, with ``p``, a test that has no interval."""
+
     label: str
     interval: Interval | None = None
     margin: float = 0.0
@@ -82,6 +87,7 @@ class Claim:
     ``estimate``, ``low``, ``high`` and ``n`` are those of the first part that has an interval; ``detectable`` is the
     largest over the parts, at the strictest level of the family.
     """
+
     name: str
     statement: str
     parts: tuple[Part, ...]
@@ -110,12 +116,18 @@ class Claim:
 
 
 def _finite(values: dict) -> dict:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()
+    }
 
 
 def claim(name: str, statement: str, *parts: Interval | Part | None) -> Claim:
     """An unjudged claim that holds if every part does (intersection-union). None stands for what was not measured."""
-    return Claim(name, statement, tuple(part if isinstance(part, Part) else Part(name, part) for part in parts))
+    return Claim(
+        name,
+        statement,
+        tuple(part if isinstance(part, Part) else Part(name, part) for part in parts),
+    )
 
 
 def not_below(name: str, statement: str, difference: Interval | None, margin: float) -> Claim:
@@ -130,7 +142,9 @@ def not_below(name: str, statement: str, difference: Interval | None, margin: fl
     return claim(name, statement, Part(name, difference, margin))
 
 
-def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA, alpha: float = ALPHA) -> str:
+def verdict(
+    part: Interval | Part, delta: float = DELTA, level: float = ALPHA, alpha: float = ALPHA
+) -> str:
     """The verdict on one condition; ``level`` is the one-sided level of the lower bound (see `holm_levels`).
 
     *reproduced* if the lower bound is above -margin; else *not reproduced* if the plain upper bound is below delta (for
@@ -146,7 +160,11 @@ def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA, a
         return "inconclusive"
     if part.interval.lower(level) > -part.margin:
         return "reproduced"
-    return "not reproduced" if part.interval.upper(alpha) < (-part.margin if part.margin else delta) else "inconclusive"
+    return (
+        "not reproduced"
+        if part.interval.upper(alpha) < (-part.margin if part.margin else delta)
+        else "inconclusive"
+    )
 
 
 def judge(claims: Sequence[Claim], delta: float = DELTA, alpha: float = ALPHA) -> list[Claim]:
@@ -157,32 +175,69 @@ def judge(claims: Sequence[Claim], delta: float = DELTA, alpha: float = ALPHA) -
     """
     p = [max((part.p_value for part in one.parts), default=1.0) for one in claims]
     columns = zip(claims, p, holm(p), holm_levels(p, alpha))
-    return [_judged(one, p_one, p_holm, level, delta, alpha, len(claims)) for one, p_one, p_holm, level in columns]
+    return [
+        _judged(one, p_one, p_holm, level, delta, alpha, len(claims))
+        for one, p_one, p_holm, level in columns
+    ]
 
 
-def _judged(one: Claim, p: float, p_holm: float, level: float, delta: float, alpha: float, family: int) -> Claim:
+def _judged(
+    one: Claim, p: float, p_holm: float, level: float, delta: float, alpha: float, family: int
+) -> Claim:
     verdicts = [verdict(part, delta, level, alpha) for part in one.parts] or ["not judged"]
-    outcome = next((v for v in ("not judged", "not reproduced", "inconclusive") if v in verdicts), "reproduced")
+    outcome = next(
+        (v for v in ("not judged", "not reproduced", "inconclusive") if v in verdicts), "reproduced"
+    )
     measured = [part for part in one.parts if part.interval is not None]
     head = measured[0].interval if measured else make_interval(math.nan, math.nan, math.nan, 0)
     note = ""
     if outcome == "not judged":
-        note = "; ".join(f"{part.label}: {part.problem}" for part in one.parts if part.problem) or "not measured"
+        note = (
+            "; ".join(f"{part.label}: {part.problem}" for part in one.parts if part.problem)
+            or "not measured"
+        )
     elif any(part.interval.flat for part in measured):
         note = "all replicates agree exactly, so nothing measures the error"
     elif outcome != "reproduced" and len(one.parts) > 1:
-        note = "does not hold: " + ", ".join(part.label for part, v in zip(one.parts, verdicts) if v != "reproduced")
-    elif outcome == "reproduced" and measured and not measured[0].margin and head.upper(alpha) < delta:
+        note = "does not hold: " + ", ".join(
+            part.label for part, v in zip(one.parts, verdicts) if v != "reproduced"
+        )
+    elif (
+        outcome == "reproduced"
+        and measured
+        and not measured[0].margin
+        and head.upper(alpha) < delta
+    ):
         note = f"real, but smaller than {delta:g}"
-    lines = [f"{part.label} above {-part.margin or 0:g}" if part.p is None else f"{part.label} significant"
-             for part in one.parts]
-    rule = (f"reproduced if the lower bound (Holm over {family}) holds: {' and '.join(lines)}; not reproduced if an "
-            f"upper bound is below {delta:g}, or below -margin where the line is not 0")
-    seen = [detectable(i.se, math.inf if i.draws is not None else i.df, alpha=alpha / family)
-            for i in (part.interval for part in measured)]
-    return replace(one, verdict=outcome, estimate=head.estimate, low=head.lower(level), high=head.upper(alpha),
-                   n=head.n, p=float(p), p_holm=float(p_holm), detectable=max(seen, default=math.nan), delta=delta,
-                   level=float(level), rule=rule, note=note)
+    lines = [
+        f"{part.label} above {-part.margin or 0:g}"
+        if part.p is None
+        else f"{part.label} significant"
+        for part in one.parts
+    ]
+    rule = (
+        f"reproduced if the lower bound (Holm over {family}) holds: {' and '.join(lines)}; not reproduced if an "
+        f"upper bound is below {delta:g}, or below -margin where the line is not 0"
+    )
+    seen = [
+        detectable(i.se, math.inf if i.draws is not None else i.df, alpha=alpha / family)
+        for i in (part.interval for part in measured)
+    ]
+    return replace(
+        one,
+        verdict=outcome,
+        estimate=head.estimate,
+        low=head.lower(level),
+        high=head.upper(alpha),
+        n=head.n,
+        p=float(p),
+        p_holm=float(p_holm),
+        detectable=max(seen, default=math.nan),
+        delta=delta,
+        level=float(level),
+        rule=rule,
+        note=note,
+    )
 
 
 def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
@@ -194,10 +249,16 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
         return Claim(name, statement, ())
     best = min(judged, key=lambda one: one.p)
     found = {one.verdict for one in judged}
-    outcome = next((v for v in ("reproduced", "not judged", "inconclusive") if v in found), "not reproduced")
+    outcome = next(
+        (v for v in ("reproduced", "not judged", "inconclusive") if v in found), "not reproduced"
+    )
     note = "; ".join(filter(None, [f"strongest of {len(judged)}: {best.name}", best.note]))
     if outcome == "not judged":
         lacking = [one for one in judged if one.verdict == "not judged"]
-        note = f"{len(lacking)} of {len(judged)} not judged: " + "; ".join(dict.fromkeys(one.note for one in lacking))
+        note = f"{len(lacking)} of {len(judged)} not judged: " + "; ".join(
+            dict.fromkeys(one.note for one in lacking)
+        )
     rule = f"reproduced if one of {len(judged)} is; not reproduced if all are refuted; each {best.rule}"
-    return replace(best, name=name, statement=statement, verdict=outcome, p=best.p_holm, rule=rule, note=note)
+    return replace(
+        best, name=name, statement=statement, verdict=outcome, p=best.p_holm, rule=rule, note=note
+    )

@@ -1,4 +1,5 @@
 """Intervals over replicates, and the way from a table of scores to one."""
+
 from __future__ import annotations
 
 import math
@@ -19,6 +20,7 @@ class Interval:
     ``n`` counts replicates (or questions, for the bootstrap). ``draws`` holds bootstrap draws, and bounds and p-values
     then come from them; otherwise they come from the t distribution with ``se`` and ``df``.
     """
+
     estimate: float
     low: float
     high: float
@@ -28,7 +30,9 @@ class Interval:
     level: float = 0.95
     error_rate: float = 0.0
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
-    missing: str = field(default="", compare=False)  # what was not measured, where the estimate is nan for it
+    missing: str = field(
+        default="", compare=False
+    )  # what was not measured, where the estimate is nan for it
 
     @property
     def problem(self) -> str:
@@ -84,12 +88,24 @@ def _bound(interval: Interval, alpha: float, sign: int) -> float:
 
 def make_interval(estimate, se, df, n, level=0.95, error_rate=0.0, draws=None) -> Interval:
     """An Interval with its two-sided bounds filled in."""
-    bare = Interval(float(estimate), math.nan, math.nan, float(se), float(df), int(n), level, float(error_rate), draws)
+    bare = Interval(
+        float(estimate),
+        math.nan,
+        math.nan,
+        float(se),
+        float(df),
+        int(n),
+        level,
+        float(error_rate),
+        draws,
+    )
     alpha = (1 - level) / 2
     return replace(bare, low=_bound(bare, alpha, -1), high=_bound(bare, alpha, +1))
 
 
-def stratified(table: pd.DataFrame, value: str = "value", level: float = 0.95, error_rate: float = 0.0) -> Interval:
+def stratified(
+    table: pd.DataFrame, value: str = "value", level: float = 0.95, error_rate: float = 0.0
+) -> Interval:
     """Mean of the per-base means, with a t-interval over replicates; bases are fixed strata of equal weight.
 
     ``table`` has one row per (base, replicate). With R_b replicates and variance s_b^2 in base b of B,
@@ -108,14 +124,22 @@ def stratified(table: pd.DataFrame, value: str = "value", level: float = 0.95, e
         return make_interval(mean.mean(), math.nan, math.nan, len(table), level, error_rate)
     variance = (groups.var() / size).to_numpy()
     total = variance.sum()
-    df = total**2 / np.sum(variance**2 / (size.to_numpy() - 1)) if total > 1e-24 else (size - 1).sum()
-    return make_interval(mean.mean(), math.sqrt(total) / len(mean), df, len(table), level, error_rate)
+    df = (
+        total**2 / np.sum(variance**2 / (size.to_numpy() - 1))
+        if total > 1e-24
+        else (size - 1).sum()
+    )
+    return make_interval(
+        mean.mean(), math.sqrt(total) / len(mean), df, len(table), level, error_rate
+    )
 
 
 def by_base(table: pd.DataFrame, value: str = "value", level: float = 0.95) -> pd.DataFrame:
     """The same interval within each base: one row per base with estimate, low, high, se, df, n."""
     groups = with_base(table).groupby("base")
-    return pd.DataFrame([{"base": base, **numbers(stratified(part, value, level))} for base, part in groups])
+    return pd.DataFrame(
+        [{"base": base, **numbers(stratified(part, value, level))} for base, part in groups]
+    )
 
 
 def numbers(interval: Interval) -> dict:
@@ -146,13 +170,19 @@ def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -
     return (pair[a] - pair[b]).rename("value").reset_index()
 
 
-def paired(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", level: float = 0.95) -> Interval:
+def paired(
+    scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", level: float = 0.95
+) -> Interval:
     """Paired difference a - b over replicates (see `differences` and `stratified`), with the arms' grader errors."""
-    found = stratified(differences(scores, a, b, value), level=level, error_rate=error_rate(scores, (a, b)))
+    found = stratified(
+        differences(scores, a, b, value), level=level, error_rate=error_rate(scores, (a, b))
+    )
     return replace(found, missing=unmeasured(cells_of(scores, value, (a, b))))
 
 
-def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy", level: float = 0.95) -> Interval:
+def arm_interval(
+    scores: pd.DataFrame, arm: str, value: str = "accuracy", level: float = 0.95
+) -> Interval:
     """The mean of one arm over replicates."""
     cells = cells_of(scores, value, (arm,))[arm].rename("value").reset_index()
     return stratified(cells, level=level, error_rate=error_rate(scores, (arm,)))
@@ -164,8 +194,13 @@ def error_rate(scores: pd.DataFrame, arms: Sequence[str] | None = None) -> float
     return float(rates.max()) if len(rates) else 0.0
 
 
-def slope(scores: pd.DataFrame, x: str | Mapping[str, float] = "log2_size", value: str = "accuracy", skip: int = 1,
-          over_range: bool = False) -> Interval:
+def slope(
+    scores: pd.DataFrame,
+    x: str | Mapping[str, float] = "log2_size",
+    value: str = "accuracy",
+    skip: int = 1,
+    over_range: bool = False,
+) -> Interval:
     """Least-squares slope of ``value`` on ``x`` in each replicate, then the stratified interval of the slopes.
 
     ``x`` is a column, or a mapping from arm to x (other arms are left out). The ``skip`` smallest x are left out: by
@@ -173,14 +208,20 @@ def slope(scores: pd.DataFrame, x: str | Mapping[str, float] = "log2_size", valu
     ``over_range`` gives the fitted rise from the first x used to the last, which is in the units of DELTA.
     Raises ValueError if fewer than two x remain.
     """
-    scores = scores.assign(_x=scores[x] if isinstance(x, str) else scores["arm"].map(x)).dropna(subset="_x")
+    scores = scores.assign(_x=scores[x] if isinstance(x, str) else scores["arm"].map(x)).dropna(
+        subset="_x"
+    )
     levels = np.unique(scores["_x"])[skip:]
     if len(levels) < 2:
-        raise ValueError(f"a slope needs two values of x or more; {len(levels)} left after skipping {skip}")
+        raise ValueError(
+            f"a slope needs two values of x or more; {len(levels)} left after skipping {skip}"
+        )
     scores = scores[scores["_x"] >= levels[0]]
     cells = cells_of(scores.assign(arm=scores["_x"]), value)
     centred = cells.columns.to_numpy(float) - np.mean(cells.columns.to_numpy(float))
-    slopes = pd.Series(cells.to_numpy(float) @ centred / (centred @ centred), index=cells.index, name="value")
+    slopes = pd.Series(
+        cells.to_numpy(float) @ centred / (centred @ centred), index=cells.index, name="value"
+    )
     scale = levels[-1] - levels[0] if over_range else 1.0
     return stratified((slopes * scale).reset_index(), error_rate=error_rate(scores))
 
@@ -203,8 +244,14 @@ def cells_of(scores: pd.DataFrame, value: str, arms: Sequence[str] = ()) -> pd.D
             raise ValueError(f"no scores for arm {arm!r}; there are {sorted(set(scores['arm']))}")
     scores = with_base(scores[scores["arm"].isin(arms)] if arms else scores)
     if scores.duplicated(["arm", "base", "replicate"]).any():
-        raise ValueError("several rows for one (arm, base, replicate): average families with macro() first")
-    return scores.pivot(index=["base", "replicate"], columns="arm", values=value).sort_index().sort_index(axis=1)
+        raise ValueError(
+            "several rows for one (arm, base, replicate): average families with macro() first"
+        )
+    return (
+        scores.pivot(index=["base", "replicate"], columns="arm", values=value)
+        .sort_index()
+        .sort_index(axis=1)
+    )
 
 
 def _error_rates(scores: pd.DataFrame) -> pd.Series:
@@ -212,5 +259,7 @@ def _error_rates(scores: pd.DataFrame) -> pd.Series:
         return scores.groupby("arm")["error_rate"].max()
     if not {"error", "n"} <= set(scores):
         return pd.Series(dtype=float)
-    sums = scores.groupby(["arm", "family"] if "family" in scores else ["arm"])[["error", "n"]].sum()
+    sums = scores.groupby(["arm", "family"] if "family" in scores else ["arm"])[
+        ["error", "n"]
+    ].sum()
     return (sums["error"] / sums["n"]).groupby("arm").max()

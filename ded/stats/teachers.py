@@ -1,4 +1,5 @@
 """Choosing a teacher: rank inversions, regret, teacher-by-base interaction (notebook 01)."""
+
 from __future__ import annotations
 
 import math
@@ -8,15 +9,29 @@ import numpy as np
 import pandas as pd
 
 from .claims import DELTA, Claim, Part, claim, judge
-from .intervals import Interval, cells_of, error_rate, make_interval, paired, stratified, unmeasured, with_base
+from .intervals import (
+    Interval,
+    cells_of,
+    error_rate,
+    make_interval,
+    paired,
+    stratified,
+    unmeasured,
+    with_base,
+)
 
 # Halves that choose for each other are not independent: without a true effect their scores correlate by up to 1/pi
 # (two arms; less with more). The cross-fitted standard errors are widened accordingly; see docs/statistics.md.
 CROSS_FIT = math.sqrt(1 + 1 / math.pi)
 
 
-def rank_inversions(own: pd.DataFrame, student: pd.DataFrame, value: str = "value", each_base: bool = False,
-                    delta: float = DELTA) -> tuple[pd.DataFrame, list[Claim]]:
+def rank_inversions(
+    own: pd.DataFrame,
+    student: pd.DataFrame,
+    value: str = "value",
+    each_base: bool = False,
+    delta: float = DELTA,
+) -> tuple[pd.DataFrame, list[Claim]]:
     """Pairs (a, b) in which teacher a scores above b itself but its student falls below b's (notebook 01).
 
     ``own`` and ``student`` are cell tables over the same arms. Each ordered pair is a claim with p = max(p[own a above
@@ -26,13 +41,24 @@ def rank_inversions(own: pd.DataFrame, student: pd.DataFrame, value: str = "valu
     hand the claims to `any_of` for 'there is an inversion'.
     """
     student, arms = with_base(student), _same_arms(own, student)
-    scopes = {base: part for base, part in student.groupby("base")} if each_base else {"all": student}
+    scopes = (
+        {base: part for base, part in student.groupby("base")} if each_base else {"all": student}
+    )
     pairs = [(a, b, base) for base in scopes for a in arms for b in arms if a != b]
     above = {(a, b): paired(own, a, b, value) for a in arms for b in arms if a != b}
     suffix = " on {}" if each_base else ""
-    claims = judge([claim(f"{a}, {b}{suffix.format(base)}", f"{a} scores above {b}, its student below b's",
-                          Part("own a - b", above[a, b]), Part("student b - a", paired(scopes[base], b, a, value)))
-                    for a, b, base in pairs], delta)
+    claims = judge(
+        [
+            claim(
+                f"{a}, {b}{suffix.format(base)}",
+                f"{a} scores above {b}, its student below b's",
+                Part("own a - b", above[a, b]),
+                Part("student b - a", paired(scopes[base], b, a, value)),
+            )
+            for a, b, base in pairs
+        ],
+        delta,
+    )
     rows = []
     for (a, b, base), one in zip(pairs, claims):
         row = {"a": a, "b": b, "base": base}
@@ -43,7 +69,9 @@ def rank_inversions(own: pd.DataFrame, student: pd.DataFrame, value: str = "valu
     return pd.DataFrame(rows), claims
 
 
-def regret(own: pd.DataFrame, student: pd.DataFrame, value: str = "value") -> tuple[Interval, pd.DataFrame]:
+def regret(
+    own: pd.DataFrame, student: pd.DataFrame, value: str = "value"
+) -> tuple[Interval, pd.DataFrame]:
     """What choosing the teacher by its own score loses against choosing it by the smoke test (positive: a loss).
 
     Cross-fitted: the replicates of a base are dealt into two halves by turns; both choices are made on one half and
@@ -61,8 +89,12 @@ def regret(own: pd.DataFrame, student: pd.DataFrame, value: str = "value") -> tu
         for chosen_on, scored_on in _halves(here.index):
             by_own, by_test = _winner(own_here.loc[chosen_on]), _winner(here.loc[chosen_on])
             loss = (here.loc[scored_on] @ (by_test - by_own)).rename("value").reset_index()
-            rows.append(loss.assign(base=base, by_own=_names(by_own), by_smoke_test=_names(by_test)))
-    table = pd.concat(rows, ignore_index=True)[["base", "replicate", "value", "by_own", "by_smoke_test"]]
+            rows.append(
+                loss.assign(base=base, by_own=_names(by_own), by_smoke_test=_names(by_test))
+            )
+    table = pd.concat(rows, ignore_index=True)[
+        ["base", "replicate", "value", "by_own", "by_smoke_test"]
+    ]
     found = _cross_fitted(table, max(error_rate(own), error_rate(student)))
     return replace(found, missing=unmeasured(own_cells, "own score") or unmeasured(cells)), table
 
@@ -78,9 +110,14 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     cells = cells_of(student, value)
     bases = list(cells.index.unique("base"))
     if len(bases) < 2:  # nothing to transfer: not judged
-        return make_interval(math.nan, math.nan, math.nan, 0), pd.DataFrame(0.0, index=bases, columns=bases)
+        return make_interval(math.nan, math.nan, math.nan, 0), pd.DataFrame(
+            0.0, index=bases, columns=bases
+        )
     halves = {base: _halves(cells.loc[base].index) for base in bases}
-    winners = {base: [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]] for base in bases}
+    winners = {
+        base: [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]]
+        for base in bases
+    }
     losses = []
     for target in bases:
         for half, (_, scored_on) in enumerate(halves[target]):
@@ -89,12 +126,18 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
             loss = pd.DataFrame({source: best - scores @ winners[source][half] for source in bases})
             losses.append(loss.assign(base=target).reset_index())
     table = pd.concat(losses, ignore_index=True)
-    others = table[bases].sum(axis=1, skipna=False) / (len(bases) - 1)  # a base loses nothing to its own winner
-    matrix = table.groupby("base")[bases].mean().T.rename_axis("source").rename_axis("target", axis=1)
+    others = table[bases].sum(axis=1, skipna=False) / (
+        len(bases) - 1
+    )  # a base loses nothing to its own winner
+    matrix = (
+        table.groupby("base")[bases].mean().T.rename_axis("source").rename_axis("target", axis=1)
+    )
     return _cross_fitted(table.assign(value=others), error_rate(student)), matrix
 
 
-def interaction(student: pd.DataFrame, value: str = "value", n_permutations: int = 2000, seed: int = 0) -> dict:
+def interaction(
+    student: pd.DataFrame, value: str = "value", n_permutations: int = 2000, seed: int = 0
+) -> dict:
     """Does the effect of the teacher depend on the base? F-test of arm x base, with replicates as blocks in a base.
 
     Returns F, df1, df2, p_f, p_permutation, p (the larger), share. The permutation of blocks among bases does not need
@@ -111,7 +154,9 @@ def interaction(student: pd.DataFrame, value: str = "value", n_permutations: int
     if df1 < 1 or df2 < 1 or cells.isna().any(axis=None):
         return empty
     profile = cells.to_numpy(float)
-    profile = profile - profile.mean(axis=1, keepdims=True)  # the block's level is no matter of the arms
+    profile = profile - profile.mean(
+        axis=1, keepdims=True
+    )  # the block's level is no matter of the arms
     total = np.sum((profile - profile.mean(axis=0)) ** 2)
     member = np.eye(n_bases)[codes] / np.sqrt(np.bincount(codes))  # block x base
 
@@ -127,8 +172,15 @@ def interaction(student: pd.DataFrame, value: str = "value", n_permutations: int
     p_permutation = (1 + sum(other >= ss - 1e-12 for other in permuted)) / (n_permutations + 1)
     common = np.sum(profile.sum(axis=0) ** 2) / n_blocks
     of_arm, of_both = max(common - (n_arms - 1) * error, 0.0), max(ss - df1 * error, 0.0)
-    return {"F": float(ss / df1 / error), "df1": df1, "df2": df2, "p_f": p_f, "p_permutation": p_permutation,
-            "p": max(p_f, p_permutation), "share": float(of_both / (of_arm + of_both)) if of_arm + of_both else 0.0}
+    return {
+        "F": float(ss / df1 / error),
+        "df1": df1,
+        "df2": df2,
+        "p_f": p_f,
+        "p_permutation": p_permutation,
+        "p": max(p_f, p_permutation),
+        "share": float(of_both / (of_arm + of_both)) if of_arm + of_both else 0.0,
+    }
 
 
 def _same_arms(own: pd.DataFrame, student: pd.DataFrame) -> list:

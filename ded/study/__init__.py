@@ -4,9 +4,32 @@
 """
 
 from ded.study.common import *  # noqa: F403
-from ded.study.diversity import RULES, diversity_arm, diversity_before, diversity_corpora, diversity_pool
-from ded.study.recipe import (advice, cheap_score_table, cheap_scores, recipe_arm, recipe_arms, recipe_choice, recipe_equal, recipe_jobs,
-                              recipe_pool, recipe_smoke)  # fmt: skip
+from ded.study.diversity import (
+    RULES,
+    diversity_arm,
+    diversity_before,
+    diversity_corpora,
+    diversity_pool,
+)
+from ded.study.recipe import (
+    advice,
+    cheap_score_table,
+    cheap_scores,
+    recipe_arm,
+    recipe_arms,
+    recipe_choice,
+    recipe_equal,
+    recipe_jobs,
+    recipe_pool,
+    recipe_smoke,
+)
 from ded.study.teachers import own_score, smoke_test
 from ded.study.tradeoff import tradeoff_arm, tradeoff_arms, tradeoff_corpora, tradeoff_pool
-from ded.study.valley import completion, valley_arm, valley_arms, valley_corpora, valley_curve, valley_pool
+from ded.study.valley import (
+    completion,
+    valley_arm,
+    valley_arms,
+    valley_corpora,
+    valley_curve,
+    valley_pool,
+)

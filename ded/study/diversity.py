@@ -6,7 +6,19 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ded import curation, problems, training
-from ded.study.common import before, corpus_questions, curate, distil, remembered, score, short, step_valid, suite, trajectories, unscored
+from ded.study.common import (
+    before,
+    corpus_questions,
+    curate,
+    distil,
+    remembered,
+    score,
+    short,
+    step_valid,
+    suite,
+    trajectories,
+    unscored,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,31 +39,45 @@ def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dic
     correct = graded[graded["verdict"] == "correct"]
     parts = [curation.split_think(t) for t in correct["text"]]
     checked = problems.checks_steps(p.corpus_source)
-    traces = [(problems.trace(by_id[i], part[0]) if checked else part[0]) if part else None for i, part in zip(correct["problem_id"], parts)]
+    traces = [
+        (problems.trace(by_id[i], part[0]) if checked else part[0]) if part else None
+        for i, part in zip(correct["problem_id"], parts)
+    ]
     distinct: dict[str, set] = {i: set() for i in by_id}
     for i, t in zip(correct["problem_id"], traces):
         if t:
             distinct[i].add(t)
     facts = {
-        "base": short(base), "replicate": replicate, "sampled": len(graded), "correct": len(correct) / len(graded),
-        "lucky": sum(t is None for t in traces) / max(1, len(traces)) if checked else math.nan, "distinct": [len(d) for d in distinct.values()],
+        "base": short(base),
+        "replicate": replicate,
+        "sampled": len(graded),
+        "correct": len(correct) / len(graded),
+        "lucky": sum(t is None for t in traces) / max(1, len(traces)) if checked else math.nan,
+        "distinct": [len(d) for d in distinct.values()],
         "tokens": int(graded["n_tokens"].sum()),
-    }  # fmt: skip
+    }
     return curate(p, base, replicate, p.teacher, p.n_trajectories).kept, facts
 
 
 @remembered
-def diversity_corpora(p: Any, base: str, replicate: int) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+def diversity_corpora(
+    p: Any, base: str, replicate: int
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """{rule: (corpus, statistics of each question)} for `RULES`, over the same questions and, tokens aside, of equal size."""
     kept, _ = diversity_pool(p, base, replicate)
     found = {}
     for rule in RULES[:5]:
         name, _, normalised = rule.partition("-")
         metric = "normalised" if normalised else p.metric
-        found[rule] = curation.select_trajectories(kept, p.n_kept, rule=name, metric=metric, seed=p.seed * 1000 + replicate)
+        found[rule] = curation.select_trajectories(
+            kept, p.n_kept, rule=name, metric=metric, seed=p.seed * 1000 + replicate
+        )
     corpus, statistics = found["farthest"]
     budget = int(found["random"][0]["n_tokens"].sum())
-    found["farthest-tokens"] = curation.equal_tokens(corpus, budget, seed=p.seed * 1000 + replicate) if budget else corpus, statistics
+    found["farthest-tokens"] = (
+        curation.equal_tokens(corpus, budget, seed=p.seed * 1000 + replicate) if budget else corpus,
+        statistics,
+    )
     return found
 
 
@@ -72,17 +98,28 @@ def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]
     if corpus.empty:
         steps, scores = 0, unscored(p, base, replicate, arm, families)
     else:
-        scores = score(p, distil(p, base, replicate, corpus, steps), base, replicate, arm, families, p.samples)
+        scores = score(
+            p, distil(p, base, replicate, corpus, steps), base, replicate, arm, families, p.samples
+        )
     by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
     lucky = math.nan
     if problems.checks_steps(p.corpus_source):
-        valid = [step_valid(by_id[i], curation.split_think(text)[0]) for i, text in zip(corpus["problem_id"], corpus["text"])]
+        valid = [
+            step_valid(by_id[i], curation.split_think(text)[0])
+            for i, text in zip(corpus["problem_id"], corpus["text"])
+        ]
         lucky = 1 - sum(valid) / len(valid) if valid else math.nan
     return {
         "scores": scores,
         "statistics": statistics.assign(base=short(base), replicate=replicate, arm=arm),
         "row": {
-            "base": short(base), "replicate": replicate, "arm": arm, "questions": corpus["problem_id"].nunique(),
-            "examples": len(corpus), "tokens": int(corpus["n_tokens"].sum()), "steps": steps, "lucky": lucky,
+            "base": short(base),
+            "replicate": replicate,
+            "arm": arm,
+            "questions": corpus["problem_id"].nunique(),
+            "examples": len(corpus),
+            "tokens": int(corpus["n_tokens"].sum()),
+            "steps": steps,
+            "lucky": lucky,
         },
-    }  # fmt: skip
+    }

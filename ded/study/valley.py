@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ded import evaluation, training
-from ded.study.common import corpus_questions, curate, distil, remembered, sampling, score, short, suite, unscored
+from ded.study.common import (
+    corpus_questions,
+    curate,
+    distil,
+    remembered,
+    sampling,
+    score,
+    short,
+    suite,
+    unscored,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +25,9 @@ SELECTIONS = ("easy", "hard", "correct", "incorrect")
 
 def valley_arms(p: Any) -> list[str]:
     """The names of notebook 05's arms, "<selection> <size>", in order."""
-    return [f"random {s}" for s in p.sizes] + [f"{sel} {s}" for sel in SELECTIONS for s in p.selection_sizes]
+    return [f"random {s}" for s in p.sizes] + [
+        f"{sel} {s}" for sel in SELECTIONS for s in p.selection_sizes
+    ]
 
 
 def valley_pool(p: Any, base: str, replicate: int) -> dict[str, Any]:
@@ -26,10 +38,17 @@ def valley_pool(p: Any, base: str, replicate: int) -> dict[str, Any]:
     unit = {"base": short(base), "replicate": replicate}
     level, rows = {q.id: float(q.level) for q in corpus_questions(p, base, replicate)}, []
     for name, pool in valley_corpora(p, base, replicate).items():
-        means = {"level": pool["problem_id"].map(level).astype(float).mean(), "tokens": pool["n_tokens"].mean()}
+        means = {
+            "level": pool["problem_id"].map(level).astype(float).mean(),
+            "tokens": pool["n_tokens"].mean(),
+        }
         rows.append({**unit, "selection": name, "examples": len(pool), **means})
     sampled = int(kept["n_tokens"].sum() + dropped["n_tokens"].sum())
-    return {"funnel": funnel.assign(teacher=short(p.teacher), **unit), "pools": pd.DataFrame(rows), "tokens": sampled}
+    return {
+        "funnel": funnel.assign(teacher=short(p.teacher), **unit),
+        "pools": pd.DataFrame(rows),
+        "tokens": sampled,
+    }
 
 
 @remembered
@@ -42,16 +61,34 @@ def valley_corpora(p: Any, base: str, replicate: int) -> dict[str, pd.DataFrame]
     question. An incorrect trajectory has passed the filters of length and format, and is wrong.
     """
     kept, _, dropped = curate(p, base, replicate, p.teacher, p.n_attempts)
-    shuffled = kept.drop_duplicates("problem_id").sample(frac=1.0, random_state=p.seed * 1000 + replicate, ignore_index=True)
-    wrong = dropped[(dropped["step"] == "answer") & (dropped["reason"] == "wrong")].drop_duplicates("problem_id").set_index("problem_id", drop=False)
+    shuffled = kept.drop_duplicates("problem_id").sample(
+        frac=1.0, random_state=p.seed * 1000 + replicate, ignore_index=True
+    )
+    wrong = (
+        dropped[(dropped["step"] == "answer") & (dropped["reason"] == "wrong")]
+        .drop_duplicates("problem_id")
+        .set_index("problem_id", drop=False)
+    )
     correct = shuffled[shuffled["problem_id"].isin(wrong.index)]
-    difficulty = shuffled["problem_id"].map(_difficulty(p, base, replicate)).astype(float)  # of an empty column, too
-    shares = {cut: abs((difficulty <= cut).mean() - 0.5) for cut in sorted(difficulty.dropna().unique())[:-1]}
-    cut = min(shares, key=shares.__getitem__) if shares else float("nan")  # nothing is above or below nan
+    difficulty = (
+        shuffled["problem_id"].map(_difficulty(p, base, replicate)).astype(float)
+    )  # of an empty column, too
+    shares = {
+        cut: abs((difficulty <= cut).mean() - 0.5)
+        for cut in sorted(difficulty.dropna().unique())[:-1]
+    }
+    cut = (
+        min(shares, key=shares.__getitem__) if shares else float("nan")
+    )  # nothing is above or below nan
     return {
-        "random": shuffled, "easy": shuffled[difficulty <= cut], "hard": shuffled[difficulty > cut], "correct": correct,
-        "incorrect": wrong.loc[correct["problem_id"]].drop(columns=["step", "reason"]).reset_index(drop=True),
-    }  # fmt: skip
+        "random": shuffled,
+        "easy": shuffled[difficulty <= cut],
+        "hard": shuffled[difficulty > cut],
+        "correct": correct,
+        "incorrect": wrong.loc[correct["problem_id"]]
+        .drop(columns=["step", "reason"])
+        .reset_index(drop=True),
+    }
 
 
 def _difficulty(p: Any, base: str, replicate: int) -> dict[str, float]:
@@ -59,7 +96,9 @@ def _difficulty(p: Any, base: str, replicate: int) -> dict[str, float]:
     questions = corpus_questions(p, base, replicate)
     if p.difficulty == "level":
         return {q.id: float(q.level) for q in questions}
-    rates = evaluation.pass_rates(base, questions, p.pass_rate_samples, **sampling(p, replicate, p.eval_temperature))
+    rates = evaluation.pass_rates(
+        base, questions, p.pass_rate_samples, **sampling(p, replicate, p.eval_temperature)
+    )
     return dict(zip(rates["problem_id"], 1 - rates["pass_rate"]))
 
 
@@ -73,19 +112,34 @@ def valley_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
     pool = valley_corpora(p, base, replicate)[selection]
     corpus, families = pool.head(int(size)), suite(p, base, replicate)
     if len(corpus) < int(size):
-        note, scores = f"not measured: {len(corpus)} of {size} examples", unscored(p, base, replicate, arm, families)
+        note, scores = (
+            f"not measured: {len(corpus)} of {size} examples",
+            unscored(p, base, replicate, arm, families),
+        )
     else:
-        note, scores = "", score(p, distil(p, base, replicate, corpus), base, replicate, arm, families)
+        note, scores = (
+            "",
+            score(p, distil(p, base, replicate, corpus), base, replicate, arm, families),
+        )
     row = {
-        "base": short(base), "replicate": replicate, "arm": arm, "size": int(size), "selection": selection, "examples": len(corpus),
-        "tokens": int(corpus["n_tokens"].sum()), "steps": 0 if note else training.optimizer_steps(len(corpus), p.epochs, p.batch_size), "note": note,
-    }  # fmt: skip
+        "base": short(base),
+        "replicate": replicate,
+        "arm": arm,
+        "size": int(size),
+        "selection": selection,
+        "examples": len(corpus),
+        "tokens": int(corpus["n_tokens"].sum()),
+        "steps": 0 if note else training.optimizer_steps(len(corpus), p.epochs, p.batch_size),
+        "note": note,
+    }
     return {"scores": scores, "row": row}
 
 
 def completion(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores with completion_rate: the share of answers that ended by themselves, nan where nothing was measured."""
-    return scores.assign(completion_rate=1 - scores["truncated"] / scores["n"].where(scores["n"] > 0))
+    return scores.assign(
+        completion_rate=1 - scores["truncated"] / scores["n"].where(scores["n"] > 0)
+    )
 
 
 def valley_curve(cells: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -98,5 +152,12 @@ def valley_curve(cells: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for arm, (selection, size) in {"before": ("before", 0), **place}.items():
         for measure in ("accuracy", "completion_rate", "think_rate"):
-            found.append({"arm": selection, "size": size, "measure": measure, **stats.numbers(stats.arm_interval(cells, arm, measure))})
+            found.append(
+                {
+                    "arm": selection,
+                    "size": size,
+                    "measure": measure,
+                    **stats.numbers(stats.arm_interval(cells, arm, measure)),
+                }
+            )
     return pd.DataFrame(found)

@@ -56,7 +56,13 @@ def double_loop(sequences, p):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("questions", 4), ("trajectories", 16), ("tokens", 12_000), ("p", 4), ("workers", -1)):
+    for name, default in (
+        ("questions", 4),
+        ("trajectories", 16),
+        ("tokens", 12_000),
+        ("p", 4),
+        ("workers", -1),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     args = parser.parse_args()
     rng = random.Random(0)
@@ -67,7 +73,9 @@ def main():
         table = pd.DataFrame({"problem_id": "q", "sample_index": range(len(ids)), "token_ids": ids})
         texts = ["".join(spelling.setdefault(t, spell(t)) for t in x) for x in ids]
         start = time.perf_counter()
-        chosen, statistics = curation.select_trajectories(table, args.p, "farthest", workers=args.workers)
+        chosen, statistics = curation.select_trajectories(
+            table, args.p, "farthest", workers=args.workers
+        )
         seconds["ours"] += time.perf_counter() - start
         peaks.setdefault("ours", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         start = time.perf_counter()
@@ -77,18 +85,28 @@ def main():
         double_loop(texts, args.p)
         seconds["text"] += time.perf_counter() - start
         identical &= chosen.sample_index.tolist() == brute
-        identical &= statistics.min_distance[0] == min(distances[pair] for pair in combinations(brute, 2))
+        identical &= statistics.min_distance[0] == min(
+            distances[pair] for pair in combinations(brute, 2)
+        )
         relative += [d / args.tokens for d in distances.values()]
     peaks["text"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"farthest-{args.p}: {args.questions} questions x {args.trajectories} trajectories x {args.tokens} tokens, "
-          f"distances {min(relative):.2f} to {max(relative):.2f} of the length")
+    print(
+        f"farthest-{args.p}: {args.questions} questions x {args.trajectories} trajectories x {args.tokens} tokens, "
+        f"distances {min(relative):.2f} to {max(relative):.2f} of the length"
+    )
     print(f"{'':38} {'seconds':>9} {'ratio':>7}")
-    labels = {"text": "double loop on text", "ids": "double loop on ids (brute force)", "ours": "ded.curation"}
+    labels = {
+        "text": "double loop on text",
+        "ids": "double loop on ids (brute force)",
+        "ours": "ded.curation",
+    }
     for name, label in labels.items():
         print(f"{label:38} {seconds[name]:9.1f} {seconds['text'] / seconds[name]:6.1f}x")
     print(f"identical to brute force: {'yes' if identical else 'NO'}; target: 5x")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    print(f"peak memory: {peaks['ours'] / unit:.0f} MB after our first question, {peaks['text'] / unit:.0f} at the end")
+    print(
+        f"peak memory: {peaks['ours'] / unit:.0f} MB after our first question, {peaks['text'] / unit:.0f} at the end"
+    )
     raise SystemExit(0 if identical else 1)
 
 

@@ -20,12 +20,23 @@ def plain(model, prompts, max_tokens):
 
     net, tok = models.load(model), models.load_tokenizer(model)
     tok.padding_side = "left"
-    batch = tok([models.render(model, p.prompt) for p in prompts], return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+    batch = tok(
+        [models.render(model, p.prompt) for p in prompts],
+        return_tensors="pt",
+        padding=True,
+        add_special_tokens=False,
+        return_token_type_ids=False,
+    )
     with torch.inference_mode():
-        whole = net.generate(**batch, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=max_tokens)[:, batch["input_ids"].shape[1] :]
+        whole = net.generate(
+            **batch, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=max_tokens
+        )[:, batch["input_ids"].shape[1] :]
     texts = tok.batch_decode(whole, skip_special_tokens=True)
     assert len(texts) == len(prompts)
-    return sum(row.index(tok.eos_token_id) + 1 if tok.eos_token_id in row else len(row) for row in whole.tolist())
+    return sum(
+        row.index(tok.eos_token_id) + 1 if tok.eos_token_id in row else len(row)
+        for row in whole.tolist()
+    )
 
 
 def ours(model, prompts, max_tokens, seed):
@@ -49,24 +60,36 @@ def main():
 
     torch.set_num_threads(1)
     suites = {
-        "sums and short tasks": [("lab:sum/7-9", args.prompts // 2), ("lab:reverse", args.prompts // 4), ("lab:sort", args.prompts // 4)],
+        "sums and short tasks": [
+            ("lab:sum/7-9", args.prompts // 2),
+            ("lab:reverse", args.prompts // 4),
+            ("lab:sort", args.prompts // 4),
+        ],
         "sums only": [("lab:sum/7-9", args.prompts)],
     }
     print(f"{'prompts':<22}{'how':<10}{'seconds':>9}{'tokens':>9}{'tokens/s':>10}{'ratio':>7}")
     for title, sources in suites.items():
         prompts = [p for source, n in sources for p in problems.load(source, n, "dev", "bench")]
-        plain(args.model, prompts[::32], 8), ours(args.model, prompts[::32], 8, 0)  # imports and first calls
+        (
+            plain(args.model, prompts[::32], 8),
+            ours(args.model, prompts[::32], 8, 0),
+        )  # imports and first calls
         # how long a plain batch runs is up to its longest row, so to luck: totals over several draws
         seconds, tokens = {"plain": 0.0, "ours": 0.0}, {"plain": 0, "ours": 0}
         for repeat in range(args.repeats):
             torch.manual_seed(repeat)
-            for name, call in (("plain", lambda: plain(args.model, prompts, args.max_tokens)), ("ours", lambda: ours(args.model, prompts, args.max_tokens, repeat))):
+            for name, call in (
+                ("plain", lambda: plain(args.model, prompts, args.max_tokens)),
+                ("ours", lambda: ours(args.model, prompts, args.max_tokens, repeat)),
+            ):
                 start = time.process_time()
                 tokens[name] += call()
                 seconds[name] += time.process_time() - start
         rate = {name: tokens[name] / seconds[name] for name in seconds}
         for name in seconds:
-            print(f"{title:<22}{name:<10}{seconds[name]:>9.2f}{tokens[name]:>9,}{rate[name]:>10,.0f}{rate[name] / rate['plain']:>7.2f}")
+            print(
+                f"{title:<22}{name:<10}{seconds[name]:>9.2f}{tokens[name]:>9,}{rate[name]:>10,.0f}{rate[name] / rate['plain']:>7.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -23,9 +23,18 @@ from ded.grading.code import grade_programs
 from ded.grading.pool import CPU_SECONDS, grade_answers
 from ded.problems import Problem
 
-PATHOLOGICAL = ["9^{9^{9^{9}}}", "10^{10^{10}}!", "(" * 400 + "1" + ")" * 400, "1" * 1900,
-                r"\sqrt{" * 150 + "2" + "}" * 150, r"\int_0^1 x^{x^{x^{x}}} dx", "(x+y+z+1)^{400}", "100000!",
-                r"\sum_{k=1}^{10^9} k^{-k}", r"\binom{10^8}{5 \cdot 10^7}"]
+PATHOLOGICAL = [
+    "9^{9^{9^{9}}}",
+    "10^{10^{10}}!",
+    "(" * 400 + "1" + ")" * 400,
+    "1" * 1900,
+    r"\sqrt{" * 150 + "2" + "}" * 150,
+    r"\int_0^1 x^{x^{x^{x}}} dx",
+    "(x+y+z+1)^{400}",
+    "100000!",
+    r"\sum_{k=1}^{10^9} k^{-k}",
+    r"\binom{10^8}{5 \cdot 10^7}",
+]
 
 
 def answer(gold, **meta):
@@ -37,10 +46,20 @@ def typical(n):
     pairs = []
     for i in range(n):
         a, b = i + 2, 3 * i + 5
-        pairs.append([(f"{a}", f"{a}"), (f"\\frac{{{a}}}{{{b}}}", f"{a}/{b}"), (f"({a}, -{b})", f"({a}, {b})"),
-                      (f"{a}", f"{b}"), (f"{b}", f"x = {b}"), (f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{a * a * b}}}"),
-                      (f"{a}x^2 + {b}", f"{b} + {a}x^2"), (f"\\frac{{{a}\\pi}}{{{b}}}", f"{a}\\pi/{b}"),
-                      (f"x^2 - {a * a}", f"(x-{a})(x+{a})"), (f"{a} + {b}i", f"{b}i + {a}")][i % 10])
+        pairs.append(
+            [
+                (f"{a}", f"{a}"),
+                (f"\\frac{{{a}}}{{{b}}}", f"{a}/{b}"),
+                (f"({a}, -{b})", f"({a}, {b})"),
+                (f"{a}", f"{b}"),
+                (f"{b}", f"x = {b}"),
+                (f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{a * a * b}}}"),
+                (f"{a}x^2 + {b}", f"{b} + {a}x^2"),
+                (f"\\frac{{{a}\\pi}}{{{b}}}", f"{a}\\pi/{b}"),
+                (f"x^2 - {a * a}", f"(x-{a})(x+{a})"),
+                (f"{a} + {b}i", f"{b}i + {a}"),
+            ][i % 10]
+        )
     return [(answer(gold), given) for gold, given in pairs]
 
 
@@ -72,12 +91,17 @@ def speed(workers):
     print("   verdicts:", dict(Counter(verdict for verdict, _ in verdicts)))
     for bad in PATHOLOGICAL:
         seconds, (verdict,) = clock(grade_answers, [(answer("1"), bad)], progress=False)
-        print(f"   {bad[:30]!r:<36} {verdict[0]:<9} {verdict[1][:40]:<42}{seconds:>6.1f} s (limit {CPU_SECONDS:g})")
+        print(
+            f"   {bad[:30]!r:<36} {verdict[0]:<9} {verdict[1][:40]:<42}{seconds:>6.1f} s (limit {CPU_SECONDS:g})"
+        )
     for isolation in sandbox.ISOLATIONS:
         if reason := sandbox.why_not(isolation):
             print(f"{isolation}: {reason}")
             continue
-        for kind, what in (("function", "functions of 8 calls"), ("stdio", "stdin/stdout programs of 3 tests")):
+        for kind, what in (
+            ("function", "functions of 8 calls"),
+            ("stdio", "stdin/stdout programs of 3 tests"),
+        ):
             for n in sorted({1, workers}):
                 options = dict(workers=n, isolation=isolation, progress=False)
                 seconds, verdicts = clock(grade_programs, programs(100, kind), **options)
@@ -91,18 +115,42 @@ FRACTION = r"(-?)\\d?frac\{(\d+)\}\{(\d+)\}"
 
 def rewritings(gold):
     """Forms of a gold that the rules allow."""
-    yield from (gold, f"${gold}$", f"\\[ {gold} \\]", f"\\boxed{{{gold}}}", f"{gold}.", gold.replace(" ", r"\, "))
-    for old, new in ((r"\frac", r"\dfrac"), (r"\dfrac", r"\tfrac"), (r"\frac", r"\tfrac"), (r"^\circ", "°"),
-                     (r"^\circ", ""), (r"\$", ""), ("pmatrix", "bmatrix")):
+    yield from (
+        gold,
+        f"${gold}$",
+        f"\\[ {gold} \\]",
+        f"\\boxed{{{gold}}}",
+        f"{gold}.",
+        gold.replace(" ", r"\, "),
+    )
+    for old, new in (
+        (r"\frac", r"\dfrac"),
+        (r"\dfrac", r"\tfrac"),
+        (r"\frac", r"\tfrac"),
+        (r"^\circ", "°"),
+        (r"^\circ", ""),
+        (r"\$", ""),
+        ("pmatrix", "bmatrix"),
+    ):
         yield gold.replace(old, new)
     yield gold.replace("(", r"\left(").replace(")", r"\right)")
-    for old, new in ((r"\\text\{([^}]*)\}", r"\1"), (r"(?<=[\dA-Za-z)}])([+=-])(?=[\dA-Za-z\\(])", r" \1 "),
-                     (r"(?<=\d) ?\\sqrt", r" \\cdot \\sqrt")):
+    for old, new in (
+        (r"\\text\{([^}]*)\}", r"\1"),
+        (r"(?<=[\dA-Za-z)}])([+=-])(?=[\dA-Za-z\\(])", r" \1 "),
+        (r"(?<=\d) ?\\sqrt", r" \\cdot \\sqrt"),
+    ):
         yield re.sub(old, new, gold)
     if re.fullmatch(r"-?\d+", gold):
         n = int(gold)
-        yield from (f"{n}.0", f"{n:,}", f"{n:,}".replace(",", "{,}"), f"\\frac{{{2 * n}}}{{2}}", f"{n - 1}+1",
-                    f"{n}\\text{{ units}}", f"x = {n}")
+        yield from (
+            f"{n}.0",
+            f"{n:,}",
+            f"{n:,}".replace(",", "{,}"),
+            f"\\frac{{{2 * n}}}{{2}}",
+            f"{n - 1}+1",
+            f"{n}\\text{{ units}}",
+            f"x = {n}",
+        )
     if match := re.fullmatch(FRACTION, gold):
         sign, a, b = match[1], int(match[2]), int(match[3])
         yield from (f"{sign}{a}/{b}", f"{sign}\\frac{{{2 * a}}}{{{2 * b}}}")
@@ -115,24 +163,52 @@ def near_misses(gold):
     bare = re.fullmatch(r"(?:\\left)?\(\s*([^,]+?)\s*,\s*([^,]+?)\s*(?:\\right)?\)", gold)
     if re.fullmatch(r"-?\d+", gold):
         n = int(gold)
-        yield from (f"{n + 1}", f"{n - 1}", f"{n * 10 + 1}", f"{n}.5", f"{n}\\%", f"{n}_7", f"{n + 1}\\pi",
-                    f"({n},{n})", f"{n}, {n + 1}", f"{-n or 7}", f"\\frac{{{3 * n + 1}}}{{3}}", f"{n}.{'0' * 12}1")
+        yield from (
+            f"{n + 1}",
+            f"{n - 1}",
+            f"{n * 10 + 1}",
+            f"{n}.5",
+            f"{n}\\%",
+            f"{n}_7",
+            f"{n + 1}\\pi",
+            f"({n},{n})",
+            f"{n}, {n + 1}",
+            f"{-n or 7}",
+            f"\\frac{{{3 * n + 1}}}{{3}}",
+            f"{n}.{'0' * 12}1",
+        )
     elif match := re.fullmatch(FRACTION, gold):
         sign, a, b = match[1], int(match[2]), int(match[3])
-        yield from (f"{sign}\\frac{{{a + 1}}}{{{b}}}", f"{sign}\\frac{{{a}}}{{{b + 1}}}",
-                    f"{'' if sign else '-'}{a}/{b}", f"{sign}{a / b:.3f}1", f"{sign}{a}",
-                    f"{sign}\\frac{{{b}}}{{{a}}}" if a != b else "2")
+        yield from (
+            f"{sign}\\frac{{{a + 1}}}{{{b}}}",
+            f"{sign}\\frac{{{a}}}{{{b + 1}}}",
+            f"{'' if sign else '-'}{a}/{b}",
+            f"{sign}{a / b:.3f}1",
+            f"{sign}{a}",
+            f"{sign}\\frac{{{b}}}{{{a}}}" if a != b else "2",
+        )
     elif bare:
-        yield from (f"[{bare[1]},{bare[2]}]", f"({bare[1]},{bare[2]}]", f"({bare[1]}+1,{bare[2]})", bare[1])
+        yield from (
+            f"[{bare[1]},{bare[2]}]",
+            f"({bare[1]},{bare[2]}]",
+            f"({bare[1]}+1,{bare[2]})",
+            bare[1],
+        )
         if bare[1] != bare[2]:
             yield f"({bare[2]},{bare[1]})"
     elif r"\text{" in gold and not re.search(r"\d", gold):
         yield from (r"\text{none of these}", "blue")
     elif re.fullmatch(r"\d+_\{?\d\}?", gold):
-        yield from (f"{gold.rstrip('}')[:-1]}3{'}' * gold.count('}')}", gold.split("_")[0], f"1{gold}")
+        yield from (
+            f"{gold.rstrip('}')[:-1]}3{'}' * gold.count('}')}",
+            gold.split("_")[0],
+            f"1{gold}",
+        )
     elif "matrix" in gold:
-        yield from (gold.replace("&", "+1 &") if "&" in gold else gold.replace(r"\\", r"+1 \\", 1),
-                    gold.replace(r"\begin{pmatrix}", r"\begin{pmatrix} -7 \\"))
+        yield from (
+            gold.replace("&", "+1 &") if "&" in gold else gold.replace(r"\\", r"+1 \\", 1),
+            gold.replace(r"\begin{pmatrix}", r"\begin{pmatrix} -7 \\"),
+        )
     elif r"\circ" in gold or "degrees" in gold:
         yield from (f"1{gold}", r"\pi")
     elif r"\cup" in gold:
@@ -152,10 +228,15 @@ def agreement(folder, workers):
         for text in file.read_text(encoding="utf-8").splitlines():
             row = json.loads(text)
             gold = str(row.get("answer", row.get("Answer")))
-            golds.add(gold.rpartition("####")[2].strip().replace(",", "") if "####" in gold else gold)
-    cases = [(gold, given, truth) for gold in sorted(golds)
-             for truth, given in [("correct", form) for form in dict.fromkeys(rewritings(gold))]
-             + [("wrong", miss) for miss in dict.fromkeys(near_misses(gold))]]
+            golds.add(
+                gold.rpartition("####")[2].strip().replace(",", "") if "####" in gold else gold
+            )
+    cases = [
+        (gold, given, truth)
+        for gold in sorted(golds)
+        for truth, given in [("correct", form) for form in dict.fromkeys(rewritings(gold))]
+        + [("wrong", miss) for miss in dict.fromkeys(near_misses(gold))]
+    ]
     jobs = [(answer(gold), given) for gold, given, _ in cases]
     seconds, verdicts = clock(grade_answers, jobs, workers=workers, progress=False)
     table = Counter((truth, verdict) for (_, _, truth), (verdict, _) in zip(cases, verdicts))
@@ -172,7 +253,9 @@ def agreement(folder, workers):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--golds", default=os.environ.get("DED_GOLDS"), help="folder of .jsonl files with answers")
+    parser.add_argument(
+        "--golds", default=os.environ.get("DED_GOLDS"), help="folder of .jsonl files with answers"
+    )
     options = parser.parse_args()
     speed(options.workers)
     if options.golds:

@@ -32,7 +32,12 @@ def seconds(code, repeats=5):
 
 def main():
     rooms = "import ded.problems, ded.models, ded.generation, ded.training, ded.evaluation, ded.analysis"
-    calls = {"nothing": "pass", "import ded": "import ded", "import its model rooms": rooms, "import ded.study": "import ded.study"}
+    calls = {
+        "nothing": "pass",
+        "import ded": "import ded",
+        "import its model rooms": rooms,
+        "import ded.study": "import ded.study",
+    }
     print(f"{'what':<26}{'seconds':>9}{'processor':>11}")
     for name, code in calls.items():
         clock, work = seconds(code)

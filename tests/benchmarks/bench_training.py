@@ -16,7 +16,6 @@ import random
 import statistics
 import subprocess
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,40 +26,99 @@ def bare(student, corpus, folder, batch_size, bf16):
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    rows = [{"prompt": [{"role": "user", "content": p}], "completion": [{"role": "assistant", "content": t}]} for p, t in corpus]
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": p}],
+            "completion": [{"role": "assistant", "content": t}],
+        }
+        for p, t in corpus
+    ]
     steps = max(1, round(len(rows) / batch_size))
     arguments = SFTConfig(
-        output_dir=str(folder / "scratch"), learning_rate=1e-3, per_device_train_batch_size=batch_size, max_steps=steps, warmup_steps=round(0.1 * steps),
-        lr_scheduler_type="cosine", max_length=None, use_cpu=True, bf16=bf16, gradient_checkpointing=False, save_strategy="no", report_to="none",
-        disable_tqdm=True, dataloader_pin_memory=False, logging_steps=max(1, steps // 20),
-    )  # fmt: skip
+        output_dir=str(folder / "scratch"),
+        learning_rate=1e-3,
+        per_device_train_batch_size=batch_size,
+        max_steps=steps,
+        warmup_steps=round(0.1 * steps),
+        lr_scheduler_type="cosine",
+        max_length=None,
+        use_cpu=True,
+        bf16=bf16,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        logging_steps=max(1, steps // 20),
+    )
     tok = AutoTokenizer.from_pretrained(student)
     net = AutoModelForCausalLM.from_pretrained(student, dtype="float32")
-    trainer = SFTTrainer(model=net, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tok)
+    trainer = SFTTrainer(
+        model=net,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=tok,
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    trainer.model.to(getattr(__import__("torch"), "bfloat16" if bf16 else "float32")).save_pretrained(folder)
+    trainer.model.to(
+        getattr(__import__("torch"), "bfloat16" if bf16 else "float32")
+    ).save_pretrained(folder)
 
 
 def llama_factory(student, corpus, folder, batch_size, bf16):
     """The same by LLaMA-Factory: full fine-tuning with its defaults. Its own template adds no system prompt: it is given the student's."""
     from transformers import AutoTokenizer
 
-    rendered = AutoTokenizer.from_pretrained(student).apply_chat_template([{"role": "user", "content": ""}], tokenize=False)
+    rendered = AutoTokenizer.from_pretrained(student).apply_chat_template(
+        [{"role": "user", "content": ""}], tokenize=False
+    )
     system = rendered.partition("system\n")[2].partition("<|im_end|>")[0]
     columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
-    (folder / "rows.json").write_text(json.dumps([{"instruction": p, "input": "", "output": t, "system": system} for p, t in corpus]))
-    (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", "columns": columns}}))
-    (folder / "run.yaml").write_text(json.dumps({  # JSON is YAML; its own reader of JSON fails
-        "model_name_or_path": student, "stage": "sft", "do_train": True, "finetuning_type": "full", "template": "chatml", "dataset": "rows",
-        "dataset_dir": str(folder), "output_dir": str(folder / "out"), "per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 1,
-        "learning_rate": 1e-3, "max_steps": max(1, round(len(corpus) / batch_size)), "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "cutoff_len": 2048,
-        "bf16": bf16, "use_cpu": True, "save_strategy": "no", "report_to": "none", "preprocessing_num_workers": 1, "logging_steps": 5,
-        "disable_gradient_checkpointing": True,
-    }))  # fmt: skip
+    (folder / "rows.json").write_text(
+        json.dumps(
+            [{"instruction": p, "input": "", "output": t, "system": system} for p, t in corpus]
+        )
+    )
+    (folder / "dataset_info.json").write_text(
+        json.dumps({"rows": {"file_name": "rows.json", "columns": columns}})
+    )
+    (folder / "run.yaml").write_text(
+        json.dumps(
+            {  # JSON is YAML; its own reader of JSON fails
+                "model_name_or_path": student,
+                "stage": "sft",
+                "do_train": True,
+                "finetuning_type": "full",
+                "template": "chatml",
+                "dataset": "rows",
+                "dataset_dir": str(folder),
+                "output_dir": str(folder / "out"),
+                "per_device_train_batch_size": batch_size,
+                "gradient_accumulation_steps": 1,
+                "learning_rate": 1e-3,
+                "max_steps": max(1, round(len(corpus) / batch_size)),
+                "lr_scheduler_type": "cosine",
+                "warmup_ratio": 0.1,
+                "cutoff_len": 2048,
+                "bf16": bf16,
+                "use_cpu": True,
+                "save_strategy": "no",
+                "report_to": "none",
+                "preprocessing_num_workers": 1,
+                "logging_steps": 5,
+                "disable_gradient_checkpointing": True,
+            }
+        )
+    )
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     env.pop("PYTHONPATH", None)
-    done = subprocess.run([os.environ["LLAMAFACTORY_CLI"], "train", str(folder / "run.yaml")], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [os.environ["LLAMAFACTORY_CLI"], "train", str(folder / "run.yaml")],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(f"LLaMA-Factory failed:\n{done.stdout[-1500:]}{done.stderr[-3000:]}")
 
@@ -74,9 +132,17 @@ def spent() -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="lab:student_1", help="default lab:student_1")
-    for name, text in (("examples", "default 480; of a model that is not the lab's 48"), ("batch-size", "default 16; else 8"), ("repeats", "default 3")):
+    for name, text in (
+        ("examples", "default 480; of a model that is not the lab's 48"),
+        ("batch-size", "default 16; else 8"),
+        ("repeats", "default 3"),
+    ):
         parser.add_argument(f"--{name}", type=int, default=3 if name == "repeats" else 0, help=text)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default bfloat16, and of the lab's models float32")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="default bfloat16, and of the lab's models float32",
+    )
     args = parser.parse_args()
     lab = args.model.startswith("lab:")
     n, batch = args.examples or (480 if lab else 48), args.batch_size or (16 if lab else 8)
@@ -96,16 +162,41 @@ def main():
     datasets.disable_progress_bars()
     rng = random.Random(0)
     asked = problems.load("lab:sum/7-9", n, "train", "bench")
-    corpus = pd.DataFrame([{"prompt": p.prompt, "text": tasks.solution(p, "random", rng)} for p in asked])
-    settings = {"learning_rate": 1e-3, "batch_size": batch, "epochs": 1.0, "max_steps": 0, "warmup": 0.1, "max_length": 512, "seed": 0}
+    corpus = pd.DataFrame(
+        [{"prompt": p.prompt, "text": tasks.solution(p, "random", rng)} for p in asked]
+    )
+    settings = {
+        "learning_rate": 1e-3,
+        "batch_size": batch,
+        "epochs": 1.0,
+        "max_steps": 0,
+        "warmup": 0.1,
+        "max_length": 512,
+        "seed": 0,
+    }
 
     def ours(table, folder):
-        training.train(args.model, table, folder / "out", settings, Trainer(dtype="bfloat16" if bf16 else "float32"), folder / "work")
+        training.train(
+            args.model,
+            table,
+            folder / "out",
+            settings,
+            Trainer(dtype="bfloat16" if bf16 else "float32"),
+            folder / "work",
+        )
 
     def other(call):
-        return lambda table, folder: call(models.locate(args.model), list(zip(table["prompt"], table["text"])), folder, batch, bf16)
+        return lambda table, folder: call(
+            models.locate(args.model),
+            list(zip(table["prompt"], table["text"])),
+            folder,
+            batch,
+            bf16,
+        )
 
-    ways = {"bare TRL": other(bare), "ours": ours} | ({"LLaMA-Factory": other(llama_factory)} if "LLAMAFACTORY_CLI" in os.environ else {})
+    ways = {"bare TRL": other(bare), "ours": ours} | (
+        {"LLaMA-Factory": other(llama_factory)} if "LLAMAFACTORY_CLI" in os.environ else {}
+    )
 
     def cost(call, table):
         with tempfile.TemporaryDirectory() as folder:
@@ -122,13 +213,21 @@ def main():
             short, long = cost(call, corpus.head(batch)), cost(call, corpus)
             whole[name].append(long), step[name].append((long - short) / (n // batch - 1))
     lengths = [len(e["input_ids"]) for e in training.build_examples(args.model, corpus, 512)]
-    print(f"SFT of {args.model}, {n} examples, {sum(lengths)} tokens, batch {batch}, {'bfloat16' if bf16 else 'float32'}, processor seconds")
+    print(
+        f"SFT of {args.model}, {n} examples, {sum(lengths)} tokens, batch {batch}, {'bfloat16' if bf16 else 'float32'}, processor seconds"
+    )
     print(f"{'':<16}{'whole s':>9}{'ratio':>7}{'a step s':>10}{'tokens/s':>10}{'ratio':>7}")
     first = "bare TRL"
     for name in ways:
         a, b = statistics.median(whole[name]), statistics.median(step[name])
-        shared = f"{'':>9}{'':>7}" if name == "LLaMA-Factory" else f"{a:>9.2f}{statistics.median(whole[first]) / a:>7.2f}"
-        print(f"{name:<16}{shared}{b:>10.3f}{sum(lengths[batch:]) / (n // batch - 1) / b:>10.0f}{statistics.median(step[first]) / b:>7.2f}")
+        shared = (
+            f"{'':>9}{'':>7}"
+            if name == "LLaMA-Factory"
+            else f"{a:>9.2f}{statistics.median(whole[first]) / a:>7.2f}"
+        )
+        print(
+            f"{name:<16}{shared}{b:>10.3f}{sum(lengths[batch:]) / (n // batch - 1) / b:>10.0f}{statistics.median(step[first]) / b:>7.2f}"
+        )
     if "LLaMA-Factory" not in ways:
         print(f"{'LLaMA-Factory':<16} not measured: LLAMAFACTORY_CLI names no command")
 

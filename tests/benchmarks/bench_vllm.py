@@ -39,8 +39,15 @@ def main():
     clock = time.process_time if vllm.on_cpu() else time.perf_counter
     asked = problems.load("lab:sum/7-9", args.prompts, "dev", "bench")
     if not args.model.startswith("lab:"):
-        asked = [problems.Problem(p.id, p.family, p.level, f"Explain how to work out {p.prompt}", p.answer) for p in asked]
-    engines = {top: Engine(name="vllm", dtype=args.dtype, entropy_top=top) for top in MODES.values()}
+        asked = [
+            problems.Problem(
+                p.id, p.family, p.level, f"Explain how to work out {p.prompt}", p.answer
+            )
+            for p in asked
+        ]
+    engines = {
+        top: Engine(name="vllm", dtype=args.dtype, entropy_top=top) for top in MODES.values()
+    }
     settings = Settings(args.max_tokens, 0.8, 1.0, 0)
 
     model = f"path:{models.locate(args.model)}"  # converted, where it has to be, in the store that is there
@@ -49,21 +56,37 @@ def main():
 
     shards = [Shard("", asked, 0)]
     llm = LLM(**vllm.plan(model, shards, [[None] * len(asked)], settings, engines[20])["llm"])
-    print(f"import and start of the engine: {clock() - start:.1f} s of processor, {time.perf_counter() - wall:.1f} s of clock; load {os.getloadavg()[0]:.1f}")
+    print(
+        f"import and start of the engine: {clock() - start:.1f} s of processor, {time.perf_counter() - wall:.1f} s of clock; load {os.getloadavg()[0]:.1f}"
+    )
 
     def bare(top, seed):
-        params = SamplingParams(n=args.samples, temperature=0.8, max_tokens=args.max_tokens, logprobs=top or None)
-        found = llm.chat([[{"role": "user", "content": p.prompt}] for p in asked], params, use_tqdm=False)
+        params = SamplingParams(
+            n=args.samples, temperature=0.8, max_tokens=args.max_tokens, logprobs=top or None
+        )
+        found = llm.chat(
+            [[{"role": "user", "content": p.prompt}] for p in asked], params, use_tqdm=False
+        )
         assert all(c.text is not None for o in found for c in o.outputs)
         return sum(len(c.token_ids) for o in found for c in o.outputs)
 
     def ours(top, seed):
-        draw = generation.sample(model, asked, args.samples, max_tokens=args.max_tokens, temperature=0.8, seed=seed, engine=engines[top])
+        draw = generation.sample(
+            model,
+            asked,
+            args.samples,
+            max_tokens=args.max_tokens,
+            temperature=0.8,
+            seed=seed,
+            engine=engines[top],
+        )
         return int(draw["n_tokens"].sum())
 
     def here(spec, job, engine):
         requests = [r | {"number": i} for i, r in enumerate(job["requests"])]
-        yield from (json.loads(json.dumps(row)) for row in vllm.rows(llm, requests, job["sampling"]))
+        yield from (
+            json.loads(json.dumps(row)) for row in vllm.rows(llm, requests, job["sampling"])
+        )
 
     vllm._sampled = here
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +103,9 @@ def main():
                         tokens[name] += n
             rate = {name: tokens[name] / seconds[name] for name in seconds}
             for name in seconds:
-                print(f"{title:<22}{name:<7}{seconds[name]:>9.2f}{tokens[name]:>9,}{rate[name]:>10,.0f}{rate[name] / rate['bare']:>7.2f}")
+                print(
+                    f"{title:<22}{name:<7}{seconds[name]:>9.2f}{tokens[name]:>9,}{rate[name]:>10,.0f}{rate[name] / rate['bare']:>7.2f}"
+                )
 
 
 if __name__ == "__main__":
