@@ -18,18 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ded import __version__, evaluation, generation, grading, home, jobs, models, problems, stats
+from ded.errors import BenchmarkError
 from ded.grading import VERDICTS
-from ded.schemas import Engine
+from ded.options import Engine
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 SAMPLES = ["benchmark", "group", "question", "seed", "value", "verdict", "n_tokens"]
-
-
-class BenchmarkError(ValueError):
-    """A benchmark or a comparison that cannot be made; the message says why and how to mend it."""
 
 
 def run(

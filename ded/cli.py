@@ -26,11 +26,15 @@ from typing import Any
 import typer
 
 from ded import home
-from ded.export import ExportError
-from ded.models import ModelError
-from ded.params import ParameterError
-from ded.problems import SourceError
-from ded.report import ReportError
+from ded.errors import (
+    EngineError,
+    ExportError,
+    ModelError,
+    ParameterError,
+    ReportError,
+    SourceError,
+    near,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -199,7 +203,8 @@ def bench(
     """Score a model on benchmarks, beside published numbers; or compare two models that were scored."""
     import pandas as pd
 
-    from ded import benchmarks, engines, general, models, params, problems, schemas
+    from ded import benchmarks, general, models, params, problems
+    from ded.options import Engine
 
     def show(table: pd.DataFrame) -> None:
         shares = [
@@ -223,7 +228,7 @@ def bench(
             return
         named, harness = params.parse_value(engine), "lm_eval:"
         chosen = params.validated(
-            schemas.Engine, named if isinstance(named, dict) else {"name": named}, "--engine"
+            Engine, named if isinstance(named, dict) else {"name": named}, "--engine"
         )
         models.parse(model)
         if not sources:
@@ -268,7 +273,7 @@ def bench(
         benchmarks.BenchmarkError,
         models.ModelError,
         problems.SourceError,
-        engines.EngineError,
+        EngineError,
     ) as error:
         raise ParameterError(str(error)) from error
 
@@ -294,9 +299,9 @@ def build(
 @lab.command("list")
 def list_models() -> None:
     """List the lab's models."""
-    from ded import lab as models
+    from ded.lab import catalogue
 
-    for name in models.names():
+    for name in catalogue.names():
         typer.echo(f"lab:{name}")
 
 
@@ -322,7 +327,8 @@ def main() -> None:
 
 def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, dict[str, Any]]]:
     """(notebook, checked parameters) of each run. ParameterError, for all notebooks at once, where any is wrong."""
-    from ded import params, schemas
+    from ded import params
+    from ded.params import schemas
 
     paths = [params.find_notebook(name) for name in only] or params.notebooks()
     if not paths:
@@ -340,7 +346,7 @@ def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, 
     }
     anywhere = set().union(*known.values())
     problems = [
-        f"  the command line: {key} = {overrides[key]!r}: unknown parameter{schemas.near(key, anywhere)}"
+        f"  the command line: {key} = {overrides[key]!r}: unknown parameter{near(key, anywhere)}"
         for key in overrides
         if key not in anywhere
     ]

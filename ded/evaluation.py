@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ded import generation, grading, problems, store
 from ded.grading import VERDICTS
+from ded.options import Engine
 from ded.problems import Problem
-from ded.schemas import Engine
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ded import models, results
+from ded.errors import ExportError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +38,6 @@ SIZES = {
     "100K<n<1M": 1e6,
     "n>1M": float("inf"),
 }  # the hub's names
-
-
-class ExportError(ValueError):
-    """Something that cannot or must not be exported; the message names it and the mend."""
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -185,7 +182,8 @@ def _card(work: Path, front: dict, about: Mapping[str, Any], **more: Any) -> Non
 
 
 def _licence(source: str) -> str:
-    from ded.sources import parse, public
+    from ded.problems import public
+    from ded.problems.spec import parse
 
     kind, name = parse(source)[:2]
     return {

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ded import __version__, models
 from ded.benchmarks import BenchmarkError
+from ded.errors import near
 from ded.grading import VERDICTS
-from ded.schemas import Engine, near
+from ded.options import Engine
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from ded.errors import JobError
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -34,10 +36,6 @@ QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",  # bars of the libraries inside a job: the parent shows the one that counts
 }
-
-
-class JobError(RuntimeError):
-    """A job failed; the message names its arguments, `__cause__` is what it raised."""
 
 
 def count(n_jobs: int) -> int:

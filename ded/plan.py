@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from ded import home, params, problems, schemas
+from ded import home, params, problems
+from ded.params import schemas
 
 STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
 
@@ -265,7 +266,8 @@ def _models(p: Any, add: Any) -> None:
 
 def _sources(p: Any, add: Any) -> None:
     from ded import models
-    from ded.sources import files, parse, public
+    from ded.problems import files, public
+    from ded.problems.spec import parse
 
     training = [p.corpus_source, getattr(p, "code_source", "")]
     for source in filter(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ded import home, results
+from ded.errors import ReportError
 
 MARKS = dict(
     zip(results.VERDICTS, "✓✗?–")
@@ -56,10 +57,6 @@ BESIDE = {  # sections of params/reported.yml that answer a notebook's question
     "04_ded_recipe": ["scores", "pipeline"],
     "05_valley": ["valley"],
 }
-
-
-class ReportError(ValueError):
-    """A folder that no report can be made from; the message names it and the mend."""
 
 
 def write(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ded import analysis, models, problems
-from ded.lab import tasks
+from ded.problems import lab as tasks
 
 STUDENT = "lab:student_1"
 pytestmark = pytest.mark.usefixtures("tiny")

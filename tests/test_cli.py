@@ -24,7 +24,8 @@ DEFAULTS = {
 }
 SCHEMA = """
 import pydantic
-from ded import params, schemas
+from ded import params
+from ded.params import schemas
 class Tiny(pydantic.BaseModel):
     model_config = schemas.Common.model_config
     preset: str

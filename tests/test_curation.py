@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ded import curation
-from ded.lab import tasks
+from ded.problems import lab as tasks
 
 GOOD = "<think> 1 ; 2 </think> 3"
 

@@ -1,4 +1,4 @@
-"""What every engine promises (`ded.engines`), asked of each in turn. vLLM's is skipped where it is not installed, unless DED_REQUIRE_VLLM is set."""
+"""What every engine promises (`ded.generation.engines`), asked of each in turn. vLLM's is skipped where it is not installed, unless DED_REQUIRE_VLLM is set."""
 
 import json
 import math
@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import servers
 
-from ded import engines, generation, models, problems, store
-from ded.engines import EngineError
+from ded import generation, models, problems, store
+from ded.errors import EngineError
 from ded.models import ModelError
-from ded.schemas import Engine
+from ded.options import Engine
 
 COLUMNS = [
     "problem_id",
@@ -109,7 +109,7 @@ def own_store(drawn, tmp_path, monkeypatch):
 @pytest.fixture
 def given(case, monkeypatch):
     """(first problem, sample index) of each shard that the engine is asked to draw."""
-    seen, module = [], engines.of(case.model, case.engine)
+    seen, module = [], generation.engine_of(case.model, case.engine)
     real = module.draw
 
     def draw(model, shards, *rest):

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from ded import evaluation, generation, problems
-from ded.engines import transformers
+from ded.generation import transformers
 from ded.grading import VERDICTS
-from ded.lab import tasks
+from ded.problems import lab as tasks
 
 MODEL = "lab:student_1"
 pytestmark = pytest.mark.usefixtures("tiny")

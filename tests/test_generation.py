@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from ded import generation, models, problems
-from ded.engines import transformers
+from ded.generation import transformers
+from ded.options import Engine
 from ded.problems import Problem
-from ded.schemas import Engine
 
 MODEL = "lab:student_1"
 pytestmark = pytest.mark.usefixtures("tiny")

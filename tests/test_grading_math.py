@@ -562,7 +562,7 @@ def test_an_endpoint(monkeypatch):
     ((path, key, body),) = seen
     assert (path, key) == ("/v1/chat/completions", "Bearer abc")
     assert (body["model"], body["temperature"]) == ("model-y", 0)
-    monkeypatch.setattr("ded.endpoint.WAIT", 0.001)
+    monkeypatch.setattr("ded.models.endpoint.WAIT", 0.001)
     assert decide(endpoint("model-y", "http://127.0.0.1:9/v1"), math("5"), "six") == (
         "unparsed",
         "judge model-y is down: NoAnswer",

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ded import generation, models, problems, store, training
-from ded.engines import transformers
+from ded.generation import transformers
 
 ROOT = Path(__file__).parents[1]
 SHARDS = 12

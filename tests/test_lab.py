@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ded import lab, models, problems
-from ded.lab import build, tasks
+from ded import models, problems
+from ded.lab import build
+from ded.lab import catalogue as lab
+from ded.problems import lab as tasks
 
 SEEDS = st.integers(0, 10**9)
 LEVELS = st.sampled_from(list(tasks.LEVELS["sum"]))

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ded import generation, models, package_model, problems, store, study
+from ded import generation, models, problems, store, study
 from ded.models import ModelError
-from ded.schemas import Engine
+from ded.models import package as package_model
+from ded.options import Engine
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ded import params, results, schemas
+from ded import params, results
+from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
 TWO = ["lab:student_1", "lab:student_2"]

@@ -19,11 +19,13 @@ import pandas as pd
 import pytest
 import servers
 
-from ded import endpoint, generation, home, models, params, plan, store, study
-from ded.engines import EngineError, Shard, journal, openai
-from ded.models import ModelError
+from ded import generation, home, models, params, plan, store, study
+from ded.errors import EngineError
+from ded.generation import journal, openai
+from ded.generation.engines import Shard
+from ded.models import ModelError, endpoint
+from ded.options import Engine
 from ded.problems import Problem
-from ded.schemas import Engine
 
 MODEL, KEY = "openai:toy", "sk-very/secret+123"
 
@@ -734,7 +736,7 @@ def vllm_url(tmp_path_factory):
         if os.environ.get("DED_REQUIRE_VLLM"):
             pytest.fail("vllm is not installed, and DED_REQUIRE_VLLM is set")
         pytest.skip("vllm is not installed")
-    from ded import lab
+    from ded.lab import catalogue as lab
 
     with servers.vllm_server(
         lab.checkpoint("checked"), "lab-checked", tmp_path_factory.mktemp("vllm") / "log"

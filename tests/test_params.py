@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from ded import params, schemas
-from ded.params import ParameterError
+from ded import params
+from ded.params import ParameterError, schemas
 
 GOOD = {
     "preset": "small",
@@ -81,7 +81,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(key, value, words):
 
 
 def test_an_unknown_lab_model_is_named_with_the_nearest(monkeypatch):
-    from ded import lab
+    from ded.lab import catalogue as lab
 
     monkeypatch.setattr(lab, "names", lambda: ["teacher_leftmost", "student_1"], raising=False)
     assert params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmost"]})

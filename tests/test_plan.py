@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from ded import models, params, plan, schemas
+from ded import models, params, plan
+from ded.params import schemas
 
 
 def parameters(name, **changes):

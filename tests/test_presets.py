@@ -11,7 +11,8 @@ from pathlib import Path
 import cells
 import pytest
 
-from ded import params, report, results, schemas
+from ded import params, report, results
+from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ("smollm", "gpu", "paper")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ded import problems
-from ded.lab import tasks
 from ded.problems import Problem
+from ded.problems import lab as tasks
 
 GOLDEN = {
     "sum": ("sum:6236c5f9143df669", "5 +4 +1 +6 -6 =", "3"),

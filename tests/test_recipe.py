@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ded import evaluation, generation, grading, params, problems, schemas, study, training
+from ded import evaluation, generation, grading, params, problems, study, training
 from ded.grading import seen
-from ded.lab import tasks
+from ded.params import schemas
+from ded.problems import lab as tasks
 from ded.study import recipe
 
 BASE, OTHER, SOLVER, POOR = "lab:student_1", "lab:student_2", "lab:random", "lab:ancestor"

@@ -11,7 +11,6 @@ import pytest
 from ded import (
     analysis,
     curation,
-    engines,
     evaluation,
     figures,
     generation,
@@ -22,12 +21,11 @@ from ded import (
     study,
     tables,
 )
-from ded.engines import recorded
-from ded.models import ModelError
+from ded.errors import EngineError
+from ded.models import ModelError, traces
 from ded.params import check, defaults, find_notebook
-from ded.problems import Problem
-from ded.schemas import TeacherSelection
-from ded.sources import worked
+from ded.params.schemas import TeacherSelection
+from ded.problems import Problem, worked
 
 MATH = [
     Problem(
@@ -177,7 +175,7 @@ def test_lookups_are_stored_and_a_changed_file_is_another_teacher(file, monkeypa
     before, first = models.fingerprint(spec), drawn(spec)
     assert models.fingerprint(file(S1K, columns="gemini")) != before
     with monkeypatch.context() as patch:
-        patch.setattr(recorded, "read", lambda model: pytest.fail("read again"))
+        patch.setattr(traces, "read", lambda model: pytest.fail("read again"))
         pd.testing.assert_frame_equal(drawn(spec), first)
     file([S1K[1], S1K[0] | {"deepseek_attempt": "new"}])
     assert models.fingerprint(spec) != before
@@ -254,7 +252,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
 
 
 def test_a_column_map_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "home", lambda: tmp_path)
+    monkeypatch.setattr(traces, "home", lambda: tmp_path)
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "recorded.yml").write_text("default: {question: q, txt: t}\n")
     with pytest.raises(ModelError, match=r"recorded.yml: map 'default' cannot be read .*txt"):
@@ -265,7 +263,7 @@ def test_traces_of_none_of_the_questions_are_an_error(file):
     spec = file([{"question": "Who?", "text": "Me."}])
     for _ in range(2):  # and again, from what the first call stored
         with pytest.raises(
-            engines.EngineError, match=r"no trajectory for any of 3 questions.*What is 2 \+ 2\?"
+            EngineError, match=r"no trajectory for any of 3 questions.*What is 2 \+ 2\?"
         ):
             drawn(spec)
 

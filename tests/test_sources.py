@@ -16,8 +16,8 @@ import pytest
 from ded import params, problems
 from ded.grading import grade
 from ded.problems import Problem, SourceError
-from ded.sources import question_of
-from ded.sources.contamination import contaminated
+from ded.problems.contamination import contaminated
+from ded.problems.prompts import question_of
 
 
 def write(path, rows):
@@ -362,7 +362,7 @@ def test_a_finite_set_gives_the_subset_that_its_seed_fixes(tmp_path):
 def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatch):
     import datasets
 
-    from ded.sources import public
+    from ded.problems import public
 
     asked, rows = (
         [],
@@ -728,7 +728,7 @@ LONG = "A train leaves the old station at noon and travels north at sixty miles 
 
 
 def asked(name, question, template="math"):
-    from ded.sources import render
+    from ded.problems.prompts import render
 
     return Problem(name, "t", 0, render(template, question), "1", "math", {"template": template})
 

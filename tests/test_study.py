@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from ded import curation, evaluation, generation, problems, study, training
-from ded.lab import tasks
-from ded.schemas import Engine, Trainer
+from ded.options import Engine, Trainer
+from ded.problems import lab as tasks
 
 BASE, TEACHER = "lab:student_1", "lab:random"
 pytestmark = pytest.mark.usefixtures("tiny")

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from ded import models, problems, store, training
-from ded.lab import tasks
-from ded.schemas import Trainer
+from ded.options import Trainer
+from ded.problems import lab as tasks
+from ded.training import trainer
 
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 4, "epochs": 1.0, "max_length": 128, "seed": 1}
@@ -364,7 +365,7 @@ def test_a_large_models_batch_goes_by_rows_of_like_length(monkeypatch, tmp_path)
     spec = training.sft(STUDENT, table, **settings)
     plain = losses(spec)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
-    monkeypatch.setattr(training, "LARGE", 0)
+    monkeypatch.setattr(trainer, "LARGE", 0)
     shapes, forward = [], type(models.load(STUDENT)).forward
     monkeypatch.setattr(
         type(models.load(STUDENT)),
@@ -454,7 +455,7 @@ def test_a_training_goes_on_from_its_last_whole_checkpoint(monkeypatch, tmp_path
     shutil.copytree(
         work / "checkpoint-14",
         work / "checkpoint-15",
-        ignore=shutil.ignore_patterns(training.WHOLE, "*.safetensors"),
+        ignore=shutil.ignore_patterns(trainer.WHOLE, "*.safetensors"),
     )  # half-written
     assert training.sft(STUDENT, table, **settings, trainer=Trainer(save_steps=7)) == spec
     assert record(spec)["resumed_from"] == "checkpoint-14" and record(spec)["loss"] == history

@@ -13,9 +13,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from ded import launch, models, problems, store, training
-from ded.lab import tasks
-from ded.schemas import Trainer
+from ded import models, problems, store, training
+from ded.options import Trainer
+from ded.problems import lab as tasks
+from ded.training import processes as launch
+from ded.training import trainer
 
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 8, "epochs": 60.0, "max_length": 128, "seed": 1}
@@ -61,7 +63,7 @@ def workers():
         except psutil.Error:
             continue
         if (
-            "ded.launch" in line
+            "ded.training.worker" in line
             and "accelerate.commands.launch" not in line
             and str(store.root()) in " ".join(line)
         ):
@@ -73,7 +75,7 @@ def when_a_checkpoint_is_there(act):
     """Calls `act` in a thread as soon as a checkpoint is whole."""
 
     def watch():
-        while not list(store.root().glob(f"work/*/checkpoint-*/{training.WHOLE}")):
+        while not list(store.root().glob(f"work/*/checkpoint-*/{trainer.WHOLE}")):
             time.sleep(0.01)
         act()
 
@@ -114,7 +116,7 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resum
 def test_no_worker_outlives_the_process_that_asked_for_the_training(tmp_path):
     corpus().to_parquet(tmp_path / "corpus.parquet")
     code = (
-        f"import pandas as pd; from ded import training; from ded.schemas import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), "
+        f"import pandas as pd; from ded import training; from ded.options import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), "
         f"**{SETTINGS | {'epochs': 10_000.0}!r}, trainer=Trainer(processes=2, save_steps=20))"
     )
     owner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

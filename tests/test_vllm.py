@@ -14,9 +14,11 @@ import pytest
 import tqdm.auto
 
 from ded import generation, models, problems, store
-from ded.engines import EngineError, Settings, Shard, vllm
+from ded.errors import EngineError
+from ded.generation import vllm
+from ded.generation.engines import Settings, Shard
+from ded.options import Engine
 from ded.problems import Problem
-from ded.schemas import Engine
 
 MODEL, PYTHON = "lab:student_1", sys.executable
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -308,7 +310,7 @@ def test_a_full_disk_ends_every_engine(replicas, monkeypatch, tmp_path):
 
 
 def engines_of(pid):
-    return [p for p in psutil.Process(pid).children() if "ded.engines.vllm" in p.cmdline()]
+    return [p for p in psutil.Process(pid).children() if "ded.generation.vllm" in p.cmdline()]
 
 
 @really
@@ -324,8 +326,8 @@ def test_why_vllm_did_not_start(monkeypatch):
 SCRIPT = """
     import time
     from ded import generation, problems
-    from ded.engines import journal
-    from ded.schemas import Engine
+    from ded.generation import journal
+    from ded.options import Engine
 
     def add(shard, place, row, real=journal.add, seen=[]):
         if len(seen) == 20:

@@ -13,17 +13,16 @@ import yaml
 
 from ded import (
     curation,
-    engines,
     evaluation,
-    figures,
     generation,
     params,
     problems,
-    schemas,
-    widgets,
 )
+from ded import explore as widgets
+from ded.explore import figure as figures
 from ded.grading import grade
-from ded.lab import tasks
+from ded.params import schemas
+from ded.problems import lab as tasks
 from ded.study import common
 
 ROOT = Path(__file__).parents[1]
@@ -282,13 +281,13 @@ def draw(p, monkeypatch):
     def never(*_):
         raise AssertionError("a model was asked")
 
-    monkeypatch.setattr(engines.transformers, "draw", never)
+    monkeypatch.setattr(generation.transformers, "draw", never)
     return questions
 
 
 @pytest.fixture
 def stored(repository, tiny):
-    import ded.engines.transformers  # noqa: F401  (so that it can be patched)
+    import ded.generation.transformers  # noqa: F401  (so that it can be patched)
 
     return widgets.recorded("outputs/lab", "03")
 
@@ -373,4 +372,4 @@ def test_the_notebook_is_committed_clean():
     notebook = nbformat.read(ROOT / "notebooks" / "explore.ipynb", as_version=4)
     assert not any(
         cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells
-    ) and notebook.cells[-1].source.startswith("widgets.explorer")
+    ) and notebook.cells[-1].source.startswith("explore.explorer")

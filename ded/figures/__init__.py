@@ -7,7 +7,6 @@ labels tell the same. The Figures are not registered with pyplot: a notebook sho
 """
 
 from .diversity import arm_scores, distances, distinct, robustness
-from .explore import explored, picture
 from .parts import cells, claim_rows, forest, style
 from .recipe import (
     ablation,
@@ -39,7 +38,6 @@ __all__ = [
     "claim_rows",
     "distances",
     "distinct",
-    "explored",
     "forest",
     "funnel",
     "latent_shift",
@@ -47,7 +45,6 @@ __all__ = [
     "paper_figure_1",
     "pareto",
     "pass_rates",
-    "picture",
     "predictor_table",
     "predictors",
     "rank_correlations",

@@ -11,7 +11,7 @@ import re
 import sys
 import unicodedata
 
-from .rules import LONGEST, last_box
+from ded.problems.answers import LONGEST, last_box
 
 _LEAD = re.compile(
     r"^[\s*_#>]*(?:the\s+|my\s+)?(?:final\s+|correct\s+)?answer(?:\s+is)?\s*[:=]?[\s*_]+|^[\s*_#>]*answer[:=]",

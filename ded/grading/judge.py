@@ -34,12 +34,12 @@ where the reference is exact, or states no final answer. Reply with one line of 
 def endpoint(
     model: str, base_url: str, key_variable: str = "", timeout: float = 60.0
 ) -> Callable[[str], str]:
-    """A judge at `base_url` (such as "http://localhost:8000/v1"), asked with the retries and the care for the key of `ded.endpoint`.
+    """A judge at `base_url` (such as "http://localhost:8000/v1"), asked with the retries and the care for the key of `ded.models.endpoint`.
 
     key_variable: the environment variable that holds the key; "" sends none. timeout: seconds a try. Raises EngineError, ModelError.
     """
-    from ded import endpoint as server
-    from ded.schemas import Engine
+    from ded.models import endpoint as server
+    from ded.options import Engine
 
     engine = Engine(base_url=base_url.rstrip("/"), api_key_env=key_variable, timeout=timeout)
 

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from .rules import LONGEST, Unreadable, compare
+from ded.grading.rules import Unreadable, compare
+from ded.problems.answers import LONGEST
 
 CPU_SECONDS = 5.0  # of one comparison
 MEMORY = 2 << 30  # bytes of address space of one comparison

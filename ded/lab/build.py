@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ded import lab
-from ded.lab import tasks
+from ded.lab import catalogue as lab
+from ded.problems import lab as tasks
 
 CHECKPOINTS = lab.HERE / "checkpoints"
 TEMPLATE = (

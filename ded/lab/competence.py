@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ded import evaluation, generation, lab, problems, training
-from ded.lab import tasks
+from ded import evaluation, generation, problems, training
+from ded.lab import catalogue as lab
+from ded.problems import lab as tasks
 
 SAMPLING = {"max_tokens": 128, "temperature": 0.6, "top_p": 1.0, "seed": 0}
 LEVELS = range(5, 10)

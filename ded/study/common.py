@@ -17,10 +17,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ded import curation, evaluation, generation, models, problems, store, training
-from ded.engines import openai
+from ded.generation import openai
 from ded.grading import VERDICTS
-from ded.problems import Problem
-from ded.sources import files
+from ded.problems import Problem, files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +137,7 @@ def decontaminated(
 
     Sources that make their questions keep their splits apart by content: between them nothing is compared (None).
     """
-    from ded.sources.contamination import contaminated
+    from ded.problems.contamination import contaminated
 
     n = p.n_code_questions if source == getattr(p, "code_source", "") else p.n_questions
     drawn = problems.load(source, n, "train", _seed(p, "corpus", base, replicate))

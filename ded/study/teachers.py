@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ded import analysis, models
-from ded.engines import recorded
+from ded.generation import recorded
 from ded.study.common import distil, score, short, suite, teacher_corpus, unscored
 
 MEASURED = ("token_entropy", "latent_shift", "n_tokens", "corpus_loss")

@@ -40,8 +40,7 @@ def plain(model, prompts, max_tokens):
 
 
 def ours(model, prompts, max_tokens, seed):
-    from ded import engines
-    from ded.engines import transformers
+    from ded.generation import engines, transformers
 
     shard, settings = engines.Shard("", prompts, 0), engines.Settings(max_tokens, 1.0, 1.0, seed)
     return int(transformers._draw(model, shard, settings, "float32")["n_tokens"].sum())

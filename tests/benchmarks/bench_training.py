@@ -155,8 +155,8 @@ def main():
     import torch
 
     from ded import models, problems, training
-    from ded.lab import tasks
-    from ded.schemas import Trainer
+    from ded.options import Trainer
+    from ded.problems import lab as tasks
 
     torch.set_num_threads(1)
     datasets.disable_progress_bars()

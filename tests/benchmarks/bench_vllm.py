@@ -30,8 +30,9 @@ def main():
         return print("vLLM is not installed: nothing to compare")
 
     from ded import generation, models, problems
-    from ded.engines import Settings, Shard, vllm
-    from ded.schemas import Engine
+    from ded.generation import vllm
+    from ded.generation.engines import Settings, Shard
+    from ded.options import Engine
 
     for name, value in (vllm.CPU if vllm.on_cpu() else {}).items():
         os.environ.setdefault(name, value)

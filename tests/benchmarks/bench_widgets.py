@@ -14,9 +14,11 @@ import time
 
 import pandas as pd
 
-from ded import figures, problems, widgets
+from ded import explore as widgets
+from ded import problems
+from ded.explore import figure as figures
 from ded.grading import grade
-from ded.lab import tasks
+from ded.problems import lab as tasks
 
 START = {
     "max_tokens": 128,

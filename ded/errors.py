@@ -1,0 +1,66 @@
+"""What can go wrong, by room. Each message names the culprit and the mend, and is shown to users as it is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class DedError(Exception):
+    """The root of all errors that a user can mend."""
+
+
+class ParameterError(DedError, ValueError):
+    """Parameters that cannot be run with; the message lists every problem with key, value and what is allowed."""
+
+
+class SourceError(DedError, ValueError):
+    """A problem source that cannot be read."""
+
+
+class ModelError(DedError, ValueError):
+    """A model spec that cannot be loaded or used as asked."""
+
+
+class EngineError(DedError, RuntimeError):
+    """An engine that cannot sample what was asked."""
+
+
+class TrainingError(DedError, ValueError):
+    """A corpus or a setting that cannot be trained with as it is."""
+
+
+class JobError(DedError, RuntimeError):
+    """A job failed; the message names its arguments, `__cause__` is what it raised."""
+
+
+class BenchmarkError(DedError, ValueError):
+    """A benchmark or a comparison that cannot be made."""
+
+
+class ReportError(DedError, ValueError):
+    """A folder that no report can be made from."""
+
+
+class ExportError(DedError, ValueError):
+    """Something that cannot or must not be exported."""
+
+
+class ExploreError(DedError, ValueError):
+    """Nothing to show, or nowhere to write; one line, in a notebook too."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def near(name: Any, names: Iterable[Any], prefix: str = "") -> str:
+    """'; nearest: x' where one of `names` resembles this one, else ''."""
+    texts = [text for text in names if isinstance(text, str)]
+    matches = difflib.get_close_matches(str(name).lower(), texts, n=1, cutoff=0.5)
+    return f"; nearest: {prefix}{matches[0]}" if matches else ""
+
+
+def first_line(error: BaseException, most: int = 160) -> str:
+    """The first line of an error's message, cut to `most` characters."""
+    return (str(error).splitlines() or [""])[0][:most]

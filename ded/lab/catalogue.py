@@ -1,0 +1,38 @@
+"""The lab: tiny language models, task families and teachers, trained for real on a CPU (see `ded/lab/README.md`)."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from ded.errors import ModelError, near
+
+HERE = Path(__file__).parent
+
+
+@lru_cache(maxsize=1)
+def recipes() -> dict:
+    """recipes.yml: the models' recipes, by name and a parent before its children, and the rules they are held to."""
+    import yaml
+
+    return yaml.safe_load((HERE / "recipes.yml").read_text(encoding="utf-8"))
+
+
+def names(role: str | None = None) -> list[str]:
+    """The lab's models, or those of one role: "student", "direct" (answers at once), "teacher", "ancestor"."""
+    return [name for name, recipe in recipes()["models"].items() if role in (None, recipe["role"])]
+
+
+def checkpoint(name: str) -> Path:
+    """The Hugging Face directory of a lab model: under $DED_LAB where that is set, else the one in the package."""
+    if name not in recipes()["models"]:
+        raise ModelError(
+            f"no lab model {name!r}; there are: {', '.join(names())}{near(name, names())}"
+        )
+    folder = Path(os.environ.get("DED_LAB") or HERE / "checkpoints") / name
+    if not (folder / "model.safetensors").is_file():
+        raise ModelError(
+            f"lab model {name!r} has no checkpoint at {folder}; `ded lab build {name}` trains it"
+        )
+    return folder

@@ -1,0 +1,214 @@
+"""What the notebooks' parameters are: a schema each, types and ranges only.
+
+Defaults, units and meanings stand in the notebooks' `parameters` cells; `ded.params` reads and checks them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from ded.errors import near
+from ded.options import Count, Engine, Positive, Trainer, Whole
+
+# ---- the kinds of values ---------------------------------------------------------------------------------------------
+
+
+def model_spec(spec: str) -> str:
+    from ded.models import KINDS
+
+    kind, _, name = spec.partition(":")
+    if kind not in KINDS or not name:
+        hint = near(kind, KINDS) if name else ""
+        kinds = ", ".join(f"{k}:..." for k in KINDS)
+        context = {"kinds": kinds, "hint": hint}
+        raise PydanticCustomError("model", "is not a model spec; allowed: {kinds}{hint}", context)
+    if kind == "lab":
+        from ded.lab import catalogue as lab
+
+        known = list(lab.names()) if hasattr(lab, "names") else [name]
+        if name not in known:
+            hint = near(name, known, prefix="lab:")
+            raise PydanticCustomError(
+                "model", "names no lab model; see `ded lab list`{hint}", {"hint": hint}
+            )
+    return spec
+
+
+def _source(source: str) -> str:
+    from ded import problems
+
+    try:
+        problems.check(source)
+    except problems.SourceError as error:
+        raise PydanticCustomError("source", "{reason}", {"reason": str(error)}) from None
+    return source
+
+
+def _distinct(values: list) -> list:
+    if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
+        context = {"value": repr(repeated[0])}
+        raise PydanticCustomError(
+            "distinct", "names {value} twice; allowed: distinct values", context
+        )
+    return values
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Model = Annotated[str, AfterValidator(model_spec)]
+Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
+Source = Annotated[str, AfterValidator(_source)]
+Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
+NoSource = Annotated[
+    str, AfterValidator(lambda source: _source(source) if source else "")
+]  # "" is none
+Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
+
+
+# ---- the schemas: one line a parameter; unit and meaning stand in the notebooks' cells ------------------------------
+
+
+class Common(BaseModel):
+    """What every notebook takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    preset: str
+    fixed_on: str  # the date on which these values were fixed, before the run that they are for
+    out_dir: str  # "" is outputs/<preset>/<notebook>/ in the repository
+    students: Models
+    n_replicates: Count
+    seed: Whole
+    split: Literal["dev", "test"]
+    n_jobs: Whole  # 0 is one a core
+    engine: Engine = Engine()
+    trainer: Trainer = Trainer()
+    corpus_source: Source
+    id_source: Source
+    ood_sources: Sources
+    n_questions: Count
+    eval_id: Count
+    eval_ood: Count
+    verification: Literal["answer", "steps"]
+    max_tokens: Count
+    max_length: Count
+    temperature: Annotated[float, Field(ge=0, le=5)]
+    eval_temperature: Annotated[float, Field(ge=0, le=5)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    batch_size: Count
+    epochs: Positive
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    contamination_ngram: Count
+    contamination_threshold: Annotated[float, Field(gt=0, le=1)]
+
+    @field_validator("verification")
+    @classmethod
+    def _checkable(cls, value: str, info: ValidationInfo) -> str:
+        from ded import problems
+
+        source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
+        if value == "steps" and not problems.checks_steps(source):
+            raise PydanticCustomError(
+                "source",
+                "needs questions whose steps can be checked (lab:sum), not {source}",
+                {"source": source},
+            )
+        return value
+
+
+class TeacherSelection(Common):
+    """Notebook 01."""
+
+    teachers: Models
+    corpus_size: Count
+    n_attempts: Count
+    samples: Count
+    shift_inputs: Count
+
+
+class OodTradeoff(Common):
+    """Notebook 02."""
+
+    teacher: Model
+    sizes: Sizes
+    selection_sizes: Sizes
+    fixed_level: Whole
+    pass_rate_threshold: Share
+    pass_rate_samples: Count
+    pass_rate_questions: Count
+    samples: Count
+
+
+class TrajectoryDiversity(Common):
+    """Notebook 03."""
+
+    teacher: Model
+    n_trajectories: Annotated[int, Field(ge=2)]
+    n_kept: Annotated[int, Field(ge=2)]
+    metric: Literal["levenshtein", "normalised"]
+    samples: Count
+
+
+class Recipe(Common):
+    """Notebook 04."""
+
+    teachers: Models
+    code_source: NoSource
+    code_id_source: NoSource
+    n_select: Count
+    n_code_questions: Count
+    smoke_questions: Count
+    smoke_size: Count
+    corpus_size: Annotated[int, Field(ge=2)]
+    large_size: Count
+    pass_rate_threshold: Share
+    pass_rate_samples: Count
+    pass_rate_questions: Count
+    n_trajectories: Annotated[int, Field(ge=2)]
+    n_kept: Annotated[int, Field(ge=2)]
+    metric: Literal["levenshtein", "normalised"]
+    samples: Count
+    eval_code: Count
+    shift_inputs: Count
+    lalp_window: Count
+    ood_margin: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("code_id_source")
+    @classmethod
+    def _both(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("code_source", value)):
+            raise PydanticCustomError(
+                "source", "and code_source go together: both name a source, or both are ''"
+            )
+        return value
+
+
+class Valley(Common):
+    """Notebook 05."""
+
+    teacher: Model
+    sizes: Sizes
+    selection_sizes: Sizes
+    n_attempts: Annotated[int, Field(ge=2)]
+    difficulty: Literal["level", "pass_rate"]
+    pass_rate_samples: Count
+    samples: Count
+
+
+SCHEMAS: dict[str, type[Common]] = {
+    "01_teacher_selection": TeacherSelection,
+    "02_ood_tradeoff": OodTradeoff,
+    "03_trajectory_diversity": TrajectoryDiversity,
+    "04_ded_recipe": Recipe,
+    "05_valley": Valley,
+}

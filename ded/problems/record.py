@@ -1,0 +1,76 @@
+"""One record for every question, whatever its source, and the split it belongs to.
+
+A `Problem` knows its text, its reference answer and how it is to be graded; it knows no model. The split of a problem is a
+property of its content (a hash), so a question can never be in two splits, whoever generates it and whenever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question.
+
+    id: unique and derived from the content; family and level: what sub-group it belongs to; prompt: the text shown to the
+    model; answer: the reference answer; kind: how it is graded ("exact", "code", "math", "choice", "gym");
+    meta: what the grader or an analysis needs besides (the terms of a sum, the tests of a program, "group": a sub-group, "template":
+    the prompt's, "hide": never to be shown in reports).
+    """
+
+    id: str
+    family: str
+    level: int
+    prompt: str
+    answer: str
+    kind: str = "exact"
+    meta: dict = field(default_factory=dict)
+
+
+def content_hash(text: str) -> int:
+    """A 64-bit hash of `text`, the same on every machine and in every process."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def split_of(canonical: str) -> str:
+    """The split ("train", "dev" or "test") of the problem with this canonical text: 80, 10 and 10 per cent by hash."""
+    bucket = content_hash(canonical) % 10
+    return "test" if bucket == 0 else "dev" if bucket == 1 else "train"
+
+
+def draw(
+    make: Callable[[random.Random], tuple[str, Problem]], n: int, split: str, seed: str
+) -> list[Problem]:
+    """n distinct problems of one split, a pure function of (make, n, split, seed).
+
+    make(rng) returns (canonical text, Problem). Problems of other splits and repeats are rejected. A longer draw with the same
+    seed starts with the shorter one. Raises ValueError when the source runs dry.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+    rng, seen, problems, rejected = random.Random(seed), set(), [], 0
+    while len(problems) < n:
+        canonical, problem = make(rng)
+        if problem.id in seen or split_of(canonical) != split:
+            rejected += 1
+            if rejected > 1000 + 200 * n:
+                raise ValueError(
+                    f"found only {len(problems)} of {n} distinct problems in split {split!r}"
+                )
+            continue
+        seen.add(problem.id)
+        problems.append(problem)
+    return problems
+
+
+def fingerprint(problems: list[Problem]) -> str:
+    """A hash of the content of `problems`, in order: what a stage's key holds for them."""
+    text = json.dumps([vars(p) for p in problems], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,104 @@
+"""Supervised fine-tuning (SFT) of a student on a corpus of trajectories, by TRL's `SFTTrainer` (paper section "SFT").
+
+The prompt is rendered with the student's own chat template, the completion is the trajectory's text as it is, then the end
+token; the loss is on the completion only. Nothing is cut unless `trainer.allow_truncation` says so. Small students are trained
+in this process, large ones by several (`ded.training.processes`); how many, and how a batch is divided, changes rounding only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ded import models, store
+from ded.errors import TrainingError
+from ded.options import Trainer
+from ded.training.examples import build_examples, length_histogram, show_example
+from ded.training.processes import launch
+from ded.training.trainer import fit, optimizer_steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "TrainingError",
+    "build_examples",
+    "length_histogram",
+    "optimizer_steps",
+    "sft",
+    "show_example",
+    "train",
+]
+
+VERSION = 2
+IDENTITY = {
+    "dtype",
+    "lora_rank",
+    "lora_alpha",
+    "allow_truncation",
+}  # what of `trainer` decides the weights, not how fast they come
+
+
+def sft(
+    student: str,
+    corpus: pd.DataFrame,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    epochs: float = 1.0,
+    max_steps: int = 0,
+    warmup: float = 0.1,
+    max_length: int = 512,
+    seed: int = 0,
+    trainer: Trainer = Trainer(),
+) -> str:
+    """Distils: trains `student` on `corpus` and returns the spec of the trained model, "store:<key>".
+
+    AdamW, cosine schedule after `warmup` (a share of the steps), no weight decay; `batch_size` examples an optimizer step over
+    all processes. `max_steps` above 0 replaces `epochs`, for comparisons at equal steps. The same inputs give the same weights
+    on the same machine. With `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
+    """
+    if not len(corpus):
+        raise TrainingError(
+            "the corpus is empty: the filters dropped everything, or no trajectory was correct"
+        )
+    texts = [[p, t] for p, t in zip(corpus["prompt"], corpus["text"])]
+    settings = {
+        "learning_rate": float(learning_rate),
+        "batch_size": batch_size,
+        "epochs": float(epochs),
+        "max_steps": max_steps,
+        "warmup": float(warmup),
+        "max_length": max_length,
+        "seed": seed,
+    }
+    identity = {"trainer": kept} if (kept := trainer.model_dump(include=IDENTITY)) else {}
+    key = store.key(
+        "training",
+        VERSION,
+        student=models.fingerprint(student),
+        corpus=texts,
+        **settings,
+        **identity,
+    )
+    store.directory(
+        key,
+        lambda folder: train(
+            student, corpus, folder, settings, trainer, store.root() / "work" / key
+        ),
+    )
+    return f"store:{key}"
+
+
+def train(
+    student: str, corpus: pd.DataFrame, folder: Path, settings: dict, trainer: Trainer, work: Path
+) -> None:
+    """Writes the model directory `folder`; checkpoints and logs lie in `work`, which goes when all is done."""
+    examples = build_examples(student, corpus, settings["max_length"], trainer.allow_truncation)
+    work.mkdir(parents=True, exist_ok=True)
+    if trainer.processes == 1 and not trainer.accelerate:
+        fit(student, examples, folder, settings, trainer, work)
+    else:
+        launch(student, examples, folder, settings, trainer, work)
+    shutil.rmtree(work, ignore_errors=True)
