@@ -86,6 +86,29 @@ def test_bases_weigh_the_same_whatever_their_replicates():
     assert stats.by_base(frame)["estimate"].tolist() == [1.0, 5.0]
 
 
+def test_effects_by_base_are_the_paired_test_within_each_base():
+    rng = np.random.default_rng(22)
+    scores = cells(np.array([[0.6, 0.5], [0.5, 0.6]]), 5, rng)
+    effects = stats.effects_by_base(scores, "t0", "t1", "value")
+    assert list(effects.columns) == ["base", "estimate", "low", "high", "n"]
+    assert effects["base"].tolist() == ["b0", "b1"] and effects["n"].tolist() == [5, 5]
+    pooled = stats.paired(scores, "t0", "t1", "value")
+    assert effects["estimate"].mean() == pytest.approx(pooled.estimate)
+    for row in effects.itertuples():
+        here = scores[scores["base"] == row.base]
+        a, b = (here.loc[here["arm"] == arm, "value"].to_numpy() for arm in ("t0", "t1"))
+        assert (row.low, row.high) == pytest.approx(
+            tuple(ttest_rel(a, b).confidence_interval(0.95))
+        )
+    lacking = scores.assign(value=scores["value"].where(scores["base"] != "b1"))
+    assert stats.effects_by_base(lacking, "t0", "t1", "value")["estimate"].isna().tolist() == [
+        False,
+        True,
+    ]
+    single = stats.effects_by_base(scores[scores["replicate"] == 0], "t0", "t1", "value")
+    assert np.isinf(single[["low", "high"]]).all(axis=None)
+
+
 @pytest.mark.parametrize("sd", [(1, 1, 1), (1, 1, 3)])
 @pytest.mark.parametrize("replicates", [3, 6])
 def test_coverage(sd, replicates):

@@ -142,6 +142,17 @@ def by_base(table: pd.DataFrame, value: str = "value", level: float = 0.95) -> p
     )
 
 
+def effects_by_base(
+    scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", level: float = 0.95
+) -> pd.DataFrame:
+    """Arm ``a`` minus arm ``b`` in each base alone, to be shown beside the pooled `paired`: base, estimate, low, high, n.
+
+    Fractions; t-intervals over the replicates of that base, unadjusted, infinite where it has a single one.
+    """
+    effects = by_base(differences(scores, a, b, value), level=level)
+    return effects[["base", "estimate", "low", "high", "n"]]
+
+
 def numbers(interval: Interval) -> dict:
     """The interval as a row of a table or of metrics.json."""
     return {name: getattr(interval, name) for name in ("estimate", "low", "high", "se", "df", "n")}
