@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce reference report test notebook bench lab locks clean
+.PHONY: help setup reproduce reference report check format test fast notebook bench lab locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -44,8 +44,23 @@ reference: setup ## the powered preset lab-full (two hours on 2 cores), into out
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)
 	$(BIN)/ded report --preset $(PRESET) $(ARGS)
 
-test: setup ## run the tests, two files at a time, the longest first
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+check: setup ## formatting, lint, the order of imports, types: under a minute (`make format` mends what can be mended)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+format: setup ## ruff's formatting and its safe mends
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: setup ## run the tests, two files at a time, the longest first (ARGS=tests/test_x.py: one file)
+	$(TESTS) $(ARGS)
+
+fast: setup ## the tests that are not marked slow: two minutes
+	$(TESTS) -m 'not slow' $(ARGS)
 
 notebook: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
