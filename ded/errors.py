@@ -15,6 +15,10 @@ class ParameterError(DedError, ValueError):
     """Parameters that cannot be run with; the message lists every problem with key, value and what is allowed."""
 
 
+class StoreError(DedError, LookupError):
+    """An entry of the store that is not there to be read, or is damaged."""
+
+
 class SourceError(DedError, ValueError):
     """A problem source that cannot be read."""
 

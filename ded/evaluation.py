@@ -97,7 +97,7 @@ def _graded(
         **settings,
     )
     if store.has(key):
-        return store.table(key, lambda: None)
+        return store.read_table(key)
     drawn = generation.sample(model, asked, samples, **sampling)
     graded = grading.grade(
         drawn, asked, workers=workers, isolation=isolation, seen=store.root() / "programs.sqlite"

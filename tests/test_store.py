@@ -45,6 +45,29 @@ def test_key_is_stable_and_hexadecimal():
     )  # a change of this value would drop every reader's store
 
 
+def test_keys_of_every_kind_of_input_stay():
+    """Literal keys of before: a change of one would drop every reader's store."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Problem:
+        id: str
+        meta: dict
+
+    frame = pd.DataFrame(
+        {"id": ["a", "b"], "ids": [[1, 2], [3]], "x": [0.5, np.nan], "answer": ["x", None]}
+    )
+    numbers = {"x": np.arange(3, dtype="int32"), "y": np.float32(0.5), "z": np.float64(0.1)}
+    corpus = {"student": "lab:x", "corpus": [["p", "t"]], "learning_rate": 1e-3, "seed": 0}
+    assert store.key("training", 2, **corpus) == "6ddde9f5fedae137c265b933"
+    mixed = {"a": b"abc", "b": (1, 2.0, True), "c": {"z": None, "a": "é\n"}}
+    assert store.key("bytes", 1, **mixed) == "026ca0558e244800e81f0c42"
+    assert store.key("table", 3, frame=frame) == "9ee29ecdce428ce6ac0747fe"
+    assert store.key("array", 1, **numbers, nan=float("nan")) == "b4d81fd78b2ad08c78cbe57d"
+    assert store.key("nothing", 0) == "fd27f2183e418ce3ba2c8609"
+    problems = [Problem("a", {"n": 1})]
+    assert store.key("record", 1, problems=problems) == "7b9d2a9317a3983224336735"
+
+
 def test_key_tells_apart_what_differs():
     keys = [
         store.key("s", 1, x=1),
@@ -129,6 +152,17 @@ def test_values_come_back_as_they_went_in_and_are_computed_once():
     }
 
 
+def test_a_read_computes_nothing():
+    key, frame = store.key("s", 1), pd.DataFrame({"ids": [[1, 2], []]})
+    with pytest.raises(store.StoreError, match=f"{key}.*no such entry"):
+        store.read_table(key)
+    store.table(key, lambda: frame)
+    pd.testing.assert_frame_equal(store.read_table(key), frame)
+    (store.folder(key) / "table.parquet").write_bytes(b"")
+    with pytest.raises(store.StoreError, match="differ"):
+        store.read_table(key)
+
+
 def test_directory_and_its_failure(folder):
     def fill(path):
         (path / "sub").mkdir()
@@ -150,7 +184,7 @@ def test_directory_and_its_failure(folder):
 def test_damaged_entry_is_computed_again_with_a_warning(damage):
     key = store.key("s", 1)
     store.json(key, lambda: {"a": 1})
-    file = store._folder(key) / "value.json"
+    file = store.folder(key) / "value.json"
     if damage == "flip":
         file.write_text(file.read_text().replace("1", "2"))
     elif damage == "cut":
@@ -158,7 +192,7 @@ def test_damaged_entry_is_computed_again_with_a_warning(damage):
     elif damage == "remove":
         file.unlink()
     else:
-        (store._folder(key) / store.ENTRY).write_text("")
+        (store.folder(key) / store.ENTRY).write_text("")
     assert not store.has(key)
     with pytest.warns(UserWarning, match=key):
         assert store.json(key, lambda: {"a": 1}) == {"a": 1}
@@ -212,7 +246,7 @@ def test_sweep_removes_what_nobody_writes(folder):
 
 
 def test_a_reader_beside_a_writer_sees_whole_entries(folder):
-    """One process writes entries of two files slowly; this one, looking all the while, finds none or both files."""
+    """One process writes entries of two files slowly; this one sees none or both files."""
     writer = start(
         """
         import time

@@ -78,7 +78,7 @@ def sample(
                     _note_length(shard, settings, who)
     for shard in shards:
         _note_length(shard, settings, who)
-    table = pd.concat([store.table(shard.key, lambda: None) for shard in shards], ignore_index=True)
+    table = pd.concat([store.read_table(shard.key) for shard in shards], ignore_index=True)
     if not len(table):
         raise EngineError(
             f"{model}: no trajectory for any of {len(problems)} questions, the first being {problems[0].prompt[:80]!r}; name "
@@ -178,5 +178,5 @@ def _started(shard: Shard, settings: Settings, who: dict) -> Shard:
     for shorter in sorted((t for t in known if t < settings.max_tokens), reverse=True):
         key = _key(shard.problems, shard.index, replace(settings, max_tokens=shorter), who)
         if store.has(key):
-            return replace(shard, started=store.table(key, lambda: None))
+            return replace(shard, started=store.read_table(key))
     return shard

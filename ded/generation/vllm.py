@@ -78,7 +78,7 @@ def draw(
         ready = [
             s for s in shards if store.has(s.key)
         ]  # another process drew it while this one waited
-        yield from ((s, store.table(s.key, lambda: None)) for s in ready)
+        yield from ((s, store.read_table(s.key)) for s in ready)
         shards = [s for s in shards if s not in ready]
         tables = [_begun(s) for s in shards]
         job = plan(model, shards, tables, settings, engine)
