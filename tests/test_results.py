@@ -1,13 +1,15 @@
-"""What a notebook leaves behind: whole files, the same bytes for the same results, verdicts of the allowed kinds."""
+"""What a notebook leaves: whole files, the same bytes for the same results, allowed verdicts."""
 
 import dataclasses
 import json
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ded import results
+from ded.errors import ReportError
 
 PARAMS = {"preset": "small", "seed": 3, "n_replicates": 2}
 
@@ -49,6 +51,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path, capsys):
     assert "sampling: 0.0 s, 1,234 tokens" in capsys.readouterr().out
     metrics = json.loads((a.folder / "metrics.json").read_text())
     assert metrics == {
+        "schema": 1,
         "notebook": "01_small",
         "preset": "small",
         "claims": [{"name": "rises", "verdict": "inconclusive", "estimate": 0.1}],
@@ -76,13 +79,63 @@ def test_a_new_run_removes_the_old_verdicts(tmp_path):
     assert results.read_metrics(folder) is None
 
 
-def test_only_known_verdicts_and_new_names_are_recorded(tmp_path):
+def test_a_cell_that_runs_again_replaces_what_it_recorded(tmp_path):
+    recorder = record(tmp_path)
+    recorder.table("scores", pd.DataFrame({"arm": ["b"]}), caption="Scores", unit="number")
+    recorder.metric("own", 2)
+    recorder.claim(Claim("falls", "not judged"))
+    recorder.claim(Claim("rises", "reproduced", 0.2))
+    metrics = json.loads(recorder.finish().read_text())
+    assert metrics["claims"] == [
+        {"name": "rises", "verdict": "reproduced", "estimate": 0.2},
+        {"name": "falls", "verdict": "not judged", "estimate": 0.1},
+    ]  # in the order in which they were first recorded
+    assert list(metrics["metrics"].items()) == [("own", 2), ("rows", [{"x": 1}])]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["files"] == ["headline.png", "headline.svg", "scores.csv"]
+    assert manifest["tables"] == {"scores": {"caption": "Scores", "unit": "number"}}
+    record(tmp_path)  # the table without a caption
+    assert json.loads((tmp_path / "manifest.json").read_text())["tables"] == {}
+
+
+def test_a_newer_schema_is_refused_and_one_without_is_the_first(tmp_path):
+    file = record(tmp_path).folder / "metrics.json"
+    metrics = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in metrics.items() if k != "schema"}))
+    assert results.read_metrics(tmp_path)["claims"] == metrics["claims"]
+    file.write_text(json.dumps(metrics | {"schema": results.SCHEMA + 1}))
+    with pytest.raises(ReportError, match=r"metrics\.json is of schema 2; ded .* reads up to 1"):
+        results.read_metrics(tmp_path)
+
+
+def test_the_commit_is_that_of_the_runs_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
+    git("init")
+    git("add", "pyproject.toml")
+    git("commit", "-m", "first")
+    recorder = results.Recorder("", "01_small", PARAMS)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded" # edited\n')
+    recorder.finish()
+    start = json.loads((recorder.folder / "manifest.json").read_text())["commit"]
+    changed = results.Recorder("", "01_small", PARAMS)
+    git("commit", "-a", "-m", "second")
+    changed.finish()
+    later = json.loads((recorder.folder / "manifest.json").read_text())["commit"]
+    assert len(start) == 40 and later == f"{start}+changes"
+
+
+def test_only_allowed_verdicts_units_and_names_are_recorded(tmp_path):
     recorder = results.Recorder(tmp_path, "01_small", PARAMS)
     with pytest.raises(ValueError, match="'true'; allowed: reproduced"):
         recorder.claim({"name": "x", "verdict": "true"})
-    recorder.metric("a", 1)
-    with pytest.raises(ValueError, match="recorded already"):
-        recorder.metric("a", 1)
+    with pytest.raises(ValueError, match="unit 'percent'; allowed: share, number"):
+        recorder.table("x", pd.DataFrame({"x": [1]}), unit="percent")
     with pytest.raises(TypeError, match="cannot be recorded"):
         recorder.metric("b", object())
     with pytest.raises(ValueError, match="plain file name"):
