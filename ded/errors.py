@@ -1,10 +1,12 @@
-"""What can go wrong, by room. Each message names the culprit and the mend, and is shown to users as it is."""
+"""What can go wrong, by room.
+
+Each message names the culprit and the mend, and is shown to users as it is.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 
 class DedError(Exception):
@@ -12,7 +14,7 @@ class DedError(Exception):
 
 
 class ParameterError(DedError, ValueError):
-    """Parameters that cannot be run with; the message lists every problem with key, value and what is allowed."""
+    """Parameters that cannot be run with; the message has a line for every problem."""
 
 
 class StoreError(DedError, LookupError):
@@ -58,7 +60,7 @@ class ExploreError(DedError, ValueError):
         return [str(self)]
 
 
-def near(name: Any, names: Iterable[Any], prefix: str = "") -> str:
+def near(name: object, names: Iterable[object], prefix: str = "") -> str:
     """'; nearest: x' where one of `names` resembles this one, else ''."""
     texts = [text for text in names if isinstance(text, str)]
     matches = difflib.get_close_matches(str(name).lower(), texts, n=1, cutoff=0.5)

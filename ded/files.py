@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ded import home
-from ded.errors import ParameterError
+from ded.errors import ParameterError, first_line
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A temporary path beside `file` that takes its place when the block has ended without an error."""
+    """A temporary path beside `file`, which replaces it when the block ends without an error."""
     work = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         yield work
@@ -32,30 +30,27 @@ def write_text(file: Path, text: str) -> Path:
     return file
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file ({} for an empty one). ParameterError, with the line, for anything else."""
+def parse_yaml(text: str, place: str) -> Any:
+    """The value of a YAML 1.2 text; ParameterError, with `place` and the line, for all else."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
-        seen: set = set()
-        for key_node, _ in node.value:
-            key = loader.construct_object(key_node)
-            if key in seen:
-                problem = f"the key {key!r} stands twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key)
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
-        value = yaml.load(file.read_text(encoding="utf-8"), Loader)
-    except yaml.MarkedYAMLError as error:
+        return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ParameterError(f"{shown(file)}{line}: {error.problem or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise ParameterError(f"{shown(file)}: {error}") from None
+        raise ParameterError(f"{place}{line}: {error.problem}") from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise ParameterError(f"{place}: {first_line(error)}") from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, {} for an empty one; ParameterError for all else."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{shown(file)}: {error}; save it as UTF-8") from None
+    value = parse_yaml(text, shown(file))
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):

@@ -1,41 +1,48 @@
-"""How models are sampled and students trained: the parameters `engine` and `trainer`, which every room takes."""
+"""How models are sampled and students trained: the parameters `engine` and `trainer`."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from ded import home
 from ded.errors import near
 
 
+class Secret(ValueError):
+    """What is wrong with a value that may hold a key, and so is not to be repeated in a message."""
+
+
 def _accelerate(name: str) -> str:
-    known = sorted(f.stem for f in (home() / "params" / "accelerate").glob("*.yml"))
-    if name and name not in known:
-        context = {"known": ", ".join(known) or "none", "hint": near(name, known)}
-        raise PydanticCustomError(
-            "file", "is no file of params/accelerate/; there are: {known}{hint}", context
-        )
+    names = sorted(file.stem for file in (home() / "params" / "accelerate").glob("*.yml"))
+    if name and name not in names:
+        there = f"there are: {', '.join(names) or 'none'}{near(name, names)}"
+        raise ValueError(f"is no file of params/accelerate/; {there}")
     return name
 
 
 def _base_url(url: str) -> str:
     if url and not re.fullmatch(r"https?://[^\s@?#]+", url):
-        raise PydanticCustomError(
-            "secret",
-            "must be http(s)://<host>[:<port>]/<path>; keys go into the variable that api_key_env names",
+        raise Secret(
+            "must be http(s)://<host>[:<port>]/<path>; "
+            "keys go into the variable that api_key_env names"
         )
     return url.rstrip("/")
 
 
 def _variable(name: str) -> str:
     if name and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-        raise PydanticCustomError(
-            "secret",
-            "must be the name of an environment variable, in capitals; never the key itself",
+        raise Secret(
+            "must be the name of an environment variable, in capitals; never the key itself"
         )
     return name
 
@@ -47,56 +54,72 @@ Accelerate = Annotated[str, AfterValidator(_accelerate)]
 
 
 class Options(BaseModel):
-    """A parameter that is a mapping: keys that are left out have their defaults, and are left out again when it is written down."""
+    """A parameter that is a mapping: keys that are left out have their defaults.
+
+    Written down again, it leaves out what is as the default.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     @model_serializer(mode="wrap")
-    def _changed(self, dump: Any) -> dict:
-        return {
-            key: value
-            for key, value in dump(self).items()
-            if value != type(self).model_fields[key].default
-        }
+    def _changed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {key: value for key, value in dump(self).items() if value != fields[key].default}
 
 
 class Engine(Options):
-    """How models are sampled: the parameter `engine`. What decides speed only is no part of a result's identity."""
+    """How models are sampled: the parameter `engine`.
+
+    What decides speed only is no part of a result's identity.
+    """
 
     name: Literal["transformers", "vllm"] = "transformers"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    tensor_parallel: Count = 1  # GPUs a replica of the model
-    data_parallel: Count = 1  # replicas of the model side by side
-    max_model_len: Whole = 0  # tokens, prompt included; 0: the model's own
-    gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of each GPU's memory
-    entropy_top: Whole = 20  # most probable tokens from which vLLM's and endpoints' entropies are estimated; 0: not measured
-    base_url: Annotated[str, AfterValidator(_base_url)] = (
-        ""  # of the endpoint that serves openai:<model>
-    )
-    api_key_env: Annotated[str, AfterValidator(_variable)] = (
-        ""  # name of the environment variable that holds its key; "": none is sent
-    )
-    concurrency: Count = 8  # requests in flight
-    timeout: Positive = 600.0  # seconds that a request may wait for its reply
+    # GPUs a replica of the model
+    tensor_parallel: Count = 1
+    # replicas of the model side by side
+    data_parallel: Count = 1
+    # tokens, prompt included; 0: the model's own
+    max_model_len: Whole = 0
+    # share of each GPU's memory
+    gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.9
+    # most probable tokens from which vLLM's and endpoints' entropies are estimated; 0: not measured
+    entropy_top: Whole = 20
+    # of the endpoint that serves openai:<model>
+    base_url: Annotated[str, AfterValidator(_base_url)] = ""
+    # name of the environment variable that holds its key; "": none is sent
+    api_key_env: Annotated[str, AfterValidator(_variable)] = ""
+    # requests in flight
+    concurrency: Count = 8
+    # seconds that a request may wait for its reply
+    timeout: Positive = 600.0
 
 
 class Trainer(Options):
-    """How students are trained: the parameter `trainer`. Dtype, LoRA and truncation alone are part of a result's identity."""
+    """How students are trained: the parameter `trainer`.
 
-    dtype: Literal["float32", "bfloat16"] = (
-        "float32"  # of the passes and of what is saved; full fine-tuning keeps float32 master weights
-    )
-    lora_rank: Whole = (
-        0  # of the adapters on all linear layers, merged when saved; 0: full fine-tuning
-    )
-    lora_alpha: Whole = 0  # 0: twice the rank
-    gradient_checkpointing: bool = False  # less memory for about a third more computation
-    packing: bool = (
-        False  # the examples of a micro batch end to end instead of padded; the loss is the same
-    )
-    liger: bool = False  # Liger's layer kernels, on a GPU
-    micro_batch: Whole = 0  # examples a process and forward pass, batch_size being that of an optimizer step; 0: all of its share
-    processes: Count = 1  # one a GPU; above 1 through accelerate launch
-    accelerate: Accelerate = ""  # a file of params/accelerate/, for FSDP2 or several machines
-    save_steps: Whole = 0  # optimizer steps between checkpoints to resume from; 0: none
-    allow_truncation: bool = False  # cut a sequence over max_length, instead of an error
+    Dtype, LoRA and truncation alone are part of a result's identity.
+    """
+
+    # of the passes and of what is saved; full fine-tuning keeps float32 master weights
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    # of the adapters on all linear layers, merged when saved; 0: full fine-tuning
+    lora_rank: Whole = 0
+    # 0: twice the rank
+    lora_alpha: Whole = 0
+    # less memory for about a third more computation
+    gradient_checkpointing: bool = False
+    # the examples of a micro batch end to end instead of padded; the loss is the same
+    packing: bool = False
+    # Liger's layer kernels, on a GPU
+    liger: bool = False
+    # examples a process and forward pass; 0: all of its share of batch_size, an optimizer step's
+    micro_batch: Whole = 0
+    # one a GPU; above 1 through accelerate launch
+    processes: Count = 1
+    # a file of params/accelerate/, for FSDP2 or several machines
+    accelerate: Accelerate = ""
+    # optimizer steps between checkpoints to resume from; 0: none
+    save_steps: Whole = 0
+    # cut a sequence over max_length, instead of an error
+    allow_truncation: bool = False

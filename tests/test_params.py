@@ -53,22 +53,22 @@ def test_good_parameters_are_frozen():
 @pytest.mark.parametrize(
     "key, value, words",
     [
-        ("n_replicates", 2.5, ["2.5", "whole number >= 1"]),
-        ("n_replicates", "2", ["'2'", "whole number >= 1", "without quotes"]),
-        ("n_replicates", 0, ["0", ">= 1"]),
-        ("n_replicates", True, ["True", "whole number"]),
-        ("n_replicates", None, ["None", "whole number"]),
-        ("learning_rate", "1e-3", ["'1e-3'", "number > 0 and <= 1", "write 1.0e-3"]),
-        ("learning_rate", -1.0, ["-1.0", "> 0"]),
+        ("n_replicates", 2.5, ["2.5", "valid integer"]),
+        ("n_replicates", "2", ["'2'", "valid integer", "without quotes"]),
+        ("n_replicates", 0, ["0", "greater than or equal to 1"]),
+        ("n_replicates", True, ["True", "valid integer"]),
+        ("n_replicates", None, ["None", "valid integer"]),
+        ("learning_rate", "1e-3", ["'1e-3'", "valid number", "without quotes"]),
+        ("learning_rate", -1.0, ["-1.0", "greater than 0"]),
         ("epochs", float("nan"), ["nan"]),
         ("split", "tset", ["'tset'", "'dev' or 'test'", "nearest: test"]),
-        ("threshold", 1.5, ["1.5", ">= 0 and <= 1"]),
-        ("sizes", [10, 0], ["sizes[1] = 0", ">= 1"]),
-        ("sizes", [], ["[]", "a list"]),
-        ("sizes", 10, ["10", "a list"]),
+        ("threshold", 1.5, ["1.5", "less than or equal to 1"]),
+        ("sizes", [10, 0], ["sizes[1] = 0", "greater than or equal to 1"]),
+        ("sizes", [], ["[]", "List should have at least 1 item"]),
+        ("sizes", 10, ["10", "valid list"]),
         ("sizes", [10, 10], ["10 twice"]),
         ("teachers", ["lba:x"], ["teachers[0]", "'lba:x'", "lab:...", "nearest: lab"]),
-        ("teachers", "path:a", ["'path:a'", "a list"]),
+        ("teachers", "path:a", ["'path:a'", "valid list"]),
         ("n_kep", 3, ["unknown parameter", "nearest: n_kept"]),
     ],
 )
@@ -167,7 +167,7 @@ def repo(tmp_path, monkeypatch):
 
 def test_file_over_defaults_and_command_line_over_file(repo):
     assert params.load("small", "01") == GOOD
-    changes = "# fixed 2026-01-01\nn_kept: 5\nseed: 1\nlearning_rate: 1.0e-4\n"
+    changes = "# fixed 2026-01-01\nn_kept: 5\nseed: 1\nlearning_rate: 1e-4\n"
     (repo / "params" / "small" / "01_small.yml").write_text(changes)
     loaded = params.load("small", "01_small", {"seed": 2})
     assert loaded == GOOD | {"n_kept": 5, "seed": 2, "learning_rate": 1e-4}
@@ -177,9 +177,9 @@ def test_file_over_defaults_and_command_line_over_file(repo):
     "text, words",
     [
         ("n_kept: 2.5", ["params/small/01_small.yml: n_kept = 2.5"]),
-        ("learning_rate: 1e-4", ["01_small.yml: learning_rate = '1e-4'", "write 1.0e-4"]),
+        ("learning_rate: '1e-4'", ["01_small.yml: learning_rate = '1e-4'", "without quotes"]),
         ("n_kep: 2", ["01_small.yml: n_kep = 2", "nearest: n_kept"]),
-        ("n_kept: 2\nn_kept: 3", ["01_small.yml:2", "'n_kept' stands twice"]),
+        ("n_kept: 2\nn_kept: 3", ["01_small.yml:2", 'duplicate key "n_kept"']),
         ("n_kept: [", ["01_small.yml:1"]),
         ("- n_kept", ["01_small.yml: not a mapping"]),
         ("just text", ["01_small.yml: not a mapping"]),
@@ -211,7 +211,7 @@ def test_the_command_line_is_named(repo):
 def test_defaults_must_be_literals(repo):
     file = repo / "notebooks" / "01_small.ipynb"
     file.write_text(file.read_text().replace("n_kept: int | None = 3", "n_kept = 1 + n"))
-    with pytest.raises(ParameterError, match="01_small.ipynb: n_kept = 1 [+] n: .*literals"):
+    with pytest.raises(ParameterError, match=r"01_small.ipynb: n_kept = 1 [+] n: .*literals"):
         params.load("small", "01")
     file.write_text(file.read_text().replace("parameters", "other"))
     with pytest.raises(ParameterError, match="0 cells tagged 'parameters'"):
@@ -246,7 +246,7 @@ def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes(
 @pytest.mark.parametrize(
     "trainer, words",
     [
-        ({"lora_rank": -1}, ["trainer.lora_rank = -1", "a whole number >= 0"]),
+        ({"lora_rank": -1}, ["trainer.lora_rank = -1", "greater than or equal to 0"]),
         ({"lora_rnk": 1}, ["trainer.lora_rnk", "unknown parameter; nearest: lora_rank"]),
         ({"dtype": "bf16"}, ["trainer.dtype = 'bf16'", "nearest: bfloat16"]),
         (
@@ -256,8 +256,8 @@ def test_trainer_is_a_mapping_with_defaults_and_written_down_as_what_it_changes(
                 "nearest: fsdp2_8gpu",
             ],
         ),
-        ({"accelerate": 3}, ["trainer.accelerate = 3", "allowed: text"]),
-        (3, ["trainer = 3", "a mapping with keys among dtype, lora_rank"]),
+        ({"accelerate": 3}, ["trainer.accelerate = 3", "valid string"]),
+        (3, ["trainer = 3", "valid dictionary", "Trainer"]),
     ],
 )
 def test_a_bad_key_of_trainer_is_named(trainer, words):

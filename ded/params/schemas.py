@@ -1,80 +1,61 @@
 """What the notebooks' parameters are: a schema each, types and ranges only.
 
-Defaults, units and meanings stand in the notebooks' `parameters` cells; `ded.params` reads and checks them.
+Defaults, units and meanings stand in the notebooks' `parameters` cells; `ded.params` reads and
+checks them.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from ded import problems
 from ded.errors import near
+from ded.lab import catalogue
+from ded.models import KINDS
 from ded.options import Count, Engine, Positive, Trainer, Whole
 
-# ---- the kinds of values ---------------------------------------------------------------------------------------------
+# ---- the kinds of values -----------------------------------------------------------------------
 
 
-def model_spec(spec: str) -> str:
-    from ded.models import KINDS
-
+def _model(spec: str) -> str:
     kind, _, name = spec.partition(":")
     if kind not in KINDS or not name:
+        kinds = ", ".join(f"{kind}:..." for kind in KINDS)
         hint = near(kind, KINDS) if name else ""
-        kinds = ", ".join(f"{k}:..." for k in KINDS)
-        context = {"kinds": kinds, "hint": hint}
-        raise PydanticCustomError("model", "is not a model spec; allowed: {kinds}{hint}", context)
-    if kind == "lab":
-        from ded.lab import catalogue as lab
-
-        known = list(lab.names()) if hasattr(lab, "names") else [name]
-        if name not in known:
-            hint = near(name, known, prefix="lab:")
-            raise PydanticCustomError(
-                "model", "names no lab model; see `ded lab list`{hint}", {"hint": hint}
-            )
+        raise ValueError(f"is not a model spec; allowed: {kinds}{hint}")
+    if kind == "lab" and name not in catalogue.names():
+        hint = near(name, catalogue.names(), prefix="lab:")
+        raise ValueError(f"names no lab model; see `ded lab list`{hint}")
     return spec
 
 
 def _source(source: str) -> str:
-    from ded import problems
-
-    try:
-        problems.check(source)
-    except problems.SourceError as error:
-        raise PydanticCustomError("source", "{reason}", {"reason": str(error)}) from None
+    problems.check(source)
     return source
 
 
+def _source_or_none(source: str) -> str:
+    return _source(source) if source else ""
+
+
 def _distinct(values: list) -> list:
-    if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
-        context = {"value": repr(repeated[0])}
-        raise PydanticCustomError(
-            "distinct", "names {value} twice; allowed: distinct values", context
-        )
+    if repeated := [value for i, value in enumerate(values) if value in values[:i]]:
+        raise ValueError(f"names {repeated[0]!r} twice; allowed: distinct values")
     return values
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Model = Annotated[str, AfterValidator(model_spec)]
+Model = Annotated[str, AfterValidator(_model)]
 Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
-NoSource = Annotated[
-    str, AfterValidator(lambda source: _source(source) if source else "")
-]  # "" is none
+SourceOrNone = Annotated[str, AfterValidator(_source_or_none)]  # "" is none
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 
-# ---- the schemas: one line a parameter; unit and meaning stand in the notebooks' cells ------------------------------
+# ---- the schemas: one line a parameter; unit and meaning stand in the notebooks' cells ----------
 
 
 class Common(BaseModel):
@@ -114,15 +95,9 @@ class Common(BaseModel):
     @field_validator("verification")
     @classmethod
     def _checkable(cls, value: str, info: ValidationInfo) -> str:
-        from ded import problems
-
         source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
         if value == "steps" and not problems.checks_steps(source):
-            raise PydanticCustomError(
-                "source",
-                "needs questions whose steps can be checked (lab:sum), not {source}",
-                {"source": source},
-            )
+            raise ValueError(f"needs questions whose steps can be checked (lab:sum), not {source}")
         return value
 
 
@@ -163,8 +138,8 @@ class Recipe(Common):
     """Notebook 04."""
 
     teachers: Models
-    code_source: NoSource
-    code_id_source: NoSource
+    code_source: SourceOrNone
+    code_id_source: SourceOrNone
     n_select: Count
     n_code_questions: Count
     smoke_questions: Count
@@ -187,9 +162,7 @@ class Recipe(Common):
     @classmethod
     def _both(cls, value: str, info: ValidationInfo) -> str:
         if bool(value) != bool(info.data.get("code_source", value)):
-            raise PydanticCustomError(
-                "source", "and code_source go together: both name a source, or both are ''"
-            )
+            raise ValueError("and code_source go together: both name a source, or both are ''")
         return value
 
 
