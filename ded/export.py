@@ -42,7 +42,7 @@ SIZES = {
 
 def facts(folder: Path) -> dict[str, Any]:
     """What a notebook recorded of itself, for the cards: its manifest, its metrics, and `scores`, its summary table (or None)."""
-    from ded.report import score_table
+    from ded.report import TABLES, score_table
 
     folder = Path(folder)
     metrics, summary = results.read_metrics(folder), folder / "summary.csv"
@@ -53,7 +53,7 @@ def facts(folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return manifest | {
         "metrics": metrics["metrics"],
-        "scores": score_table(summary) if summary.is_file() else None,
+        "scores": score_table(summary, TABLES["summary"]) if summary.is_file() else None,
     }
 
 

@@ -100,7 +100,7 @@ def notebook(
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}{end}.ipynb")
 
 
-def recorded(folder, name="01_teacher_selection", claims=(), files=()):
+def recorded(folder, name="01_teacher_selection", claims=(), files=(), **more):
     """The folder of a notebook that ran to its end."""
     from matplotlib.figure import Figure
 
@@ -120,7 +120,7 @@ def recorded(folder, name="01_teacher_selection", claims=(), files=()):
         "wall_seconds": 20.5,
         "finished": "2026-01-03T00:00:00Z",
         "ded": EVIL,
-    }
+    } | more
     (folder / name / "manifest.json").write_text(json.dumps(manifest))
     (folder / name / "metrics.json").write_text(
         json.dumps({"notebook": name, "claims": list(claims), "metrics": {}})
@@ -293,9 +293,15 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
             "rank_correlations.csv",
             "pairs.csv",
             "long.csv",
+            "own.csv",
             "funnel.csv",
         ],
+        tables={
+            "long": {"caption": "A long one", "unit": "share"},
+            "own": {"caption": "My lengths", "unit": "number"},
+        },
     )
+    (folder / "own.csv").write_text("arm,tokens,tokens_low,tokens_high\nours,0.5,0.25,0.75\n")
     (folder / "summary.csv").write_text(
         "arm,student ID,student ID low,student ID high\nbefore,0.3817,0.364,0.3993\nleft,,,\n"
     )
@@ -326,6 +332,7 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
     )
     assert "own 0.31 [−0.03, 0.61] 24" in text  # a correlation is no per cent
     assert "longtable" not in text
+    assert "My lengths [95 % interval] arm tokens ours 0.50 [0.25, 0.75]" in text
     assert "left 10 6 answer: wrong 6; answer: cut: off 1" in text
     assert (
         "own scores 12.3 1,234,567" in text
@@ -414,8 +421,12 @@ def test_the_templates_travel_with_the_package():
 
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
         "package-data"
-    ]["ded"]
-    assert all(any(file.match(pattern) for pattern in data) for file in (ROOT / "ded").glob("*.j2"))
+    ]
+    files = [*(ROOT / "ded").rglob("*.j2"), *(ROOT / "ded" / "report").glob("*.yml")]
+    assert len(files) >= 3
+    for file in files:
+        room = ".".join(file.relative_to(ROOT).parent.parts)
+        assert any(file.match(pattern) for pattern in data[room]), file
 
 
 def test_the_readme_says_what_the_reference_run_recorded(tmp_path):
