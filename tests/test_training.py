@@ -11,7 +11,7 @@ import pytest
 from ded import models, problems, store, training
 from ded.options import Trainer
 from ded.problems import lab as tasks
-from ded.training import trainer
+from ded.training import loss, trainer
 
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 4, "epochs": 1.0, "max_length": 128, "seed": 1}
@@ -365,7 +365,7 @@ def test_a_large_models_batch_goes_by_rows_of_like_length(monkeypatch, tmp_path)
     spec = training.sft(STUDENT, table, **settings)
     plain = losses(spec)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
-    monkeypatch.setattr(trainer, "LARGE", 0)
+    monkeypatch.setattr(loss, "LARGE", 0)
     shapes, forward = [], type(models.load(STUDENT)).forward
     monkeypatch.setattr(
         type(models.load(STUDENT)),

@@ -1,13 +1,16 @@
-"""Supervised fine-tuning (SFT) of a student on a corpus of trajectories, by TRL's `SFTTrainer` (paper section "SFT").
+"""Supervised fine-tuning (SFT) of a student on a corpus of trajectories, by TRL's `SFTTrainer`
+(paper section "SFT").
 
-The prompt is rendered with the student's own chat template, the completion is the trajectory's text as it is, then the end
-token; the loss is on the completion only. Nothing is cut unless `trainer.allow_truncation` says so. Small students are trained
-in this process, large ones by several (`ded.training.processes`); how many, and how a batch is divided, changes rounding only.
+The prompt is rendered with the student's own chat template, the completion is the trajectory's text
+as it is, then the end token; the loss is on the completion only. Nothing is cut unless
+`trainer.allow_truncation` says so. Small students are trained in this process, large ones by
+several (`ded.training.processes`); how many, and how a batch is divided, changes rounding only.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +19,14 @@ from ded.errors import TrainingError
 from ded.options import Trainer
 from ded.training.examples import build_examples, length_histogram, show_example
 from ded.training.processes import launch
-from ded.training.trainer import fit, optimizer_steps
+from ded.training.settings import Job, Settings, optimizer_steps
+from ded.training.trainer import fit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Settings",
     "TrainingError",
     "build_examples",
     "length_histogram",
@@ -32,12 +37,7 @@ __all__ = [
 ]
 
 VERSION = 2
-IDENTITY = {
-    "dtype",
-    "lora_rank",
-    "lora_alpha",
-    "allow_truncation",
-}  # what of `trainer` decides the weights, not how fast they come
+IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # of `trainer`: not speed alone
 
 
 def sft(
@@ -53,52 +53,56 @@ def sft(
     seed: int = 0,
     trainer: Trainer = Trainer(),
 ) -> str:
-    """Distils: trains `student` on `corpus` and returns the spec of the trained model, "store:<key>".
+    """Distils: trains `student` on `corpus` (columns prompt and text) and returns the spec of the
+    trained model, "store:<key>".
 
-    AdamW, cosine schedule after `warmup` (a share of the steps), no weight decay; `batch_size` examples an optimizer step over
-    all processes. `max_steps` above 0 replaces `epochs`, for comparisons at equal steps. The same inputs give the same weights
-    on the same machine. With `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
+    AdamW, cosine schedule after `warmup` (a share of the steps), no weight decay; `batch_size`
+    examples an optimizer step over all processes. `max_steps` above 0 replaces `epochs`, for
+    comparisons at equal steps. The same inputs give the same weights on the same machine. With
+    `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
     """
-    if not len(corpus):
+    if corpus.empty:
         raise TrainingError(
             "the corpus is empty: the filters dropped everything, or no trajectory was correct"
         )
-    texts = [[p, t] for p, t in zip(corpus["prompt"], corpus["text"])]
-    settings = {
-        "learning_rate": float(learning_rate),
-        "batch_size": batch_size,
-        "epochs": float(epochs),
-        "max_steps": max_steps,
-        "warmup": float(warmup),
-        "max_length": max_length,
-        "seed": seed,
-    }
-    identity = {"trainer": kept} if (kept := trainer.model_dump(include=IDENTITY)) else {}
+    settings = Settings(
+        learning_rate=float(learning_rate),
+        batch_size=batch_size,
+        epochs=float(epochs),
+        max_steps=max_steps,
+        warmup=float(warmup),
+        max_length=max_length,
+        seed=seed,
+    )
+    identity = trainer.model_dump(include=IDENTITY)
     key = store.key(
         "training",
         VERSION,
         student=models.fingerprint(student),
-        corpus=texts,
-        **settings,
-        **identity,
+        corpus=corpus[["prompt", "text"]].to_numpy().tolist(),
+        **asdict(settings),
+        **({"trainer": identity} if identity else {}),
     )
-    store.directory(
-        key,
-        lambda folder: train(
-            student, corpus, folder, settings, trainer, store.root() / "work" / key
-        ),
-    )
+    work = store.root() / "work" / key
+    store.directory(key, lambda folder: train(student, corpus, folder, settings, trainer, work))
     return f"store:{key}"
 
 
 def train(
-    student: str, corpus: pd.DataFrame, folder: Path, settings: dict, trainer: Trainer, work: Path
+    student: str,
+    corpus: pd.DataFrame,
+    folder: Path,
+    settings: Settings,
+    trainer: Trainer,
+    work: Path,
 ) -> None:
-    """Writes the model directory `folder`; checkpoints and logs lie in `work`, which goes when all is done."""
-    examples = build_examples(student, corpus, settings["max_length"], trainer.allow_truncation)
+    """Writes the trained model into `folder`; checkpoints and logs lie in `work`, which goes when
+    all is done."""
+    examples = build_examples(student, corpus, settings.max_length, trainer.allow_truncation)
     work.mkdir(parents=True, exist_ok=True)
+    job = Job(student, examples, folder.resolve(), settings, trainer, work.resolve())
     if trainer.processes == 1 and not trainer.accelerate:
-        fit(student, examples, folder, settings, trainer, work)
+        fit(job)
     else:
-        launch(student, examples, folder, settings, trainer, work)
+        launch(job)
     shutil.rmtree(work, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""Training by several processes: `accelerate launch` of this module, and what to do when one of them fails.
+"""Training by several processes: `accelerate launch` of the worker, and what to do when one fails.
 
-The job, the launch configuration, checkpoints and the log lie in the training's work folder. Over several machines the
-command that the log begins with is run on each of the others too, with its --machine_rank (see docs/scaling.md).
+The job, the launch configuration, checkpoints and the log lie in the training's work folder. Over
+several machines the command that the log begins with is run on each of the others too, with its
+--machine_rank (see docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -10,124 +11,113 @@ import json
 import logging
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import yaml
+from pydantic import TypeAdapter
 
 from ded import home, jobs
 from ded.errors import TrainingError
+from ded.files import read_yaml
 from ded.options import Trainer
-from ded.training.trainer import MEND, share
+from ded.training.settings import MEND, Job, micro_batch
 
+PLAIN = {
+    "compute_environment": "LOCAL_MACHINE",
+    "distributed_type": "MULTI_GPU",
+    "num_machines": 1,
+    "machine_rank": 0,
+    "mixed_precision": "no",
+}
 log = logging.getLogger("ded")
 
 
-def launch(
-    student: str, examples: list[dict], folder: Path, settings: dict, trainer: Trainer, work: Path
-) -> None:
-    """`training.fit` in as many processes as the trainer asks for. TrainingError, with the end of their log, if one fails."""
-    config = configuration(trainer)
-    share(settings["batch_size"], config["num_processes"], trainer)
-    if (
-        config["distributed_type"] == "FSDP" and "ACCELERATE_USE_CPU" in _environment()
-    ):  # accelerate would leave the model whole, silently
-        raise TrainingError(
-            f"trainer.accelerate = {trainer.accelerate!r} shares the model out among GPUs, and there are none here; on a CPU take 'ddp_2cpu'"
+def launch(job: Job) -> None:
+    """`fit` in as many processes as the trainer asks for. TrainingError, with the end of their log,
+    if one fails."""
+    config, environment = configuration(job.trainer), _environment()
+    n_processes = config["num_processes"]
+    micro_batch(job, n_processes)  # an error now, not in the processes
+    if config["distributed_type"] == "FSDP" and "ACCELERATE_USE_CPU" in environment:
+        raise TrainingError(  # accelerate would leave the model whole, silently
+            f"trainer.accelerate = {job.trainer.accelerate!r} shares the model out among GPUs, "
+            f"and there are none here; on a CPU take 'ddp_2cpu'"
         )
-    (work / "error.txt").unlink(missing_ok=True)
-    (work / "accelerate.json").write_text(json.dumps(config))
-    (work / "job.json").write_text(
-        json.dumps(
-            {
-                "student": student,
-                "examples": examples,
-                "folder": str(folder.resolve()),
-                "settings": settings,
-                "trainer": trainer.model_dump(),
-                "owner": [socket.gethostname(), os.getpid()],
-            }
-        )
+    problem, log_file = job.work / "error.txt", job.work / "log.txt"
+    problem.unlink(missing_ok=True)
+    code = _run(_command(job, config), log_file, environment, n_processes)
+    if not code:
+        return
+    if problem.exists():
+        raise TrainingError(problem.read_text())
+    text = log_file.read_text(errors="replace")
+    killed = "SIGKILL" in text or "exitcode: -9" in text
+    hint = f"; a process was killed, most likely for want of memory: {MEND}" if killed else ""
+    raise TrainingError(
+        f"training in {n_processes} processes failed (exit code {code}){hint}. "
+        f"Their log ends:\n{text[-2500:]}"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
+
+
+def configuration(trainer: Trainer) -> dict[str, Any]:
+    """What accelerate is told: the named file of params/accelerate/, or plain data parallelism on
+    this machine."""
+    config: dict[str, Any] = dict(PLAIN)
+    if trainer.accelerate:
+        config |= read_yaml(home() / "params" / "accelerate" / f"{trainer.accelerate}.yml")
+    if trainer.processes > 1:
+        config["num_processes"] = trainer.processes
+    if config["num_machines"] == 1:
+        config.setdefault("main_process_port", 0)  # a free one: trainings may run side by side
+    return config
+
+
+def _command(job: Job, config: dict[str, Any]) -> list[str]:
+    """The launch, once the files that it names are written."""
+    config_file, job_file = job.work / "accelerate.json", job.work / "job.json"
+    config_file.write_text(json.dumps(config))
+    job_file.write_bytes(TypeAdapter(Job).dump_json(job))
+    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
+    return [
+        *launcher,
         "--config_file",
-        str(work / "accelerate.json"),
+        str(config_file),
         "-m",
         "ded.training.worker",
-        str(work / "job.json"),
+        str(job_file),
     ]
-    with (work / "log.txt").open("w") as stream:
+
+
+def _run(command: list[str], log_file: Path, environment: dict[str, str], n_processes: int) -> int:
+    """Runs the launch to its end, its output in `log_file`; returns its exit code."""
+    log.info("training with %d processes; their log: %s", n_processes, log_file)
+    with log_file.open("w") as stream:
         print(shlex.join(command), file=stream, flush=True)
-        log.info(
-            "training with %d processes; their log: %s", config["num_processes"], work / "log.txt"
-        )
         process = subprocess.Popen(
             command,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=environment,
             start_new_session=True,
         )
         try:
-            code = process.wait()
-        finally:  # no worker outlives an interrupt: the launcher ends its own on SIGTERM, and they end by themselves without it
+            return process.wait()
+        finally:
+            # No worker outlives an interrupt: the launcher ends its own on SIGTERM, and they end by
+            # themselves without it.
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
             process.kill()
-    if code and (work / "error.txt").exists():
-        raise TrainingError((work / "error.txt").read_text())
-    if code:
-        text = (work / "log.txt").read_text(errors="replace")
-        killed = (
-            f"; a process was killed, most likely for want of memory: {MEND}"
-            if "SIGKILL" in text or "exitcode: -9" in text
-            else ""
-        )
-        raise TrainingError(
-            f"training in {config['num_processes']} processes failed (exit code {code}){killed}. Their log ends:\n{text[-2500:]}"
-        )
-
-
-def configuration(trainer: Trainer) -> dict:
-    """What accelerate is told: the named file of params/accelerate/, or plain data parallelism on this machine."""
-    plain = {
-        "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "MULTI_GPU",
-        "num_machines": 1,
-        "machine_rank": 0,
-        "mixed_precision": "no",
-    }
-    named = (
-        yaml.safe_load((home() / "params" / "accelerate" / f"{trainer.accelerate}.yml").read_text())
-        if trainer.accelerate
-        else {}
-    )
-    config = plain | named | ({"num_processes": trainer.processes} if trainer.processes > 1 else {})
-    if config["num_machines"] == 1:
-        config.setdefault(
-            "main_process_port", 0
-        )  # any that is free: trainings may run side by side
-    return config
 
 
 def _environment() -> dict[str, str]:
     import torch
 
-    env = (
-        os.environ
-        | jobs.QUIET
-        | {
-            "PYTHONPATH": os.pathsep.join(
-                [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-            ).rstrip(os.pathsep)
-        }
-    )
-    env.setdefault("OMP_NUM_THREADS", "1")
-    return env if torch.cuda.is_available() else env | {"ACCELERATE_USE_CPU": "true"}
+    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    cpu = {} if torch.cuda.is_available() else {"ACCELERATE_USE_CPU": "true"}
+    return {"OMP_NUM_THREADS": "1"} | os.environ | jobs.QUIET | paths | cpu

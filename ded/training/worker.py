@@ -1,8 +1,7 @@
-"""One of the processes that `accelerate launch` started: `python -m ded.training.worker <job.json>`."""
+"""A process that `accelerate launch` starts: `python -m ded.training.worker <job.json>`."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -10,34 +9,31 @@ import threading
 import time
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ded.errors import TrainingError
-from ded.options import Trainer
+from ded.training.settings import Job
 from ded.training.trainer import fit
 
 
 def main(file: Path) -> None:
-    """In each of the processes: trains, and leaves what is wrong with the corpus or settings where the owner finds it."""
-    job = json.loads(file.read_text())
-    threading.Thread(target=_watch, args=(os.getppid(), *job["owner"]), daemon=True).start()
+    """In each of the processes: trains, and leaves a TrainingError where the owner finds it."""
+    job = TypeAdapter(Job).validate_json(file.read_bytes())
+    threading.Thread(target=_watch, args=(os.getppid(), job), daemon=True).start()
     try:
-        fit(
-            job["student"],
-            job["examples"],
-            Path(job["folder"]),
-            job["settings"],
-            Trainer(**job["trainer"]),
-            file.parent,
-        )
+        fit(job)
     except TrainingError as error:
-        (file.parent / "error.txt").write_text(str(error))
+        (job.work / "error.txt").write_text(str(error))
         raise
 
 
-def _watch(launcher: int, host: str, owner: int) -> None:
-    """Ends this process when the launcher, or on its machine the process that asked for the training, has gone (SIGKILL)."""
+def _watch(launcher: int, job: Job) -> None:
+    """Ends this process when the launcher, or on its machine the process that asked for the
+    training, has gone (SIGKILL)."""
     import psutil
 
-    while os.getppid() == launcher and (host != socket.gethostname() or psutil.pid_exists(owner)):
+    elsewhere = job.host != socket.gethostname()
+    while os.getppid() == launcher and (elsewhere or psutil.pid_exists(job.owner)):
         time.sleep(0.2)
     os._exit(1)
 

@@ -165,15 +165,15 @@ def main():
     corpus = pd.DataFrame(
         [{"prompt": p.prompt, "text": tasks.solution(p, "random", rng)} for p in asked]
     )
-    settings = {
-        "learning_rate": 1e-3,
-        "batch_size": batch,
-        "epochs": 1.0,
-        "max_steps": 0,
-        "warmup": 0.1,
-        "max_length": 512,
-        "seed": 0,
-    }
+    settings = training.Settings(
+        learning_rate=1e-3,
+        batch_size=batch,
+        epochs=1.0,
+        max_steps=0,
+        warmup=0.1,
+        max_length=512,
+        seed=0,
+    )
 
     def ours(table, folder):
         training.train(
