@@ -1,8 +1,10 @@
-"""The interactive view: the same corpus as the filters make, a reason for every other trajectory, presets that run, widgets that follow."""
+"""The interactive view: the same corpus as the filters make, a reason for every other trajectory,
+presets that run, widgets that follow."""
 
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -14,31 +16,24 @@ import yaml
 from ded import (
     curation,
     evaluation,
+    explore,
     generation,
     params,
     problems,
 )
-from ded import explore as widgets
-from ded.explore import figure as figures
 from ded.grading import grade
 from ded.params import schemas
 from ded.problems import lab as tasks
 from ded.study import common
 
 ROOT = Path(__file__).parents[1]
-VALUES = {
-    "max_tokens": 128,
-    "verification": "answer",
-    "pass_rate_threshold": 1.0,
-    "n_kept": 3,
-    "metric": "levenshtein",
-}
+VALUES = explore.Values(max_tokens=128, n_kept=3)
 ATTACK = "<think> <script>alert(1)</script> </think> 1"
 
 
 def make_pool(questions=12, samples=7):
-    """Worked solutions, some wrong; the last question has no pass rate; sample 1 repeats sample 0, question 0 has two distinct
-    ones only, the last sample of question 1 is lacking."""
+    """Worked solutions, some wrong; the last question has no pass rate; sample 1 repeats sample 0,
+    question 0 has two distinct ones only, the last sample of question 1 is lacking."""
     asked, rows = problems.load("lab:sum/6-9", questions, "train", "widgets"), []
     for number, q in enumerate(asked):
         for i in range(samples - (number == 1)):
@@ -66,7 +61,7 @@ def make_pool(questions=12, samples=7):
             "pass_rate": [*np.linspace(0, 1, questions - 1), np.nan],
         }
     )
-    return widgets.assemble(table, asked, rates, "student", 5)
+    return explore.assemble(table, asked, rates, "student", 5)
 
 
 @pytest.fixture(scope="module")
@@ -86,24 +81,24 @@ def pool():
     ],
 )
 def test_the_corpus_is_that_of_the_filters(pool, change):
-    values = VALUES | change
-    choice = widgets.choose(pool, values)
+    values = replace(VALUES, **change)
+    choice = explore.choose(pool, values)
     checks = {
-        "max_tokens": values["max_tokens"],
-        "verify": values["verification"],
+        "max_tokens": values.max_tokens,
+        "verify": values.verification,
         "step_check": common.step_valid,
     }
     kept = curation.curate(pool.trajectories, list(pool.questions.values()), **checks).kept
     wanted, statistics = curation.select_trajectories(
-        kept, values["n_kept"], metric=values["metric"], seed=5
-    )  # distances found anew
+        kept, values.n_kept, metric=values.metric, seed=5
+    )  # distances loaded anew
     corpus = choice.table[choice.table["why"] == ""]
     assert corpus["row"].tolist() == wanted["row"].tolist() and len(corpus) > 5
     pd.testing.assert_frame_equal(choice.statistics, statistics)
 
 
 def test_every_other_trajectory_has_the_step_and_reason_that_dropped_it(pool):
-    choice = widgets.choose(pool, VALUES | {"pass_rate_threshold": 0.5, "max_tokens": 60})
+    choice = explore.choose(pool, replace(VALUES, pass_rate_threshold=0.5, max_tokens=60))
     assert choice.table["row"].tolist() == pool.trajectories["row"].tolist()
     counts = choice.table.groupby("step").size()
     funnel = choice.funnel.set_index("step")
@@ -117,11 +112,11 @@ def test_every_other_trajectory_has_the_step_and_reason_that_dropped_it(pool):
     ]
     assert all(funnel.loc[step, "dropped"] == counts.get(step, 0) for step in funnel.index)
     assert counts[""] == funnel["kept"].iloc[-1] > 0 and (counts.drop("") > 0).sum() == 4
-    left = set(choice.table.loc[choice.table["why"] == "", "problem_id"])
-    assert left <= set(pool.rates.loc[pool.rates["pass_rate"] <= 0.5, "problem_id"])
-    plain = widgets.choose(pool, VALUES).table
+    chosen = set(choice.table.loc[choice.table["why"] == "", "problem_id"])
+    assert chosen <= set(pool.rates.loc[pool.rates["pass_rate"] <= 0.5, "problem_id"])
+    plain = explore.choose(pool, VALUES).table
     first, second = (
-        plain[plain["problem_id"] == list(pool.questions)[0]],
+        plain[plain["problem_id"] == next(iter(pool.questions))],
         plain[plain["problem_id"] == list(pool.questions)[1]],
     )
     assert set(first["why"]) == {"2 distinct, 3 needed", "wrong"}
@@ -133,9 +128,9 @@ def test_every_other_trajectory_has_the_step_and_reason_that_dropped_it(pool):
 
 def test_browsing_shows_distances_to_others_in_the_corpus_and_hides_what_is_hidden():
     pool = make_pool(4)
-    choice = widgets.choose(pool, VALUES)
+    choice = explore.choose(pool, VALUES)
     name = list(pool.questions)[2]
-    shown = widgets.browse(pool, choice, name)
+    shown = explore.browse(pool, choice, name)
     kept = shown[shown["corpus"] == "kept"]
     matrix = curation.pairwise_distances(
         pool.trajectories.loc[pool.trajectories["problem_id"] == name, "token_ids"].tolist()
@@ -147,13 +142,13 @@ def test_browsing_shows_distances_to_others_in_the_corpus_and_hides_what_is_hidd
     )
     assert shown["text"].str.startswith("<think>").all() and set(shown["sample"]) == set(range(7))
     pool.questions[name].meta["hide"] = True
-    hidden = widgets.browse(pool, choice, name)
+    hidden = explore.browse(pool, choice, name)
     assert (
         set(hidden["text"]) == set(hidden["answer"]) == {"(hidden)"}
-        and widgets.prompt(pool.questions[name]) == "(hidden)"
+        and explore.prompt(pool.questions[name]) == "(hidden)"
     )
     assert (
-        widgets.browse(pool, widgets.choose(pool, VALUES | {"n_kept": 7}), name)["nearest"]
+        explore.browse(pool, explore.choose(pool, replace(VALUES, n_kept=7)), name)["nearest"]
         .isna()
         .all()
     ), "an empty corpus has no distances"
@@ -161,7 +156,7 @@ def test_browsing_shows_distances_to_others_in_the_corpus_and_hides_what_is_hidd
 
 def test_a_figure_drawn_upon_looks_like_a_new_one(pool):
     def anew(choice):
-        return figures.picture(figures.explored(pool, choice))
+        return explore.png(explore.explored(pool, choice))
 
     changes = (
         {"pass_rate_threshold": 0.4, "metric": "normalised"},
@@ -170,20 +165,20 @@ def test_a_figure_drawn_upon_looks_like_a_new_one(pool):
         {"n_kept": 3},
         {"max_tokens": 50},
     )
-    again = figures.explored(pool, widgets.choose(pool, VALUES))
-    seen = [figures.picture(again)]
+    again = explore.explored(pool, explore.choose(pool, VALUES))
+    seen = [explore.png(again)]
     for change in changes:  # among them an empty corpus, and moves over the same background
-        choice = widgets.choose(pool, VALUES | change)
-        seen.append(figures.picture(figures.explored(pool, choice, again)))
+        choice = explore.choose(pool, replace(VALUES, **change))
+        seen.append(explore.png(explore.explored(pool, choice, again)))
         assert seen[-1] == anew(choice), change
     assert len(set(seen)) == len(changes), "n_kept 3 is the start once more"
 
 
 def test_a_saved_figure_has_what_moves_too(pool, tmp_path):
-    figure = figures.explored(pool, widgets.choose(pool, VALUES))
+    figure = explore.explored(pool, explore.choose(pool, VALUES))
     figure.savefig(tmp_path / "with.png")
     for ax in figure.axes:
-        for artist in [a for a in (*ax.patches, *ax.lines, *ax.texts) if a.get_animated()]:
+        for artist in [*ax.patches[1:], *ax.lines, *ax.texts]:  # all but the grey bars
             artist.remove()
     figure.savefig(tmp_path / "without.png")
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
@@ -191,7 +186,8 @@ def test_a_saved_figure_has_what_moves_too(pool, tmp_path):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A copy of what presets are read from, and a run of notebook 03 with a changed seed recorded in it."""
+    """A copy of what presets are read from, and a run of notebook 03 with a changed seed recorded
+    in it."""
     for name in ("notebooks", "params"):
         shutil.copytree(
             ROOT / name, tmp_path / "repository" / name, ignore=shutil.ignore_patterns("mine")
@@ -214,10 +210,12 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_values_become_a_preset_that_loads(repository):
-    p = widgets.recorded("outputs/lab", "03")
-    values = widgets.start(p) | {"teacher": p.teacher}
-    files = widgets.send(
-        p, "03", values | {"n_kept": 3, "metric": "normalised", "pass_rate_threshold": 0.4}, "mine"
+    run = explore.recorded("outputs/lab", "03")
+    files = explore.write_preset(
+        run,
+        "03",
+        replace(explore.values_of(run), n_kept=3, metric="normalised", pass_rate_threshold=0.4),
+        "mine",
     )
     takers = {
         path.stem
@@ -226,57 +224,57 @@ def test_values_become_a_preset_that_loads(repository):
         & set(schemas.SCHEMAS[path.stem].model_fields)
     }
     assert {file.stem for file in files} == takers >= {"02_ood_tradeoff", "03_trajectory_diversity"}
-    found = params.load("mine", "03")
+    loaded = params.load("mine", "03")
     changed = {
         "n_kept": 3,
         "metric": "normalised",
         "preset": "mine",
         "out_dir": "",
-        "fixed_on": found["fixed_on"],
+        "fixed_on": loaded["fixed_on"],
     }
-    assert found == p.model_dump() | changed and found["seed"] == 9, (
+    assert loaded == run.model_dump() | changed and loaded["seed"] == 9, (
         "what the run was given on the command line stays"
     )
     other = params.load("mine", "02")
     assert other == params.load("lab", "02") | {
         "pass_rate_threshold": 0.4,
         "preset": "mine",
-        "fixed_on": found["fixed_on"],
+        "fixed_on": loaded["fixed_on"],
     }
 
 
 def test_nothing_is_replaced_unasked_and_nothing_wrong_is_written(repository):
-    p = widgets.recorded("outputs/lab", "03")
-    (file,) = widgets.send(p, "03", widgets.start(p), "mine")
+    run = explore.recorded("outputs/lab", "03")
+    (file,) = explore.write_preset(run, "03", explore.values_of(run), "mine")
     before = file.read_bytes()
     with pytest.raises(
-        widgets.ExploreError, match="params/mine/03_trajectory_diversity.yml would be replaced"
+        explore.ExploreError, match=r"params/mine/03_trajectory_diversity\.yml would be replaced"
     ):
-        widgets.send(p, "03", widgets.start(p) | {"n_kept": 4}, "mine")
+        explore.write_preset(run, "03", replace(explore.values_of(run), n_kept=4), "mine")
     assert file.read_bytes() == before
-    widgets.send(p, "03", widgets.start(p) | {"n_kept": 4}, "mine", replace=True)
+    explore.write_preset(run, "03", replace(explore.values_of(run), n_kept=4), "mine", replace=True)
     assert yaml.safe_load(file.read_text())["n_kept"] == 4
     with pytest.raises(params.ParameterError, match="n_kept"):
-        widgets.send(p, "03", widgets.start(p) | {"n_kept": 1}, "other")
+        explore.write_preset(run, "03", replace(explore.values_of(run), n_kept=1), "other")
     for name in ("lab", "../outside", "", "accelerate"):
-        with pytest.raises(widgets.ExploreError, match="cannot be the preset's name"):
-            widgets.send(p, "03", widgets.start(p), name, replace=True)
+        with pytest.raises(explore.ExploreError, match="cannot be the preset's name"):
+            explore.write_preset(run, "03", explore.values_of(run), name, replace=True)
     assert not (repository / "params" / "other").exists() and not (repository / "outside").exists()
 
 
 def test_without_results_there_is_one_line(repository):
     with pytest.raises(
-        widgets.ExploreError,
+        explore.ExploreError,
         match="no results of notebook 02 in outputs/lab; to make them: ded run 02 --preset lab",
     ) as error:
-        widgets.recorded("outputs/lab", "02")
+        explore.recorded("outputs/lab", "02")
     assert error.value._render_traceback_() == [str(error.value)]
 
 
-def draw(p, monkeypatch):
+def draw(run, monkeypatch):
     """Samples what a run would have stored; from then on no model can be used."""
-    questions = common.corpus_questions(p, p.students[0], 0)
-    generation.sample(p.teacher, questions, p.n_trajectories, **common.sampling(p, 0))
+    questions = common.corpus_questions(run, run.students[0], 0)
+    generation.sample(run.teacher, questions, run.n_trajectories, **common.sampling(run, 0))
 
     def never(*_):
         raise AssertionError("a model was asked")
@@ -289,23 +287,23 @@ def draw(p, monkeypatch):
 def stored(repository, tiny):
     import ded.generation.transformers  # noqa: F401  (so that it can be patched)
 
-    return widgets.recorded("outputs/lab", "03")
+    return explore.recorded("outputs/lab", "03")
 
 
 def test_a_pool_is_read_from_the_store_alone(stored, monkeypatch):
-    p, base = stored, stored.students[0]
+    run, base = stored, stored.students[0]
     with pytest.raises(
-        widgets.ExploreError, match="no trajectories of lab:random .* run the notebook again"
+        explore.ExploreError, match=r"no trajectories of lab:random .* run the notebook again"
     ):
-        widgets.pool(p, base, 0, p.teacher)
-    questions = draw(p, monkeypatch)
-    found = widgets.pool(p, base, 0, p.teacher)
+        explore.read_pool(run, base, 0, run.teacher)
+    questions = draw(run, monkeypatch)
+    loaded = explore.read_pool(run, base, 0, run.teacher)
     assert (
-        len(found.trajectories) == 48
-        and found.whose == "teacher"
-        and found.rates["pass_rate"].tolist() == [0.0] * 12
+        len(loaded.trajectories) == 48
+        and loaded.rated == "teacher"
+        and loaded.rates["pass_rate"].tolist() == [0.0] * 12
     ), "it knows nothing"
-    assert list(found.questions) == [q.id for q in questions]
+    assert list(loaded.questions) == [q.id for q in questions]
 
 
 def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monkeypatch):
@@ -325,18 +323,24 @@ def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monke
         "lab:student_1", asked, 2, **common.sampling(rated, 0, rated.eval_temperature)
     )
     draw(rated, monkeypatch)
-    found = widgets.pool(rated, "lab:student_1", 0, rated.teacher)
-    assert found.whose == "student" and found.rates["problem_id"].tolist() == [q.id for q in asked]
+    loaded = explore.read_pool(rated, "lab:student_1", 0, rated.teacher)
+    assert loaded.rated == "student" and loaded.rates["problem_id"].tolist() == [
+        q.id for q in asked
+    ]
 
 
 def test_the_widgets_follow(repository, monkeypatch):
     pool = make_pool()
     row = pool.trajectories.index[pool.trajectories["problem_id"] == list(pool.questions)[3]][0]
     pool.trajectories.loc[row, "text"] = ATTACK
-    monkeypatch.setattr(widgets, "pool", lambda *_: pool)
-    view = widgets.explorer("outputs/lab", "03")
-    (left, plots), question, table = view.children[0].children, *view.children[1:]
-    by_name = {one.description: one for one in left.children if getattr(one, "description", "")}
+    monkeypatch.setattr("ded.explore.widgets.read_pool", lambda *_: pool)
+    view = explore.explorer("outputs/lab", "03")
+    (controls, plots), question, table = view.children[0].children, *view.children[1:]
+    by_name = {
+        widget.description: widget
+        for widget in controls.children
+        if getattr(widget, "description", "")
+    }
     pictures = [plots.value]
     for name, value in {
         "pass rate up to": 0.5,
@@ -349,23 +353,23 @@ def test_the_widgets_follow(repository, monkeypatch):
         pictures.append(plots.value)
     assert len(set(pictures)) == len(pictures), "every change redraws the plots"
     assert (
-        question.value == list(pool.questions)[0]
+        question.value == next(iter(pool.questions))
         and pool.questions[question.value].prompt in table.value
     )
     question.value = list(pool.questions)[3]
     assert "&lt;script&gt;" in table.value and "<script>" not in table.value
     button = by_name["send these values to the parameters"]
     button.click()
-    said = left.children[-1]
+    message = controls.children[-1]
     assert (
-        "params/mine/03_trajectory_diversity.yml" in said.value
+        "params/mine/03_trajectory_diversity.yml" in message.value
         and params.load("mine", "03")["n_kept"] == by_name["P"].value
     )
     button.click()
-    assert "would be replaced" in said.value
+    assert "would be replaced" in message.value
     by_name["replace what is there"].value = True
     button.click()
-    assert said.value.startswith("<div") and "written" in said.value
+    assert message.value.startswith("<div") and "written" in message.value
 
 
 def test_the_notebook_is_committed_clean():

@@ -1,0 +1,148 @@
+"""A teacher's stored trajectories in one unit of a recorded run, with what every choice among them
+needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ded import curation, evaluation, generation, home, params, results, store
+from ded.errors import ExploreError
+from ded.params.schemas import Common
+from ded.problems import Problem
+from ded.study import common
+
+
+@dataclass(frozen=True)
+class Values:
+    """The parameters that the view moves, under the notebooks' names; the defaults are those of a
+    run without them."""
+
+    max_tokens: int = 0
+    verification: str = "answer"
+    pass_rate_threshold: float = 1.0
+    n_kept: int = 1
+    metric: str = "levenshtein"
+    teacher: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A teacher's stored trajectories in one unit of a run.
+
+    trajectories: graded, with `row` (a number) and `same_as` (sample_index of the question's first
+    equal one). rates: problem_id and pass_rate of `rated`, the "student", or the "teacher" where
+    the run stored no student's. distances: by metric and problem_id, a matrix indexed by
+    sample_index (nan for a sample that is not there); all_distances: by metric, those of all pairs
+    of a question, in one array. step_valid: whether the steps of (problem_id, think text) are
+    valid; memo: see `curation.select_trajectories`.
+    """
+
+    seed: int
+    questions: dict[str, Problem]
+    trajectories: pd.DataFrame
+    rates: pd.DataFrame
+    rated: str
+    distances: dict[str, dict[str, np.ndarray]]
+    all_distances: dict[str, np.ndarray]
+    step_valid: Callable[[str, str], bool]
+    memo: dict = field(default_factory=dict)
+
+
+def recorded(folder: str | Path = "outputs/lab", notebook: str = "03") -> Common:
+    """The parameters of a notebook's run whose results lie under `folder` (relative to the
+    repository)."""
+    name = params.find_notebook(notebook).stem
+    manifest = home() / folder / name / "manifest.json"
+    if not manifest.is_file():
+        command = f"ded run {name[:2]} --preset {Path(folder).name}"
+        raise ExploreError(
+            f"no results of notebook {name[:2]} in {folder}; to make them: {command}"
+        )
+    results.show_figures()
+    return params.check(name, json.loads(manifest.read_text(encoding="utf-8"))["params"])
+
+
+def values_of(run: Common) -> Values:
+    """The values that a run was made with."""
+    return Values(**{f.name: getattr(run, f.name) for f in fields(Values) if hasattr(run, f.name)})
+
+
+def read_pool(run: Common, base: str, replicate: int, teacher: str) -> Pool:
+    """What `choose` chooses from, out of the store; ExploreError where the store lacks it.
+
+    The distances of long trajectories take a while.
+    """
+    questions = common.corpus_questions(run, base, replicate)
+    sampling = common.sampling(run, replicate)
+    n = getattr(run, "n_trajectories", getattr(run, "n_attempts", 1))
+    if not generation.drawn(teacher, questions, n, **sampling):
+        raise ExploreError(
+            f"no trajectories of {teacher} for {base}, replicate {replicate}, in the store "
+            f"{store.root()}: run the notebook again"
+        )
+    graded = common.trajectories(run, base, replicate, teacher, n, questions)
+    rated = questions[: getattr(run, "pass_rate_questions", None)]
+    n_rated = getattr(run, "pass_rate_samples", 0)
+    sampling["temperature"] = run.eval_temperature
+    seed = run.seed * 1000 + replicate
+    if n_rated and generation.drawn(base, rated, n_rated, **sampling):
+        rates = evaluation.pass_rates(base, rated, n_rated, **sampling)
+        return assemble(graded, questions, rates, "student", seed)
+    correct = (graded["verdict"] == "correct").where(graded["verdict"] != "error").astype(float)
+    means = correct.groupby(graded["problem_id"], sort=False).mean()
+    return assemble(graded, questions, means.rename("pass_rate").reset_index(), "teacher", seed)
+
+
+def assemble(
+    graded: pd.DataFrame, questions: list[Problem], rates: pd.DataFrame, rated: str, seed: int
+) -> Pool:
+    """A Pool of a table of graded trajectories: all pairwise distances, each computed once."""
+    by_id = {question.id: question for question in questions}
+    distances: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in curation.METRICS}
+    for name, rows in graded.groupby("problem_id", sort=False):
+        token_ids = rows["token_ids"].tolist()
+        edits = curation.pairwise_distances(token_ids, workers=-1)
+        at = rows["sample_index"].to_numpy()
+        distances["levenshtein"][name] = _by_sample(edits, at)
+        distances["normalised"][name] = _by_sample(curation.normalised(edits, token_ids), at)
+    same_as = [
+        int((distances["levenshtein"][name][sample] == 0).argmax())
+        for name, sample in graded[["problem_id", "sample_index"]].itertuples(index=False)
+    ]
+    table = graded.assign(row=np.arange(len(graded)), same_as=same_as)
+    # as objects, so that a filter copies references and no texts
+    table = table.astype(dict.fromkeys(table.columns[table.dtypes == "str"], object))
+
+    @cache
+    def step_valid(problem_id: str, think: str) -> bool:
+        return common.step_valid(by_id[problem_id], think)
+
+    return Pool(
+        seed=seed,
+        questions=by_id,
+        trajectories=table,
+        rates=rates[["problem_id", "pass_rate"]],
+        rated=rated,
+        distances=distances,
+        all_distances={m: _all_pairs(matrices.values()) for m, matrices in distances.items()},
+        step_valid=step_valid,
+    )
+
+
+def _by_sample(matrix: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The matrix with row and column i moved to at[i]; nan for samples that are not there."""
+    wide = np.full((at.max() + 1,) * 2, np.nan)
+    wide[np.ix_(at, at)] = matrix
+    return wide
+
+
+def _all_pairs(matrices) -> np.ndarray:
+    pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in matrices])
+    return pairs[np.isfinite(pairs)]
