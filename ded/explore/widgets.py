@@ -55,7 +55,9 @@ class Explorer:
             (f"{common.short(u['base'])}, replicate {u['replicate']}", tuple(u.values()))
             for u in common.units(run)
         ]
-        teachers = [(common.short(t), t) for t in getattr(run, "teachers", None) or [run.teacher]]
+        teachers = [
+            (common.short(t), t) for t in getattr(run, "teachers", None) or [values_of(run).teacher]
+        ]
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
         self.values = self._value_widgets(look)
