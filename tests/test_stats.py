@@ -1,4 +1,4 @@
-"""The rules of docs/statistics.md, against hand calculations, scipy/statsmodels, and simulations."""
+"""The rules of docs/statistics.md, against hand calculations, scipy, statsmodels, simulations."""
 
 import itertools
 import json
@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr, ttest_ind, ttest_rel
 from statsmodels.formula.api import ols
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from ded import stats
 from ded.stats import Interval, Part, claim, judge, verdict
-from ded.stats.intervals import make_interval
 
 P_VALUES = st.lists(st.floats(1e-6, 1) | st.floats(1e-6, 0.03), min_size=1, max_size=8)
 
@@ -48,7 +46,7 @@ def cells(effects, replicates, rng, sd=0.03):
 
 
 def t_interval(estimate, se=0.01, df=10.0):
-    return make_interval(estimate, se, df, 11)
+    return Interval(estimate, se, df, 11)
 
 
 # ---------------------------------------------------------------- intervals
@@ -128,8 +126,8 @@ def test_what_cannot_be_judged_says_why():
         in stats.stratified(table(rng).assign(value=lambda t: t.value.where(t.index != 3))).problem
     )
     assert "missing" in stats.stratified(table(rng).iloc[:0]).problem
-    assert "1.5%" in make_interval(0.1, 0.01, 5, 6, error_rate=0.015).problem
-    assert make_interval(0.1, 0.01, 5, 6, error_rate=0.01).problem == ""
+    assert "1.5%" in Interval(0.1, 0.01, 5, 6, error_rate=0.015).problem
+    assert Interval(0.1, 0.01, 5, 6, error_rate=0.01).problem == ""
     with pytest.raises(ValueError, match="counts once"):
         stats.stratified(pd.concat([table(rng)] * 2))
 
@@ -209,16 +207,18 @@ def test_slope_starts_at_the_second_size():
         0.1 * scores["log2_size"] + 0.02 * scores["replicate"] + rng.normal(0, 1e-3, len(scores))
     )
     scores.loc[scores["log2_size"] == 4, "accuracy"] = -9.0
-    found = stats.slope(scores)
+    sizes = {f"n{2**x}": x for x in (4, 5, 7, 9)}
+    found = stats.slope(scores, sizes)
     assert found.estimate == pytest.approx(0.1, abs=2e-3) and found.n == 6
-    assert stats.slope(scores, over_range=True).estimate == pytest.approx(4 * found.estimate)
-    assert stats.slope(scores, x={f"n{2**x}": x for x in (4, 5, 7, 9)}) == found
-    assert stats.slope(scores, skip=0).estimate > 1
+    assert stats.slope(scores, sizes, over_range=True).estimate == pytest.approx(4 * found.estimate)
+    others = scores.assign(arm="other", accuracy=0.0)
+    assert stats.slope(pd.concat([scores, others[:6]]), sizes) == found
+    assert stats.slope(scores, sizes, skip=0).estimate > 1
     one = scores[(scores.base == "p") & (scores.replicate == 0) & (scores.log2_size > 4)]
     by_hand = np.polyfit(one.log2_size, one.accuracy, 1)[0]
-    assert stats.slope(one, skip=0).estimate == pytest.approx(by_hand)
+    assert stats.slope(one, sizes, skip=0).estimate == pytest.approx(by_hand)
     with pytest.raises(ValueError, match="two values"):
-        stats.slope(scores, skip=3)
+        stats.slope(scores, sizes, skip=3)
 
 
 # ---------------------------------------------------------------- several claims
@@ -226,16 +226,20 @@ def test_slope_starts_at_the_second_size():
 
 @settings(max_examples=30, deadline=None)
 @given(P_VALUES)
-def test_holm_is_statsmodels(p):
-    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+def test_holm_is_its_definition(p_values):
+    """The adjusted k-th smallest of m: the largest of (m - j + 1) p_j over j up to k, at most 1."""
+    m, order = len(p_values), np.argsort(p_values)
+    steps = [(m - j) * p_values[i] for j, i in enumerate(order)]
+    expected = [min(1, max(steps[: k + 1])) for k in range(m)]
+    assert stats.holm(p_values)[order] == pytest.approx(expected)
 
 
 @settings(deadline=None)
 @given(P_VALUES)
-def test_holm_levels_make_the_same_decisions(p):
-    decided = np.asarray(p) < stats.holm_levels(p)
-    assert decided.tolist() == [adjusted < stats.ALPHA for adjusted in stats.holm(p)]
-    assert stats.holm_levels(p).max() <= stats.ALPHA
+def test_holm_levels_make_the_same_decisions(p_values):
+    decided = np.asarray(p_values) < stats.holm_levels(p_values)
+    assert decided.tolist() == [adjusted < stats.ALPHA for adjusted in stats.holm(p_values)]
+    assert stats.holm_levels(p_values).max() <= stats.ALPHA
 
 
 def test_holm_stops_at_the_first_failure():
@@ -263,9 +267,7 @@ def test_holm_counts_what_is_missing():
     )
 )
 def test_reproduced_is_a_bound_above_zero_is_holm(drawn):
-    judged = judge(
-        [claim(f"c{i}", "s", make_interval(*numbers, 5)) for i, numbers in enumerate(drawn)]
-    )
+    judged = judge([claim(f"c{i}", "s", Interval(*numbers, 5)) for i, numbers in enumerate(drawn)])
     for one in judged:
         assert (one.verdict == "reproduced") == (one.low > 0) == (one.p_holm < stats.ALPHA)
         assert one.low <= one.estimate <= one.high
@@ -328,7 +330,7 @@ def test_not_below_by_more_than_a_margin(estimate, expected):
         [stats.not_below("c", "s", t_interval(estimate), 0.03)], delta=0.5
     )  # delta plays no part
     assert one.verdict == expected
-    assert one.p == pytest.approx(
+    assert one.p_value == pytest.approx(
         1.0 if math.isnan(estimate) else t_interval(estimate + 0.03).p_above()
     )
     assert judge([stats.not_below("c", "s", None, 0.03)])[0].verdict == "not judged"
@@ -364,15 +366,28 @@ def test_all_parts_of_a_claim_must_hold():
         "inconclusive",
         "not judged",
     ]
-    assert pareto.p == max(better.p_above(), same.p_above(-0.01))
+    assert pareto.p_value == max(better.p_above(), same.p_above(-0.01))
     assert "OOD" in traded.note and "ID" not in traded.note
     assert "Holm over 4" in pareto.rule and "OOD above -0.01" in pareto.rule
     assert "not measured" in unmeasured.note
 
 
 def test_a_test_without_an_interval_gates_a_claim():
-    for p, expected in ((0.001, "reproduced"), (0.2, "inconclusive"), (math.nan, "not judged")):
-        (one,) = judge([claim("c", "s", Part("loss", t_interval(0.06)), Part("interaction", p=p))])
+    for p_value, expected in (
+        (0.001, "reproduced"),
+        (0.2, "inconclusive"),
+        (math.nan, "not judged"),
+    ):
+        (one,) = judge(
+            [
+                claim(
+                    "c",
+                    "s",
+                    Part("loss", t_interval(0.06)),
+                    Part("interaction", test_p_value=p_value),
+                )
+            ]
+        )
         assert one.verdict == expected
 
 
@@ -513,7 +528,11 @@ def test_a_replicate_never_helps_to_choose_what_it_scores():
         (chosen["by_own_x"] != chosen["by_own_y"])
         | (chosen["by_smoke_test_x"] != chosen["by_smoke_test_y"])
     ]
-    assert set(zip(changed["base"], changed["replicate"])) == {("b1", 1), ("b1", 3), ("b1", 5)}
+    assert set(zip(changed["base"], changed["replicate"], strict=True)) == {
+        ("b1", 1),
+        ("b1", 3),
+        ("b1", 5),
+    }
 
 
 def test_regret_needs_two_replicates():
@@ -569,16 +588,16 @@ def test_interaction_is_the_anova_with_blocks():
 
 
 def test_interaction_holds_its_level_with_unequal_noise():
-    rng, p = np.random.default_rng(15), []
+    rng, p_values = np.random.default_rng(15), []
     for _ in range(150):
         student = cells(np.zeros((5, 3)), 4, rng)
         loud = (student["arm"] == "t0") * rng.normal(0, 0.2, len(student))
-        p.append(
+        p_values.append(
             stats.interaction(student.assign(value=student["value"] + loud), n_permutations=199)[
                 "p"
             ]
         )
-    assert np.mean(np.array(p) < 0.05) <= 0.09
+    assert np.mean(np.array(p_values) < 0.05) <= 0.09
 
 
 def test_spearman():
@@ -663,7 +682,7 @@ def test_grader_errors_are_left_out_and_counted():
 
 def test_bootstrap_bounds_agree_with_p_values():
     draws = np.random.default_rng(21).normal(1, 0.5, 999)
-    interval = Interval(1, 0, 2, 0.5, math.inf, 30, draws=draws)
+    interval = Interval(1, 0.5, math.inf, 30, draws=draws)
     for alpha in (0.1, 0.025, 0.005):
         bound = interval.lower(alpha)
         assert interval.p_above(bound - 1e-9) < alpha <= interval.p_above(bound)

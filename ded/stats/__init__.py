@@ -1,12 +1,15 @@
-"""The statistics of the house: intervals over replicates, Holm, verdicts, and the tests that the notebooks need.
+"""The statistics of the house: intervals over replicates, Holm, verdicts, the notebooks' tests.
 
 The rules and the reasons for them are in ``docs/statistics.md``. Words used here:
 
-- *replicate*: a full rerun of all arms of one student base with fresh questions, which the arms share. The unit.
-- *base*: a student base, a fixed stratum. Conclusions hold for the bases at hand, each with equal weight.
+- *replicate*: a full rerun of all arms of one student base with fresh questions, which the arms
+  share. The unit.
+- *base*: a student base, a fixed stratum. Conclusions hold for the bases at hand, each with equal
+  weight.
 - *arm*: what is compared (a teacher, a corpus size, a selection rule).
-- *cell table*: a DataFrame with one row per (arm, base, replicate) and a value column, a fraction in 0..1. Without a
-  ``base`` column all replicates form one stratum. A missing value makes the result 'not judged'; it is never skipped.
+- *cell table*: a DataFrame with one row per (arm, base, replicate) and a value column, a fraction
+  in 0..1. Without a ``base`` column all replicates form one stratum. A missing value makes the
+  result 'not judged'; it is never skipped.
 """
 
 from .benchmarks import crossed_bootstrap, paired_questions, pass_at_k, spearman
@@ -40,39 +43,3 @@ from .intervals import (
     stratified,
 )
 from .teachers import interaction, rank_inversions, regret, transfer_regret
-
-__all__ = [
-    "ALPHA",
-    "DELTA",
-    "MAX_ERROR_RATE",
-    "POWER",
-    "Claim",
-    "Interval",
-    "Part",
-    "any_of",
-    "arm_interval",
-    "by_base",
-    "claim",
-    "crossed_bootstrap",
-    "detectable",
-    "differences",
-    "effects_by_base",
-    "error_rate",
-    "holm",
-    "holm_levels",
-    "interaction",
-    "judge",
-    "macro",
-    "not_below",
-    "numbers",
-    "paired",
-    "paired_questions",
-    "pass_at_k",
-    "rank_inversions",
-    "regret",
-    "slope",
-    "spearman",
-    "stratified",
-    "transfer_regret",
-    "verdict",
-]

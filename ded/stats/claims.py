@@ -1,4 +1,4 @@
-"""Claims and their verdicts, several at once: Holm, the three-way rule, the difference that could be seen."""
+"""Claims and their verdicts: Holm, the three-way rule, the difference that could be seen."""
 
 from __future__ import annotations
 
@@ -8,39 +8,46 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from .intervals import ALPHA, Interval, make_interval, numbers
+from .intervals import ALPHA, Interval, numbers, unmeasured
 
 DELTA = 0.03  # the difference that matters: 3 points
 POWER = 0.8
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values (Holm 1979); nan counts as 1 and still as a member of the family."""
-    p = np.nan_to_num(np.asarray(p, float), nan=1.0)
-    order, steps = np.argsort(p, kind="stable"), np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * steps), 1.0)
-    return adjusted
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's step-down adjusted p-values (Holm 1979); nan counts as 1 and still as a member."""
+    from statsmodels.stats.multitest import multipletests
+
+    if not len(p_values):
+        return np.empty(0)
+    return multipletests(_without_nan(p_values), method="holm")[1]
 
 
-def holm_levels(p: Sequence[float], alpha: float = ALPHA) -> np.ndarray:
-    """One-sided level at which each member's lower bound is taken, so that 'bound above the line' is Holm's decision.
+def holm_levels(p_values: Sequence[float]) -> np.ndarray:
+    """One-sided level of each member's lower bound: 'bound above the line' is then Holm's decision.
 
-    The k-th smallest of m p-values gets alpha / (m - k + 1). From the first that fails on, all get the level of that
-    one, so that none of them can show a bound above its line.
+    The k-th smallest of m p-values gets ALPHA / (m - k + 1). From the first that fails on, all get
+    the level of that one, so that none of them can show a bound above its line.
     """
-    p = np.nan_to_num(np.asarray(p, float), nan=1.0)
-    order, steps = np.argsort(p, kind="stable"), alpha / np.arange(len(p), 0, -1)
-    failed = np.flatnonzero(p[order] >= steps)
-    levels = np.empty(len(p))
-    levels[order] = steps[np.minimum(np.arange(len(p)), failed[0] if len(failed) else len(p))]
+    m = len(p_values)
+    order = np.argsort(_without_nan(p_values), kind="stable")
+    steps = ALPHA / np.arange(m, 0, -1)
+    failed = np.flatnonzero(_without_nan(p_values)[order] >= steps)
+    last_step = failed[0] if len(failed) else m
+    levels = np.empty(m)
+    levels[order] = steps[np.minimum(np.arange(m), last_step)]
     return levels
 
 
-def detectable(se: float, df: float, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The smallest true difference that a one-sided t-test at ``alpha`` finds with probability ``power``.
+def _without_nan(p_values: Sequence[float]) -> np.ndarray:
+    return np.nan_to_num(np.asarray(p_values, float), nan=1.0)
 
-    ``se`` and ``df`` are those of the interval (noncentral t, se taken as known). nan without a usable se.
+
+def detectable(se: float, df: float, alpha: float = ALPHA) -> float:
+    """The smallest true difference that a one-sided t-test at ``alpha`` finds with power POWER.
+
+    ``se`` and ``df`` are those of the interval (noncentral t, se taken as known). nan without a
+    usable se. statsmodels' solver gives up where df is small and alpha strict; this one does not.
     """
     from scipy.optimize import brentq
     from scipy.special import chdtri, ndtr, ndtri, stdtrit
@@ -48,44 +55,59 @@ def detectable(se: float, df: float, power: float = POWER, alpha: float = ALPHA)
     if not se > 0 or not df > 0:
         return math.nan
     if math.isinf(df):
-        return float(se * (ndtri(1 - alpha) + ndtri(power)))
-    # noncentral t as a normal over a chi: also exact where its library function fails (few df, strict alpha)
+        return float(se * (ndtri(1 - alpha) + ndtri(POWER)))
+    # noncentral t as a normal over a chi, averaged over 1,000 quantiles of the chi
     chi = np.sqrt(chdtri(df, (np.arange(1000) + 0.5) / 1000) / df)
     critical = stdtrit(df, 1 - alpha)
-    return float(
-        se
-        * brentq(lambda shift: ndtr(shift - critical * chi).mean() - power, 0.0, 10 + 10 * critical)
-    )
+
+    def power_beyond(shift: float) -> float:
+        return ndtr(shift - critical * chi).mean() - POWER
+
+    return float(se * brentq(power_beyond, 0.0, 10 + 10 * critical))
 
 
 @dataclass(frozen=True)
 class Part:
-    """One condition of a claim: the interval lies above -margin. Or, with ``p``, a test that has no interval."""
+    """One condition of a claim: the interval lies above -margin.
+
+    Or a test that has no interval: then ``test_p_value`` stands for it.
+    """
 
     label: str
     interval: Interval | None = None
     margin: float = 0.0
-    p: float | None = None
+    test_p_value: float | None = None
 
     @property
     def p_value(self) -> float:
-        if self.p is not None:
-            return 1.0 if math.isnan(self.p) else self.p
+        """One-sided; 1 where nothing was measured."""
+        if self.test_p_value is not None:
+            return 1.0 if math.isnan(self.test_p_value) else self.test_p_value
         return 1.0 if self.interval is None else self.interval.p_above(-self.margin)
 
     @property
     def problem(self) -> str:
+        """Why no verdict can rest on this part; empty if one can."""
         if self.interval is not None:
             return self.interval.problem
-        return "not measured" if self.p is None or math.isnan(self.p) else ""
+        lacking = self.test_p_value is None or math.isnan(self.test_p_value)
+        return "not measured" if lacking else ""
+
+    @property
+    def condition(self) -> str:
+        """The condition in words."""
+        if self.test_p_value is not None:
+            return f"{self.label} significant"
+        return f"{self.label} above {-self.margin or 0:g}"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and its verdict; all its parts must hold. ``low`` is the Holm-adjusted bound, ``high`` the plain one.
+    """A claim and its verdict; all its parts must hold.
 
-    ``estimate``, ``low``, ``high`` and ``n`` are those of the first part that has an interval; ``detectable`` is the
-    largest over the parts, at the strictest level of the family.
+    ``low`` is the Holm-adjusted bound (at ``level``), ``high`` the plain one. ``estimate``,
+    ``low``, ``high`` and ``n`` are those of the first part that has an interval; ``detectable`` is
+    the largest over the parts, at the strictest level of the family.
     """
 
     name: str
@@ -96,7 +118,7 @@ class Claim:
     low: float = math.nan
     high: float = math.nan
     n: int = 0
-    p: float = 1.0
+    p_value: float = 1.0
     p_holm: float = 1.0
     detectable: float = math.nan
     delta: float = DELTA
@@ -104,52 +126,57 @@ class Claim:
     rule: str = ""
     note: str = ""
 
+    @property
+    def intervals(self) -> list[Interval]:
+        """Those of the parts that have one, in order."""
+        return [part.interval for part in self.parts if part.interval is not None]
+
     def to_dict(self) -> dict:
-        """Plain values for metrics.json; what is not a finite number becomes None."""
+        """Plain values for metrics.json, ``p_value`` as p; what is not a finite number is None."""
         parts = []
         for part in self.parts:
             row = {"label": part.label, "margin": part.margin, "p": part.p_value}
             if part.interval is not None:
                 row |= numbers(part.interval) | {"low_adjusted": part.interval.lower(self.level)}
             parts.append(_finite(row))
-        return _finite(asdict(replace(self, parts=()))) | {"parts": parts}
+        fields = asdict(replace(self, parts=())).items()
+        own = {"p" if field == "p_value" else field: value for field, value in fields}
+        return _finite(own) | {"parts": parts}
 
 
 def _finite(values: dict) -> dict:
     return {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
     }
 
 
 def claim(name: str, statement: str, *parts: Interval | Part | None) -> Claim:
-    """An unjudged claim that holds if every part does (intersection-union). None stands for what was not measured."""
-    return Claim(
-        name,
-        statement,
-        tuple(part if isinstance(part, Part) else Part(name, part) for part in parts),
-    )
+    """An unjudged claim that holds if every part does (intersection-union); None: not measured."""
+    as_parts = (part if isinstance(part, Part) else Part(name, part) for part in parts)
+    return Claim(name, statement, tuple(as_parts))
 
 
 def not_below(name: str, statement: str, difference: Interval | None, margin: float) -> Claim:
-    """An unjudged claim of non-inferiority: the difference (new - reference, a fraction) lies above -``margin``.
+    """An unjudged claim of non-inferiority: the difference (new - reference) is above -``margin``.
 
-    ``judge`` makes it *reproduced* if the lower bound is above -margin, *not reproduced* if the upper bound is below
-    -margin, else *inconclusive*. As ``margin`` is added to the line, `detectable` counts from -margin, not from 0.
-    Raises ValueError without a margin above 0: with none it would be the claim 'above', which has another rule.
+    ``judge`` makes it *reproduced* if the lower bound is above -margin, *not reproduced* if the
+    upper bound is below -margin, else *inconclusive*. As ``margin`` is added to the line,
+    `detectable` counts from -margin, not from 0. Raises ValueError without a margin above 0: with
+    none it would be the claim 'above', which has another rule.
     """
     if not margin > 0:
         raise ValueError(f"non-inferiority needs a margin above 0, not {margin}")
     return claim(name, statement, Part(name, difference, margin))
 
 
-def verdict(
-    part: Interval | Part, delta: float = DELTA, level: float = ALPHA, alpha: float = ALPHA
-) -> str:
-    """The verdict on one condition; ``level`` is the one-sided level of the lower bound (see `holm_levels`).
+def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA) -> str:
+    """The verdict on one condition; ``level`` is that of the lower bound (see `holm_levels`).
 
-    *reproduced* if the lower bound is above -margin; else *not reproduced* if the plain upper bound is below delta (for
-    a condition with a margin: below -margin); else *inconclusive*, also where all replicates agree exactly and
-    nothing measures the error; *not judged* where there is a `problem`.
+    *reproduced* if the lower bound is above -margin; else *not reproduced* if the plain upper bound
+    is below delta (for a condition with a margin: below -margin); else *inconclusive*, also where
+    all replicates agree exactly and nothing measures the error; *not judged* where there is a
+    `problem`.
     """
     part = part if isinstance(part, Part) else Part("", part)
     if part.problem:
@@ -160,105 +187,103 @@ def verdict(
         return "inconclusive"
     if part.interval.lower(level) > -part.margin:
         return "reproduced"
-    return (
-        "not reproduced"
-        if part.interval.upper(alpha) < (-part.margin if part.margin else delta)
-        else "inconclusive"
-    )
+    refuted_below = -part.margin if part.margin else delta
+    return "not reproduced" if part.interval.upper() < refuted_below else "inconclusive"
 
 
-def judge(claims: Sequence[Claim], delta: float = DELTA, alpha: float = ALPHA) -> list[Claim]:
-    """The claims with their verdicts, in the same order; Holm over the claims given, which are one family.
+def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
+    """The claims with their verdicts, in the same order; Holm over the claims given, one family.
 
-    A claim's p-value is the largest of its parts. It is reproduced if all parts are, at its Holm level; not judged if
-    one part is; not reproduced if one part is refuted. A claim that cannot be judged still counts in the family.
+    A claim's p-value is the largest of its parts. It is reproduced if all parts are, at its Holm
+    level; not judged if one part is; not reproduced if one part is refuted. A claim that cannot be
+    judged still counts in the family.
     """
-    p = [max((part.p_value for part in one.parts), default=1.0) for one in claims]
-    columns = zip(claims, p, holm(p), holm_levels(p, alpha))
-    return [
-        _judged(one, p_one, p_holm, level, delta, alpha, len(claims))
-        for one, p_one, p_holm, level in columns
-    ]
+    p_values = [max((part.p_value for part in each.parts), default=1.0) for each in claims]
+    adjusted, levels = holm(p_values).tolist(), holm_levels(p_values).tolist()
+    judged = []
+    for unjudged, p_value, p_holm, level in zip(claims, p_values, adjusted, levels, strict=True):
+        placed = replace(unjudged, p_value=p_value, p_holm=p_holm, level=level, delta=delta)
+        judged.append(_judged(placed, len(claims)))
+    return judged
 
 
-def _judged(
-    one: Claim, p: float, p_holm: float, level: float, delta: float, alpha: float, family: int
-) -> Claim:
-    verdicts = [verdict(part, delta, level, alpha) for part in one.parts] or ["not judged"]
-    outcome = next(
-        (v for v in ("not judged", "not reproduced", "inconclusive") if v in verdicts), "reproduced"
-    )
-    measured = [part for part in one.parts if part.interval is not None]
-    head = measured[0].interval if measured else make_interval(math.nan, math.nan, math.nan, 0)
-    note = ""
-    if outcome == "not judged":
-        note = (
-            "; ".join(f"{part.label}: {part.problem}" for part in one.parts if part.problem)
-            or "not measured"
-        )
-    elif any(part.interval.flat for part in measured):
-        note = "all replicates agree exactly, so nothing measures the error"
-    elif outcome != "reproduced" and len(one.parts) > 1:
-        note = "does not hold: " + ", ".join(
-            part.label for part, v in zip(one.parts, verdicts) if v != "reproduced"
-        )
-    elif (
-        outcome == "reproduced"
-        and measured
-        and not measured[0].margin
-        and head.upper(alpha) < delta
-    ):
-        note = f"real, but smaller than {delta:g}"
-    lines = [
-        f"{part.label} above {-part.margin or 0:g}"
-        if part.p is None
-        else f"{part.label} significant"
-        for part in one.parts
-    ]
-    rule = (
-        f"reproduced if the lower bound (Holm over {family}) holds: {' and '.join(lines)}; not reproduced if an "
-        f"upper bound is below {delta:g}, or below -margin where the line is not 0"
-    )
-    seen = [
-        detectable(i.se, math.inf if i.draws is not None else i.df, alpha=alpha / family)
-        for i in (part.interval for part in measured)
-    ]
+def _judged(placed: Claim, family_size: int) -> Claim:
+    """The verdict on a claim that has its p-values, level and delta."""
+    intervals = placed.intervals
+    verdicts = [verdict(part, placed.delta, placed.level) for part in placed.parts]
+    outcome = _first_of(("not judged", "not reproduced", "inconclusive", "reproduced"), verdicts)
+    head = intervals[0] if intervals else unmeasured()
+    seen = [detectable(interval.se, interval.df, ALPHA / family_size) for interval in intervals]
     return replace(
-        one,
+        placed,
         verdict=outcome,
         estimate=head.estimate,
-        low=head.lower(level),
-        high=head.upper(alpha),
+        low=head.lower(placed.level),
+        high=head.upper(),
         n=head.n,
-        p=float(p),
-        p_holm=float(p_holm),
         detectable=max(seen, default=math.nan),
-        delta=delta,
-        level=float(level),
-        rule=rule,
-        note=note,
+        rule=_rule(placed, family_size),
+        note=_note(placed, outcome, verdicts),
     )
+
+
+def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
+    """The first verdict of ``order`` that occurs; "not judged" where there is none at all."""
+    return next((outcome for outcome in order if outcome in verdicts), "not judged")
+
+
+def _rule(judged: Claim, family_size: int) -> str:
+    conditions = " and ".join(part.condition for part in judged.parts)
+    return (
+        f"reproduced if the lower bound (Holm over {family_size}) holds: {conditions}; "
+        f"not reproduced if an upper bound is below {judged.delta:g}, "
+        "or below -margin where the line is not 0"
+    )
+
+
+def _note(judged: Claim, outcome: str, verdicts: Sequence[str]) -> str:
+    """What a reader has to know beside the verdict; mostly nothing."""
+    if outcome == "not judged":
+        problems = [f"{part.label}: {part.problem}" for part in judged.parts if part.problem]
+        return "; ".join(problems) or "not measured"
+    if any(interval.flat for interval in judged.intervals):
+        return "all replicates agree exactly, so nothing measures the error"
+    if outcome != "reproduced":
+        if len(judged.parts) == 1:
+            return ""
+        pairs = zip(judged.parts, verdicts, strict=True)
+        failing = [part.label for part, its_verdict in pairs if its_verdict != "reproduced"]
+        return "does not hold: " + ", ".join(failing)
+    head = next((part for part in judged.parts if part.interval is not None), None)
+    if head and head.interval and not head.margin and head.interval.upper() < judged.delta:
+        return f"real, but smaller than {judged.delta:g}"
+    return ""
 
 
 def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
-    """The claim that at least one of a judged family holds; its numbers are those of the member with the smallest p.
+    """The claim that at least one of a judged family holds.
 
-    Reproduced if one member is (their Holm adjustment covers the choice); not reproduced if all are refuted.
+    Its numbers are those of the member with the smallest p-value. Reproduced if one member is
+    (their Holm adjustment covers the choice); not reproduced if all are refuted.
     """
     if not judged:
         return Claim(name, statement, ())
-    best = min(judged, key=lambda one: one.p)
-    found = {one.verdict for one in judged}
-    outcome = next(
-        (v for v in ("reproduced", "not judged", "inconclusive") if v in found), "not reproduced"
-    )
-    note = "; ".join(filter(None, [f"strongest of {len(judged)}: {best.name}", best.note]))
+    strongest = min(judged, key=lambda member: member.p_value)
+    verdicts = [member.verdict for member in judged]
+    outcome = _first_of(("reproduced", "not judged", "inconclusive", "not reproduced"), verdicts)
+    note = f"strongest of {len(judged)}: {strongest.name}"
     if outcome == "not judged":
-        lacking = [one for one in judged if one.verdict == "not judged"]
-        note = f"{len(lacking)} of {len(judged)} not judged: " + "; ".join(
-            dict.fromkeys(one.note for one in lacking)
-        )
-    rule = f"reproduced if one of {len(judged)} is; not reproduced if all are refuted; each {best.rule}"
+        notes = [member.note for member in judged if member.verdict == "not judged"]
+        note = f"{len(notes)} of {len(judged)} not judged: {'; '.join(dict.fromkeys(notes))}"
+    elif strongest.note:
+        note += f"; {strongest.note}"
     return replace(
-        best, name=name, statement=statement, verdict=outcome, p=best.p_holm, rule=rule, note=note
+        strongest,
+        name=name,
+        statement=statement,
+        verdict=outcome,
+        p_value=strongest.p_holm,
+        rule=f"reproduced if one of {len(judged)} is; not reproduced if all are refuted; "
+        f"each {strongest.rule}",
+        note=note,
     )

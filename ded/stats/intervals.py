@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 ALPHA = 0.025  # one-sided; for a single claim the usual two-sided 95 % interval
+LEVEL = 0.95  # of every interval that is shown
 MAX_ERROR_RATE = 0.01  # above this share of grader errors there is no verdict
 
 
@@ -17,22 +18,28 @@ MAX_ERROR_RATE = 0.01  # above this share of grader errors there is no verdict
 class Interval:
     """An estimate with its uncertainty, in the units of the value (fractions, not points).
 
-    ``n`` counts replicates (or questions, for the bootstrap). ``draws`` holds bootstrap draws, and bounds and p-values
-    then come from them; otherwise they come from the t distribution with ``se`` and ``df``.
+    ``n`` counts replicates (or questions, for the bootstrap). ``draws`` holds bootstrap draws, and
+    bounds and p-values then come from them; otherwise they come from the t distribution with ``se``
+    and ``df``. ``missing`` says what was not measured, where the estimate is nan for it.
     """
 
     estimate: float
-    low: float
-    high: float
     se: float
     df: float
     n: int
-    level: float = 0.95
     error_rate: float = 0.0
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
-    missing: str = field(
-        default="", compare=False
-    )  # what was not measured, where the estimate is nan for it
+    missing: str = field(default="", compare=False)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the two-sided 95 % interval."""
+        return self.lower((1 - LEVEL) / 2)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the two-sided 95 % interval."""
+        return self.upper((1 - LEVEL) / 2)
 
     @property
     def problem(self) -> str:
@@ -47,19 +54,19 @@ class Interval:
 
     @property
     def flat(self) -> bool:
-        """All replicates agree exactly: the bounds close on the estimate, but nothing measures its error."""
+        """All replicates agree exactly: the bounds close on the estimate, its error unmeasured."""
         return self.se < 1e-12
 
     def lower(self, alpha: float = ALPHA) -> float:
         """One-sided lower bound that lies above the truth with probability ``alpha`` at most."""
-        return _bound(self, alpha, -1)
+        return self._bound(alpha, -1)
 
     def upper(self, alpha: float = ALPHA) -> float:
         """One-sided upper bound that lies below the truth with probability ``alpha`` at most."""
-        return _bound(self, alpha, +1)
+        return self._bound(alpha, +1)
 
     def p_above(self, line: float = 0.0) -> float:
-        """One-sided p-value of 'the truth is at or below ``line``'; 1 where there is a problem or no spread."""
+        """One-sided p-value of 'the truth is at most ``line``'; 1 with a problem or no spread."""
         from scipy.special import stdtr
 
         if self.problem or self.flat:
@@ -68,89 +75,26 @@ class Interval:
             return float((1 + np.sum(self.draws <= line)) / (len(self.draws) + 1))
         return float(stdtr(self.df, (line - self.estimate) / self.se))
 
+    def _bound(self, alpha: float, sign: int) -> float:
+        from scipy.special import stdtrit
 
-def _bound(interval: Interval, alpha: float, sign: int) -> float:
-    from scipy.special import stdtrit
-
-    if interval.flat:
-        return interval.estimate
-    if interval.draws is not None:
-        # the order statistic for which `bound > line` and `p_above(line) < alpha` agree
-        draws = np.sort(-sign * interval.draws)
-        index = math.ceil(alpha * (len(draws) + 1)) - 2
-        return float(-sign * draws[index]) if index >= 0 else sign * math.inf
-    if math.isnan(interval.estimate):
-        return math.nan
-    if math.isnan(interval.se):
-        return sign * math.inf
-    return float(interval.estimate - sign * interval.se * stdtrit(interval.df, alpha))
-
-
-def make_interval(estimate, se, df, n, level=0.95, error_rate=0.0, draws=None) -> Interval:
-    """An Interval with its two-sided bounds filled in."""
-    bare = Interval(
-        float(estimate),
-        math.nan,
-        math.nan,
-        float(se),
-        float(df),
-        int(n),
-        level,
-        float(error_rate),
-        draws,
-    )
-    alpha = (1 - level) / 2
-    return replace(bare, low=_bound(bare, alpha, -1), high=_bound(bare, alpha, +1))
+        if self.flat:
+            return self.estimate
+        if self.draws is not None:
+            # the order statistic for which `bound > line` and `p_above(line) < alpha` agree
+            draws = np.sort(-sign * self.draws)
+            index = math.ceil(alpha * (len(draws) + 1)) - 2
+            return float(-sign * draws[index]) if index >= 0 else sign * math.inf
+        if math.isnan(self.estimate):
+            return math.nan
+        if math.isnan(self.se):
+            return sign * math.inf
+        return float(self.estimate - sign * self.se * stdtrit(self.df, alpha))
 
 
-def stratified(
-    table: pd.DataFrame, value: str = "value", level: float = 0.95, error_rate: float = 0.0
-) -> Interval:
-    """Mean of the per-base means, with a t-interval over replicates; bases are fixed strata of equal weight.
-
-    ``table`` has one row per (base, replicate). With R_b replicates and variance s_b^2 in base b of B,
-    se^2 = sum_b(s_b^2 / R_b) / B^2, and df follows Welch and Satterthwaite. One base gives the ordinary t-interval.
-    A base with one replicate gives infinite bounds, a missing value gives nan; neither supports a verdict.
-    Raises ValueError where a (base, replicate) occurs twice.
-    """
-    table = with_base(table)
-    if table.duplicated(["base", "replicate"]).any():
-        raise ValueError("several rows for one (base, replicate): a replicate counts once")
-    if table.empty or table[value].isna().any():
-        return make_interval(math.nan, math.nan, math.nan, len(table), level, error_rate)
-    groups = table[value].astype(float).groupby(table["base"], sort=True)
-    mean, size = groups.mean(), groups.size()
-    if (size < 2).any():
-        return make_interval(mean.mean(), math.nan, math.nan, len(table), level, error_rate)
-    variance = (groups.var() / size).to_numpy()
-    total = variance.sum()
-    df = (
-        total**2 / np.sum(variance**2 / (size.to_numpy() - 1))
-        if total > 1e-24
-        else (size - 1).sum()
-    )
-    return make_interval(
-        mean.mean(), math.sqrt(total) / len(mean), df, len(table), level, error_rate
-    )
-
-
-def by_base(table: pd.DataFrame, value: str = "value", level: float = 0.95) -> pd.DataFrame:
-    """The same interval within each base: one row per base with estimate, low, high, se, df, n."""
-    groups = with_base(table).groupby("base")
-    return pd.DataFrame(
-        [{"base": base, **numbers(stratified(part, value, level))} for base, part in groups]
-    )
-
-
-def effects_by_base(
-    scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", level: float = 0.95
-) -> pd.DataFrame:
-    """Arm ``a`` minus arm ``b`` in each base alone, to be shown beside the pooled `paired`: base, estimate, low, high, n.
-
-    Fractions; t-intervals over the replicates of that base, unadjusted, infinite where it has a single one.
-    """
-    effects = by_base(differences(scores, a, b, value), level=level)
-    return effects[["base", "estimate", "low", "high", "n"]]
+def unmeasured(n: int = 0, error_rate: float = 0.0) -> Interval:
+    """The interval of what was not measured: all nan, so that nothing can be judged on it."""
+    return Interval(math.nan, math.nan, math.nan, n, error_rate)
 
 
 def numbers(interval: Interval) -> dict:
@@ -158,11 +102,47 @@ def numbers(interval: Interval) -> dict:
     return {name: getattr(interval, name) for name in ("estimate", "low", "high", "se", "df", "n")}
 
 
-def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy") -> pd.DataFrame:
-    """Cell table of the mean over families, each of equal weight (for example OOD), from a table of scores.
+def stratified(table: pd.DataFrame, value: str = "value", error_rate: float = 0.0) -> Interval:
+    """Mean of the per-base means with a t-interval over replicates; bases are equal fixed strata.
 
-    ``group`` keeps the families of one group. A cell that lacks a family is nan, not a mean over fewer. ``error_rate``
-    is the arm's worst share of grader errors in any family, so that one broken family is not diluted by the others.
+    ``table`` has one row per (base, replicate). With R_b replicates and variance s_b^2 in base b of
+    B, se^2 = sum_b(s_b^2 / R_b) / B^2, and df follows Welch and Satterthwaite. One base gives the
+    ordinary t-interval. A base with one replicate gives infinite bounds, a missing value gives nan;
+    neither supports a verdict. Raises ValueError where a (base, replicate) occurs twice.
+    """
+    table = with_base(table)
+    if table.duplicated(["base", "replicate"]).any():
+        raise ValueError("several rows for one (base, replicate): a replicate counts once")
+    if table.empty or table[value].isna().any():
+        return unmeasured(len(table), error_rate)
+    values = table[value].astype(float).groupby(table["base"], sort=True)
+    size = values.size()
+    estimate = float(values.mean().mean())
+    if (size < 2).any():
+        return Interval(estimate, math.nan, math.nan, len(table), error_rate)
+    variance = (values.var() / size).to_numpy()
+    total = variance.sum()
+    if total > 1e-24:
+        df = total**2 / np.sum(variance**2 / (size.to_numpy() - 1))
+    else:
+        df = (size - 1).sum()
+    return Interval(estimate, math.sqrt(total) / len(size), float(df), len(table), error_rate)
+
+
+def by_base(table: pd.DataFrame, value: str = "value") -> pd.DataFrame:
+    """The same interval within each base: one row per base with estimate, low, high, se, df, n."""
+    bases = with_base(table).groupby("base")
+    return pd.DataFrame(
+        [{"base": base, **numbers(stratified(rows, value))} for base, rows in bases]
+    )
+
+
+def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy") -> pd.DataFrame:
+    """Cell table of the mean over families, each of equal weight (for example OOD), from scores.
+
+    ``group`` keeps the families of one group. A cell that lacks a family is nan, not a mean over
+    fewer. ``error_rate`` is the arm's worst share of grader errors in any family, so that one
+    broken family is not diluted by the others.
     """
     if group is not None:
         scores = scores[scores["group"] == group]
@@ -175,69 +155,75 @@ def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy
 def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> pd.DataFrame:
     """Arm ``a`` minus arm ``b`` in each replicate: columns base, replicate, value.
 
-    A replicate that lacks one of them is nan (and so 'not judged'); one for which the table has neither is left out.
+    A replicate that lacks one of them is nan (and so 'not judged'); one for which the table has
+    neither is left out.
     """
     pair = cells_of(scores, value, (a, b))
     return (pair[a] - pair[b]).rename("value").reset_index()
 
 
-def paired(
-    scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", level: float = 0.95
-) -> Interval:
-    """Paired difference a - b over replicates (see `differences` and `stratified`), with the arms' grader errors."""
-    found = stratified(
-        differences(scores, a, b, value), level=level, error_rate=error_rate(scores, (a, b))
-    )
-    return replace(found, missing=unmeasured(cells_of(scores, value, (a, b))))
+def paired(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> Interval:
+    """Paired difference a - b over replicates (see `differences` and `stratified`).
+
+    With the arms' grader errors, and the names of the arms that lack a score.
+    """
+    interval = stratified(differences(scores, a, b, value), error_rate=error_rate(scores, (a, b)))
+    return replace(interval, missing=missing_scores(cells_of(scores, value, (a, b))))
 
 
-def arm_interval(
-    scores: pd.DataFrame, arm: str, value: str = "accuracy", level: float = 0.95
-) -> Interval:
+def effects_by_base(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> pd.DataFrame:
+    """Arm ``a`` minus arm ``b`` in each base alone, to be shown beside the pooled `paired`.
+
+    Columns base, estimate, low, high (fractions), n. The t-intervals are over the replicates of
+    that base, unadjusted, and infinite where it has a single one.
+    """
+    effects = by_base(differences(scores, a, b, value))
+    return effects[["base", "estimate", "low", "high", "n"]]
+
+
+def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy") -> Interval:
     """The mean of one arm over replicates."""
     cells = cells_of(scores, value, (arm,))[arm].rename("value").reset_index()
-    return stratified(cells, level=level, error_rate=error_rate(scores, (arm,)))
+    return stratified(cells, error_rate=error_rate(scores, (arm,)))
 
 
 def error_rate(scores: pd.DataFrame, arms: Sequence[str] | None = None) -> float:
-    """The worst share of grader errors among ``arms`` (and families); 0 where the table does not count them."""
+    """The worst share of grader errors among ``arms`` (and families); 0 where none are counted."""
     rates = _error_rates(scores if arms is None else scores[scores["arm"].isin(arms)])
     return float(rates.max()) if len(rates) else 0.0
 
 
 def slope(
     scores: pd.DataFrame,
-    x: str | Mapping[str, float] = "log2_size",
+    x: Mapping[str, float],
     value: str = "accuracy",
     skip: int = 1,
     over_range: bool = False,
 ) -> Interval:
-    """Least-squares slope of ``value`` on ``x`` in each replicate, then the stratified interval of the slopes.
+    """Least-squares slope of ``value`` on ``x`` in each replicate, then the interval of the slopes.
 
-    ``x`` is a column, or a mapping from arm to x (other arms are left out). The ``skip`` smallest x are left out: by
-    the rule of notebook 02 the slope starts at the second size (a valley at the start is known, and shown).
-    ``over_range`` gives the fitted rise from the first x used to the last, which is in the units of DELTA.
-    Raises ValueError if fewer than two x remain.
+    ``x`` maps each arm to its x; other arms are left out. The ``skip`` smallest x
+    are left out: by the rule of notebook 02 the slope starts at the second size (a valley at the
+    start is known, and shown). ``over_range`` gives the fitted rise from the first x used to the
+    last, which is in the units of DELTA. Raises ValueError if fewer than two x remain.
     """
-    scores = scores.assign(_x=scores[x] if isinstance(x, str) else scores["arm"].map(x)).dropna(
-        subset="_x"
-    )
-    levels = np.unique(scores["_x"])[skip:]
+    place = scores["arm"].map(x)
+    levels = np.unique(place.dropna())[skip:]
     if len(levels) < 2:
         raise ValueError(
-            f"a slope needs two values of x or more; {len(levels)} left after skipping {skip}"
+            f"a slope needs two values of x or more; skipping {skip} leaves {len(levels)}"
         )
-    scores = scores[scores["_x"] >= levels[0]]
-    cells = cells_of(scores.assign(arm=scores["_x"]), value)
-    centred = cells.columns.to_numpy(float) - np.mean(cells.columns.to_numpy(float))
-    slopes = pd.Series(
-        cells.to_numpy(float) @ centred / (centred @ centred), index=cells.index, name="value"
-    )
-    scale = levels[-1] - levels[0] if over_range else 1.0
-    return stratified((slopes * scale).reset_index(), error_rate=error_rate(scores))
+    used = scores.assign(place=place)[place >= levels[0]]
+    cells = cells_of(used.assign(arm=used["place"]), value)
+    centred = levels - levels.mean()
+    slopes = cells.to_numpy(float) @ centred / (centred @ centred)
+    if over_range:
+        slopes = slopes * (levels[-1] - levels[0])
+    table = pd.DataFrame({"value": slopes}, index=cells.index).reset_index()
+    return stratified(table, error_rate=error_rate(used))
 
 
-def unmeasured(cells: pd.DataFrame, what: str = "score") -> str:
+def missing_scores(cells: pd.DataFrame, what: str = "score") -> str:
     """What a note says of the arms (columns) that have a cell without a value; "" if none has."""
     arms = cells.columns[cells.isna().any()]
     return f"no {what} of {', '.join(map(str, arms))}" if len(arms) else ""
@@ -249,7 +235,10 @@ def with_base(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells_of(scores: pd.DataFrame, value: str, arms: Sequence[str] = ()) -> pd.DataFrame:
-    """(base, replicate) x arm, of all arms or of those named. Unknown arms and doubled cells are errors."""
+    """(base, replicate) x arm, of all arms or of those named.
+
+    Raises ValueError for an unknown arm, and where a cell has several rows.
+    """
     for arm in arms:
         if not (scores["arm"] == arm).any():
             raise ValueError(f"no scores for arm {arm!r}; there are {sorted(set(scores['arm']))}")
@@ -258,19 +247,16 @@ def cells_of(scores: pd.DataFrame, value: str, arms: Sequence[str] = ()) -> pd.D
         raise ValueError(
             "several rows for one (arm, base, replicate): average families with macro() first"
         )
-    return (
-        scores.pivot(index=["base", "replicate"], columns="arm", values=value)
-        .sort_index()
-        .sort_index(axis=1)
-    )
+    wide = scores.pivot(index=["base", "replicate"], columns="arm", values=value)
+    return wide.sort_index().sort_index(axis=1)
 
 
 def _error_rates(scores: pd.DataFrame) -> pd.Series:
+    """An arm's worst share of grader errors in any family; empty where they are not counted."""
     if "error_rate" in scores:
         return scores.groupby("arm")["error_rate"].max()
     if not {"error", "n"} <= set(scores):
         return pd.Series(dtype=float)
-    sums = scores.groupby(["arm", "family"] if "family" in scores else ["arm"])[
-        ["error", "n"]
-    ].sum()
+    keys = ["arm", "family"] if "family" in scores else ["arm"]
+    sums = scores.groupby(keys)[["error", "n"]].sum()
     return (sums["error"] / sums["n"]).groupby("arm").max()

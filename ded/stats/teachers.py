@@ -13,15 +13,16 @@ from .intervals import (
     Interval,
     cells_of,
     error_rate,
-    make_interval,
+    missing_scores,
     paired,
     stratified,
     unmeasured,
     with_base,
 )
 
-# Halves that choose for each other are not independent: without a true effect their scores correlate by up to 1/pi
-# (two arms; less with more). The cross-fitted standard errors are widened accordingly; see docs/statistics.md.
+# Halves that choose for each other are not independent: without a true effect their scores
+# correlate by up to 1/pi (two arms; less with more). The cross-fitted standard errors are widened
+# accordingly; see docs/statistics.md.
 CROSS_FIT = math.sqrt(1 + 1 / math.pi)
 
 
@@ -32,87 +33,93 @@ def rank_inversions(
     each_base: bool = False,
     delta: float = DELTA,
 ) -> tuple[pd.DataFrame, list[Claim]]:
-    """Pairs (a, b) in which teacher a scores above b itself but its student falls below b's (notebook 01).
+    """Pairs (a, b) in which teacher a scores above b itself but its student falls below b's.
 
-    ``own`` and ``student`` are cell tables over the same arms. Each ordered pair is a claim with p = max(p[own a above
-    b], p[student of a below b's]); Holm over all ordered pairs. ``each_base`` takes the students of one base at a time,
-    with Holm over pairs and bases (own scores stay pooled: they do not depend on the student).
-    Returns the table (a, b, base, both differences with plain 95 % intervals, p, p_holm, holds) and the judged claims;
-    hand the claims to `any_of` for 'there is an inversion'.
+    ``own`` and ``student`` are cell tables over the same arms. Each ordered pair is a claim with
+    p = max(p[own a above b], p[student of a below b's]); Holm over all ordered pairs. ``each_base``
+    takes the students of one base at a time, with Holm over pairs and bases (own scores stay
+    pooled: they do not depend on the student).
+    Returns the table (a, b, base, both differences with plain 95 % intervals, p, p_holm, holds) and
+    the judged claims; hand the claims to `any_of` for 'there is an inversion'.
     """
     student, arms = with_base(student), _same_arms(own, student)
-    scopes = (
-        {base: part for base, part in student.groupby("base")} if each_base else {"all": student}
-    )
-    pairs = [(a, b, base) for base in scopes for a in arms for b in arms if a != b]
-    above = {(a, b): paired(own, a, b, value) for a in arms for b in arms if a != b}
-    suffix = " on {}" if each_base else ""
-    claims = judge(
-        [
-            claim(
-                f"{a}, {b}{suffix.format(base)}",
-                f"{a} scores above {b}, its student below b's",
-                Part("own a - b", above[a, b]),
-                Part("student b - a", paired(scopes[base], b, a, value)),
+    students = dict(iter(student.groupby("base"))) if each_base else {"all": student}
+    pairs = [(a, b) for a in arms for b in arms if a != b]
+    own_above = {(a, b): paired(own, a, b, value) for a, b in pairs}
+    rows, family = [], []
+    for base, scores in students.items():
+        for a, b in pairs:
+            student_above = paired(scores, b, a, value)
+            rows.append(
+                {"a": a, "b": b, "base": base}
+                | _ends("own_a_minus_b", own_above[a, b])
+                | _ends("student_b_minus_a", student_above)
             )
-            for a, b, base in pairs
-        ],
-        delta,
+            family.append(
+                claim(
+                    f"{a}, {b} on {base}" if each_base else f"{a}, {b}",
+                    f"{a} scores above {b}, its student below b's",
+                    Part("own a - b", own_above[a, b]),
+                    Part("student b - a", student_above),
+                )
+            )
+    judged = judge(family, delta)
+    table = pd.DataFrame(rows).assign(
+        p=[pair.p_value for pair in judged],
+        p_holm=[pair.p_holm for pair in judged],
+        holds=[pair.verdict == "reproduced" for pair in judged],
     )
-    rows = []
-    for (a, b, base), one in zip(pairs, claims):
-        row = {"a": a, "b": b, "base": base}
-        for label, part in zip(("own_a_minus_b", "student_b_minus_a"), one.parts):
-            found = part.interval
-            row |= {label: found.estimate, f"{label}_low": found.low, f"{label}_high": found.high}
-        rows.append(row | {"p": one.p, "p_holm": one.p_holm, "holds": one.verdict == "reproduced"})
-    return pd.DataFrame(rows), claims
+    return table, judged
+
+
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def regret(
     own: pd.DataFrame, student: pd.DataFrame, value: str = "value"
 ) -> tuple[Interval, pd.DataFrame]:
-    """What choosing the teacher by its own score loses against choosing it by the smoke test (positive: a loss).
+    """What choosing the teacher by its own score loses against the smoke test (positive: a loss).
 
-    Cross-fitted: the replicates of a base are dealt into two halves by turns; both choices are made on one half and
-    scored on each replicate of the other, so that each replicate gives one value and no score helps to choose what it
-    scores. Teachers that tie share the choice. The interval is the stratified one over these values, its standard error
-    times CROSS_FIT.
-    Returns it and the table base, replicate, value, by_own, by_smoke_test (the choices that the replicate scored).
+    Cross-fitted: the replicates of a base are dealt into two halves by turns; both choices are made
+    on one half and scored on each replicate of the other, so that each replicate gives one value
+    and no score helps to choose what it scores. Teachers that tie share the choice. The interval is
+    the stratified one over these values, its standard error times CROSS_FIT.
+    Returns it and the table base, replicate, value, by_own, by_smoke_test (the choices that the
+    replicate scored).
     """
     _same_arms(own, student)
     own_cells, cells = cells_of(own, value), cells_of(student, value)
-    rows = []
+    losses = []
     for base in cells.index.unique("base"):
-        here = cells.loc[base]
-        own_here = own_cells.loc[base if "base" in own else "all"].reindex(here.index)
-        for chosen_on, scored_on in _halves(here.index):
-            by_own, by_test = _winner(own_here.loc[chosen_on]), _winner(here.loc[chosen_on])
-            loss = (here.loc[scored_on] @ (by_test - by_own)).rename("value").reset_index()
-            rows.append(
-                loss.assign(base=base, by_own=_names(by_own), by_smoke_test=_names(by_test))
-            )
-    table = pd.concat(rows, ignore_index=True)[
-        ["base", "replicate", "value", "by_own", "by_smoke_test"]
-    ]
-    found = _cross_fitted(table, max(error_rate(own), error_rate(student)))
-    return replace(found, missing=unmeasured(own_cells, "own score") or unmeasured(cells)), table
+        scores = cells.loc[base]
+        own_scores = own_cells.loc[base if "base" in own else "all"].reindex(scores.index)
+        for chosen_on, scored_on in _halves(scores.index):
+            by_own = _winner(own_scores.loc[chosen_on])
+            by_test = _winner(scores.loc[chosen_on])
+            loss = (scores.loc[scored_on] @ (by_test - by_own)).rename("value").reset_index()
+            choices = {"by_own": _names(by_own), "by_smoke_test": _names(by_test)}
+            losses.append(loss.assign(base=base, **choices))
+    columns = ["base", "replicate", "value", "by_own", "by_smoke_test"]
+    table = pd.concat(losses, ignore_index=True)[columns]
+    interval = _cross_fitted(table, max(error_rate(own), error_rate(student)))
+    missing = missing_scores(own_cells, "own score") or missing_scores(cells)
+    return replace(interval, missing=missing), table
 
 
 def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interval, pd.DataFrame]:
-    """What is lost on one base by using the teacher that won on another, against that base's own winner.
+    """What is lost on one base by using the teacher that won on another, against its own winner.
 
-    Cross-fitted as `regret`: both winners are chosen on half of the replicates of their base (equal halves, so that
-    neither choice is better informed) and scored on the other half of the target. Returns the interval over target
-    replicates (mean over the other bases) and the matrix of mean losses, source base x target base.
-    With fewer than two bases there is nothing to judge: the interval is nan.
+    Cross-fitted as `regret`: both winners are chosen on half of the replicates of their base (equal
+    halves, so that neither choice is better informed) and scored on the other half of the target.
+    Returns the interval over target replicates (mean over the other bases) and the matrix of mean
+    losses, source base x target base. With fewer than two bases there is nothing to judge: the
+    interval is nan.
     """
     cells = cells_of(student, value)
     bases = list(cells.index.unique("base"))
-    if len(bases) < 2:  # nothing to transfer: not judged
-        return make_interval(math.nan, math.nan, math.nan, 0), pd.DataFrame(
-            0.0, index=bases, columns=bases
-        )
+    if len(bases) < 2:
+        return unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
     halves = {base: _halves(cells.loc[base].index) for base in bases}
     winners = {
         base: [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]]
@@ -126,23 +133,22 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
             loss = pd.DataFrame({source: best - scores @ winners[source][half] for source in bases})
             losses.append(loss.assign(base=target).reset_index())
     table = pd.concat(losses, ignore_index=True)
-    others = table[bases].sum(axis=1, skipna=False) / (
-        len(bases) - 1
-    )  # a base loses nothing to its own winner
-    matrix = (
-        table.groupby("base")[bases].mean().T.rename_axis("source").rename_axis("target", axis=1)
-    )
-    return _cross_fitted(table.assign(value=others), error_rate(student)), matrix
+    # a base loses nothing to its own winner: the sum is over the others
+    mean_loss = table[bases].sum(axis=1, skipna=False) / (len(bases) - 1)
+    matrix = table.groupby("base")[bases].mean().T
+    matrix = matrix.rename_axis("source").rename_axis("target", axis=1)
+    return _cross_fitted(table.assign(value=mean_loss), error_rate(student)), matrix
 
 
 def interaction(
-    student: pd.DataFrame, value: str = "value", n_permutations: int = 2000, seed: int = 0
-) -> dict:
-    """Does the effect of the teacher depend on the base? F-test of arm x base, with replicates as blocks in a base.
+    student: pd.DataFrame, value: str = "value", n_permutations: int = 2000
+) -> dict[str, float]:
+    """Does the effect of the teacher depend on the base? F-test of arm x base, with blocks.
 
-    Returns F, df1, df2, p_f, p_permutation, p (the larger), share. The permutation of blocks among bases does not need
-    the equal variances of all contrasts that the F-test assumes. ``share`` is the part of the variance of the true arm
-    effects, noise removed, that is interaction (descriptive, 0..1). All nan where it cannot be computed.
+    A block is a replicate of a base. Returns F, df1, df2, p_f, p_permutation, p (the larger),
+    share. The permutation of blocks among bases does not need the equal variances of all contrasts
+    that the F-test assumes. ``share`` is the part of the variance of the true arm effects, noise
+    removed, that is interaction (descriptive, 0..1). All nan where it cannot be computed.
     """
     from scipy.special import fdtrc
 
@@ -150,37 +156,33 @@ def interaction(
     codes, bases = pd.factorize(cells.index.get_level_values("base"))
     n_arms, n_blocks, n_bases = cells.shape[1], len(cells), len(bases)
     df1, df2 = (n_arms - 1) * (n_bases - 1), (n_arms - 1) * (n_blocks - n_bases)
-    empty = dict.fromkeys(("F", "df1", "df2", "p_f", "p_permutation", "p", "share"), math.nan)
+    names = ("F", "df1", "df2", "p_f", "p_permutation", "p", "share")
     if df1 < 1 or df2 < 1 or cells.isna().any(axis=None):
-        return empty
-    profile = cells.to_numpy(float)
-    profile = profile - profile.mean(
-        axis=1, keepdims=True
-    )  # the block's level is no matter of the arms
-    total = np.sum((profile - profile.mean(axis=0)) ** 2)
-    member = np.eye(n_bases)[codes] / np.sqrt(np.bincount(codes))  # block x base
+        return dict.fromkeys(names, math.nan)
+    profiles = cells.to_numpy(float)
+    profiles = profiles - profiles.mean(axis=1, keepdims=True)  # a block's level is not the arms'
+    arm_ss = np.sum(profiles.sum(axis=0) ** 2) / n_blocks
+    membership = np.eye(n_bases)[codes] / np.sqrt(np.bincount(codes))  # block x base
 
-    def between(blocks: np.ndarray) -> float:
-        return np.sum((member.T @ blocks) ** 2) - np.sum(blocks.sum(axis=0) ** 2) / n_blocks
+    def interaction_ss(blocks: np.ndarray) -> float:
+        return np.sum((membership.T @ blocks) ** 2) - np.sum(blocks.sum(axis=0) ** 2) / n_blocks
 
-    ss, rng = between(profile), np.random.default_rng(seed)
-    error = (total - ss) / df2
+    measured_ss = interaction_ss(profiles)
+    total_ss = np.sum((profiles - profiles.mean(axis=0)) ** 2)
+    error = (total_ss - measured_ss) / df2
     if error < 1e-18:
-        return empty
-    permuted = [between(rng.permutation(profile)) for _ in range(n_permutations)]
-    p_f = float(fdtrc(df1, df2, ss / df1 / error))
-    p_permutation = (1 + sum(other >= ss - 1e-12 for other in permuted)) / (n_permutations + 1)
-    common = np.sum(profile.sum(axis=0) ** 2) / n_blocks
-    of_arm, of_both = max(common - (n_arms - 1) * error, 0.0), max(ss - df1 * error, 0.0)
-    return {
-        "F": float(ss / df1 / error),
-        "df1": df1,
-        "df2": df2,
-        "p_f": p_f,
-        "p_permutation": p_permutation,
-        "p": max(p_f, p_permutation),
-        "share": float(of_both / (of_arm + of_both)) if of_arm + of_both else 0.0,
-    }
+        return dict.fromkeys(names, math.nan)
+    rng = np.random.default_rng(0)
+    permuted = [interaction_ss(rng.permutation(profiles)) for _ in range(n_permutations)]
+    as_large = sum(other >= measured_ss - 1e-12 for other in permuted)
+    f_ratio = measured_ss / df1 / error
+    p_f = float(fdtrc(df1, df2, f_ratio))
+    p_permutation = (1 + as_large) / (n_permutations + 1)
+    of_arm = max(arm_ss - (n_arms - 1) * error, 0.0)
+    of_both = max(measured_ss - df1 * error, 0.0)
+    share = float(of_both / (of_arm + of_both)) if of_arm + of_both else 0.0
+    values = (float(f_ratio), df1, df2, p_f, p_permutation, max(p_f, p_permutation), share)
+    return dict(zip(names, values, strict=True))
 
 
 def _same_arms(own: pd.DataFrame, student: pd.DataFrame) -> list:
@@ -191,18 +193,21 @@ def _same_arms(own: pd.DataFrame, student: pd.DataFrame) -> list:
 
 
 def _halves(replicates: pd.Index) -> list[tuple[pd.Index, pd.Index]]:
-    """(chosen on, scored on), twice. With a single replicate one of them is empty, and the choice is nan."""
+    """(chosen on, scored on), twice. With a single replicate one is empty, the choice nan."""
     even, odd = replicates[::2], replicates[1::2]
     return [(even, odd), (odd, even)]
 
 
-def _cross_fitted(table: pd.DataFrame, errors: float) -> Interval:
-    plain = stratified(table)
-    return make_interval(plain.estimate, plain.se * CROSS_FIT, plain.df, plain.n, error_rate=errors)
+def _cross_fitted(table: pd.DataFrame, error_rate: float) -> Interval:
+    plain = stratified(table, error_rate=error_rate)
+    return replace(plain, se=plain.se * CROSS_FIT)
 
 
 def _winner(cells: pd.DataFrame) -> pd.Series:
-    """Weight of each arm in choosing the best mean: 1 for the winner, shared by ties, nan if a score is missing."""
+    """Weight of each arm in the choice of the best mean: 1 for the winner, shared by ties.
+
+    All nan if a score is missing.
+    """
     means = cells.mean(skipna=False)
     if means.isna().any():
         return means * math.nan
