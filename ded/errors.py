@@ -69,4 +69,4 @@ def near(name: object, names: Iterable[object], prefix: str = "") -> str:
 
 def first_line(error: BaseException, most: int = 160) -> str:
     """The first line of an error's message, cut to `most` characters."""
-    return (str(error).splitlines() or [""])[0][:most]
+    return (str(error).strip().splitlines() or [""])[0][:most]

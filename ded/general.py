@@ -1,22 +1,25 @@
-"""General and out-of-domain benchmarks (MMLU, CMMLU, C-Eval, BBH, GSM8K, ...) through lm-evaluation-harness, into our score table.
+"""General and out-of-domain benchmarks (MMLU, C-Eval, BBH, GSM8K, ...) as rows of our scores.
 
-The harness loads and prompts its tasks and computes its metrics and standard errors; ours are the models, by spec, and the record.
+lm-evaluation-harness loads and prompts its tasks and computes its metrics and standard errors; ours
+are the models, by spec, and the record.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ded import __version__, models
-from ded.benchmarks import BenchmarkError
-from ded.errors import near
+from ded.errors import BenchmarkError, ModelError, first_line, near
 from ded.grading import VERDICTS
 from ded.options import Engine
 
 if TYPE_CHECKING:
     import pandas as pd
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
 
 
 def run(
@@ -31,41 +34,40 @@ def run(
     max_tokens: int = 0,
     engine: Engine = Engine(),
 ) -> pd.DataFrame:
-    """Scores (see `ded.benchmarks`) of a model on tasks of the harness: a row a metric of each task, benchmark "lm_eval:<task>".
+    """Scores (see `ded.benchmarks`) of a model: a row a metric of each task, as "lm_eval:<task>".
 
-    A task group such as mmlu has group "all" and a row for each of its members. low and high are the value and 1.96 of the harness's
-    standard errors to either side, nan where it gives none; verdict counts are nan: the harness knows right and wrong only.
-    include_path: a folder of task files, used in place of the harness's own. limit: documents a task, 0 is all. fewshot: None is
+    A task group such as mmlu has group "all" and a row for each of its members. low and high are
+    the value and 1.96 of the harness's standard errors to either side, nan where it gives none;
+    verdict counts are nan: the harness knows right and wrong only. include_path: a folder of task
+    files, used in place of the harness's own. limit: documents a task, 0 is all. fewshot: None is
     what the task says. chat: apply the chat template, and read what follows </think>; then raise
-    max_tokens too (of an answer; 0 is what the task says), or thinking is cut off. Raises BenchmarkError in one line for
-    whatever the harness cannot do: an unknown task, a data set that is not reached, a task that would run generated code unisolated.
+    max_tokens too (of an answer; 0 is what the task says), or thinking is cut off. Raises
+    BenchmarkError in one line for whatever the harness cannot do: an unknown task, a data set that
+    is not reached, a task that would run generated code unisolated.
     """
+    import logging
+
+    import lm_eval
     import pandas as pd
     from lm_eval.tasks import TaskManager
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
-    for task in tasks:
-        if task not in manager.all_tasks:
-            raise BenchmarkError(
-                f"lm_eval task {task!r} is not known{near(task, manager.all_tasks)}; `lm-eval ls tasks` lists them"
-            )
-    tasks = [
-        name
-        for task in tasks
-        for name in (sorted(manager.task_index[task].tags) if task in manager.all_tags else [task])
-    ]
-    found = _evaluate(
-        lambda: _language_model(model, engine, batch_size, chat),
-        tasks,
-        manager,
-        limit or None,
-        fewshot,
-        chat,
-        max_tokens,
-    )
+    names = _expanded(tasks, manager)
+    with _failures_in_one_line(names):
+        results = lm_eval.simple_evaluate(
+            _language_model(model, engine, batch_size, chat),
+            tasks=names,
+            task_manager=manager,
+            limit=limit or None,
+            num_fewshot=fewshot,
+            log_samples=False,
+            apply_chat_template=chat,
+            gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
+        )
     settings = {
         "source": "lm_eval",
-        "lm_eval": found["lm_eval_version"],
+        "lm_eval": lm_eval.__version__,
         "chat": chat,
         "max_tokens": max_tokens or None,
         "batch_size": batch_size,
@@ -75,24 +77,41 @@ def run(
         "model": models.fingerprint(model),
         "ded": __version__,
     }
-    return pd.DataFrame(
-        [
-            {
+    rows = []
+    for task in names:
+        for name in _members(task, results["group_subtasks"]):
+            identity = {
                 "model": model,
                 "benchmark": f"lm_eval:{task}",
                 "group": "all" if name == task else name,
-                **row,
-                "settings": settings | of_task,
             }
-            for task in tasks
-            for name in _members(task, found["group_subtasks"])
-            for row, of_task in _rows(name, found)
-        ]
-    )
+            of_task = {
+                "task_version": results["versions"].get(name),
+                "fewshot": results["n-shot"].get(name),
+            }
+            rows += [
+                identity | score | {"settings": settings | of_task}
+                for score in _scores(results["results"].get(name, {}))
+            ]
+    return pd.DataFrame(rows)
 
 
-def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> Any:
-    end = "</think>" if chat else None
+def _expanded(tasks: Sequence[str], manager: TaskManager) -> list[str]:
+    """The tasks with each tag replaced by its members; BenchmarkError for an unknown one."""
+    names: list[str] = []
+    for task in tasks:
+        if task not in manager.all_tasks:
+            raise BenchmarkError(
+                f"lm_eval task {task!r} is not known{near(task, manager.all_tasks)}; "
+                "`lm-eval ls tasks` lists them"
+            )
+        is_tag = task in manager.all_tags
+        names += sorted(manager.task_index[task].tags) if is_tag else [task]
+    return names
+
+
+def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> LM:
+    think_end = "</think>" if chat else None
     if engine.name == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
@@ -101,7 +120,7 @@ def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> 
             revision=models.parse(model)[2],
             dtype=engine.dtype,
             max_model_len=engine.max_model_len or None,
-            think_end_token=end,
+            think_end_token=think_end,
             tensor_parallel_size=engine.tensor_parallel,
             data_parallel_size=engine.data_parallel,
             gpu_memory_utilization=engine.gpu_memory,
@@ -112,72 +131,51 @@ def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> 
         models.load(model, engine.dtype),
         tokenizer=models.load_tokenizer(model),
         batch_size=batch_size,
-        think_end_token=end,
+        think_end_token=think_end,
     )
 
 
-def _evaluate(
-    make: Callable[[], Any],
-    tasks: list[str],
-    manager: Any,
-    limit: int | None,
-    fewshot: int | None,
-    chat: bool,
-    max_tokens: int,
-):
-    import logging
-
-    import lm_eval
-
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+@contextmanager
+def _failures_in_one_line(tasks: Sequence[str]) -> Iterator[None]:
+    """The harness's tasks are programs of many authors, and fail in as many ways."""
     try:
-        return lm_eval.simple_evaluate(
-            make(),
-            tasks=tasks,
-            task_manager=manager,
-            limit=limit,
-            num_fewshot=fewshot,
-            log_samples=False,
-            apply_chat_template=chat,
-            gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
-        ) | {"lm_eval_version": lm_eval.__version__}
-    except models.ModelError:
+        yield
+    except ModelError:
         raise
-    except Exception as error:  # its tasks are programs of many authors, and fail in as many ways
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-        why = f"{type(error).__name__}: {lines[0][:300]}"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error, 300)}"
         if "unsafe" in str(error):
-            why = "it runs generated code without a sandbox; take the data: source of the same name, which does not"
-        raise BenchmarkError(f"lm_eval {','.join(tasks)}: {why}") from error
+            reason = (
+                "it runs generated code without a sandbox; "
+                "take the data: source of the same name, which does not"
+            )
+        raise BenchmarkError(f"lm_eval {','.join(tasks)}: {reason}") from error
 
 
-def _members(task: str, subtasks: dict[str, list[str]]) -> Iterator[str]:
+def _members(task: str, subtasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """A task and, below a group, its members, groups among them."""
     yield task
     for member in subtasks.get(task) or ():
         yield from _members(member, subtasks)
 
 
-def _rows(name: str, found: dict) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(row, settings of the task) of each metric; one that a filter other than "none" made carries its name."""
-    result = found["results"].get(name, {})
+def _scores(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row of scores for each metric of a task's result, whose keys are "<metric>,<filter>"; one
+    that a filter other than "none" made carries its name."""
     for key, value in result.items():
-        metric, comma, kind = key.partition(",")
+        metric, comma, filter_name = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, (int, float)):
             continue
-        error = result.get(f"{metric}_stderr,{kind}")
+        error = result.get(f"{metric}_stderr,{filter_name}")
         margin = 1.96 * error if isinstance(error, (int, float)) else math.nan
-        yield (
-            {
-                "metric": metric if kind == "none" else f"{metric} ({kind})",
-                "value": float(value),
-                "low": value - margin,
-                "high": value + margin,
-                "n": int(result.get("sample_count", {}).get(key) or result["sample_len"]),
-                "samples": 1,
-                **dict.fromkeys(VERDICTS, math.nan),
-                "n_tokens": math.nan,
-                "note": "",
-            },
-            {"task_version": found["versions"].get(name), "fewshot": found["n-shot"].get(name)},
-        )
+        yield {
+            "metric": metric if filter_name == "none" else f"{metric} ({filter_name})",
+            "value": float(value),
+            "low": value - margin,
+            "high": value + margin,
+            "n": int(result.get("sample_count", {}).get(key) or result["sample_len"]),
+            "samples": 1,
+            **dict.fromkeys(VERDICTS, math.nan),
+            "n_tokens": math.nan,
+            "note": "",
+        }

@@ -1,4 +1,4 @@
-"""Scores of benchmarks: what they count, what does not depend on the number of samples, what stands beside them."""
+"""Scores of benchmarks: what counts, what the number of samples does not change, what stands beside."""
 
 import itertools
 import json
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ded import benchmarks, evaluation, generation, grading, problems, stats
-from ded.benchmarks import BenchmarkError
 from ded.cli import app
+from ded.errors import BenchmarkError
 from ded.grading import VERDICTS
 from ded.params import ParameterError
 
@@ -63,31 +63,33 @@ TABLES = st.integers(2, 5).flatmap(
 @settings(max_examples=10)
 @given(TABLES)
 def test_pass_at_1_of_fewer_samples_is_on_average_that_of_all(right):
-    """Over all ways to leave samples out the mean is what all samples give, exactly: no metric that falls as n grows."""
+    """Over all ways to leave samples out the mean is what all samples give, exactly: no metric that
+    falls as n grows."""
     verdicts = [["correct" if r else "wrong" for r in row] for row in right]
     whole, n = scored(verdicts).iloc[0], len(right[0])
     for size in range(1, n):
-        found = [
+        subsets = [
             scored([[row[i] for i in kept] for row in verdicts]).iloc[0]
             for kept in itertools.combinations(range(n), size)
         ]
-        assert np.mean([one["value"] for one in found]) == pytest.approx(whole["value"])
+        assert np.mean([row["value"] for row in subsets]) == pytest.approx(whole["value"])
         for k in (k for k in (2, 4) if k <= size):
-            assert np.mean([one[f"pass@{k}"] for one in found]) == pytest.approx(whole[f"pass@{k}"])
+            mean = np.mean([row[f"pass@{k}"] for row in subsets])
+            assert mean == pytest.approx(whole[f"pass@{k}"])
 
 
 @settings(max_examples=30)
 @given(TABLES)
 def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one(right):
     row, n = (
-        scored([["correct" if r else "unparsed" for r in one] for one in right]).iloc[0],
+        scored([["correct" if r else "unparsed" for r in drawn] for drawn in right]).iloc[0],
         len(right[0]),
     )
     for k in (k for k in (2, 4) if k <= n):
-        drawn = [
-            np.mean([any(subset) for subset in itertools.combinations(one, k)]) for one in right
+        shares = [
+            np.mean([any(subset) for subset in itertools.combinations(drawn, k)]) for drawn in right
         ]
-        assert row[f"pass@{k}"] == pytest.approx(np.mean(drawn))
+        assert row[f"pass@{k}"] == pytest.approx(np.mean(shares))
     assert [c for c in row.index if c.startswith("pass@")] == [
         f"pass@{k}" for k in (2, 4) if k <= n
     ]
@@ -98,11 +100,11 @@ def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one(right):
 def test_more_samples_narrow_the_interval_and_leave_the_mean(seed):
     """Nested samples of the same questions; the means of 2 and of 32 differ by chance alone."""
     verdicts = simulated(np.random.default_rng(seed), 60, 32)
-    few, some, many = (scored([row[:n] for row in verdicts]).iloc[0] for n in (2, 8, 32))
-    width = [one["high"] - one["low"] for one in (few, some, many)]
+    few, more, many = (scored([row[:n] for row in verdicts]).iloc[0] for n in (2, 8, 32))
+    width = [row["high"] - row["low"] for row in (few, more, many)]
     assert width[0] > width[1] > width[2]
     right = np.array(verdicts) == "correct"
-    for fewer in (few, some):
+    for fewer in (few, more):
         gap = right[:, : fewer["samples"]].mean(axis=1) - right.mean(
             axis=1
         )  # of each question, by chance alone
@@ -160,7 +162,7 @@ def test_groups_stand_below_the_whole():
 
 @pytest.fixture
 def answers(tmp_path, monkeypatch):
-    """Makes `generation.sample` give these texts: {question id: [text, ...]}; the grader is the real one."""
+    """Makes `generation.sample` give these texts, {question id: [text, ...]}, to the real grader."""
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
     given = {}
 
@@ -343,7 +345,7 @@ def test_compare_names_the_better_and_judges_no_broken_run():
 
 def test_compare_wants_the_same_questions():
     a, b = samples_of([["correct"]] * 4), samples_of([["correct"]] * 5)
-    with pytest.raises(BenchmarkError, match="different questions.*'q4'.*same source and limit"):
+    with pytest.raises(BenchmarkError, match=r"different questions.*'q4'.*same source and limit"):
         benchmarks.compare(a, b)
     with pytest.raises(BenchmarkError, match="no benchmark in common: b against c"):
         benchmarks.compare(a, samples_of([["correct"]] * 4, name="c"))
@@ -428,7 +430,8 @@ def test_published_numbers_stand_beside_and_never_in_our_column():
 
 
 def test_the_published_table_agrees_with_the_reported_one():
-    """Two files hold the paper's scores: params/reported.yml for the report, params/published.yml for benchmarks."""
+    """Two files hold the paper's scores: params/reported.yml for the report, params/published.yml for
+    benchmarks."""
     reported = yaml.safe_load((Path(__file__).parents[1] / "params" / "reported.yml").read_text())
     names = {
         "aime_2024": ("aime_2024", "all"),
@@ -438,7 +441,7 @@ def test_the_published_table_agrees_with_the_reported_one():
         "lcb_hard": ("livecodebench", "hard"),
         "aider_pass2": ("aider_polyglot", "all"),
     }
-    known = {
+    scores = {
         (row["model"], *names[key], float(row[key]))
         for row in (*reported["scores"], *reported["figure_1"])
         for key in names
@@ -448,7 +451,7 @@ def test_the_published_table_agrees_with_the_reported_one():
     assert {
         tuple(row)
         for row in table[["model", "benchmark", "group", "published"]].itertuples(index=False)
-    } >= known
+    } >= scores
     assert table["source"].str.len().min() > 5
 
 
@@ -461,7 +464,7 @@ def command(*arguments):
 
 def test_the_command_scores_compares_and_writes(tiny, tmp_path):
     for model in ("lab:student_1", "lab:random"):
-        found = command(
+        result = command(
             model,
             "lab:reverse/5",
             "--limit",
@@ -474,13 +477,13 @@ def test_the_command_scores_compares_and_writes(tiny, tmp_path):
             tmp_path,
         )
         assert (
-            found.exit_code == 0
-            and "pass@2" in found.output
-            and model.replace(":", "_") in found.output
+            result.exit_code == 0
+            and "pass@2" in result.output
+            and model.replace(":", "_") in result.output
         )
     assert benchmarks.read(tmp_path, MODEL)[0].loc[0, ["n", "samples"]].tolist() == [4, 2]
-    found = command("--compare", MODEL, "lab:random", "--out", tmp_path)
-    assert found.exit_code == 0 and "difference" in found.output
+    result = command("--compare", MODEL, "lab:random", "--out", tmp_path)
+    assert result.exit_code == 0 and "difference" in result.output
 
 
 @pytest.mark.parametrize(
@@ -495,9 +498,9 @@ def test_the_command_scores_compares_and_writes(tiny, tmp_path):
     ],
 )
 def test_the_command_says_in_one_error_what_is_wrong(tmp_path, arguments, message):
-    found = command(*arguments, "--out", tmp_path)
+    result = command(*arguments, "--out", tmp_path)
     assert (
-        isinstance(found.exception, ParameterError)
-        and message in str(found.exception)
+        isinstance(result.exception, ParameterError)
+        and message in str(result.exception)
         and not list(tmp_path.glob("*.json"))
     )

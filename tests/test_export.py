@@ -144,7 +144,7 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(folder, tmp_path):
     for wrong, words in ((table().drop(columns="text"), "no text"), (table().iloc[:0], "no rows")):
         with pytest.raises(export.ExportError, match=words):
             export.corpus(wrong, None, ABOUT, tmp_path / "out")
-    with pytest.raises(export.ExportError, match="corpus_mixed.csv is not there"):
+    with pytest.raises(export.ExportError, match=r"corpus_mixed\.csv is not there"):
         export.recorded_corpus(folder, "corpus_mixed")
     (folder / "metrics.json").unlink()
     with pytest.raises(export.ExportError, match="no complete run"):

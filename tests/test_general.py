@@ -1,4 +1,4 @@
-"""lm-evaluation-harness on local task files and a shipped lab model: its numbers in our table, and one line where it fails."""
+"""lm-evaluation-harness on local task files: its numbers in our table, one line where it fails."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ded import benchmarks, general, problems
-from ded.benchmarks import BenchmarkError
+from ded.errors import BenchmarkError
 from ded.grading import VERDICTS
 
 COMMON = """
@@ -39,7 +39,11 @@ metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}
 )
 UNSAFE = GENERATE + "unsafe_code: true\n"
 MISSING = GENERATE.replace("{data}", "/nowhere.jsonl")
-GROUP = "group: toy\ntask: [toy_generate, toy_choice]\naggregate_metric_list: [{metric: acc, weight_by_size: true, filter_list: none}]\n"
+GROUP = """
+group: toy
+task: [toy_generate, toy_choice]
+aggregate_metric_list: [{metric: acc, weight_by_size: true, filter_list: none}]
+"""
 
 
 @pytest.fixture(scope="module")
