@@ -1,11 +1,13 @@
-"""Fixtures that several files share: lab models trained for a moment. They know nothing, and load and run like any other."""
+"""Fixtures that several files share: lab models trained for a moment. They know nothing, and load
+and run like any other."""
 
 import signal
 
 import hypothesis
 import pytest
 
-# A runner in the background may ignore SIGINT, which children inherit: the tests of Ctrl-C would wait for nothing.
+# A runner in the background may ignore SIGINT, which children inherit: the tests of Ctrl-C would
+# wait for nothing.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("ded", deadline=None)  # a busy machine is no failure

@@ -26,7 +26,7 @@ LINUX = default_environment() | {
 
 def pins(lock):
     """{name: version} of a lock's lines that apply to Linux."""
-    found = {}
+    versions = {}
     for line in (ROOT / "requirements" / f"{lock}.lock").read_text().splitlines():
         if line := line.partition("#")[0].strip():
             requirement = Requirement(line)
@@ -34,10 +34,10 @@ def pins(lock):
                 f"{lock}: {line} is not a pin"
             )
             if requirement.marker is None or requirement.marker.evaluate(LINUX):
-                found[canonicalize_name(requirement.name)] = Version(
+                versions[canonicalize_name(requirement.name)] = Version(
                     str(requirement.specifier).removeprefix("==")
                 )
-    return found
+    return versions
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -85,24 +85,15 @@ def test_conda_users_get_the_gpu_lock_and_nothing_by_hand():
 def test_the_package_holds_every_room():
     from setuptools import find_packages
 
-    found = set(find_packages(str(ROOT), include=["ded", "ded.*"]))
-    rooms = {".".join(p.relative_to(ROOT).parts[:-1]) for p in (ROOT / "ded").rglob("*.py")}
-    assert rooms == found, "a folder with modules has no __init__.py"
+    packages = set(find_packages(str(ROOT), include=["ded", "ded.*"]))
+    rooms = {".".join(f.relative_to(ROOT).parts[:-1]) for f in (ROOT / "ded").rglob("*.py")}
+    assert rooms == packages, "a folder with modules has no __init__.py"
 
 
 def test_make_help_lists_the_commands_and_old_pythons_are_refused(tmp_path):
     shown = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True).stdout
-    for target in (
-        "setup",
-        "reproduce",
-        "report",
-        "test",
-        "notebook",
-        "bench",
-        "lab",
-        "locks",
-        "clean",
-    ):
+    commands = "setup reproduce report check format test fast notebook bench lab locks clean"
+    for target in commands.split():
         assert f"make {target} " in shown
     old = tmp_path / "python-old"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.1" && exit 0\nexit 1\n')
@@ -118,22 +109,62 @@ def test_make_help_lists_the_commands_and_old_pythons_are_refused(tmp_path):
 
 
 def test_importing_ded_loads_nothing_heavy():
-    code = "import ded, ded.store, ded.jobs, ded.params, ded.results, ded.cli, sys; print(*sys.modules)"
+    rooms = "ded, ded.store, ded.jobs, ded.params, ded.results, ded.cli"
+    code = f"import {rooms}, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    heavy = {
-        "torch",
-        "transformers",
-        "trl",
-        "vllm",
-        "datasets",
-        "scipy",
-        "matplotlib",
-        "pandas",
-        "papermill",
-    }
-    assert not heavy & set(loaded.stdout.split())
+    heavy = "torch transformers trl vllm datasets scipy matplotlib pandas papermill"
+    assert not set(heavy.split()) & set(loaded.stdout.split())
+
+
+def test_what_is_checked_before_a_commit_is_what_make_check_runs():
+    recipe = subprocess.run(
+        ["make", "-n", "-C", ROOT, "check", "BIN=bin", "STAMP=pyproject.toml"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert all(hook["language"] == "system" for hook in hooks), "nothing is fetched"
+    commands = [hook["entry"].replace(" --force-exclude", "") for hook in hooks]
+    checks = [line.removeprefix("bin/") for line in recipe.splitlines() if line.startswith("bin/")]
+    assert commands == [line.replace(" --check", "") for line in checks] and len(checks) == 4
+
+
+def test_no_module_imports_the_door_of_its_own_room():
+    """The contracts in pyproject.toml look at siblings; a room's door imports its modules."""
+    import grimp
+
+    graph = grimp.build_graph("ded", cache_dir=None)
+    for module in graph.modules:
+        doors = {
+            name
+            for name in graph.find_modules_directly_imported_by(module)
+            if module.startswith(f"{name}.") and name != "ded"
+        }
+        assert not doors, f"{module} imports {doors}"
+
+
+def test_what_the_pages_name_is_there():
+    """Every file and every module of ded that README, docs and parameters files mention."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "params").rglob("*.yml")]
+    for page in pages:
+        if page.name == "CHANGELOG.md":  # what was there
+            continue
+        text = page.read_text()
+        for name in re.findall(r"\b(?:ded|docs|tests)/[\w./-]*\w\.(?:py|md|yml)", text):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+        for name in re.findall(r"`ded\.([a-z_]+(?:\.[a-z_]+)*)", text):
+            *rooms, last = name.split(".")
+            folder = ROOT.joinpath("ded", *rooms)
+            places = [
+                folder / last,
+                folder / f"{last}.py",
+                folder / "__init__.py",
+                folder.with_suffix(".py"),
+            ]
+            assert any(place.exists() for place in places), f"{page.name} names ded.{name}"
 
 
 def test_every_reported_number_has_a_source():
@@ -172,8 +203,10 @@ def test_no_machine_is_named():
         *(ROOT / "requirements").iterdir(),
         *(ROOT / "ded").rglob("*.py"),
         *(ROOT / "params").rglob("*.yml"),
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
     ]
     for file in files:
         assert not re.search(
-            r"/opt/|/home/|/work/|/root/|pypi\.org|pythonhosted", file.read_text()
+            r"(?<![\w>])/(opt|home|work|root)/|pypi\.org|pythonhosted", file.read_text()
         ), file

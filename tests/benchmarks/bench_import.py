@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_import.py
 
-By the clock, and of the processor, where what else the machine does counts for little. Medians of 5.
+By the clock, and of the processor, where what else the machine does counts for little. Medians of
+5.
 """
 
 import resource
@@ -31,7 +32,8 @@ def seconds(code, repeats=5):
 
 
 def main():
-    rooms = "import ded.problems, ded.models, ded.generation, ded.training, ded.evaluation, ded.analysis"
+    names = ("problems", "models", "generation", "training", "evaluation", "analysis")
+    rooms = "import " + ", ".join(f"ded.{name}" for name in names)
     calls = {
         "nothing": "pass",
         "import ded": "import ded",
