@@ -1,46 +1,60 @@
-"""What might explain a good teacher without training: token entropy, latent shift, length, the student's own loss."""
+"""What might explain a good teacher without training: token entropy, latent shift, length, the
+student's own loss."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ded import models, store, training
 from ded.problems import Problem
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 VERSION = 2
 STEP_END = re.compile(r"[;\n]|[.!?]$")  # of a token's text
+BATCH = 64  # sequences in a forward pass, at most
 LOGITS = 2**28  # most numbers in the logits of one batch: a gibibyte
 
 
 def token_entropy(trajectories: pd.DataFrame) -> float:
-    """Mean entropy (nats a token) of the teacher's own next-token distributions over the corpus (paper: "token entropy").
+    """Mean entropy (nats a token) of the teacher's own next-token distributions over the corpus
+    (paper: "token entropy").
 
-    NaN where the engine could not measure it (recorded traces, endpoints that give no probabilities).
+    NaN where the engine could not measure it (recorded traces, endpoints that give no
+    probabilities).
     """
     return float(trajectories["entropy_sum"].sum(skipna=False) / trajectories["n_tokens"].sum())
 
 
 def corpus_loss(student: str, corpus: pd.DataFrame) -> float:
-    """The student's mean negative log-likelihood (nats a completion token) of the corpus before any training on it."""
+    """The student's mean negative log-likelihood (nats a completion token) of the corpus before any
+    training on it."""
     return likelihood(student, corpus)["value"]
 
 
 def likelihood(student: str, corpus: pd.DataFrame, window: int = 0) -> dict[str, float]:
-    """How likely a corpus is to the student before training: {value, seconds}, seconds being those that computing it took.
+    """How likely a corpus is to the student before training: {value, seconds}, seconds being those
+    that computing it took.
 
-    window 0: `corpus_loss`, the logarithm of the perplexity. Above 0: local average log probability (LALP; Just, Ko, Jia, arXiv
-    2510.03988): each step of a completion is scored with only `window` tokens before it, and value is the mean over steps of the mean
-    log-probability of their tokens. A step ends with a semicolon, a line, or a token that closes a sentence; the windows are our reading.
+    window 0: `corpus_loss`, the logarithm of the perplexity. Above 0: local average log probability
+    (LALP; Just, Ko, Jia, arXiv 2510.03988): each step of a completion is scored with only `window`
+    tokens before it, and value is the mean over steps of the mean log-probability of their tokens.
+    A step ends with a semicolon, a line, or a token that closes a sentence; the windows are our
+    reading.
     """
-    texts = [[p, t] for p, t in zip(corpus["prompt"], corpus["text"])]
     key = store.key(
-        "likelihood", VERSION, student=models.fingerprint(student), texts=texts, window=window
+        "likelihood",
+        VERSION,
+        student=models.fingerprint(student),
+        texts=corpus[["prompt", "text"]].to_numpy().tolist(),
+        window=window,
     )
     return store.json(key, lambda: timed(lambda: _likelihood(student, corpus, window)))
 
@@ -52,112 +66,135 @@ def timed(compute: Callable[[], Any]) -> dict[str, Any]:
     return {"value": value, "seconds": time.perf_counter() - start}
 
 
+@dataclass(frozen=True)
+class Passage:
+    """Token ids of which those from `start` on are scored, given all before them."""
+
+    ids: list[int]
+    start: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_scored(self) -> int:
+        return len(self.ids) - self.start
+
+
 def _likelihood(student: str, corpus: pd.DataFrame, window: int) -> float:
-    examples = [
-        (e["input_ids"], e["labels"].count(-100))
-        for e in training.build_examples(student, corpus, 10**9)
-    ]
+    examples = training.build_examples(student, corpus, 10**9)
+    completions = [Passage(e["input_ids"], e["labels"].count(-100)) for e in examples]
     if not window:
-        found = _scored(student, examples)
-        return sum(total for total, _ in found) / sum(count for _, count in found)
+        losses = _losses(student, completions)
+        return sum(losses) / sum(completion.n_scored for completion in completions)
+    steps = _steps(student, completions, window)
+    losses = _losses(student, steps)
+    return -sum(loss / step.n_scored for loss, step in zip(losses, steps, strict=True)) / len(steps)
+
+
+def _steps(student: str, completions: list[Passage], window: int) -> list[Passage]:
+    """Each step of each completion, with `window` tokens before it."""
     tok = models.load_tokenizer(student)
-    ends = {
-        i
-        for i in {i for ids, _ in examples for i in ids}
-        if STEP_END.search(tok.decode([i]).rstrip(" "))
-    }
+    vocabulary = {token for completion in completions for token in completion.ids}
+    ends = {token for token in vocabulary if STEP_END.search(tok.decode([token]).rstrip(" "))}
     steps = []
-    for ids, start in examples:
-        cuts = [start, *(i + 1 for i in range(start, len(ids) - 1) if ids[i] in ends), len(ids)]
-        steps += [(ids[max(0, a - window) : b], min(a, window)) for a, b in zip(cuts, cuts[1:])]
-    found = _scored(student, steps)
-    return sum(total / count for total, count in found) / -len(found)
+    for completion in completions:
+        ids, last = completion.ids, len(completion) - 1
+        inner = [i + 1 for i in range(completion.start, last) if ids[i] in ends]
+        for start, end in pairwise([completion.start, *inner, len(ids)]):
+            steps.append(Passage(ids[max(0, start - window) : end], min(start, window)))
+    return steps
 
 
-def _scored(student: str, sequences: list[tuple[list[int], int]]) -> list[tuple[float, int]]:
-    """(negative log-likelihood in nats, tokens) of each sequence of ids from its second number on, in batches of like lengths."""
+def _losses(student: str, passages: list[Passage]) -> list[float]:
+    """The negative log-likelihood (nats, summed over the scored tokens) of each passage, in batches
+    of like lengths."""
+    import torch
+
+    net = models.load(student)
+    losses = [0.0] * len(passages)
+    order = sorted(range(len(passages)), key=lambda i: len(passages[i]))
+    with torch.inference_mode():
+        while order:
+            longest = len(passages[order[:BATCH][-1]])
+            size = LOGITS // (longest * net.get_input_embeddings().num_embeddings)
+            size = min(BATCH, max(1, size))
+            batch, order = order[:size], order[size:]
+            for i, loss in zip(
+                batch, _token_losses(net, [passages[i].ids for i in batch]), strict=True
+            ):
+                losses[i] = loss[passages[i].start - 1 : len(passages[i]) - 1].sum().item()
+    return losses
+
+
+def _token_losses(net: Any, sequences: list[list[int]]) -> Any:
+    """The negative log-likelihood of each token but the first: tensor (sequences, longest - 1) on
+    the CPU, whatever behind the end of a shorter sequence."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    net, found = models.load(student), [(0.0, 0)] * len(sequences)
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i][0]))
-    with torch.inference_mode():
-        while order:
-            longest = len(sequences[order[min(63, len(order) - 1)]][0])
-            size = min(64, max(1, LOGITS // (longest * net.get_input_embeddings().num_embeddings)))
-            batch, order = order[:size], order[size:]
-            ids = pad_sequence([torch.tensor(sequences[i][0]) for i in batch], batch_first=True).to(
-                net.device
-            )
-            logits = net(input_ids=ids).logits[:, :-1].float()
-            losses = (
-                torch.nn.functional.cross_entropy(
-                    logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-                )
-                .view(len(batch), -1)
-                .cpu()
-            )
-            for row, i in enumerate(batch):
-                length, start = len(sequences[i][0]), sequences[i][1]
-                found[i] = losses[row, start - 1 : length - 1].sum().item(), length - start
-    return found
+    ids = pad_sequence([torch.tensor(sequence) for sequence in sequences], batch_first=True)
+    ids = ids.to(net.device)
+    logits = net(input_ids=ids).logits[:, :-1].float()
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+    )
+    return losses.view(len(sequences), -1).cpu()
 
 
-def hidden_states(model: str, problems: list[Problem]):
-    """The last layer's hidden state at the last prompt token of each problem: array (problems, hidden), float32."""
+def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
+    """The last layer's hidden state at the last prompt token of each problem: array (problems,
+    hidden), float32."""
     import numpy as np
     import torch
 
     net, tok = models.load(model), models.load_tokenizer(model)
     rows = []
     with torch.inference_mode():
-        for p in problems:
-            ids = torch.tensor(
-                [tok(models.render(model, p.prompt), add_special_tokens=False)["input_ids"]],
-                device=net.device,
-            )
-            rows.append(
-                net(input_ids=ids, output_hidden_states=True)
-                .hidden_states[-1][0, -1]
-                .float()
-                .cpu()
-                .numpy()
-            )
+        for problem in problems:
+            prompt = models.render(model, problem.prompt)
+            ids = tok(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            states = net(input_ids=ids.to(net.device), output_hidden_states=True).hidden_states
+            rows.append(states[-1][0, -1].float().cpu().numpy())
     return np.stack(rows)
 
 
-def latent_shift(before: str, after: str, problems: list[Problem], components: int = 2) -> dict:
+def latent_shift(
+    before: str, after: str, problems: list[Problem], components: int = 2
+) -> dict[str, Any]:
     """How far distillation moved the student's representation (paper: "latent shift").
 
-    A PCA with `components` axes is fitted on the hidden states of both models on the same inputs. Returns {shift: the distance
-    between the two models' centroids in it, variance: the share of variance that the axes explain, seconds: what computing it
-    took, before, after: coordinates, (problems, components) nested lists}.
+    A PCA with `components` axes is fitted on the hidden states of both models on the same inputs.
+    Returns {shift: the distance between the two models' centroids in it, variance: the share of
+    variance that the axes explain, seconds: what computing it took, before, after: coordinates,
+    (problems, components) nested lists}.
     """
-    prompts = [[p.id, p.prompt] for p in problems]
     key = store.key(
         "latent_shift",
         VERSION,
         before=models.fingerprint(before),
         after=models.fingerprint(after),
-        prompts=prompts,
+        prompts=[[problem.id, problem.prompt] for problem in problems],
         axes=components,
     )
-    found = store.json(
+    shift = store.json(
         key, lambda: timed(lambda: _latent_shift(before, after, problems, components))
     )
-    return found["value"] | {"seconds": found["seconds"]}
+    return shift["value"] | {"seconds": shift["seconds"]}
 
 
-def _latent_shift(before: str, after: str, problems: list[Problem], components: int) -> dict:
+def _latent_shift(
+    before: str, after: str, problems: list[Problem], components: int
+) -> dict[str, Any]:
     import numpy as np
     from sklearn.decomposition import PCA
 
-    a, b = hidden_states(before, problems), hidden_states(after, problems)
-    pca = PCA(components, svd_solver="full").fit(np.concatenate([a, b]))
-    a, b = pca.transform(a), pca.transform(b)
+    states = [hidden_states(model, problems) for model in (before, after)]
+    pca = PCA(components, svd_solver="full").fit(np.concatenate(states))
+    old, new = (pca.transform(part) for part in states)
     return {
-        "shift": float(np.linalg.norm(a.mean(0) - b.mean(0))),
+        "shift": float(np.linalg.norm(old.mean(0) - new.mean(0))),
         "variance": float(pca.explained_variance_ratio_.sum()),
-        "before": np.round(a, 4).tolist(),
-        "after": np.round(b, 4).tolist(),
+        "before": np.round(old, 4).tolist(),
+        "after": np.round(new, 4).tolist(),
     }

@@ -1,12 +1,13 @@
-"""Scores a model: pass@1 averaged over k samples, by family, with the counts of every verdict beside it (paper: evaluation).
+"""Scores a model: pass@1 averaged over k samples, by family, with the counts of every verdict
+beside it (paper: evaluation).
 
-A suite is a dict: family name -> list of problems. The notebooks' suites have an in-domain family (ID), out-of-domain families
-(OOD) and, where asked, perturbed copies of the in-domain one.
+A suite is a dict: family name -> list of problems. The notebooks' suites have an in-domain family
+(ID), out-of-domain families (OOD) and, where asked, perturbed copies of the in-domain one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ded import generation, grading, problems, store
 from ded.grading import VERDICTS
@@ -20,37 +21,35 @@ VERSION = 2
 
 
 def evaluate(
-    model: str, suite: dict[str, list[Problem]], *, samples: int = 1, **sampling
+    model: str, suite: dict[str, list[Problem]], *, samples: int = 1, **sampling: Any
 ) -> pd.DataFrame:
-    """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k, n_tokens (mean), think_rate.
+    """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k,
+    n_tokens (mean), think_rate.
 
-    accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed answers count as not correct,
-    the grader's own failures do not count at all. pass_at_k, with k = samples: the share of questions with a correct sample.
-    think_rate: the share of texts that open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature,
-    top_p, seed, engine).
+    accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed
+    answers count as not correct, the grader's own failures do not count at all. pass_at_k, with
+    k = samples: the share of questions with a correct sample. think_rate: the share of texts that
+    open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p,
+    seed, engine).
     """
     import pandas as pd
 
-    rows = []
-    for family, part in per_question(model, suite, samples=samples, **sampling).groupby(
-        "family", sort=False
-    ):
-        counts = {v: int((part["verdict"] == v).sum()) for v in VERDICTS}
-        judged = len(part) - counts["error"]
-        rows.append(
-            {
-                "family": family,
-                "n": len(part),
-                **counts,
-                "accuracy": counts["correct"] / judged if judged else float("nan"),
-                "pass_at_k": float(
-                    (part["verdict"] == "correct").groupby(part["question"]).any().mean()
-                ),
-                "n_tokens": float(part["n_tokens"].mean()),
-                "think_rate": float(part["think"].mean()),
-            }
-        )
-    return pd.DataFrame(rows)
+    table = per_question(model, suite, samples=samples, **sampling)
+    counts = pd.get_dummies(pd.Categorical(table["verdict"], VERDICTS), dtype=int)
+    table = table.join(counts)
+    by_family = table.groupby("family", sort=False)
+    questions = table.groupby(["family", "question"], sort=False)["correct"].max()
+    scores = pd.DataFrame(
+        {
+            "n": by_family.size(),
+            **{verdict: by_family[verdict].sum() for verdict in VERDICTS},
+            "accuracy": by_family["value"].mean(),
+            "pass_at_k": questions.groupby("family", sort=False).mean(),
+            "n_tokens": by_family["n_tokens"].mean(),
+            "think_rate": by_family["think"].mean(),
+        }
+    )
+    return scores.reset_index()
 
 
 def per_question(
@@ -60,32 +59,20 @@ def per_question(
     samples: int = 1,
     workers: int = 1,
     isolation: str = "bubblewrap",
-    **sampling,
+    **sampling: Any,
 ) -> pd.DataFrame:
-    """One row a (family, question, seed), what `stats.crossed_bootstrap` takes: family, question (problem id), seed (sample index),
-    value (1 correct, 0 not, nan where the grader failed), verdict, n_tokens, think (whether the text opens a think block).
+    """One row a (family, question, seed), what `stats.crossed_bootstrap` takes: family, question
+    (problem id), seed (sample index), value (1 correct, 0 not, nan where the grader failed),
+    verdict, n_tokens, think (whether the text opens a think block).
 
-    Arguments as in `evaluate`; workers and isolation are the grader's. Stored as a whole, unless the grader failed somewhere: that may
-    be the machine's fault, and is tried again.
+    Arguments as in `evaluate`; workers and isolation are the grader's. Stored as a whole, unless
+    the grader failed somewhere: that may be the machine's fault, and is tried again.
     """
     import pandas as pd
 
-    # one batch for all: short families share the model's calls; a shuffled copy may be the question itself, so each counts once
-    asked = list({p.id: p for family in suite.values() for p in family}.values())
-    table = _graded(model, asked, samples, workers, isolation, sampling)
-    parts = [
-        pd.DataFrame({"family": family, "question": [p.id for p in members]}).merge(
-            table, on="question"
-        )
-        for family, members in suite.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _graded(
-    model: str, asked: list[Problem], samples: int, workers: int, isolation: str, sampling: dict
-) -> pd.DataFrame:
-    settings = {k: v for k, v in sampling.items() if k != "engine"}
+    # One batch for all: short families share the model's calls. A shuffled copy may be the question
+    # itself, so each is asked once.
+    asked = list({problem.id: problem for family in suite.values() for problem in family}.values())
     key = store.key(
         "evaluation",
         VERSION,
@@ -94,34 +81,44 @@ def _graded(
         problems=problems.fingerprint(asked),
         samples=samples,
         **generation.identity(model, sampling.get("engine", Engine())),
-        **settings,
+        **{name: value for name, value in sampling.items() if name != "engine"},
     )
     if store.has(key):
-        return store.read_table(key)
-    drawn = generation.sample(model, asked, samples, **sampling)
-    graded = grading.grade(
-        drawn, asked, workers=workers, isolation=isolation, seen=store.root() / "programs.sqlite"
-    )
-    graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"})
-    value = (graded["verdict"] == "correct").astype(float).where(graded["verdict"] != "error")
-    graded = graded.assign(value=value, think=graded["text"].str.startswith("<think>"))
-    table = graded[["question", "seed", "value", "verdict", "n_tokens", "think"]]
-    return table if (table["verdict"] == "error").any() else store.table(key, lambda: table)
+        scored = store.read_table(key)
+    else:
+        trajectories = generation.sample(model, asked, samples, **sampling)
+        scored = _scored(trajectories, asked, workers, isolation)
+        if not (scored["verdict"] == "error").any():
+            scored = store.table(key, lambda: scored)
+    members = [
+        pd.DataFrame({"family": name, "question": [problem.id for problem in family]})
+        for name, family in suite.items()
+    ]
+    return pd.concat([ids.merge(scored, on="question") for ids in members], ignore_index=True)
 
 
-def pass_rates(model: str, questions: list[Problem], samples: int, **sampling) -> pd.DataFrame:
-    """Per problem: problem_id, level, n (judged samples), correct, pass_rate = correct / n (paper: "student pass rate")."""
-    table = per_question(model, {"all": questions}, samples=samples, **sampling).rename(
-        columns={"question": "problem_id"}
+def _scored(
+    trajectories: pd.DataFrame, asked: list[Problem], workers: int, isolation: str
+) -> pd.DataFrame:
+    """The columns of `per_question` but family, one row a trajectory."""
+    seen = store.root() / "programs.sqlite"
+    graded = grading.grade(trajectories, asked, workers=workers, isolation=isolation, seen=seen)
+    correct = (graded["verdict"] == "correct").astype(float)
+    graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"}).assign(
+        value=correct.where(graded["verdict"] != "error"),
+        think=graded["text"].str.startswith("<think>"),
     )
-    table = table[table["verdict"] != "error"]
-    table = (
-        table.groupby("problem_id", sort=False)["value"]
-        .agg(n="size", correct="sum")
-        .astype({"correct": int})
-        .reset_index()
-    )
-    levels = {p.id: p.level for p in questions}
-    return table.assign(
-        pass_rate=table["correct"] / table["n"], level=table["problem_id"].map(levels)
+    return graded[["question", "seed", "value", "verdict", "n_tokens", "think"]]
+
+
+def pass_rates(model: str, questions: list[Problem], samples: int, **sampling: Any) -> pd.DataFrame:
+    """Per problem: problem_id, n (judged samples), correct, pass_rate = correct / n, level (paper:
+    "student pass rate"). A problem of which no sample was judged is left out."""
+    table = per_question(model, {"all": questions}, samples=samples, **sampling)
+    judged = table[table["verdict"] != "error"].groupby("question", sort=False)["value"]
+    rates = judged.agg(n="size", correct="sum").astype({"correct": int})
+    rates = rates.rename_axis("problem_id").reset_index()
+    levels = {problem.id: problem.level for problem in questions}
+    return rates.assign(
+        pass_rate=rates["correct"] / rates["n"], level=rates["problem_id"].map(levels)
     )
