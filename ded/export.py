@@ -182,16 +182,9 @@ def _card(work: Path, front: dict, about: Mapping[str, Any], **more: Any) -> Non
 
 
 def _licence(source: str) -> str:
-    from ded.problems import public
-    from ded.problems.spec import parse
+    from ded import problems
 
-    kind, name = parse(source)[:2]
-    return {
-        "lab": "made by this package, Apache-2.0",
-        "reasoning_gym": "made by reasoning-gym, Apache-2.0",
-        "file": "the file's own terms",
-        "data": public.SETS[name].licence if name in public.SETS else "",
-    }[kind]
+    return problems.source(source).licence
 
 
 def _refuse_hidden(sources: list[str], ids: set[str]) -> None:

@@ -266,25 +266,17 @@ def _models(p: Any, add: Any) -> None:
 
 def _sources(p: Any, add: Any) -> None:
     from ded import models
-    from ded.problems import files, public
-    from ded.problems.spec import parse
 
     training = [p.corpus_source, getattr(p, "code_source", "")]
     for source in filter(
         None,
         dict.fromkeys([*training, p.id_source, getattr(p, "code_id_source", ""), *p.ood_sources]),
     ):
-        spec = parse(source)
-        code = spec.name in ("livecodebench", "humaneval", "mbpp", "codeforces")
+        asked = problems.source(source)
+        code = asked.name in ("livecodebench", "humaneval", "mbpp", "codeforces")
         try:
-            if (
-                spec.kind == "data"
-                and not spec.file
-                and not files.copy_of(public.SETS[spec.name].hub)
-            ):
-                models.hub(
-                    public.SETS[spec.name].hub, kind="dataset"
-                )  # its access alone: a data set may be gigabytes
+            if asked.hub_id:  # its access alone: a data set may be gigabytes
+                models.hub(asked.hub_id, kind="dataset")
             else:
                 code = (
                     problems.load(source, 1, "train" if source in training else p.split, "check")[

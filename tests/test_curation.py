@@ -120,10 +120,10 @@ def test_nothing_left_and_nothing_given():
 def test_steps_find_the_lucky_chain():
     terms = ((1, 6), (-1, 5), (1, 2), (1, 3))  # 6 modulo 7
     problem, lie = (
-        tasks.sum_problem(terms),
-        tasks.solve_sum(((1, 2), (1, 0), (1, 4)), "left", random.Random(0)),
+        tasks.sums.problem_of(terms),
+        tasks.sums.solve(((1, 2), (1, 0), (1, 4)), "left", random.Random(0)),
     )
-    work = tasks.solve_sum(terms, "random", random.Random(0))
+    work = tasks.sums.solve(terms, "random", random.Random(0))
     texts = [f"<think> {think} </think> 6" for think in (work, lie, "no steps")]
     table = trajectories(texts, problem_id=problem.id)
 

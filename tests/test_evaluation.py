@@ -88,7 +88,7 @@ def test_a_question_in_two_families_counts_in_both(verdicts):
     suite = {
         "ID": first,
         "shuffled": [
-            tasks.sum_problem(tuple(map(tuple, first[0].meta["terms"]))),
+            tasks.sums.problem_of(tuple(map(tuple, first[0].meta["terms"]))),
             *asked(2, "lab:sum/6"),
         ],
     }

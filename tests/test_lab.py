@@ -1,4 +1,6 @@
-"""The lab: task families, worked solutions and their check, perturbations, the pre-training stream, the shipped models."""
+"""The lab: task families, worked solutions and their check, perturbations, the pre-training stream,
+the shipped models.
+"""
 
 import itertools
 import random
@@ -19,16 +21,17 @@ STYLES = st.sampled_from(tasks.STYLES)
 
 
 def a_sum(seed, level=7):
-    return tasks._sum(level, random.Random(seed))[1]
+    return tasks.maker("sum", level)(random.Random(seed))[1]
 
 
 def think(problem, style, seed):
-    terms = tuple((s, d) for s, d in problem.meta["terms"])
-    return tasks.solve_sum(terms, style, random.Random(seed))
+    return tasks.sums.solve(tasks.sums.terms_of(problem), style, random.Random(seed))
 
 
 def canonical(prompt):
-    """The text that a problem is split by, from its prompt alone: the order and the zeros of a sum do not count."""
+    """The text that a problem is split by, from its prompt alone: the order and the zeros of a sum
+    do not count.
+    """
     if prompt.split()[0] in (*tasks.OOD, "python"):
         return prompt
     first, *rest = prompt.rpartition(", ")[2].removesuffix(" =").split()
@@ -55,7 +58,7 @@ def test_every_style_works_every_sum_out(seed, level, style):
     text = think(problem, style, seed)
     states = tasks.trace(problem, text)
     assert states is not None and len(states[0]) == level and len(states[-1]) == 1
-    assert {tasks.value(state) for state in states} == {int(problem.answer)}
+    assert {tasks.sums.value(state) for state in states} == {int(problem.answer)}
     assert text.split()[-1] == problem.answer
     whole = tasks.solution(problem, style, random.Random(seed))
     assert whole == f"<think> {text} </think> {problem.answer}"
@@ -91,7 +94,7 @@ def test_a_solution_cut_short_or_lengthened_is_invalid(seed, level, style):
 
 
 def test_a_skipped_step_is_invalid_and_neighbours_at_once_are_not():
-    problem = tasks.sum_problem(((1, 1), (1, 2), (-1, 1), (1, 5), (1, 3)))  # 1 +2 -1 +5 +3
+    problem = tasks.sums.problem_of(((1, 1), (1, 2), (-1, 1), (1, 5), (1, 3)))  # 1 +2 -1 +5 +3
     assert tasks.trace(problem, "3 -1 +5 +3 ; 2 +5 +3 ; 0 +3 ; 3") is not None
     assert tasks.trace(problem, "3 +4 +3 ; 3 +0 ; 3") is not None  # two pairs in one line
     assert tasks.trace(problem, "2 +5 +3 ; 0 +3 ; 3") is None  # three terms made one
@@ -149,7 +152,7 @@ def test_perturbations_keep_the_answer_and_the_split(seed, level, name):
     shown = changed.prompt.rpartition(", ")[2].removesuffix(" =")
     assert str(eval(shown) % tasks.MODULUS) == problem.answer
     terms, before = changed.meta["terms"], problem.meta["terms"]
-    assert tasks.show(tuple(map(tuple, terms))) == shown and terms[0][0] == 1
+    assert tasks.sums.show(tuple(map(tuple, terms))) == shown and terms[0][0] == 1
     if name == "shuffled":
         assert sorted(terms) == sorted(before)
     elif name == "zero":
@@ -182,7 +185,7 @@ def test_perturbations_do_change_the_question():
 @pytest.mark.parametrize("style", ["statements", "named"])
 def test_worked_programs_give_the_expected_outputs(style):
     for problem in problems.load("lab:code", 60, "dev", "code"):
-        _, program = tasks.solve_code(problem.meta["steps"], style)
+        _, program = tasks.programs.solve(problem.meta["steps"], style)
         space = {}
         exec(program, space)  # our own text: a model's goes to the sandbox
         for test in problem.meta["tests"]:

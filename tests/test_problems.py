@@ -1,4 +1,6 @@
-"""Problems: a record by content, splits by hash, draws that a seed fixes, sources that are read or refused."""
+"""Problems: a record by content, splits by hash, draws that a seed fixes, sources that are read or
+refused.
+"""
 
 import random
 from collections import Counter
@@ -35,7 +37,8 @@ def make(rng):
 
 
 def test_hash_and_split_are_those_of_every_machine():
-    # other values would move questions between splits: into corpora that evaluation questions must stay out of
+    # other values would move questions between splits: into corpora that evaluation questions must
+    # stay out of
     assert problems.content_hash("ded") == 0x0E57BC31490E0BC5
     initials = "".join(
         "Rdt"[("train", "dev", "test").index(problems.split_of(f"sum {i}"))] for i in range(40)
@@ -137,7 +140,7 @@ def test_fingerprint_is_of_content_and_order():
     assert len({base, *map(problems.fingerprint, others)}) == 5
 
 
-def test_one_draws_from_its_split_alone():
+def test_the_next_problem_is_from_its_split_alone():
     rng = random.Random(0)
-    drawn = [tasks.one("reverse", 5, "dev", rng) for _ in range(50)]
+    drawn = [tasks.next_problem("reverse", 5, "dev", rng) for _ in range(50)]
     assert {problems.split_of(p.prompt) for p in drawn} == {"dev"}

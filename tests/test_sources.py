@@ -1,4 +1,6 @@
-"""Problem sources: every schema read and graded, every malformed row named, splits kept apart, overlaps found."""
+"""Problem sources: every schema read and graded, every malformed row named, splits kept apart,
+overlaps found.
+"""
 
 import base64
 import csv
@@ -376,7 +378,7 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
         "load_dataset",
         lambda *args, **named: asked.append((args, named)) or datasets.Dataset.from_list(rows),
     )
-    public._hub.cache_clear(), public._index.cache_clear()
+    public.hub_table.cache_clear(), public.index.cache_clear()
     (p,) = problems.load("data:aime_2024", 1, "test", "s")
     assert (
         p.id[:-1] == "aime_2024:I-"
@@ -393,7 +395,7 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
         match=r"Idavidrein/gpqa .*ConnectionError: no route.*hf auth login.*data:gpqa_diamond@<file>",
     ):
         problems.load("data:gpqa_diamond", 1, "test", "s")
-    public._hub.cache_clear(), public._index.cache_clear()
+    public.hub_table.cache_clear(), public.index.cache_clear()
 
 
 # ---- files

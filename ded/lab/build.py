@@ -85,7 +85,7 @@ def stream(recipe: dict, seed: int):
 
     while True:
         family = pick(mixture)
-        problem = tasks.one(family, pick(levels[family]), "train", rng)
+        problem = tasks.next_problem(family, pick(levels[family]), "train", rng)
         yield (
             problem.prompt,
             tasks.solution(problem, pick(styles), rng, recipe.get("reasoning", True)),

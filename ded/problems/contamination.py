@@ -1,4 +1,6 @@
-"""Training questions that stand in an evaluation too: found by the n-grams of words that they share."""
+"""Training questions that stand in an evaluation too: found by the n-grams of words that they
+share.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,21 @@ def contaminated(
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """(overlaps: train_id, eval_id, share; the training questions in none of them).
 
-    share: how much of the evaluation question's distinct n-grams stands in the training question; a pair is listed from
-    `threshold` on. Compared are the questions without their templates, as lower-case words, numbers and signs of arithmetic;
-    an evaluation question of fewer than n of these is one n-gram.
+    share: how much of the evaluation question's distinct n-grams stands in the training question; a
+    pair is listed from `threshold` on. Compared are the questions without their templates, as
+    lower-case words, numbers and signs of arithmetic; an evaluation question of fewer than n of
+    these is one n-gram.
     """
     import pandas as pd
 
-    index, sizes, lengths = defaultdict(list), [], set()
+    index: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    sizes, lengths = [], set()
     for i, problem in enumerate(evaluation):
         words = _words(problem)
-        lengths.add(length := max(1, min(n, len(words))))
-        sizes.append(len(grams := _grams(words, length)))
+        length = max(1, min(n, len(words)))
+        grams = _grams(words, length)
+        lengths.add(length)
+        sizes.append(len(grams))
         for gram in grams:
             index[gram].append(i)
     pairs, kept = [], []
@@ -39,13 +45,11 @@ def contaminated(
         shared = Counter(
             i for length in lengths for gram in _grams(words, length) for i in index.get(gram, ())
         )
-        found = [
-            (problem.id, evaluation[i].id, count / sizes[i])
-            for i, count in shared.items()
-            if count / sizes[i] >= threshold
-        ]
-        pairs += found
-        kept += [] if found else [problem]
+        shares = {i: count / sizes[i] for i, count in shared.items()}
+        overlaps = [i for i, share in shares.items() if share >= threshold]
+        pairs += [(problem.id, evaluation[i].id, shares[i]) for i in overlaps]
+        if not overlaps:
+            kept.append(problem)
     return pd.DataFrame(pairs, columns=["train_id", "eval_id", "share"]), kept
 
 

@@ -1,7 +1,8 @@
 """One record for every question, whatever its source, and the split it belongs to.
 
-A `Problem` knows its text, its reference answer and how it is to be graded; it knows no model. The split of a problem is a
-property of its content (a hash), so a question can never be in two splits, whoever generates it and whenever.
+A `Problem` knows its text, its reference answer and how it is to be graded; it knows no model. The
+split of a problem is a property of its content (a hash), so a question can never be in two splits,
+whoever generates it and whenever.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ SPLITS = ("train", "dev", "test")
 class Problem:
     """One question.
 
-    id: unique and derived from the content; family and level: what sub-group it belongs to; prompt: the text shown to the
-    model; answer: the reference answer; kind: how it is graded ("exact", "code", "math", "choice", "gym");
-    meta: what the grader or an analysis needs besides (the terms of a sum, the tests of a program, "group": a sub-group, "template":
-    the prompt's, "hide": never to be shown in reports).
+    id: unique and derived from the content; family and level: what sub-group it belongs to; prompt:
+    the text shown to the model; answer: the reference answer; kind: how it is graded ("exact",
+    "code", "math", "choice", "gym"); meta: what the grader or an analysis needs besides (the terms
+    of a sum, the tests of a program, "group": a sub-group, "template": the prompt's, "hide": never
+    to be shown in reports).
     """
 
     id: str
@@ -33,6 +35,14 @@ class Problem:
     kind: str = "exact"
     meta: dict = field(default_factory=dict)
 
+    @classmethod
+    def made(
+        cls, family: str, level: int, prompt: str, answer: str, kind: str = "exact", **meta: object
+    ) -> Problem:
+        """A problem with an id made of its family and a hash of its prompt."""
+        name = f"{family}:{content_hash(prompt):016x}"
+        return cls(name, family, level, prompt, answer, kind, meta)
+
 
 def content_hash(text: str) -> int:
     """A 64-bit hash of `text`, the same on every machine and in every process."""
@@ -40,7 +50,7 @@ def content_hash(text: str) -> int:
 
 
 def split_of(canonical: str) -> str:
-    """The split ("train", "dev" or "test") of the problem with this canonical text: 80, 10 and 10 per cent by hash."""
+    """The split of the problem with this canonical text: train, dev and test are 80, 10, 10 %."""
     bucket = content_hash(canonical) % 10
     return "test" if bucket == 0 else "dev" if bucket == 1 else "train"
 
@@ -50,27 +60,26 @@ def draw(
 ) -> list[Problem]:
     """n distinct problems of one split, a pure function of (make, n, split, seed).
 
-    make(rng) returns (canonical text, Problem). Problems of other splits and repeats are rejected. A longer draw with the same
-    seed starts with the shorter one. Raises ValueError when the source runs dry.
+    make(rng) returns (canonical text, Problem). Problems of other splits and repeats are rejected.
+    A longer draw with the same seed starts with the shorter one. Raises ValueError when the source
+    runs dry.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    rng, seen, problems, rejected = random.Random(seed), set(), [], 0
-    while len(problems) < n:
+    rng, rejected = random.Random(seed), 0
+    drawn: dict[str, Problem] = {}
+    while len(drawn) < n:
         canonical, problem = make(rng)
-        if problem.id in seen or split_of(canonical) != split:
-            rejected += 1
-            if rejected > 1000 + 200 * n:
-                raise ValueError(
-                    f"found only {len(problems)} of {n} distinct problems in split {split!r}"
-                )
+        if problem.id not in drawn and split_of(canonical) == split:
+            drawn[problem.id] = problem
             continue
-        seen.add(problem.id)
-        problems.append(problem)
-    return problems
+        rejected += 1
+        if rejected > 1000 + 200 * n:
+            raise ValueError(f"found only {len(drawn)} of {n} distinct problems in split {split!r}")
+    return list(drawn.values())
 
 
 def fingerprint(problems: list[Problem]) -> str:
     """A hash of the content of `problems`, in order: what a stage's key holds for them."""
-    text = json.dumps([vars(p) for p in problems], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([vars(problem) for problem in problems], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,7 +1,9 @@
-"""Worked solutions by rule: the traces of `recorded:worked#<style>`, for questions of reasoning-gym's chain_sum.
+"""Worked solutions by rule: the traces of `recorded:worked#<style>`, for questions of
+reasoning-gym's chain_sum.
 
-No model wrote them: each is made from the question's own terms, and is the same for the same style, question and sample index. The
-styles differ as teachers differ, in order, terseness, redundancy, checks and mistakes.
+No model wrote them: each is made from the question's own terms, and is the same for the same style,
+question and sample index. The styles differ as teachers differ, in order, terseness, redundancy,
+checks and mistakes.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ STYLES = {
     "terse": "a step a line, from the left",
     "tens": "each step by its tens and its ones",
     "checked": "a step a line, then the way back as a check",
-    "wordy": "terms in random order, random words around each step, sometimes a check: samples of a question differ",
+    "wordy": "terms in random order, random words, sometimes a check: samples of a question differ",
     "bare": "the result and no work",
     "careless": "as terse, with a slip in a fifth of the traces",
 }
+_SUM = re.compile(r"-?\d+( [-+] \d+)*")
+Step = tuple[int, int, int]  # what it starts from, the term, what it comes to
 _WORDS = (
     "First, {}.",
     "So {}.",
@@ -41,56 +45,68 @@ _OPENINGS = (
 
 
 def solve(problem: Problem, style: str, index: int = 0) -> str | None:
-    """The trajectory, with its think block and <answer>; None for a question that no rule here knows."""
+    """The trajectory, with its think block and <answer>; None for a question no rule here knows."""
     entry = problem.meta.get("entry", {}).get("metadata", {})
-    if problem.meta.get("task") != "chain_sum" or not re.fullmatch(
-        r"-?\d+( [-+] \d+)*", entry.get("expression", "")
-    ):
+    expression = entry.get("expression", "")
+    if problem.meta.get("task") != "chain_sum" or not _SUM.fullmatch(expression):
         return None
-    terms = [
-        int(sign + digits) for sign, digits in re.findall(r"([-+]?)\s*(\d+)", entry["expression"])
-    ]
+    terms = [int(sign + digits) for sign, digits in re.findall(r"([-+]?)\s*(\d+)", expression)]
     rng = random.Random(f"{style} {problem.id} {index}")
     if style == "wordy":
         terms = rng.sample(terms, len(terms))
-    slip = (
-        rng.randrange(1, len(terms))
-        if style == "careless" and len(terms) > 1 and rng.random() < 0.2
-        else 0
-    )
-    total, steps, back = terms[0], [], []
+    slip = 0  # the step that goes wrong, none for 0
+    if style == "careless" and len(terms) > 1 and rng.random() < 0.2:
+        slip = rng.randrange(1, len(terms))
+    total, steps = terms[0], []
     for i, term in enumerate(terms[1:], 1):
         after = total + term + (rng.choice((-10, -1, 1, 10)) if i == slip else 0)
         steps.append((total, term, after))
-        back.insert(0, (after, -term, total))
         total = after
-    shown = [_fact(*step) for step in steps]
-    if style == "tens":
-        shown = [_by_tens(*step) for step in steps]
-    elif style == "checked":
-        shown += ["Check: " + ", ".join(_fact(*step) for step in back) + ". Right."]
-    elif style == "bare":
-        shown = [f"It is {total}."]
-    elif style == "wordy":
-        shown = [rng.choice(_OPENINGS).format(entry["expression"])] + [
-            rng.choice(_WORDS).format(fact) for fact in shown
-        ]
-        shown += ["Let me check: " + ", ".join(_fact(*step) for step in back) + "."] * (
-            rng.random() < 0.3
-        )
-    return "<think>\n{}\n</think>\n<answer>{}</answer>".format("\n".join(shown), total)
+    lines = "\n".join(_lines(style, expression, steps, total, rng))
+    return f"<think>\n{lines}\n</think>\n<answer>{total}</answer>"
 
 
-def _fact(a: int, b: int, c: int) -> str:
-    return f"{a} {'-' if b < 0 else '+'} {abs(b)} = {c}"
+def _lines(
+    style: str, expression: str, steps: list[Step], total: int, rng: random.Random
+) -> list[str]:
+    """The work as a style shows it."""
+    facts = [_fact(*step) for step in steps]
+    back = ", ".join(_fact(after, -term, before) for before, term, after in reversed(steps))
+    match style:
+        case "tens":
+            return [_by_tens(before, term) for before, term, _ in steps]
+        case "checked":
+            return [*facts, f"Check: {back}. Right."]
+        case "bare":
+            return [f"It is {total}."]
+        case "wordy":
+            opening = rng.choice(_OPENINGS).format(expression)
+            told = [rng.choice(_WORDS).format(fact) for fact in facts]
+            check = [f"Let me check: {back}."] if rng.random() < 0.3 else []
+            return [opening, *told, *check]
+        case _:
+            return facts
 
 
-def _by_tens(a: int, b: int, c: int) -> str:
-    """'34 + 7: 30 + 0 = 30, 4 + 7 = 11, 30 + 11 = 41'; tens and ones bear the sign of their number."""
-    tens, ones = (
-        [(n // 10 * 10 if n >= 0 else -(-n // 10 * 10)) for n in (a, b)],
-        [n % 10 if n >= 0 else -(-n % 10) for n in (a, b)],
+def _fact(before: int, term: int, after: int) -> str:
+    return f"{before} {'-' if term < 0 else '+'} {abs(term)} = {after}"
+
+
+def _by_tens(before: int, term: int) -> str:
+    """'34 + 7: 30 + 0 = 30, 4 + 7 = 11, 30 + 11 = 41'; tens and ones bear their number's sign."""
+    tens_before, ones_before = _split(before)
+    tens_term, ones_term = _split(term)
+    tens, ones = tens_before + tens_term, ones_before + ones_term
+    facts = (
+        _fact(tens_before, tens_term, tens),
+        _fact(ones_before, ones_term, ones),
+        _fact(tens, ones, before + term),
     )
-    return f"{_fact(a, b, c).partition(' =')[0]}: " + ", ".join(
-        (_fact(*tens, sum(tens)), _fact(*ones, sum(ones)), _fact(sum(tens), sum(ones), c))
-    )
+    question = _fact(before, term, before + term).partition(" =")[0]
+    return f"{question}: {', '.join(facts)}"
+
+
+def _split(number: int) -> tuple[int, int]:
+    """Tens and ones of a number, both with its sign."""
+    sign = 1 if number >= 0 else -1
+    return sign * (abs(number) // 10 * 10), sign * (abs(number) % 10)

@@ -1,0 +1,131 @@
+"""The lab's task families: problems generated from a seed, and worked solutions to them.
+
+* `sum` (in-domain): a flat sum of n signed digits modulo 7, "6 -5 +2 +6 =" -> 2. The level is n.
+* `code`: write a Python function from a list of operations. The level is their number.
+* six out-of-domain families on letters and digits (`OOD`). The level is the length.
+
+All text is made of tokens separated by single spaces, so that it can be read, run (code) and
+tokenised word by word.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+from ded.problems import variants
+from ded.problems.lab import letters, programs, sums
+from ded.problems.lab.letters import DIGITS, LETTERS, OOD
+from ded.problems.lab.sums import MODULUS, PERTURBATIONS, STYLES, perturb, trace
+from ded.problems.record import Problem, draw, split_of
+from ded.problems.source import Source
+
+__all__ = ["DIGITS", "LETTERS", "MODULUS", "OOD", "PERTURBATIONS", "STYLES", "perturb", "trace"]
+
+# 20,000 problems or more at each level
+LEVELS = {
+    "sum": range(5, 13),
+    "code": range(3, 6),
+    **{family: range(5, 8) for family in OOD},
+}
+SPECIAL = ("<pad>", "<unk>", "<eos>", "<user>", "<assistant>", "<think>", "</think>")
+# the order is that of the token ids of the models that are trained
+VOCABULARY = (
+    *SPECIAL,
+    *DIGITS,
+    *sums.SIGNED,
+    *LETTERS,
+    *"+-*%/=;:,()",
+    *("//", "**", "def", "return", "python"),
+    *programs.OPERATIONS,
+    *programs.ALONE,
+    *OOD,
+    *sums.FILLERS,
+    *("check", "wait"),
+)
+
+
+class Lab(Source):
+    """A task family of the lab, at all its levels or some: `lab:sum/7-9`."""
+
+    form: ClassVar[str] = "lab:<family>[/<from>-<to>]"
+    procedural: ClassVar[bool] = True
+    licence = "made by this package, Apache-2.0"
+
+    def __init__(self, text: str) -> None:
+        """SourceError for options, which no family has."""
+        super().__init__(text)
+        if self.options:
+            raise self.error(f"written as {self.form}")
+        self.family = self.name.partition("/")[0]
+        self.steps = self.family == "sum"
+        self.perturbations = PERTURBATIONS if self.steps else variants.PERTURBATIONS
+
+    def levels(self) -> list[int]:
+        """The levels that the source names, else all of the family; SourceError for others."""
+        if self.family not in LEVELS:
+            raise self.error(f"families are {', '.join(LEVELS)}")
+        existing = LEVELS[self.family]
+        _, slash, named = self.name.partition("/")
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", named)
+        chosen = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not slash:
+            chosen = existing
+        if not chosen or not set(chosen) <= set(existing):
+            bounds = f"{existing[0]} and {existing[-1]}"
+            raise self.error(f"levels of {self.family} lie between {bounds}")
+        return list(chosen)
+
+    def check(self) -> None:
+        """SourceError for an unknown family or level."""
+        self.levels()
+
+    def load(self, n: int, split: str, seed: str) -> list[Problem]:
+        """n problems spread evenly over the levels and interleaved; the first get the remainder."""
+        levels = self.levels()
+        drawn = []
+        for i, level in enumerate(levels):
+            count = n // len(levels) + (i < n % len(levels))
+            make = maker(self.family, level)
+            drawn.append(draw(make, count, split, f"{seed} {self.family} {level}"))
+        longest = max(map(len, drawn))
+        return [level[i] for i in range(longest) for level in drawn if i < len(level)]
+
+
+def maker(family: str, level: int) -> Callable[[random.Random], tuple[str, Problem]]:
+    """make(rng) -> (canonical text, Problem) of one family and level; else ValueError."""
+    if family == "sum":
+        return partial(sums.make, level)
+    if family == "code":
+        return partial(programs.make, level)
+    if family in OOD:
+        return partial(letters.make, family, level)
+    raise ValueError(f"unknown lab family {family!r}; known: {', '.join(LEVELS)}")
+
+
+def next_problem(family: str, level: int, split: str, rng: random.Random) -> Problem:
+    """The next problem of a split from a running generator, for pre-training; it may repeat."""
+    make = maker(family, level)
+    while True:
+        canonical, problem = make(rng)
+        if split_of(canonical) == split:
+            return problem
+
+
+def solution(problem: Problem, style: str, rng: random.Random, reasoning: bool = True) -> str:
+    """The text a model is trained to answer with: `<think> work </think> answer`, or the answer.
+
+    style is one of `STYLES` for sums; for code the terse styles write `statements`, the others a
+    new `named` value each step; the out-of-domain families need no work, their think block names
+    the task.
+    """
+    think, answer = problem.family, problem.answer
+    if problem.family == "sum":
+        think = sums.solve(sums.terms_of(problem), style, rng)
+    elif problem.family == "code":
+        terse = style in ("pairs", "facts", "totals")
+        think, answer = programs.solve(problem.meta["steps"], "statements" if terse else "named")
+    return f"<think> {think} </think> {answer}" if reasoning else answer

@@ -1,0 +1,194 @@
+"""The lab's in-domain family: signed digits summed modulo 7, in many orders of work.
+
+Any two neighbouring terms may be combined first, so a question with n terms has (n - 1)! different
+correct orders of work.
+"""
+
+from __future__ import annotations
+
+import random
+
+from ded.problems.lab.letters import DIGITS, LETTERS
+from ded.problems.record import Problem
+
+MODULUS = 7
+SIGNED = [sign + digit for sign in "+-" for digit in DIGITS[:MODULUS]]
+STYLES = ("left", "pairs", "random", "facts", "totals", "checked")
+PERTURBATIONS = ("shuffled", "zero", "preamble")
+FILLERS = ("so", "now", "ok")
+
+Terms = tuple[tuple[int, int], ...]  # (sign, digit below MODULUS), the first sign always +1
+
+
+def make(level: int, rng: random.Random) -> tuple[str, Problem]:
+    """(canonical text, a problem of `level` terms).
+
+    In the canonical text order and zeros do not count, so that a perturbed evaluation question is
+    in no corpus either.
+    """
+    first = (1, rng.randrange(MODULUS))
+    rest = [(rng.choice((1, -1)), rng.randrange(MODULUS)) for _ in range(level - 1)]
+    terms = (first, *rest)
+    signed = sorted(f"{sign * digit:+d}" for sign, digit in terms if digit)
+    return f"sum {' '.join(signed)}", problem_of(terms)
+
+
+def problem_of(terms: Terms, prompt: str | None = None) -> Problem:
+    """The problem that asks for the value of `terms`, by another prompt where one is given."""
+    prompt = prompt or f"{show(terms)} ="
+    listed = [list(term) for term in terms]
+    return Problem.made("sum", len(terms), prompt, str(value(terms)), terms=listed)
+
+
+def terms_of(problem: Problem) -> Terms:
+    """The terms that a problem of this family adds up."""
+    return tuple((sign, digit) for sign, digit in problem.meta["terms"])
+
+
+# ---- arithmetic on terms -----------------------------------------------------------------------
+
+
+def value(terms: Terms) -> int:
+    """The sum of the signed terms, modulo `MODULUS`."""
+    return sum(sign * digit for sign, digit in terms) % MODULUS
+
+
+def show(terms: Terms) -> str:
+    """'7 -5 +2' for ((1, 7), (-1, 5), (1, 2)): a signed digit is one token."""
+    rest = [f"{'+' if sign > 0 else '-'}{digit}" for sign, digit in terms[1:]]
+    return " ".join([str(terms[0][1]), *rest])
+
+
+def combine(terms: Terms, i: int) -> Terms:
+    """Terms i and i + 1 combined into one, which is positive.
+
+    6 -5 +2 with i = 1 is 6 +4, as -5 + 2 = 4 modulo 7.
+    """
+    return (*terms[:i], (1, value(terms[i : i + 2])), *terms[i + 2 :])
+
+
+def _fact(terms: Terms, i: int) -> str:
+    """'-5 +2 = 4': what combining terms i and i + 1 comes to."""
+    words = show(((1, 0), *terms)).split()[1:] if i else show(terms).split()
+    return f"{words[i]} {words[i + 1]} = {combine(terms, i)[i][1]}"
+
+
+def _parse(text: str) -> Terms | None:
+    first, *rest = text.split() or [""]
+    words = [f"+{first}", *rest]  # the first term bears no sign
+    if any(word not in SIGNED for word in words):
+        return None
+    return tuple((1 if word[0] == "+" else -1, int(word[1])) for word in words)
+
+
+# ---- variants ----------------------------------------------------------------------------------
+
+
+def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
+    """An answer-preserving variant; ValueError for one that is not among `PERTURBATIONS`.
+
+    Its terms `shuffled`, a `zero` added, or an irrelevant `preamble` before it.
+    """
+    rng = random.Random(f"{name} {seed} {problem.id}")
+    terms = terms_of(problem)
+    if name == "shuffled":
+        first, *rest = rng.sample(terms, len(terms))
+        if first[0] < 0:  # the leading term has no sign: one that is positive comes first
+            rest.append(first)
+            first = rest.pop(next(i for i, (sign, _) in enumerate(rest) if sign > 0))
+        return problem_of((first, *rest))
+    if name == "zero":
+        i = rng.randrange(1, len(terms) + 1)
+        return problem_of((*terms[:i], (rng.choice((1, -1)), 0), *terms[i:]))
+    if name == "preamble":
+        return problem_of(terms, f"{' '.join(rng.choices(LETTERS, k=3))} , {show(terms)} =")
+    raise ValueError(f"unknown perturbation {name!r}; known: {', '.join(PERTURBATIONS)}")
+
+
+# ---- worked solutions and their check ----------------------------------------------------------
+
+
+def solve(terms: Terms, style: str, rng: random.Random) -> str:
+    """A worked solution (the text inside the think block) in one of `STYLES`; else ValueError.
+
+    left: combine the two leftmost terms, write what remains, repeat. pairs: all neighbouring pairs
+    at once. random: any two neighbours. facts: 'a + b = c' for each step from the left, no
+    rewriting. totals: the running totals alone. checked: random order with spoken fillers and
+    self-checks.
+    """
+    if style not in STYLES:
+        raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
+    steps = []
+    while len(terms) > 1:
+        if style == "pairs":
+            for i in range(len(terms) // 2):
+                terms = combine(terms, i)
+            steps.append(show(terms))
+            continue
+        i = rng.randrange(len(terms) - 1) if style in ("random", "checked") else 0
+        fact, terms = _fact(terms, i), combine(terms, i)
+        if style == "facts":
+            steps.append(fact)
+        elif style == "totals":
+            steps.append(str(terms[0][1]))
+        elif style == "checked":
+            check = f"check {fact} ; " if rng.random() < 0.5 else ""
+            steps.append(check + rng.choice(("", "so ", "now ", "ok ")) + show(terms))
+        else:
+            steps.append(show(terms))
+    return " ; ".join(steps)
+
+
+def trace(problem: Problem, text: str) -> tuple[Terms, ...] | None:
+    """The states a worked solution passes through, or None where a step is invalid.
+
+    Fillers and self-checks leave no state, so two solutions with equal traces are the same work
+    told differently. A solution is step-valid when every written line follows from the line before
+    by combining neighbours, every fact and check is true, and the last line is the answer.
+    """
+    state = terms_of(problem)
+    states = [state]
+    for step in text.split(" ; "):
+        words = [word for word in step.split() if word not in FILLERS]
+        if words[:1] == ["check"]:
+            if " ".join(words[1:]) not in {_fact(state, i) for i in range(len(state) - 1)}:
+                return None
+            continue
+        following = _after(state, words)
+        if following is None:
+            return None
+        state = following
+        states.append(state)
+    return tuple(states) if len(state) == 1 and state[0][1] == int(problem.answer) else None
+
+
+def _after(state: Terms, words: list[str]) -> Terms | None:
+    """The state after one written step: a fact, a running total, or the sum rewritten.
+
+    None where the step does not follow from `state`.
+    """
+    if len(state) < 2:
+        return None
+    from_the_left = combine(state, 0)
+    if "=" in words:
+        return from_the_left if " ".join(words) == _fact(state, 0) else None
+    new = _parse(" ".join(words))
+    if new is None:
+        return None
+    if len(new) == 1 and len(state) > 2:  # a running total
+        return from_the_left if from_the_left[0] == new[0] else None
+    return new if _follows(state, new) else None
+
+
+def _follows(old: Terms, new: Terms) -> bool:
+    """Whether `new` is `old` with one or more disjoint neighbouring pairs combined."""
+    if len(new) >= len(old):
+        return False
+    reach = {0}  # how many old terms the new terms so far may stand for
+    for term in new:
+        kept = {i + 1 for i in reach if i < len(old) and old[i] == term}
+        combined = {
+            i + 2 for i in reach if i + 1 < len(old) and combine(old[i : i + 2], 0)[0] == term
+        }
+        reach = kept | combined
+    return len(old) in reach
