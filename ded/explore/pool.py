@@ -4,7 +4,7 @@ needs."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -107,13 +107,14 @@ def assemble(
     by_id = {question.id: question for question in questions}
     distances: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in curation.METRICS}
     for name, rows in graded.groupby("problem_id", sort=False):
-        token_ids = rows["token_ids"].tolist()
-        edits = curation.pairwise_distances(token_ids, workers=-1)
-        at = rows["sample_index"].to_numpy()
-        distances["levenshtein"][name] = _by_sample(edits, at)
-        distances["normalised"][name] = _by_sample(curation.normalised(edits, token_ids), at)
+        token_ids, at = rows["token_ids"].tolist(), rows["sample_index"].to_numpy()
+        for metric, matrices in distances.items():
+            apart = curation.pairwise_distances(token_ids, metric, workers=-1)
+            matrices[name] = np.full((at.max() + 1,) * 2, np.nan)
+            matrices[name][np.ix_(at, at)] = apart
+    edits = distances["levenshtein"]
     same_as = [
-        int((distances["levenshtein"][name][sample] == 0).argmax())
+        int((edits[name][sample] == 0).argmax())
         for name, sample in graded[["problem_id", "sample_index"]].itertuples(index=False)
     ]
     table = graded.assign(row=np.arange(len(graded)), same_as=same_as)
@@ -136,13 +137,6 @@ def assemble(
     )
 
 
-def _by_sample(matrix: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The matrix with row and column i moved to at[i]; nan for samples that are not there."""
-    wide = np.full((at.max() + 1,) * 2, np.nan)
-    wide[np.ix_(at, at)] = matrix
-    return wide
-
-
-def _all_pairs(matrices) -> np.ndarray:
+def _all_pairs(matrices: Iterable[np.ndarray]) -> np.ndarray:
     pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in matrices])
     return pairs[np.isfinite(pairs)]
