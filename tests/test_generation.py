@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ded import generation, models, problems
-from ded.generation import transformers
+from ded.generation import decoding, transformers
 from ded.options import Engine
 from ded.problems import Problem
 
@@ -31,13 +31,13 @@ def sample(asked, n=1, **settings):
 @pytest.fixture
 def calls(monkeypatch):
     """The (first problem, number of problems, sample index) of every shard that is really sampled."""
-    seen, real = [], transformers._draw
+    seen, real = [], transformers.draw_shard
 
     def counting(model, shard, *rest):
         seen.append((shard.problems[0].id, len(shard.problems), shard.index))
         return real(model, shard, *rest)
 
-    monkeypatch.setattr(transformers, "_draw", counting)
+    monkeypatch.setattr(transformers, "draw_shard", counting)
     return seen
 
 
@@ -184,7 +184,7 @@ def test_a_precision_is_another_request(calls):
 
 def test_batches_are_of_like_lengths_and_sizes():
     lengths = [7] * 20 + [5] * 40 + [6] * 3 + [9] * 2
-    groups = transformers._groups(lengths, 30)
+    groups = transformers.groups(lengths, 30)
     assert sorted(i for g in groups for i in g) == list(range(65)) and {len(g) for g in groups} == {
         21,
         22,
@@ -193,7 +193,7 @@ def test_batches_are_of_like_lengths_and_sizes():
         max(lengths[i] for i in one) <= min(lengths[i] for i in two)
         for one, two in zip(groups, groups[1:])
     )
-    assert transformers._groups([], 30) == [] and len(transformers._groups(lengths, 65)) == 1
+    assert transformers.groups([], 30) == [] and len(transformers.groups(lengths, 65)) == 1
 
 
 def test_a_batch_is_as_large_as_there_is_room():
@@ -208,8 +208,8 @@ def test_a_batch_is_as_large_as_there_is_room():
                 return cls
 
     bytes_a_row = 2 * 30 * 3 * 64 * 4 * 100
-    assert transformers._rows(Net, 100) == transformers.ROOM // bytes_a_row == 58
-    assert transformers._rows(Net, 10_000) == transformers.FEWEST
+    assert transformers.rows_that_fit(Net, 100) == transformers.ROOM // bytes_a_row == 58
+    assert transformers.rows_that_fit(Net, 10_000) == transformers.FEWEST
 
 
 def test_greedy_is_that_of_transformers(monkeypatch):
@@ -270,7 +270,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it():
         (1.0, [0, 1, 2, 3]),
     ):
         counts = np.bincount(
-            transformers._choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4
+            decoding.choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4
         )
         expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
         assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
@@ -282,7 +282,7 @@ def test_inverse_transform_gives_every_token_its_share():
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0)) * 2
     uniform = (torch.arange(20_000) + 0.5) / 20_000
     for temperature in (1.0, 0.4):
-        chosen = transformers._choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
+        chosen = decoding.choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
         exact = torch.softmax(logits[0].double() / temperature, -1).numpy()
         assert np.abs(np.bincount(chosen.numpy(), minlength=50) - 20_000 * exact).max() <= 1.01
 
@@ -293,7 +293,7 @@ def test_the_ends_of_the_noise_draw_only_tokens_that_can_be(extreme):
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, "1 +2 ="))["input_ids"]]
     probabilities = np.exp(logits_after("1 +2 =")[0].numpy())
-    found = transformers.decode(net, ids, np.array([[extreme]]), 1.0, 0.5, tok)[0]["token_ids"]
+    found = decoding.decode(net, ids, np.array([[extreme]]), 1.0, 0.5, tok)[0]["token_ids"]
     top = np.argsort(-probabilities, kind="stable")
     kept = top[: int((probabilities[top].cumsum() / probabilities.sum() < 0.5).sum()) + 1]
     assert found[0] in kept and found[0] == (kept.min() if extreme == 0 else kept.max())
@@ -333,10 +333,10 @@ def test_rows_that_end_leave_the_others_as_they_were():
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, p.prompt))["input_ids"] for p in questions(30)]
     noise = np.random.default_rng(0).random((30, 50))
-    together = transformers.decode(net, ids, noise, 0.8, 0.95, tok)
+    together = decoding.decode(net, ids, noise, 0.8, 0.95, tok)
     assert len({r["n_tokens"] for r in together}) > 5
     for i in range(30):
-        alone = transformers.decode(net, ids[i : i + 1], noise[i : i + 1], 0.8, 0.95, tok)[0]
+        alone = decoding.decode(net, ids[i : i + 1], noise[i : i + 1], 0.8, 0.95, tok)[0]
         assert (
             alone["token_ids"] == together[i]["token_ids"]
             and alone["finish_reason"] == together[i]["finish_reason"]

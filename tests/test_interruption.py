@@ -19,13 +19,13 @@ SHARDS = 12
 
 def work(delay=0.0):
     """Samples 24 questions twice, in shards of 4, and trains on what came out: (trajectories, weights)."""
-    real, size = transformers._draw, generation.SHARD
+    real, size = transformers.draw_shard, generation.SHARD
 
     def slow(*arguments):
         time.sleep(delay)
         return real(*arguments)
 
-    generation.SHARD, transformers._draw = 4, slow
+    generation.SHARD, transformers.draw_shard = 4, slow
     try:
         table = generation.sample(
             "lab:student_1",
@@ -35,7 +35,7 @@ def work(delay=0.0):
             seed=1,
         )
     finally:
-        generation.SHARD, transformers._draw = size, real
+        generation.SHARD, transformers.draw_shard = size, real
     spec = training.sft("lab:student_1", table, learning_rate=1e-3, batch_size=8, max_length=64)
     return table, (Path(models.locate(spec)) / "model.safetensors").read_bytes()
 

@@ -168,7 +168,7 @@ def test_vllm_that_is_not_installed_is_said_before_any_work(tiny, monkeypatch):
 def test_a_model_larger_than_the_free_memory_is_refused(tiny, monkeypatch):
     size = models.weights("lab:student_1", "float32")
     assert size == 4 * sum(p.numel() for p in models.load("lab:student_1").parameters())
-    monkeypatch.setattr(models, "_free_memory", lambda: (size - 1, "on 2 GPU(s)"))
+    monkeypatch.setattr(models, "free_memory", lambda: (size - 1, "on 2 GPU(s)"))
     with pytest.raises(
         ModelError, match=r"lab:student_1.*GiB in float32.*are free on 2 GPU\(s\).*bfloat16"
     ):
@@ -190,9 +190,9 @@ def test_the_free_memory_of_all_visible_gpus_counts(monkeypatch, tmp_path):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv(
             "CUDA_VISIBLE_DEVICES", raising=False
         )
-        assert models._free_memory() == found
+        assert models.free_memory() == found
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert models._free_memory()[1] == "in memory"
+    assert models.free_memory()[1] == "in memory"
 
 
 def test_damaged_weights_and_a_missing_tokenizer_are_refused(copied):

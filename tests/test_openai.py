@@ -10,7 +10,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections import Counter
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -24,6 +23,7 @@ from ded.errors import EngineError
 from ded.generation import journal, openai
 from ded.generation.engines import Shard
 from ded.models import ModelError, endpoint
+from ded.models.endpoint import Endpoint
 from ded.options import Engine
 from ded.problems import Problem
 
@@ -50,6 +50,10 @@ def sample(server, asked=4, n=1, model=MODEL, engine=None, **settings):
         n,
         **{"max_tokens": 12, "temperature": 1.0, "engine": options} | settings,
     )
+
+
+def body_of(prompt):
+    return {"messages": [{"role": "user", "content": prompt}], "max_tokens": 3}
 
 
 def journals():
@@ -111,8 +115,8 @@ def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
             }
         ]
     }
-    assert math.isnan(openai._from_chat(reply)["n_tokens"]) and math.isnan(
-        openai._from_chat(reply)["entropy_sum"]
+    assert math.isnan(openai.from_chat(reply)["n_tokens"]) and math.isnan(
+        openai.from_chat(reply)["entropy_sum"]
     )
     for n, measured in (
         (3, True),
@@ -121,7 +125,7 @@ def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
     ):  # of hidden reasoning there are no log-probabilities
         assert (
             math.isfinite(
-                openai._from_chat(reply | {"usage": {"completion_tokens": n}})["entropy_sum"]
+                openai.from_chat(reply | {"usage": {"completion_tokens": n}})["entropy_sum"]
             )
             == measured
         )
@@ -224,10 +228,11 @@ def test_retry_after_is_kept_to(toy):
 
 def test_waits_double(monkeypatch, toy):
     waits = []
-    monkeypatch.setattr("tenacity.sleep_using_event", lambda event: waits.append)
     monkeypatch.setattr(endpoint, "WAIT", 2.0)
     toy.script.extend([(500, {}, "")] * 5)
-    sample(toy, 1)
+    server = Endpoint(MODEL, Engine(base_url=toy.url))
+    server.ended = SimpleNamespace(wait=waits.append)
+    server.post("chat/completions", body_of("x"), dict)
     assert [low <= w <= low + 2 for w, low in zip(waits, (2, 4, 8, 16, 32))] == [True] * 5
 
 
@@ -317,18 +322,12 @@ def test_fields_that_a_server_refuses_are_left_out(toy, caplog):
 
 
 def test_a_refusal_of_something_else_takes_nothing_away(toy):
-    body = {
-        "messages": [{"role": "user", "content": "x"}],
-        "max_tokens": 3,
-        "seed": 1,
-        "logprobs": True,
-        "top_logprobs": 2,
-    }
-    with endpoint.connect(MODEL, Engine(base_url=toy.url), threading.Event(), Counter()) as post:
-        toy.script.extend([(400, {}, "the prompt is too long")] * 2)
-        with pytest.raises(EngineError, match="too long"):
-            post("chat/completions", body, dict)
-        post("chat/completions", body, dict)
+    server = Endpoint(MODEL, Engine(base_url=toy.url))
+    body = body_of("x") | {"seed": 1, "logprobs": True, "top_logprobs": 2}
+    toy.script.extend([(400, {}, "the prompt is too long")] * 2)
+    with pytest.raises(EngineError, match="too long"):
+        server.post("chat/completions", body, dict)
+    server.post("chat/completions", body, dict)
     assert toy.asked[-1] == body | {"model": "toy"} and len(toy.asked) == 3
 
 
@@ -441,7 +440,7 @@ def test_a_disk_that_is_full(toy):
 def test_half_a_line_spoils_no_other(toy):
     shard = Shard("key", [], 0)
     journal.add(shard, 0, {"text": "a"})
-    with journal._file(shard).open("a") as half:
+    with journal.file_of(shard).open("a") as half:
         half.write('\n[1, {"text": "half a l')
     journal.add(shard, 2, {"text": "b\n"})
     assert journal.read(shard) == {0: {"text": "a"}, 2: {"text": "b\n"}}

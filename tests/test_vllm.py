@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -15,8 +16,9 @@ import tqdm.auto
 
 from ded import generation, models, problems, store
 from ded.errors import EngineError
-from ded.generation import vllm
+from ded.generation import journal, vllm, vllm_processes
 from ded.generation.engines import Settings, Shard
+from ded.generation.journal import Drawing
 from ded.options import Engine
 from ded.problems import Problem
 
@@ -43,15 +45,18 @@ def sample(asked, n=1, engine={}, **settings):
     )
 
 
-def planned(shards, tables=None, temperature=0.8, max_tokens=9, **engine):
-    tables = tables or [[None] * len(s.problems) for s in shards]
+def planned(shards, temperature=0.8, max_tokens=9, **engine):
     return vllm.plan(
         MODEL,
-        shards,
-        tables,
+        Drawing(shards).unfinished,
         Settings(max_tokens, temperature, 1.0, 3),
         Engine(name="vllm", **engine),
     )
+
+
+def places(job):
+    """(key of the shard, number of the row) of what each request draws."""
+    return [[(row.shard.key, row.place) for row in request.rows] for request in job.requests]
 
 
 def row(ids, finish):
@@ -62,6 +67,12 @@ def row(ids, finish):
         "entropy_sum": 1.0,
         "missing_mass": 0.0,
     }
+
+
+def begun_shard(key, asked, rows):
+    """A shard with the rows that a lower max_tokens left."""
+    shard = Shard(key, asked, 0)
+    return replace(shard, started=shard.table([{"text": ""} | row for row in rows]))
 
 
 def prompt_ids(problem):
@@ -78,41 +89,29 @@ def test_all_samples_of_a_prompt_are_one_request():
     job = planned(
         [Shard("a", asked, 0), Shard("b", asked, 1), Shard("c", asked[:2], 3)]
     )  # sample 2 is there already
-    assert [(r["n"], r["places"]) for r in job["requests"]] == [
-        (2, [(0, i), (1, i)]) for i in range(3)
-    ] + [(1, [(2, i)]) for i in range(2)]
-    assert [r["ids"] for r in job["requests"][:3]] == [prompt_ids(p) for p in asked]
-    assert (
-        job["requests"][3]["seed"] == job["requests"][0]["seed"] + 3
-    )  # as if all four had been drawn at once
-    assert len({r["seed"] for r in job["requests"][:3]}) == 3 and {
-        r["max_tokens"] for r in job["requests"]
-    } == {9}
-    assert {
-        r["n"]
-        for r in planned([Shard("a", asked, 0), Shard("b", asked, 1)], temperature=0.0)["requests"]
-    } == {1}  # vLLM takes no n with greedy
+    requests = job.requests
+    assert places(job) == [[("a", i), ("b", i)] for i in range(3)] + [[("c", i)] for i in range(2)]
+    assert [r.ids for r in requests[:3]] == [prompt_ids(p) for p in asked]
+    assert requests[3].seed == requests[0].seed + 3  # as if all four had been drawn at once
+    assert len({r.seed for r in requests[:3]}) == 3 and {r.max_tokens for r in requests} == {9}
+    greedy = planned([Shard("a", asked, 0), Shard("b", asked, 1)], temperature=0.0)
+    assert {len(r.rows) for r in greedy.requests} == {1}  # vLLM takes no n with greedy
 
 
 def test_a_row_begun_goes_on_from_its_tokens_with_new_noise():
     asked = questions(4)
-    table = [row([5, 6, 7], "length"), row([5, 6], "stop"), None, row([5] * 9, "length")]
-    fresh, begun = planned([Shard("a", asked, 0)]), planned([Shard("a", asked, 0)], [table])
-    assert [r["places"] for r in begun["requests"]] == [
-        [(0, 0)],
-        [(0, 2)],
-    ]  # one has ended, one is as long as was asked for
-    first = begun["requests"][0]
-    assert (
-        first["ids"] == prompt_ids(asked[0]) + [5, 6, 7]
-        and first["max_tokens"] == 6
-        and first["seed"] != fresh["requests"][0]["seed"]
-    )
+    fresh = planned([Shard("a", asked, 0)])
+    started = [row([5, 6, 7], "length"), row([5, 6], "stop"), row([5] * 9, "length")]
+    journal.add(Shard("b", asked, 0), 1, row([5, 6, 7], "length"))  # what an interrupted draw did
+    begun = planned([begun_shard("a", asked[:3], started), Shard("b", asked[2:], 0)])
+    # one has ended, one is as long as was asked for, one was finished before an interruption
+    assert places(begun) == [[("a", 0)], [("b", 0)]]
+    first = begun.requests[0]
+    assert first.ids == prompt_ids(asked[0]) + [5, 6, 7] and first.max_tokens == 6
+    assert first.seed != fresh.requests[0].seed
     full = len(prompt_ids(asked[0])) + 3
-    assert [
-        r["places"]
-        for r in planned([Shard("a", asked[:1], 0)], [table[:1]], max_model_len=full)["requests"]
-    ] == []  # the context is full
+    again = planned([begun_shard("a", asked[:1], started[:1])], max_model_len=full)
+    assert again.requests == []  # the context is full
     with pytest.raises(
         EngineError,
         match=rf"{asked[0].id!r} takes {full - 3} tokens of a context of {full - 3}.*max_model_len",
@@ -130,28 +129,26 @@ def test_what_vllm_is_asked_to_measure(monkeypatch):
     ):
         monkeypatch.setattr(vllm, "FULL", known)
         job = planned(shards, entropy_top=top)
-        assert job["llm"]["max_logprobs"] == seen and job["sampling"]["logprobs"] == (seen or None)
-        assert (
-            job["llm"]["logprobs_mode"] == "raw_logprobs"
-        )  # at temperature 1, whatever is drawn with
+        assert job.llm["max_logprobs"] == seen and job.sampling["logprobs"] == (seen or None)
+        assert job.llm["logprobs_mode"] == "raw_logprobs"  # at temperature 1, whatever the draw's
 
 
 def test_gpus_are_shared_out_over_replicas(monkeypatch):
-    assert vllm._devices(Engine(name="vllm", data_parallel=3), 2) == [
+    assert vllm_processes.devices(Engine(name="vllm", data_parallel=3), 2) == [
         {},
         {},
     ]  # on a CPU, and no more replicas than requests
-    monkeypatch.setattr(vllm, "on_cpu", lambda: False)
+    monkeypatch.setattr(vllm_processes, "on_cpu", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     two = Engine(name="vllm", data_parallel=2, tensor_parallel=2)
-    assert vllm._devices(two, 9) == [
+    assert vllm_processes.devices(two, 9) == [
         {"CUDA_VISIBLE_DEVICES": "4,5"},
         {"CUDA_VISIBLE_DEVICES": "6,7"},
     ]
-    assert vllm._devices(Engine(name="vllm", tensor_parallel=2), 9) == [{}]
+    assert vllm_processes.devices(Engine(name="vllm", tensor_parallel=2), 9) == [{}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     with pytest.raises(EngineError, match="need 4 GPUs, and CUDA_VISIBLE_DEVICES names 3"):
-        vllm._devices(two, 9)
+        vllm_processes.devices(two, 9)
 
 
 def test_rows_are_put_together(monkeypatch):
@@ -161,9 +158,9 @@ def test_rows_are_put_together(monkeypatch):
     )  # a template that opens the block in the prompt
     drawn = iter([row([12], "length"), row([], "stop"), row([13, 14], "stop")])
     monkeypatch.setattr(
-        vllm,
-        "_sampled",
-        lambda model, job, engine: ((i, 0, next(drawn)) for i in range(len(job["requests"]))),
+        vllm_processes,
+        "sampled",
+        lambda model, requests, *rest: ((i, 0, next(drawn)) for i in range(len(requests))),
     )
     assert list(sample(questions(2), max_tokens=1).token_ids) == [[12], []]
     longer = sample(questions(2), max_tokens=5)
@@ -275,7 +272,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     asked, (body, parts) = questions(5), DEATHS[death]
     some = f"for r in job['requests'][:3]: print(json.dumps([r['number'], 0, {row([12], 'stop')}]), file=rows)\nrows.write('[4, 0, {{\"tok')\n"
-    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, some + body))
+    monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, some + body))
     with pytest.raises(EngineError) as caught:
         sample(asked)
     for part in [f"model {MODEL!r}: vLLM ended early", "3 of 5 rows are stored; run again", *parts]:
@@ -285,7 +282,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
         tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, disable=True)
     )  # as in the jobs of a study
     rest = f"assert len(job['requests']) == 2\nfor r in job['requests']: print(json.dumps([r['number'], 0, {row([13], 'stop')}]), file=rows)"
-    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, rest))
+    monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, rest))
     assert [ids[0] for ids in sample(asked).token_ids] == [12, 12, 12, 13, 13]
     assert not list(store.root().glob("journal/*"))
 
@@ -295,7 +292,7 @@ def test_a_full_disk_ends_every_engine(replicas, monkeypatch, tmp_path):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     monkeypatch.setattr(generation, "SHARD", 2)
     two = f"import time\nfor r in job['requests'][:2]: print(json.dumps([r['number'], 0, {row([12], 'stop')}]), file=rows)\ntime.sleep(100)"
-    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, two))
+    monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, two))
     running = []
 
     def full(key, compute):
@@ -310,7 +307,9 @@ def test_a_full_disk_ends_every_engine(replicas, monkeypatch, tmp_path):
 
 
 def engines_of(pid):
-    return [p for p in psutil.Process(pid).children() if "ded.generation.vllm" in p.cmdline()]
+    return [
+        p for p in psutil.Process(pid).children() if "ded.generation.vllm_worker" in p.cmdline()
+    ]
 
 
 @really
@@ -344,7 +343,7 @@ SCRIPT = """
 @really
 def test_rows_outlive_a_kill_and_the_engine_does_not(monkeypatch):
     monkeypatch.setattr(generation, "SHARD", 64)
-    asked, real, sizes = questions(128), vllm._sampled, []
+    asked, real, sizes = questions(128), vllm_processes.sampled, []
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)], stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -353,11 +352,11 @@ def test_rows_outlive_a_kill_and_the_engine_does_not(monkeypatch):
         parent.kill()
     assert not psutil.wait_procs(left, timeout=10)[1]
 
-    def counting(model, job, engine):
-        sizes.append(sum(r["n"] for r in job["requests"]))
-        return real(model, job, engine)
+    def counting(model, requests, *rest):
+        sizes.append(sum(request["n"] for request in requests))
+        return real(model, requests, *rest)
 
-    monkeypatch.setattr(vllm, "_sampled", counting)
+    monkeypatch.setattr(vllm_processes, "sampled", counting)
     table = sample(asked, 2)
     assert (
         sizes == [236] and len(table) == 256 and not list(store.root().glob("journal/*"))

@@ -1,56 +1,80 @@
-"""Rows of shards that are not whole yet, each written down beside the store as soon as it is finished: a kill loses none of them."""
+"""Rows of shards that are not whole yet, each written down beside the store as soon as it is
+finished: a kill loses none of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ded import store
+from ded.generation.engines import Row, Shard, Unfinished
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ded.generation.engines import Shard
-
-MEASURED = ("text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "missing_mass")
+    from ded.generation.engines import Tables
 
 
-def _file(shard: Shard):
+def file_of(shard: Shard) -> Path:
+    """Where the finished rows of a shard stand, a line each: [place, row]."""
     return store.root() / "journal" / f"{shard.key}.jsonl"
 
 
-def read(shard: Shard) -> dict[int, dict]:
-    """The rows written down, by number; half a line, left by a kill, is none."""
-    rows = {}
-    for line in (
-        _file(shard).read_text(errors="replace").splitlines() if _file(shard).is_file() else []
-    ):
+def read(shard: Shard) -> dict[int, Row]:
+    """The rows written down, by place; half a line, left by a kill, is none."""
+    rows: dict[int, Row] = {}
+    if not file_of(shard).is_file():
+        return rows
+    for line in file_of(shard).read_text(errors="replace").splitlines():
         with suppress(ValueError, TypeError):
-            number, row = json.loads(line)
-            rows[number] = row
+            place, row = json.loads(line)
+            rows[place] = row
     return rows
 
 
-def add(shard: Shard, number: int, row: dict) -> None:
-    _file(shard).parent.mkdir(parents=True, exist_ok=True)
-    with _file(shard).open(
-        "ab", buffering=0
-    ) as stream:  # unbuffered: one write, so that lines of several threads do not mix
-        stream.write(
-            f"\n{json.dumps([number, row])}\n".encode()
-        )  # a line of its own, whatever half a line a kill has left
+def add(shard: Shard, place: int, row: Row) -> None:
+    """Writes one finished row down. For any thread."""
+    file_of(shard).parent.mkdir(parents=True, exist_ok=True)
+    # unbuffered, so one write: the lines of several threads do not mix
+    with file_of(shard).open("ab", buffering=0) as stream:
+        # a line of its own, whatever half a line a kill has left
+        stream.write(f"\n{json.dumps([place, row])}\n".encode())
 
 
-def whole(shard: Shard, rows: list[dict]) -> Iterator[tuple[Shard, pd.DataFrame]]:
-    """(shard, its table); once that is in the store, the journal goes."""
-    import pandas as pd
+class Drawing:
+    """What several shards still lack, and the shards as they become whole.
 
-    head = [
-        {"problem_id": p.id, "sample_index": shard.index, "prompt": p.prompt}
-        for p in shard.problems
-    ]
-    yield shard, pd.DataFrame([h | {k: row[k] for k in MEASURED} for h, row in zip(head, rows)])
-    if store.has(shard.key):
-        _file(shard).unlink(missing_ok=True)
+    Made under the lock of the engine: what another process drew while this one waited for it is
+    no longer asked for, and what an interrupted one had finished is in the journal.
+    """
+
+    def __init__(self, shards: Iterable[Shard]) -> None:
+        self.shards = [shard for shard in shards if not store.has(shard.key)]
+        self.unfinished: list[Unfinished] = []
+        self._rows: dict[str, list[Row | None]] = {}
+        for shard in self.shards:
+            finished = read(shard)
+            self._rows[shard.key] = [finished.get(i, row) for i, row in enumerate(shard.rows())]
+            self.unfinished += [row for row in shard.unfinished() if row.place not in finished]
+
+    def tables(
+        self, asked: Collection[Unfinished], drawn: Iterable[tuple[Unfinished, Row]]
+    ) -> Tables:
+        """(shard, its table), as shards become whole by what is `drawn`: the rows `asked`, in any
+        order. Rows that are not asked for stay as they are."""
+        left = Counter(row.shard.key for row in asked)
+        for shard in self.shards:
+            if not left[shard.key]:
+                yield from self._whole(shard)
+        for row, measured in drawn:
+            self._rows[row.shard.key][row.place] = measured
+            left[row.shard.key] -= 1
+            if not left[row.shard.key]:
+                yield from self._whole(row.shard)
+
+    def _whole(self, shard: Shard) -> Tables:
+        yield shard, shard.table(self._rows[shard.key])
+        if store.has(shard.key):  # now that the table is stored, the journal goes
+            file_of(shard).unlink(missing_ok=True)

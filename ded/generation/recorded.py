@@ -1,60 +1,48 @@
-"""The recorded engine: trajectories that others sampled, looked up by `ded.models.traces` instead of being drawn."""
+"""The recorded engine: trajectories that others sampled, looked up by `ded.models.traces` instead
+of being drawn."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ded import models
-from ded.models.traces import traces
+from ded.generation.engines import Row, Settings, Shard
+from ded.models.traces import Trace, traces
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ded.generation.engines import Settings, Shard
+    from ded.generation.engines import Tables
     from ded.options import Engine
 
 log = logging.getLogger("ded")
 
 
-def identity(model: str, engine: Engine) -> dict:
+def identity(model: str, engine: Engine) -> dict[str, Any]:
     return {"engine": "recorded", "model": models.fingerprint(model)}
 
 
-def draw(
-    model: str, shards: list[Shard], settings: Settings, engine: Engine
-) -> Iterator[tuple[Shard, pd.DataFrame]]:
-    import pandas as pd
-
-    asked = {p.id: p for shard in shards for p in shard.problems}
-    found = traces(model, asked.values(), 1 + max(shard.index for shard in shards))
-    empty = sum(not trace.text for some in found.values() for trace in some)
+def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
+    """Tables without a row for a question that has too few traces."""
+    problems = {problem.id: problem for shard in shards for problem in shard.problems}
+    n = 1 + max(shard.index for shard in shards)
+    traces_of = traces(model, problems.values(), n)
     log.info(
         "%s: %d of %d questions have no trace, %d trace(s) are empty",
         model,
-        sum(not some for some in found.values()),
-        len(asked),
-        empty,
+        sum(not recorded for recorded in traces_of.values()),
+        len(problems),
+        sum(not trace.text for recorded in traces_of.values() for trace in recorded),
     )
     for shard in shards:
-        rows = [
-            (p, found[p.id][shard.index]) for p in shard.problems if len(found[p.id]) > shard.index
-        ]
         yield (
             shard,
-            pd.DataFrame(
-                {
-                    "problem_id": pd.Series([p.id for p, _ in rows], dtype="str"),
-                    "sample_index": pd.Series([shard.index] * len(rows), dtype="int64"),
-                    "prompt": pd.Series([p.prompt for p, _ in rows], dtype="str"),
-                    "text": pd.Series([t.text for _, t in rows], dtype="str"),
-                    "token_ids": pd.Series([[] for _ in rows], dtype="object"),
-                    "n_tokens": pd.Series([t.n_tokens for _, t in rows], dtype="float64"),
-                    "finish_reason": pd.Series([t.finish_reason for _, t in rows], dtype="str"),
-                    "entropy_sum": math.nan,
-                    "missing_mass": math.nan,
-                }
-            ),
+            shard.table([_row(traces_of[problem.id], shard.index) for problem in shard.problems]),
         )
+
+
+def _row(recorded: list[Trace], index: int) -> Row | None:
+    if index >= len(recorded):
+        return None
+    unmeasured = {"token_ids": [], "entropy_sum": math.nan, "missing_mass": math.nan}
+    return recorded[index]._asdict() | unmeasured

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 
 PROMPT = """You compare a final answer with a reference answer. Do not solve the problem.
 
@@ -38,7 +37,7 @@ def endpoint(
 
     key_variable: the environment variable that holds the key; "" sends none. timeout: seconds a try. Raises EngineError, ModelError.
     """
-    from ded.models import endpoint as server
+    from ded.models.endpoint import Endpoint
     from ded.options import Engine
 
     engine = Engine(base_url=base_url.rstrip("/"), api_key_env=key_variable, timeout=timeout)
@@ -49,8 +48,8 @@ def endpoint(
             "max_tokens": 1000,
             "messages": [{"role": "user", "content": prompt}],
         }
-        with server.connect(f"openai:{model}", engine, threading.Event(), Counter()) as post:
-            return post(
+        with closing(Endpoint(f"openai:{model}", engine)) as server:
+            return server.post(
                 "chat/completions",
                 body,
                 lambda reply: reply["choices"][0]["message"]["content"] or "",

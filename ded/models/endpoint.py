@@ -1,34 +1,39 @@
-"""Requests to a server that speaks the OpenAI API: retries, and refusals that say what to mend; the key is in no file, log or message."""
+"""Requests to a server that speaks the OpenAI API: retries, and refusals that say what to mend; the
+key is in no file, log or message.
+
+Plain HTTP instead of the `openai` client, which takes half a reply, and one that the server says it
+broke off, for an answer; gives up at once where Retry-After is over two minutes; waits in a sleep
+that no interrupt ends; and sends the environment's OPENAI_API_KEY to whatever server is named.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ded.errors import EngineError, ModelError
 from ded.models.spec import parse
 
 if TYPE_CHECKING:
+    import httpx
+
     from ded.options import Engine
 
-TRIES, WAIT, LONGEST = (
-    6,
-    2.0,
-    300.0,
-)  # of a request; seconds before the second try, doubled for each; the most of a Retry-After
-OPTIONAL = (
-    "seed",
-    "logprobs",
-    "top_logprobs",
-    "return_token_ids",
-)  # fields left out where the server refuses them
+TRIES = 6  # of a request
+WAIT = 2.0  # seconds before the second try, doubled for each further one
+LONGEST_WAIT = 60.0  # seconds, of those
+LONGEST_RETRY_AFTER = 300.0  # seconds, the most that a server may ask for
+# fields left out where the server refuses them
+OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")
 log = logging.getLogger("ded")
+Answer = TypeVar("Answer")
 
 
 class NoAnswer(EngineError):
@@ -37,159 +42,191 @@ class NoAnswer(EngineError):
     after = 0.0
 
 
-@contextmanager
-def connect(
-    model: str, engine: Engine, ended: threading.Event, counts: Counter
-) -> Iterator[Callable[[str, dict, Callable[[dict], Any]], Any]]:
-    """post(path, body, read) -> read(JSON of the reply), for any thread; tried again after what may pass, until `ended` is set.
+class Endpoint:
+    """A model at the server that `engine.base_url` names, for any number of threads.
 
-    EngineError after what will not pass, or after TRIES; ModelError where no base_url is set, or no key.
+    Set `ended`, and no request is tried again. `counts` counts what a log may tell. ModelError
+    where no base_url is set, or no key.
     """
-    import httpx
-    from tenacity import (
-        Retrying,
-        retry_if_exception_type,
-        sleep_using_event,
-        stop_after_attempt,
-        stop_when_event_set,
-        wait_exponential_jitter,
-    )
 
-    timeout = httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30))
-    client = httpx.Client(headers=headers(model, engine), timeout=timeout, limits=httpx.Limits())
-    other: dict[str, str] = {}  # what a field is called here; "": it is left out
-    pause = wait_exponential_jitter(initial=WAIT, max=60, jitter=WAIT)
-    again = Retrying(
-        stop=stop_after_attempt(TRIES) | stop_when_event_set(ended),
-        sleep=sleep_using_event(ended),
-        retry=retry_if_exception_type(NoAnswer),
-        wait=lambda state: max(pause(state), state.outcome.exception().after),
-        reraise=True,
-        before_sleep=lambda state: counts.update(["requests tried again"]),
-    )
+    def __init__(self, model: str, engine: Engine) -> None:
+        import httpx
 
-    def once(path: str, body: dict, read: Callable[[dict], Any]) -> Any:
-        sent = {other.get(k, k): v for k, v in body.items() if other.get(k, k)} | {
-            "model": parse(model)[1]
-        }
+        timeout = httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30))
+        self.model, self.engine = model, engine
+        self.ended, self.counts = threading.Event(), Counter[str]()
+        self._client = _client(model, engine, timeout)
+        self._names: dict[str, str] = {}  # what a field is called here; "": it is left out
+
+    def post(self, path: str, body: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
+        """read(JSON of the reply to `body`); tried again after what may pass.
+
+        What `read` raises of ValueError, LookupError, TypeError and AttributeError is a reply that
+        is not whole. EngineError after what will not pass, or after TRIES.
+        """
+        tries = 1
+        while True:
+            try:
+                return self._once(path, body, read)
+            except NoAnswer as failure:
+                pause = min(WAIT * 2 ** (tries - 1) + random.uniform(0, WAIT), LONGEST_WAIT)
+                if tries == TRIES or self.ended.wait(max(pause, failure.after)):
+                    raise
+            tries += 1
+            self.counts["requests tried again"] += 1
+
+    def close(self) -> None:
+        """Ends the connections; not after an interrupt: what is under way may still come in."""
+        self._client.close()
+
+    def _once(self, path: str, body: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
+        names = self._names
+        while True:
+            sent = {names.get(name, name): value for name, value in body.items()}
+            sent.pop("", None)
+            reply = self._send(path, sent)
+            refused = _refused(reply, sent)
+            if not refused:
+                break
+            names = names | refused
+        answer = self._read(reply, read)
+        # only now: the refusal may have been of something else
+        for name in names.keys() - self._names.keys():
+            mend = f"{names[name]} is sent" if names[name] else "it is not sent"
+            log.warning("%s: %s refuses %s, so %s", self.model, self.engine.base_url, name, mend)
+        self._names = self._names | names
+        return answer
+
+    def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        import httpx
+
         try:
-            reply = client.post(f"{engine.base_url}/{path}", json=sent)
+            return self._client.post(path, json=body | {"model": parse(self.model).name})
         except httpx.HTTPError as error:
-            why = f"{engine.base_url} does not answer ({type(error).__name__}, tried {TRIES} times); see its log, or raise engine.timeout"
-            raise NoAnswer(why) from None
-        status = reply.status_code
-        if status in (400, 403, 422):
-            optional = [k for k in OPTIONAL if k in sent]
-            change = dict.fromkeys(
-                [k for k in optional if k in reply.text] or (optional if status != 403 else []), ""
-            )
-            if "max_completion_tokens" in reply.text and "max_tokens" in sent:
-                change = {"max_tokens": "max_completion_tokens"}
-            if change:
-                found = once(
-                    path, {change.get(k, k): v for k, v in body.items() if change.get(k, k)}, read
-                )
-                if (
-                    change.keys() - other.keys()
-                ):  # only now: the refusal may have been of something else
-                    log.warning(
-                        "%s: %s refuses %s, so it is not sent",
-                        model,
-                        engine.base_url,
-                        ", ".join(change),
-                    )
-                other.update(change)
-                return found
-        with suppress(ValueError, LookupError, TypeError, AttributeError):
-            if status == 200:
-                return read(reply.json())
-        if status in (200, 408, 409, 429) or status >= 500:  # 200: half a reply
-            failure = NoAnswer(f"{refusal(reply, engine)} (tried {TRIES} times)")
-            with suppress(ValueError):
-                failure.after = min(LONGEST, float(reply.headers.get("retry-after", 0)))
-            raise failure
-        known = []
-        with suppress(httpx.HTTPError):
-            known = served(client.get(f"{engine.base_url}/models")) if status == 404 else []
-        raise EngineError(
-            refusal(reply, engine) + (f"; it serves {', '.join(known[:20])}" if known else "")
-        )
+            raise NoAnswer(
+                f"{self.engine.base_url} does not answer ({type(error).__name__}, tried {TRIES} "
+                "times); see its log, or raise engine.timeout"
+            ) from None
 
-    yield lambda *request: again(once, *request)
-    client.close()  # after an interrupt it stays open: what is under way may still come in
+    def _read(self, reply: httpx.Response, read: Callable[[Any], Answer]) -> Answer:
+        import httpx
+
+        status = reply.status_code
+        if status == 200:
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
+                return read(reply.json())
+        message = refusal(reply, self.engine)
+        if status in (200, 408, 409, 429) or status >= 500:  # 200: half a reply
+            failure = NoAnswer(f"{message} (tried {TRIES} times)")
+            with suppress(ValueError):  # it may be a date
+                seconds = float(reply.headers.get("retry-after", 0))
+                failure.after = min(LONGEST_RETRY_AFTER, seconds)
+            raise failure
+        if status == 404:
+            with suppress(httpx.HTTPError):
+                if listed := served(self._client.get("models")):
+                    message += f"; it serves {', '.join(listed[:20])}"
+        raise EngineError(message)
 
 
 def check(model: str, engine: Engine) -> None:
-    """ModelError, with the mend, where there is no base_url or key, no server answers, it refuses the key, or lists other models."""
+    """ModelError, with the mend, where there is no base_url or key, no server answers, it refuses
+    the key, or lists other models."""
     import httpx
 
-    name, sent = parse(model)[1], headers(model, engine)
-    try:
-        reply = httpx.get(
-            f"{engine.base_url}/models", headers=sent, timeout=min(engine.timeout, 30)
-        )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        why = f"nothing answers at {engine.base_url} ({type(error).__name__}); start the server, or correct engine.base_url"
-        raise ModelError(f"model {model!r}: {why}") from None
-    if reply.status_code in (401, 403):
-        raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
-    names = served(reply)
-    if not names:  # some servers list nothing: an empty question, which they turn down, tells whether the path is theirs
+    name = parse(model).name
+    with _client(model, engine, min(engine.timeout, 30)) as client:
+        try:
+            reply = client.get("models")
+        except httpx.HTTPError as error:
+            raise ModelError(
+                f"model {model!r}: nothing answers at {engine.base_url} ({type(error).__name__}); "
+                "start the server, or correct engine.base_url"
+            ) from None
+        if reply.status_code in (401, 403):
+            raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
+        if listed := served(reply):
+            if not any(_is_called(entry, name) for entry in listed):
+                raise ModelError(
+                    f"model {model!r}: {engine.base_url} serves no model of this name; it serves "
+                    f"{', '.join(listed[:20])}"
+                )
+            return
+        # Some servers list nothing: an empty question, which they turn down, tells whether the
+        # path is theirs.
         with suppress(httpx.HTTPError):
             body = {"model": name, "messages": [], "max_tokens": 1}
-            reply = httpx.post(
-                f"{engine.base_url}/chat/completions",
-                json=body,
-                headers=sent,
-                timeout=min(engine.timeout, 30),
-            )
+            reply = client.post("chat/completions", json=body)
         if reply.is_redirect or reply.status_code in (401, 403, 404, 405, 502, 503, 504):
             raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
-    elif not any(
-        s in (name, name.partition(":")[0], f"{name}:latest") or s.endswith(f"/{name}")
-        for s in names
-    ):  # gateways know <model>:<variant>
-        raise ModelError(
-            f"model {model!r}: {engine.base_url} serves no model of this name; it serves {', '.join(names[:20])}"
-        )
 
 
-def headers(model: str, engine: Engine) -> dict[str, str]:
-    if not engine.base_url:
-        raise ModelError(
-            f"model {model!r}: no endpoint is named; set engine.base_url, such as 'http://localhost:8000/v1' for vllm serve"
-        )
-    key = os.environ.get(engine.api_key_env, "").strip()
-    if engine.api_key_env and not re.fullmatch(r"[!-~]+", key):
-        raise ModelError(
-            f"model {model!r}: the environment variable {engine.api_key_env} (engine.api_key_env) holds no key; export it there"
-        )
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def served(reply) -> list[str]:
+def served(reply: httpx.Response) -> list[str]:
+    """The models that a server lists, [] where the reply is no list of them."""
     with suppress(ValueError, LookupError, TypeError):
-        return sorted(m["id"] for m in reply.json()["data"])
+        return sorted(entry["id"] for entry in reply.json()["data"])
     return []
 
 
-def refusal(reply, engine: Engine) -> str:
+def refusal(reply: httpx.Response, engine: Engine) -> str:
     """What a reply says, without the key that it may quote, and the mend."""
     status, variable = reply.status_code, engine.api_key_env
     key = os.environ.get(variable, "").strip()
     text = " ".join((reply.text.replace(key, "***") if key else reply.text).split())[:300]
+    key_mend = "name the environment variable that holds its key in engine.api_key_env"
     mends = {
-        400: "lower max_tokens if prompt and answer do not fit its context, or set the parameter that it names to what it takes",
-        401: f"correct the key in ${variable}"
-        if variable
-        else "name the environment variable that holds its key in engine.api_key_env",
-        404: "correct the model's name, or engine.base_url (most end in /v1)",
-        429: "lower engine.concurrency, or wait",
-        402: "top up the account",
-        301: "name in engine.base_url where it redirects to (https?)",
+        (400, 422): "lower max_tokens if prompt and answer do not fit its context, or set the "
+        "parameter that it names to what it takes",
+        (401, 403): f"correct the key in ${variable}" if variable else key_mend,
+        (402,): "top up the account",
+        (404, 405): "correct the model's name, or engine.base_url (most end in /v1)",
+        (429,): "lower engine.concurrency, or wait",
     }
-    mend = mends.get(
-        301 if reply.is_redirect else {403: 401, 422: 400, 405: 404}.get(status, status),
-        "see its log",
-    )
+    mend = next((mend for statuses, mend in mends.items() if status in statuses), "see its log")
+    if reply.is_redirect:
+        mend = "name in engine.base_url where it redirects to (https?)"
     return f"{engine.base_url} answers HTTP {status}: {text!r}; {mend}"
+
+
+def _client(model: str, engine: Engine, timeout: httpx.Timeout | float) -> httpx.Client:
+    import httpx
+
+    if not engine.base_url:
+        raise ModelError(
+            f"model {model!r}: no endpoint is named; set engine.base_url, such as "
+            "'http://localhost:8000/v1' for vllm serve"
+        )
+    key = os.environ.get(engine.api_key_env, "").strip()
+    if engine.api_key_env and not re.fullmatch(r"[!-~]+", key):
+        raise ModelError(
+            f"model {model!r}: the environment variable {engine.api_key_env} (engine.api_key_env) "
+            "holds no key; export it there"
+        )
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        return httpx.Client(
+            base_url=engine.base_url, headers=headers, timeout=timeout, limits=httpx.Limits()
+        )
+    except httpx.InvalidURL as error:
+        raise ModelError(
+            f"model {model!r}: {engine.base_url} is no address ({error}); correct engine.base_url"
+        ) from None
+
+
+def _refused(reply: httpx.Response, sent: dict[str, Any]) -> dict[str, str]:
+    """{field: what it is called here, or "" where it is to be left out} that a refusal is about."""
+    if reply.status_code not in (400, 403, 422):
+        return {}
+    if "max_completion_tokens" in reply.text and "max_tokens" in sent:
+        return {"max_tokens": "max_completion_tokens"}
+    optional = [name for name in OPTIONAL if name in sent]
+    named = [name for name in optional if name in reply.text]
+    if not named and reply.status_code != 403:  # it names nothing: all that is optional goes
+        named = optional
+    return dict.fromkeys(named, "")
+
+
+def _is_called(listed: str, name: str) -> bool:
+    """Whether a server's own name of a model is that of a spec; gateways know <model>:<variant>."""
+    names = (name, name.partition(":")[0], f"{name}:latest")
+    return listed in names or listed.endswith(f"/{name}")

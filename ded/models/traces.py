@@ -1,10 +1,13 @@
-"""Recorded traces: trajectories that others sampled, looked up by their question instead of being drawn.
+"""Recorded traces: trajectories that others sampled, looked up by their question instead of being
+drawn.
 
-`recorded:<file>[#<map>]` (JSONL, JSON, Parquet, CSV; a relative path is also looked for in the repository) or
-`recorded:<org>/<data set>[@revision][#<map>]`; params/recorded.yml holds the column maps. `recorded:worked#<style>` are solutions made
-by rule (`ded.problems.worked`), for as many samples as are asked for, of new questions too. Else several traces of one question are its
-samples 0, 1, ...; a question with fewer than were asked for has fewer rows. Temperature, top_p, seed and max_tokens change nothing.
-Entropies are not measured (NaN), nor lengths that nobody recorded (n_tokens NaN; token_ids always empty): see `generation.counted`.
+`recorded:<file>[#<map>]` (JSONL, JSON, Parquet, CSV; a relative path is also looked for in the
+repository) or `recorded:<org>/<data set>[@revision][#<map>]`; params/recorded.yml holds the column
+maps. `recorded:worked#<style>` are solutions made by rule (`ded.problems.worked`), for as many
+samples as are asked for, of new questions too. Else several traces of one question are its samples
+0, 1, ...; a question with fewer than were asked for has fewer rows. Temperature, top_p, seed and
+max_tokens change nothing. Entropies are not measured (NaN), nor lengths that nobody recorded
+(n_tokens NaN; token_ids always empty): see `generation.counted`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ded import home
-from ded.errors import ModelError, ParameterError, SourceError, near
+from ded.errors import ModelError, ParameterError, SourceError, first_line, near
 from ded.files import read_yaml
 from ded.models.hub import hub
 from ded.models.spec import THINK, digest, parse
@@ -33,10 +37,13 @@ if TYPE_CHECKING:
 
 WORKED = "worked"  # in place of a file
 CUT = ("length", "max_tokens")  # what finish_reason says of a trace that was cut off
-Columns = Annotated[
-    tuple[str, ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value)),
-]
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class Map(BaseModel):
@@ -52,37 +59,59 @@ class Map(BaseModel):
     split: str = "train"
 
 
-Trace = NamedTuple("Trace", [("text", str), ("finish_reason", str), ("n_tokens", float)])
+class Trace(NamedTuple):
+    """A recorded trajectory; n_tokens is NaN where nobody recorded it."""
+
+    text: str
+    finish_reason: str
+    n_tokens: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the traces of a spec lie: a hub data set, or `file` (of a data set its local copy)."""
+
+    place: str
+    revision: str | None
+    file: Path | None
+    columns: Map
 
 
 def check(model: str, engine: Engine) -> None:
+    """ModelError, with the place, where the traces cannot be read."""
     if not _style(model):
         read(model)
-
-
-def _style(model: str) -> str:
-    """The style of the solutions made by rule that a spec names, "" for any other; ModelError for an unknown style."""
-    place, _, style = parse(model)[1].partition("#")
-    if place == WORKED and style not in worked.STYLES:
-        raise ModelError(
-            f"model {model!r}: the styles of worked solutions are {', '.join(worked.STYLES)}{near(style, worked.STYLES)}"
-        )
-    return style if place == WORKED else ""
 
 
 def traces(model: str, problems: Iterable[Problem], n: int) -> dict[str, list[Trace]]:
     """{problem id: its first n traces, as many as there are}."""
     if style := _style(model):
-        texts = {p.id: [worked.solve(p, style, i) for i in range(n)] for p in problems}
-        return {
-            name: [Trace(text, "stop", math.nan) for text in found if text]
-            for name, found in texts.items()
-        }
-    known = read(model)
-    return {
-        p.id: (known.get(_normal(question_of(p))) or known.get(_normal(p.prompt)) or [])[:n]
-        for p in problems
-    }
+        return {problem.id: _worked(problem, style, n) for problem in problems}
+    recorded = read(model)
+    by_problem = {}
+    for problem in problems:
+        by_question = recorded.get(_normal(question_of(problem)))
+        by_problem[problem.id] = (by_question or recorded.get(_normal(problem.prompt), []))[:n]
+    return by_problem
+
+
+def _worked(problem: Problem, style: str, n: int) -> list[Trace]:
+    texts = [worked.solve(problem, style, i) for i in range(n)]
+    return [Trace(text, "stop", math.nan) for text in texts if text]
+
+
+def _style(model: str) -> str:
+    """The style of the solutions made by rule that a spec names, "" for any other; ModelError for
+    an unknown style."""
+    place, _, style = parse(model).name.partition("#")
+    if place != WORKED:
+        return ""
+    if style not in worked.STYLES:
+        raise ModelError(
+            f"model {model!r}: the styles of worked solutions are {', '.join(worked.STYLES)}"
+            f"{near(style, worked.STYLES)}"
+        )
+    return style
 
 
 def _normal(text: str) -> str:
@@ -93,117 +122,120 @@ def fingerprint(model: str) -> str:
     """The content of the file (or the commit of the hub data set), and the column map."""
     if style := _style(model):
         return f"worked {worked.VERSION} {style}"
-    place, revision, file, columns = _parts(model)
-    where = digest([file]) if file else f"{place}@{revision or hub(place, kind='dataset')[0]}"
-    return f"{where} {columns.model_dump_json(exclude_defaults=True)}"
+    source = _source(model)
+    if source.file:
+        content = digest([source.file])
+    else:
+        content = f"{source.place}@{source.revision or hub(source.place, kind='dataset')[0]}"
+    return f"{content} {source.columns.model_dump_json(exclude_defaults=True)}"
 
 
-def _parts(model: str) -> tuple[str, str | None, Path | None, Map]:
-    """(place, revision, the local file (of a hub data set its copy, or None), column map) of a spec."""
-    place, name = re.fullmatch(r"(.+?)(?:#([\w.-]*))?", parse(model)[1]).groups()
+def _source(model: str) -> Source:
+    place, _, name = parse(model).name.partition("#")
     columns = _map(model, name or "default")
     file = Path(place).expanduser()
     file = file if file.is_absolute() or file.exists() else home() / file
     if file.suffix.lower() in files.SUFFIXES:
         if not file.is_file():
             raise ModelError(
-                f"model {model!r}: there is no file {file}; name one that is here, or a hub data set as <org>/<name>"
+                f"model {model!r}: there is no file {file}; name one that is here, or a hub data "
+                "set as <org>/<name>"
             )
-        return place, None, file, columns
+        return Source(place, None, file, columns)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
         raise ModelError(
-            f"model {model!r}: neither a file ending in {', '.join(files.SUFFIXES)} nor a hub data set <org>/<name>"
+            f"model {model!r}: neither a file ending in {', '.join(files.SUFFIXES)} nor a hub data "
+            "set <org>/<name>"
         )
     place, _, revision = place.partition("@")
-    return place, revision or None, files.copy_of(place), columns
+    return Source(place, revision or None, files.copy_of(place), columns)
 
 
 def _map(model: str, name: str) -> Map:
-
     try:
-        known = read_yaml(home() / "params" / "recorded.yml")
-        if name not in known:
+        maps = read_yaml(home() / "params" / "recorded.yml")
+        if name not in maps:
             raise ModelError(
-                f"model {model!r}: no column map {name!r}; params/recorded.yml has {', '.join(known)}{near(name, known)}"
+                f"model {model!r}: no column map {name!r}; params/recorded.yml has "
+                f"{', '.join(maps)}{near(name, maps)}"
             )
-        return Map.model_validate(known[name])
+        return Map.model_validate(maps[name])
     except (OSError, ParameterError, ValidationError) as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"params/recorded.yml: map {name!r} cannot be read ({said}); a map holds {', '.join(Map.model_fields)}"
+            f"params/recorded.yml: map {name!r} cannot be read ({reason}); a map holds "
+            f"{', '.join(Map.model_fields)}"
         ) from None
 
 
 def read(model: str) -> dict[str, list[Trace]]:
-    """{normalised question: its traces, in the order of the source}; ModelError, with the place, for a row that cannot be used."""
-    _, _, file, _ = _parts(model)
-    return _read(model, fingerprint(model) if file else "")
+    """{normalised question: its traces, in the order of the source}; ModelError, with the place,
+    for a row that cannot be used."""
+    return _read(model, fingerprint(model) if _source(model).file else "")
 
 
 @lru_cache(maxsize=2)
 def _read(model: str, content: str) -> dict[str, list[Trace]]:
-    place, revision, file, columns = _parts(model)
-    found: dict[str, list[Trace]] = {}
+    source = _source(model)
+    recorded: dict[str, list[Trace]] = {}
     try:
-        for where, row in files.rows(str(file)) if file else _hub_rows(place, revision, columns):
-            question, trace = _trace(where, row, columns)
-            found.setdefault(_normal(question), []).append(trace)
+        for place, row in files.rows(str(source.file)) if source.file else _hub_rows(source):
+            question = _value(place, row, source.columns, "question") or ""
+            recorded.setdefault(_normal(question), []).append(_trace(place, row, source.columns))
     except SourceError as error:
         raise ModelError(f"model {model!r}: {error}") from None
-    if not found:
+    if not recorded:
         raise ModelError(f"model {model!r}: it holds no traces")
-    return found
+    return recorded
 
 
-def _hub_rows(name: str, revision: str | None, columns: Map) -> Iterator[tuple[str, dict]]:
+def _hub_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
 
+    name, columns = source.place, source.columns
     try:
-        table = datasets.load_dataset(name, columns.config, split=columns.split, revision=revision)
-    except Exception as error:  # the clients' errors have no common root short of this
-        hub(name, revision, "dataset")  # says why, if it is access or network
-        said = (str(error).splitlines() or [""])[0][:160]
-        raise ModelError(
-            f"data set {name}: cannot be loaded ({said}); set `config` and `split` of its column map in params/recorded.yml"
-        ) from error
-    wanted = {
-        *columns.question,
-        *columns.text,
-        *columns.thinking,
-        *columns.finish_reason,
-        *columns.n_tokens,
-    }
-    return (
-        (f"{name}: row {i}", row)
-        for i, row in enumerate(
-            table.select_columns([c for c in table.column_names if c in wanted]), 1
+        table = datasets.load_dataset(
+            name, columns.config, split=columns.split, revision=source.revision
         )
-    )
+    except Exception as error:  # the clients' errors have no common root short of this
+        hub(name, source.revision, "dataset")  # says why, if it is access or network
+        raise ModelError(
+            f"data set {name}: cannot be loaded ({first_line(error)}); set `config` and `split` of "
+            "its column map in params/recorded.yml"
+        ) from error
+    read_columns = columns.model_dump(exclude={"config", "split"}).values()
+    wanted = {name for names in read_columns for name in names}
+    table = table.select_columns([name for name in table.column_names if name in wanted])
+    return ((f"{name}: row {i}", row) for i, row in enumerate(table, 1))
 
 
-def _trace(where: str, row: dict, columns: Map) -> tuple[str, Trace]:
-    def value(key: str, kind: Any = str) -> Any:
-        names = getattr(columns, key)
-        name = next((name for name in names if name in row), None)
-        if name is None and key in ("question", "text"):
+def _trace(place: str, row: dict[str, Any], columns: Map) -> Trace:
+    text = (_value(place, row, columns, "text") or "").strip()
+    thinking = (_value(place, row, columns, "thinking") or "").strip()
+    n_tokens = _value(place, row, columns, "n_tokens")
+    cut = _value(place, row, columns, "finish_reason") in CUT
+    if thinking:
+        in_thought = cut and not text  # cut off before it came to an answer
+        text = f"{THINK}\n{thinking}" + ("" if in_thought else f"\n</think>\n{text}")
+    length = math.nan if n_tokens is None else float(n_tokens)
+    return Trace(text, "length" if cut else "stop", length)
+
+
+def _value(place: str, row: dict[str, Any], columns: Map, key: str) -> Any:
+    """What a row has under the first of the columns for `key` that it has, or None."""
+    names: tuple[str, ...] = getattr(columns, key)
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        if key in ("question", "text"):
             raise SourceError(
-                f"{where}: no column {' or '.join(map(repr, names))} for the {key}; it has {', '.join(row)}: name another map of "
-                f"params/recorded.yml after '#', or write one there"
+                f"{place}: no column {' or '.join(map(repr, names))} for the {key}; it has "
+                f"{', '.join(row)}: name another map of params/recorded.yml after '#', or write "
+                "one there"
             )
-        if row.get(name) is not None and not isinstance(row[name], kind):
-            raise SourceError(
-                f"{where}: {name} is {row[name]!r:.40}, not {'text' if kind is str else 'a number'}"
-            )
-        return row.get(name)
-
-    text, thinking, n_tokens = (
-        (value("text") or "").strip(),
-        (value("thinking") or "").strip(),
-        value("n_tokens", (int, float)),
-    )
-    cut = value("finish_reason") in CUT
-    closed = "" if cut and not text else f"\n</think>\n{text}"  # cut off while it was thinking
-    whole = f"{THINK}\n{thinking}{closed}" if thinking else text
-    return value("question") or "", Trace(
-        whole, "length" if cut else "stop", math.nan if n_tokens is None else float(n_tokens)
-    )
+        return None
+    value = row[name]
+    expected = (int, float) if key == "n_tokens" else str
+    if value is not None and not isinstance(value, expected):
+        what = "a number" if key == "n_tokens" else "text"
+        raise SourceError(f"{place}: {name} is {value!r:.40}, not {what}")
+    return value

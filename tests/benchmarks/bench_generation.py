@@ -43,7 +43,7 @@ def ours(model, prompts, max_tokens, seed):
     from ded.generation import engines, transformers
 
     shard, settings = engines.Shard("", prompts, 0), engines.Settings(max_tokens, 1.0, 1.0, seed)
-    return int(transformers._draw(model, shard, settings, "float32")["n_tokens"].sum())
+    return int(transformers.draw_shard(model, shard, settings, "float32")["n_tokens"].sum())
 
 
 def main():

@@ -30,14 +30,14 @@ def main():
         return print("vLLM is not installed: nothing to compare")
 
     from ded import generation, models, problems
-    from ded.generation import vllm
+    from ded.generation import vllm, vllm_processes, vllm_worker
     from ded.generation.engines import Settings, Shard
     from ded.options import Engine
 
-    for name, value in (vllm.CPU if vllm.on_cpu() else {}).items():
+    for name, value in (vllm_processes.CPU if vllm_processes.on_cpu() else {}).items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    clock = time.process_time if vllm.on_cpu() else time.perf_counter
+    clock = time.process_time if vllm_processes.on_cpu() else time.perf_counter
     asked = problems.load("lab:sum/7-9", args.prompts, "dev", "bench")
     if not args.model.startswith("lab:"):
         asked = [
@@ -55,8 +55,8 @@ def main():
     start, wall = clock(), time.perf_counter()
     from vllm import LLM, SamplingParams
 
-    shards = [Shard("", asked, 0)]
-    llm = LLM(**vllm.plan(model, shards, [[None] * len(asked)], settings, engines[20])["llm"])
+    rows = Shard("", asked, 0).unfinished()
+    llm = LLM(**vllm.plan(model, rows, settings, engines[20]).llm)
     print(
         f"import and start of the engine: {clock() - start:.1f} s of processor, {time.perf_counter() - wall:.1f} s of clock; load {os.getloadavg()[0]:.1f}"
     )
@@ -83,13 +83,12 @@ def main():
         )
         return int(draw["n_tokens"].sum())
 
-    def here(spec, job, engine):
-        requests = [r | {"number": i} for i, r in enumerate(job["requests"])]
-        yield from (
-            json.loads(json.dumps(row)) for row in vllm.rows(llm, requests, job["sampling"])
-        )
+    def here(spec, requests, shared, engine):
+        numbered = [request | {"number": i} for i, request in enumerate(requests)]
+        for row in vllm_worker.rows(llm, numbered, shared["sampling"]):
+            yield json.loads(json.dumps(row))
 
-    vllm._sampled = here
+    vllm_processes.sampled = here
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DED_STORE"] = folder
         print(f"{'what':<22}{'how':<7}{'seconds':>9}{'tokens':>9}{'tokens/s':>10}{'ratio':>7}")

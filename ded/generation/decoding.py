@@ -1,0 +1,186 @@
+"""Decoding with own forward passes: every row draws from noise of its own, and its next-token
+distributions are seen whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.cache_utils import DynamicCache
+
+# Ended rows leave a batch when this share of it remains: to leave costs the others a copy of
+# their keys and values.
+SHRINK = 0.8
+
+
+class Batch:
+    """Rows that are decoded together: what the model sees next of each, and keys and values of
+    what it has seen. Prompts of unequal length are padded on the left."""
+
+    def __init__(
+        self, net: PreTrainedModel, prompts: list[list[int]], most: int, pad_token: int
+    ) -> None:
+        import torch
+
+        longest = max(map(len, prompts))
+        padding = [longest - len(ids) for ids in prompts]
+        pairs = list(zip(padding, prompts, strict=True))
+        self.net = net
+        self.rows = torch.arange(len(prompts))  # which of the prompts are in it
+        self.tokens = self._tensor([[pad_token] * pad + ids for pad, ids in pairs])
+        self.mask = None
+        if any(padding):
+            self.mask = self._tensor([[0] * pad + [1] * len(ids) for pad, ids in pairs])
+        self.cache = allocated_cache(net, longest + most)
+
+    def _tensor(self, values: list[list[int]]) -> torch.Tensor:
+        import torch
+
+        return torch.tensor(values, device=self.net.device)
+
+    def logits(self) -> torch.Tensor:
+        """Next-token logits (rows, vocabulary) after the tokens that were fed last, on the CPU."""
+        padded: dict[str, Any] = {}
+        if self.mask is not None:
+            positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.tokens.shape[1] :]
+            padded = {"attention_mask": self.mask, "position_ids": positions}
+        output = self.net(
+            input_ids=self.tokens,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **padded,
+        )
+        return output.logits[:, -1].float().cpu()
+
+    def keep(self, index: torch.Tensor) -> None:
+        """Drops all rows but these, given by their place in the batch."""
+        on_device = index.to(self.net.device)
+        self.rows = self.rows[index]
+        self.cache.batch_select_indices(on_device)
+        if self.mask is not None:
+            self.mask = self.mask[on_device]
+
+    def feed(self, tokens: torch.Tensor) -> None:
+        """The next token of each row."""
+        import torch
+
+        self.tokens = tokens[:, None].to(self.net.device)
+        if self.mask is not None:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+
+
+def decode(
+    net: PreTrainedModel,
+    prompts: list[list[int]],
+    noise: np.ndarray,
+    temperature: float,
+    top_p: float,
+    tok: PreTrainedTokenizerBase,
+) -> list[dict[str, Any]]:
+    """Completions of prompts (token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
+
+    noise: uniform numbers in [0, 1), shape (rows, most tokens); token t of a row is the inverse of
+    its distribution function at noise[row, t], so a row's tokens do not depend on the rows beside
+    it. entropy_sum: nats, of the distributions at temperature 1.
+    """
+    import torch
+
+    n_rows, most = noise.shape
+    ends = torch.tensor(end_tokens(net, tok))
+    uniform = torch.as_tensor(noise, dtype=torch.float32)
+    uniform = uniform.clamp(max=1 - 2**-24)  # rounding must not make it 1
+    drawn = torch.zeros(n_rows, most, dtype=torch.long)
+    lengths = torch.zeros(n_rows, dtype=torch.long)
+    entropy = torch.zeros(n_rows, dtype=torch.double)
+    ended = torch.zeros(n_rows, dtype=torch.bool)
+    batch = Batch(net, prompts, most, tok.pad_token_id)
+    with torch.inference_mode():
+        for t in range(most):
+            rows, logits = batch.rows, batch.logits()
+            alive = ~ended[rows]
+            logs = torch.log_softmax(logits, dim=-1)
+            summed = (logs.exp() * logs).nan_to_num(0.0).sum(-1)
+            entropy[rows] -= torch.where(alive, summed, 0.0).double()
+            chosen = choose(logits, uniform[rows, t], temperature, top_p)
+            drawn[rows, t] = chosen
+            lengths[rows] += alive
+            ended[rows] |= torch.isin(chosen, ends)
+            going = (~ended[rows]).nonzero().squeeze(-1)
+            if not len(going):
+                break
+            if len(going) <= SHRINK * len(rows):
+                batch.keep(going)
+                chosen = chosen[going]
+            batch.feed(chosen)
+    columns = zip(drawn, lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
+    return [
+        {
+            "token_ids": tokens[: length - end].tolist(),
+            "n_tokens": length,
+            "finish_reason": "stop" if end else "length",
+            "entropy_sum": round(nats, 6),
+        }
+        for tokens, length, end, nats in columns
+    ]
+
+
+def end_tokens(net: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a completion: the tokenizer's, and those of the generation config."""
+    more = net.generation_config.eos_token_id
+    more = more if isinstance(more, (list, tuple)) else [more]
+    return sorted({tok.eos_token_id, *more} - {None})
+
+
+def choose(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+) -> torch.Tensor:
+    """Next tokens (rows,) by inverse transform of each row's distribution at `uniform`; greedy at
+    temperature 0. top_p keeps the smallest set of likeliest tokens that reaches it."""
+    import torch
+
+    if temperature == 0:
+        return logits.argmax(-1)
+    probs = torch.softmax(logits.double() / temperature, dim=-1)
+    if top_p < 1:
+        ordered, index = probs.sort(dim=-1, descending=True, stable=True)
+        ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
+        probs = torch.zeros_like(probs).scatter(-1, index, ordered)
+    total = probs.cumsum(-1)
+    targets = uniform.double()[:, None] * total[:, -1:]
+    tokens = torch.searchsorted(total, targets, right=True).squeeze(-1)
+    return tokens.clamp(max=logits.shape[-1] - 1)
+
+
+def allocated_cache(net: PreTrainedModel, length: int) -> DynamicCache:
+    """A key-value cache with room for `length` tokens: transformers' own grows by copying
+    everything at each token. Sliding or other special layers keep their own."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    class Layer(DynamicLayer):
+        def update(self, key_states, value_states, *args, **kwargs):
+            new = key_states.shape[-2]
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+                rows, heads, _, width = key_states.shape
+                self.room = key_states.new_empty(2, rows, heads, length, width)
+                self.filled = 0
+            self.room[0, :, :, self.filled : self.filled + new] = key_states
+            self.room[1, :, :, self.filled : self.filled + new] = value_states
+            self.filled += new
+            self.keys, self.values = self.room[:, :, :, : self.filled]
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices):
+            room = self.room.new_empty(2, len(indices), *self.room.shape[2:])
+            room[:, :, :, : self.filled] = self.room[:, indices, :, : self.filled]
+            self.room = room
+            self.keys, self.values = self.room[:, :, :, : self.filled]
+
+    cache = DynamicCache(config=net.config)
+    if all(type(layer) is DynamicLayer for layer in cache.layers):
+        cache.layers = [Layer() for _ in cache.layers]
+    return cache
