@@ -12,7 +12,7 @@ from ded.errors import ModelError
 from ded.lab import catalogue
 from ded.models import endpoint, package, traces
 from ded.models.hub import hub
-from ded.models.spec import Spec, digest
+from ded.models.spec import WITHOUT_WEIGHTS, Spec, digest
 
 if TYPE_CHECKING:
     from ded.options import Engine
@@ -61,17 +61,12 @@ def _files(locate: Callable[[Spec], str]) -> Callable[[Spec], str]:
     return fingerprint
 
 
-def _none(why: str) -> Callable[[Spec], NoReturn]:
-    """For kinds without weights: the ModelError that says so."""
-
-    def locate(spec: Spec) -> NoReturn:
-        raise ModelError(
-            f"model {str(spec)!r}: {why}, no weights: it can be a teacher, but not be trained, and "
-            "has no tokenizer or hidden states to read; name a model with weights "
-            "('hf:<org>/<name>', 'path:<directory>')"
-        )
-
-    return locate
+def _no_weights(spec: Spec) -> NoReturn:
+    raise ModelError(
+        f"model {str(spec)!r}: {WITHOUT_WEIGHTS[spec.kind]}, no weights: it can be a teacher, but "
+        "not be trained, and has no tokenizer or hidden states to read; name a model with weights "
+        "('hf:<org>/<name>', 'path:<directory>')"
+    )
 
 
 # A store checkpoint is identified by the key of the training that made it, a hub model by its
@@ -87,9 +82,9 @@ KINDS = {
     "package": Kind(
         lambda spec: str(package.directory(spec.name)), lambda spec: package.find(spec.name)[1]
     ),
-    "openai": Kind(_none("an endpoint gives texts"), lambda spec: spec.name, endpoint.check),
+    "openai": Kind(_no_weights, lambda spec: spec.name, endpoint.check),
     "recorded": Kind(
-        _none("recorded traces are texts"),
+        _no_weights,
         lambda spec: traces.fingerprint(str(spec)),
         traces.check,
     ),

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ded.errors import ModelError
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
+WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
 THINK = "<think>"
 
 
