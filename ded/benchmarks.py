@@ -16,7 +16,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ded import (
     __version__,
@@ -392,9 +392,8 @@ def _file(folder: str | Path, model: str) -> Path:
     return Path(folder) / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', model)}.json"
 
 
-def _json(table: pd.DataFrame, orient: str) -> Any:
-    index = {"index": False} if orient == "split" else {}
-    return json.loads(table.to_json(orient=orient, double_precision=15, **index))
+def _json(table: pd.DataFrame, orient: Literal["records", "split"]) -> Any:
+    return json.loads(table.to_json(orient=orient, index=False, double_precision=15))
 
 
 def _recorded_scores(record: dict[str, Any]) -> pd.DataFrame:

@@ -1,49 +1,53 @@
-"""The curated corpus as a Hugging Face data set directory, the student as a model directory, each with a card that says how it came about.
+"""The curated corpus as a Hugging Face data set directory, the student as a model directory.
+
+Each comes with a card that says how it came about.
 
     about = facts(folder)                                 # of outputs/<preset>/<notebook>
-    corpus(recorded_corpus(folder), funnel_table(folder / "funnel.csv"), about, Path("my-corpus"))
+    funnel = funnel_table(folder / "funnel.csv")
+    corpus(recorded_corpus(folder), funnel, about, Path("my-corpus"))
     student(about["metrics"]["student"], about, Path("my-student"))
 
-What is written is read back by `datasets.load_dataset(out)` and `AutoModelForCausalLM.from_pretrained(out)`.
+What is written is read back by `datasets.load_dataset(out)` and
+`AutoModelForCausalLM.from_pretrained(out)`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import models, results
-from ded.errors import ExportError
+from ded import models, problems, results
+from ded.errors import ExportError, SourceError
+from ded.report import TABLES, Table, score_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
-UNPUBLISHED = (
-    "token_ids",
-    "logprobs",
-    "entropy_sum",
-    "missing_mass",
-    "engine",
-)  # of one machine's run, or what the text says already
-SIZES = {
-    "n<1K": 1e3,
-    "1K<n<10K": 1e4,
-    "10K<n<100K": 1e5,
-    "100K<n<1M": 1e6,
-    "n>1M": float("inf"),
-}  # the hub's names
+# of one machine's run, or what the text says already
+UNPUBLISHED = ("token_ids", "logprobs", "entropy_sum", "missing_mass", "engine")
+# where the hub's size categories end
+SIZES = {1e3: "n<1K", 1e4: "1K<n<10K", 1e5: "10K<n<100K", 1e6: "100K<n<1M", math.inf: "n>1M"}
+# how the parameters begin that name a source of questions to evaluate on
+EVALUATED = ("id_", "ood_", "eval_", "code_id_")
+PAPER = (
+    "Wu et al., *Beyond Scaling Law: A Data-Efficient Distillation Framework for Reasoning*, "
+    "arXiv 2508.09883"
+)
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What a notebook recorded of itself, for the cards: its manifest, its metrics, and `scores`, its summary table (or None)."""
-    from ded.report import TABLES, score_table
+    """What a notebook recorded of itself, for the cards.
 
+    Its manifest, its metrics, and `scores`, its summary table (or None). ExportError where the run
+    is not complete.
+    """
     folder = Path(folder)
     metrics, summary = results.read_metrics(folder), folder / "summary.csv"
     if metrics is None:
@@ -51,14 +55,13 @@ def facts(folder: Path) -> dict[str, Any]:
             f"{folder} holds no complete run (no metrics.json): run the notebook first"
         )
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return manifest | {
-        "metrics": metrics["metrics"],
-        "scores": score_table(summary, TABLES["summary"]) if summary.is_file() else None,
-    }
+    scores = score_table(summary, TABLES["summary"]) if summary.is_file() else None
+    return manifest | {"metrics": metrics["metrics"], "scores": scores}
 
 
 def recorded_corpus(folder: Path, name: str = "corpus_ded") -> pd.DataFrame:
-    """The corpus that a notebook recorded as <name>.csv: texts as they were, whatever they look like. ExportError without one."""
+    """The corpus that a notebook recorded as <name>.csv: texts as they were, whatever they look
+    like. ExportError without one."""
     import pandas as pd
 
     file = Path(folder) / f"{name}.csv"
@@ -67,118 +70,129 @@ def recorded_corpus(folder: Path, name: str = "corpus_ded") -> pd.DataFrame:
             f"no corpus to export: {file} is not there; of the notebooks, 04 records one"
         )
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    return table.assign(
-        **{c: pd.to_numeric(table[c], errors="coerce") for c in NUMBERS if c in table}
-    )
+    for column in table.columns.intersection(NUMBERS):
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table
 
 
-def corpus(
-    table: pd.DataFrame, funnel: Mapping[str, Any] | None, about: Mapping[str, Any], out: Path
-) -> Path:
+def corpus(table: pd.DataFrame, funnel: Table | None, about: Mapping[str, Any], out: Path) -> Path:
     """Writes data/train.parquet and README.md into `out`, a new folder; returns it.
 
-    table: trajectories with at least problem_id, prompt and text; a column `messages` (user, assistant) is added, `UNPUBLISHED` ones are
-    left out. funnel: as `ded.report.funnel_table` gives it. about: as `facts` gives it. Raises ExportError for an empty corpus, and for
-    one with questions that must not be published (`Problem.meta["hide"]`), which it names.
+    table: trajectories with at least problem_id, prompt and text; a column `messages` (user,
+    assistant) is added, `UNPUBLISHED` ones are left out. funnel: as `ded.report.funnel_table` gives
+    it. about: as `facts` gives it. Raises ExportError for an empty corpus, and for one with
+    questions that must not be published (`Problem.meta["hide"]`), which it names.
     """
-    if lacking := [c for c in ("problem_id", "prompt", "text") if c not in table] or (
-        ["rows"] if table.empty else []
-    ):
-        raise ExportError(f"the corpus has no {', '.join(lacking)}: there is nothing to export")
-    named = [
-        v
-        for k, v in about["params"].items()
-        if "source" in k and not k.startswith(("id_", "ood_", "eval_", "code_id_"))
-    ]
-    sources = list(
-        dict.fromkeys(
-            s for value in named for s in (value if isinstance(value, list) else [value]) if s
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    lacking = [column for column in ("problem_id", "prompt", "text") if column not in table]
+    if lacking or table.empty:
+        raise ExportError(
+            f"the corpus has no {', '.join(lacking) or 'rows'}: there is nothing to export"
         )
-    )
+    sources = _corpus_sources(about["params"])
     _refuse_hidden(sources, set(table["problem_id"]))
-    rows = table.drop(columns=[c for c in UNPUBLISHED if c in table])
+    rows = table.drop(columns=table.columns.intersection(UNPUBLISHED))
     rows["messages"] = [
-        [{"role": "user", "content": p}, {"role": "assistant", "content": t}]
-        for p, t in zip(rows["prompt"], rows["text"])
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
+        for prompt, text in zip(rows["prompt"], rows["text"], strict=True)
     ]
-    own = all(name.startswith("lab:") for name in [*sources, *about["models"]])
-    front = {
-        "license": "apache-2.0" if own else "other",
-        "task_categories": ["text-generation"],
-        "language": ["en"],
-        "tags": ["reasoning", "distillation", "chain-of-thought"],
-        "size_categories": [next(s for s, most in SIZES.items() if len(rows) < most)],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": "train", "path": "data/train.parquet"}],
-            }
-        ],
-    }
+    own = _all_own([*sources, *about["models"]])
+    file = "data/train.parquet"
+    card = DatasetCard.from_template(
+        DatasetCardData(
+            license="apache-2.0" if own else "other",
+            task_categories=["text-generation"],
+            language=["en"],
+            tags=["reasoning", "distillation", "chain-of-thought"],
+            size_categories=[next(name for end, name in SIZES.items() if len(rows) < end)],
+            configs=[
+                {"config_name": "default", "data_files": [{"split": "train", "path": file}]},
+            ],
+        ),
+        template_path=str(Path(__file__).with_name("corpus_card.md.j2")),
+        n_rows=len(rows),
+        n_questions=rows["problem_id"].nunique(),
+        columns=rows.columns.drop(["prompt", "text", "messages"]),
+        funnel=funnel,
+        own=own,
+        licences={source: _licence(source) for source in sources},
+        made_by=_made_by(about),
+        origin=_origin(about),
+    )
     with _new_folder(out) as work:
-        (work / "data").mkdir()
-        rows.to_parquet(work / "data" / "train.parquet", index=False)
-        _card(
-            work,
-            front,
-            about,
-            kind="corpus",
-            rows=len(rows),
-            questions=rows["problem_id"].nunique(),
-            funnel=funnel,
-            own=own,
-            columns=[c for c in rows if c not in ("prompt", "text", "messages")],
-            sources={s: _licence(s) for s in sources},
-        )
+        (work / file).parent.mkdir()
+        rows.to_parquet(work / file, index=False)
+        card.save(work / "README.md")
     return Path(out)
 
 
 def student(spec: str, about: Mapping[str, Any], out: Path) -> Path:
-    """Copies the model `spec`, a checkpoint on this machine, into `out`, a new folder, with a model card; returns it. Its base is the
-    recorded metric `student_base`, else one of the run's students."""
+    """Copies the model `spec`, a checkpoint on this machine, into `out`, a new folder, with a card.
+
+    Returns `out`. The student's base is the recorded metric `student_base`, else one of the run's
+    students. ExportError for a model that was not trained here.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
     folder = Path(models.locate(spec))
     if not folder.is_dir():
         raise ExportError(
-            f"{spec!r} is no checkpoint on this machine: only a student that was trained here can be exported"
+            f"{spec!r} is no checkpoint on this machine: "
+            "only a student that was trained here can be exported"
         )
-    record = (
-        json.loads((folder / "training.json").read_text(encoding="utf-8"))
-        if (folder / "training.json").is_file()
-        else {}
-    )
-    base, own = (
-        about["metrics"].get("student_base"),
-        all(name.startswith("lab:") for name in about["models"]),
-    )
-    front = {
-        "license": "apache-2.0" if own else "other",
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["reasoning", "distillation", "sft"],
-    }
+    record = folder / "training.json"
+    base = about["metrics"].get("student_base")
     bases = [base] if base else about["params"].get("students", [])
-    if len(bases) == 1 and bases[0].startswith("hf:"):
-        front["base_model"] = models.parse(bases[0])[1]
+    on_hub = len(bases) == 1 and bases[0].startswith("hf:")
+    card = ModelCard.from_template(
+        ModelCardData(
+            license="apache-2.0" if _all_own(about["models"]) else "other",
+            library_name="transformers",
+            pipeline_tag="text-generation",
+            tags=["reasoning", "distillation", "sft"],
+            base_model=models.parse(bases[0])[1] if on_hub else None,
+        ),
+        template_path=str(Path(__file__).with_name("student_card.md.j2")),
+        spec=spec,
+        bases=bases,
+        record=json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {},
+        about=about,
+        made_by=_made_by(about),
+        origin=_origin(about),
+    )
     with _new_folder(out) as work:
-        shutil.copytree(
-            folder, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns("entry.json")
-        )
-        _card(work, front, about, kind="student", spec=spec, bases=bases, record=record)
+        not_entry = shutil.ignore_patterns("entry.json")
+        shutil.copytree(folder, work, dirs_exist_ok=True, ignore=not_entry)
+        card.save(work / "README.md")
     return Path(out)
 
 
-def _card(work: Path, front: dict, about: Mapping[str, Any], **more: Any) -> None:
-    import yaml
-    from jinja2 import Environment, FileSystemLoader
+def _made_by(about: Mapping[str, Any]) -> str:
+    preset, commit = about["params"]["preset"], about["commit"]
+    run = f"notebook `{about['notebook']}`, preset `{preset}`, commit `{commit}`"
+    return f"`ded` {about['ded']} ({run}), after {PAPER}"
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["cell"] = lambda value: " ".join(str(value).replace("|", "\\|").split())
-    text = environment.get_template("card.md.j2").render(
-        front=yaml.safe_dump(front, sort_keys=False), about=about, **more
-    )
-    (work / "README.md").write_text(text + "\n", encoding="utf-8")
+
+def _origin(about: Mapping[str, Any]) -> str:
+    """The two last sections of both cards."""
+    lines = ["## Models", "", *(f"- `{k}`: content `{v}`" for k, v in about["models"].items())]
+    lines += ["", "## Parameters", "", *(f"- {k}: `{v}`" for k, v in about["params"].items())]
+    return "\n".join(lines)
+
+
+def _corpus_sources(params: Mapping[str, Any]) -> list[str]:
+    """The sources that a run's parameters name for its corpus, each once."""
+    sources: list[str] = []
+    for key, value in params.items():
+        if "source" in key and not key.startswith(EVALUATED):
+            sources += value if isinstance(value, list) else [value]
+    return list(dict.fromkeys(source for source in sources if source))
+
+
+def _all_own(names: Iterable[str]) -> bool:
+    """Whether all sources and models are the lab's, and so under this package's licence."""
+    return all(name.startswith("lab:") for name in names)
 
 
 def _licence(source: str) -> str:
@@ -188,19 +202,20 @@ def _licence(source: str) -> str:
 
 
 def _refuse_hidden(sources: list[str], ids: set[str]) -> None:
-    """ExportError where a finite source says that questions of these ids are not to be shown; those made from a seed never are."""
-    from ded import problems
-
+    """ExportError where a finite source says that questions of these ids are not to be shown; those
+    made from a seed never are."""
     for source in sources:
         if problems.procedural(source):
             continue
         try:
-            found = problems.load(source, 0, "train", "")
-        except problems.SourceError:  # a benchmark, or a file without that split
-            found = problems.load(source, 0, "test", "")
-        if hidden := sorted(p.id for p in found if p.meta.get("hide") and p.id in ids):
+            questions = problems.load(source, 0, "train", "")
+        except SourceError:  # a benchmark, or a file without that split
+            questions = problems.load(source, 0, "test", "")
+        hidden = sorted(q.id for q in questions if q.meta.get("hide") and q.id in ids)
+        if hidden:
             raise ExportError(
-                f"{source!r}: {len(hidden)} of its questions in this corpus must not be published, {hidden[0]} first"
+                f"{source!r}: {len(hidden)} of its questions in this corpus must not be published, "
+                f"{hidden[0]} first"
             )
 
 

@@ -249,18 +249,13 @@ def _key(key: Any) -> str:
 
 def _commit() -> str | None:
     """The repository's commit, with '+changes' where tracked files differ from it; None outside."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(home()), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
+    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    command = ["git", "-C", str(home()), *describe]
     try:
-        commit = git("rev-parse", "HEAD")
-        changes = git("status", "--porcelain", "--untracked-files=no")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+changes" if changes else "")
+    return done.stdout.strip()
 
 
 def _versions() -> dict[str, str]:

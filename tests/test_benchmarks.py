@@ -1,4 +1,4 @@
-"""Scores of benchmarks: what counts, what the number of samples does not change, what stands beside."""
+"""Scores of benchmarks: what counts, what the number of samples leaves as it is, what is beside."""
 
 import itertools
 import json
@@ -162,7 +162,7 @@ def test_groups_stand_below_the_whole():
 
 @pytest.fixture
 def answers(tmp_path, monkeypatch):
-    """Makes `generation.sample` give these texts, {question id: [text, ...]}, to the real grader."""
+    """Makes `generation.sample` give these texts, {question id: [text, ...]}, to the real one."""
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
     given = {}
 
@@ -430,7 +430,7 @@ def test_published_numbers_stand_beside_and_never_in_our_column():
 
 
 def test_the_published_table_agrees_with_the_reported_one():
-    """Two files hold the paper's scores: params/reported.yml for the report, params/published.yml for
+    """Two files hold the paper's scores: params/reported.yml for the report, published.yml for
     benchmarks."""
     reported = yaml.safe_load((Path(__file__).parents[1] / "params" / "reported.yml").read_text())
     names = {

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from ded import export, training
-from ded.report import funnel_table
+from ded.errors import ExportError, ModelError
+from ded.report import Table, funnel_table
 
 TEXTS = [
     "<think>\n1 + 2 = 3\n</think>\n3",
@@ -27,7 +28,7 @@ ABOUT = {
         "ood_sources": ["lab:swap"],
     },
     "metrics": {},
-    "scores": {"caption": "Scores", "head": ["arm", "ID"], "rows": [["ded", "54.2 [52.6, 55.7]"]]},
+    "scores": Table("Scores", ["arm", "ID"], [["ded", "54.2 [52.6, 55.7]"]]),
 }
 
 
@@ -48,7 +49,7 @@ def table(ids=("q1", "q1", "q2")):
 
 def card(folder):
     _, front, text = (folder / "README.md").read_text().split("---\n", 2)
-    return yaml.safe_load(front), text
+    return yaml.safe_load(front), " ".join(text.split())
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_hidden_questions_are_refused_by_name(tmp_path):
     ids = [p.id for p in sorted(problems.load(source, 0, "train", ""), key=lambda p: p.prompt)]
     about = ABOUT | {"params": ABOUT["params"] | {"corpus_source": source}}
     with pytest.raises(
-        export.ExportError, match="1 of its questions in this corpus must not be published"
+        ExportError, match="1 of its questions in this corpus must not be published"
     ) as refused:
         export.corpus(table(ids), None, about, tmp_path / "out")
     assert (
@@ -142,16 +143,16 @@ def test_hidden_questions_are_refused_by_name(tmp_path):
 
 def test_what_cannot_be_exported_says_why_and_leaves_nothing(folder, tmp_path):
     for wrong, words in ((table().drop(columns="text"), "no text"), (table().iloc[:0], "no rows")):
-        with pytest.raises(export.ExportError, match=words):
+        with pytest.raises(ExportError, match=words):
             export.corpus(wrong, None, ABOUT, tmp_path / "out")
-    with pytest.raises(export.ExportError, match=r"corpus_mixed\.csv is not there"):
+    with pytest.raises(ExportError, match=r"corpus_mixed\.csv is not there"):
         export.recorded_corpus(folder, "corpus_mixed")
     (folder / "metrics.json").unlink()
-    with pytest.raises(export.ExportError, match="no complete run"):
+    with pytest.raises(ExportError, match="no complete run"):
         export.facts(folder)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("keep")
-    with pytest.raises(export.ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="is there already"):
         export.corpus(table(), None, ABOUT, tmp_path / "full")
     assert (
         sorted(p.name for p in tmp_path.iterdir()) == ["full", "outputs"]
@@ -195,7 +196,7 @@ def test_a_trained_student_loads_as_a_model(tiny, tmp_path):
         and front["license"] == "other"
         and "from `hf:org/base@1` on" in text
     )
-    with pytest.raises(models.ModelError, match="store:none"):
+    with pytest.raises(ModelError, match="store:none"):
         export.student("store:none", ABOUT, tmp_path / "other")
-    with pytest.raises(export.ExportError, match="no checkpoint on this machine"):
+    with pytest.raises(ExportError, match="no checkpoint on this machine"):
         export.student("hf:org/name", ABOUT, tmp_path / "other")

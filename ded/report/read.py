@@ -61,6 +61,7 @@ class Notebook:
     error: str = ""
     claims: list[dict[str, Any]] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
+    manifest_text: str = ""
     missing: list[str] = field(default_factory=list)
     figures: list[Image] = field(default_factory=list)
     further: list[Image] = field(default_factory=list)
@@ -81,11 +82,6 @@ class Notebook:
         points = [abs(x) for claim in self.claims for part in claim["parts"] for x in part.points]
         return 1.08 * max(points, default=0) or 1
 
-    @property
-    def manifest_text(self) -> str:
-        """The manifest as it reads in its file."""
-        return json.dumps(self.manifest, indent=1, ensure_ascii=False)
-
 
 def executed(folder: Path) -> Path | None:
     """The executed notebook in a folder, whole or failed; None where it has not run."""
@@ -98,30 +94,24 @@ def read(folder: Path) -> Notebook:
     name, ran, metrics = folder.name, executed(folder), results.read_metrics(folder)
     source = ran or home() / "notebooks" / f"{name}.ipynb"
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"] if source.is_file() else []
-    title, method = _opening(name, cells)
-    page = f"{name}.html" if ran else ""
+    state = "done" if metrics else "failed" if ran else "not run"
+    notebook = Notebook(name, state, f"{name}.html" if ran else "", *_opening(name, cells))
     if not metrics:
-        state = "failed" if ran else "not run"
-        return Notebook(name, state, page, title, method, error=_last_error(cells))
+        notebook.error = _last_error(cells)
+        return notebook
     if ran and ".failed." in ran.name:
-        page = ""  # of another run than the one that was recorded
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        notebook.page = ""  # of another run than the one that was recorded
+    notebook.claims = [_claim(claim) for claim in metrics["claims"]]
+    notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
+    notebook.manifest = manifest = json.loads(notebook.manifest_text)
     files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
+    notebook.missing = sorted({*manifest["files"]} - {*files})
     tables = _tables(files, manifest.get("tables", {}))
-    notebook = Notebook(
-        name,
-        "done",
-        page,
-        title,
-        method,
-        claims=[_claim(claim) for claim in metrics["claims"]],
-        manifest=manifest,
-        missing=sorted({*manifest["files"]} - {*files}),
-        tables=[table for name, table in tables.items() if name not in COMPARISONS],
-        ablations=[table for name, table in tables.items() if name in COMPARISONS],
-        funnel=funnel_table(files["funnel.csv"]) if "funnel.csv" in files else None,
-    )
-    _place_figures(notebook, [_image(f) for f in files.values() if f.suffix == ".png"])
+    notebook.tables = [table for name, table in tables.items() if name not in COMPARISONS]
+    notebook.ablations = [table for name, table in tables.items() if name in COMPARISONS]
+    if "funnel.csv" in files:
+        notebook.funnel = funnel_table(files["funnel.csv"])
+    _place_figures(notebook, [_image(file) for file in files.values() if file.suffix == ".png"])
     return notebook
 
 

@@ -26,6 +26,17 @@ class Table:
     head: list[str]
     rows: list[list[str]]
 
+    def markdown(self) -> str:
+        """The table as Markdown, below its caption."""
+        from tabulate import tabulate
+
+        head, *rows = (
+            [" ".join(cell.replace("|", r"\|").split()) for cell in row]
+            for row in [self.head, *self.rows]
+        )
+        table = tabulate(rows, head, tablefmt="pipe", disable_numparse=True)
+        return f"{self.caption}:\n\n{table}"
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -117,22 +128,16 @@ def reported_table(section: str, entries: Sequence[Mapping] | Mapping[str, Any])
     """A section of params/reported.yml; note and source stand in the first column, and what is not
     known reads so."""
     if isinstance(entries, Mapping):
-        entries = [
-            {
-                "what": key.replace("_", " "),
-                **(value if isinstance(value, dict) else {"value": value}),
-            }
-            for key, value in entries.items()
-        ]
+        entries = [{"what": key.replace("_", " "), **entry} for key, entry in entries.items()]
     keys = dict.fromkeys(key for entry in entries for key in entry)
-    first, *others = [key for key in keys if key not in ("source", "note")]
+    columns = [key for key in keys if key not in ("source", "note")]
     rows = []
     for entry in entries:
-        name = str(entry.get(first, ""))
-        name += f" ({entry['note']})" if entry.get("note") else ""
-        name += f" [{entry['source']}]" if entry.get("source") else ""
-        rows.append([name, *(_reported_cell(entry, key) for key in others)])
-    head = [key.replace("_", " ") for key in (first, *others)]
+        cells = [_reported_cell(entry, column) for column in columns]
+        cells[0] += f" ({entry['note']})" if entry.get("note") else ""
+        cells[0] += f" [{entry['source']}]" if entry.get("source") else ""
+        rows.append(cells)
+    head = [column.replace("_", " ") for column in columns]
     return Table(section.replace("_", " ").capitalize(), head, rows)
 
 
@@ -144,10 +149,14 @@ def _reported_cell(entry: Mapping[str, Any], key: str) -> str:
     return plain(entry[key])
 
 
-def number(value: float, sign: bool = False, digits: int = 1) -> str:
-    """The number with a proper minus, and with a plus where `sign`; what rounds to zero has no
-    minus."""
-    return f"{value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")
+def number(value: float | None, sign: bool = False, scale: int = 100, digits: int = 1) -> str:
+    """A fraction in per cent or points, with a plus where `sign`, "–" where it is not known.
+
+    What rounds to zero has no minus.
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{scale * value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")
 
 
 def interval(
@@ -158,20 +167,11 @@ def interval(
     scale: int = 100,
     digits: int = 1,
 ) -> str:
-    """ "12.7 [10.7, 14.8]" of fractions in per cent or points.
-
-    The interval is left out where it is not known, and all where there is no estimate.
-    """
-    estimate, low, high = (
-        None if value is None or math.isnan(value) else scale * value
-        for value in (estimate, low, high)
-    )
-    if estimate is None:
-        return "–"
-    text = number(estimate, sign, digits)
-    if low is None or high is None:
-        return text
-    return f"{text} [{number(low, digits=digits)}, {number(high, digits=digits)}]"
+    """ "12.7 [10.7, 14.8]" of fractions in per cent or points; the interval is left out where it is
+    not known."""
+    text = number(estimate, sign, scale, digits)
+    ends = [number(end, False, scale, digits) for end in (low, high)]
+    return text if "–" in (text, *ends) else f"{text} [{ends[0]}, {ends[1]}]"
 
 
 def plain(value: Any) -> str:
