@@ -250,7 +250,7 @@ def _without_folders(source: str) -> str:
 
 def _chat_template(model: str) -> str | None:
     """The template's hash; what an endpoint does to a prompt is not ours to know."""
-    if models.parse(model)[0] in WITHOUT_WEIGHTS:
+    if models.parse(model).kind in WITHOUT_WEIGHTS:
         return None
     template = models.load_tokenizer(model).chat_template
     return f"{problems.content_hash(str(template)):016x}" if template else None
@@ -258,12 +258,14 @@ def _chat_template(model: str) -> str | None:
 
 def _context(model: str) -> int:
     """Tokens of the longest answer that is asked for."""
-    kind, _, revision = models.parse(model)
-    if kind in WITHOUT_WEIGHTS:
+    spec = models.parse(model)
+    if spec.kind in WITHOUT_WEIGHTS:
         return LONGEST
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(models.locate(model), revision=revision).get_text_config()
+    config = AutoConfig.from_pretrained(
+        models.locate(model), revision=spec.revision
+    ).get_text_config()
     return min(LONGEST, getattr(config, "max_position_embeddings", None) or LONGEST)
 
 

@@ -151,7 +151,7 @@ def student(spec: str, about: Mapping[str, Any], out: Path) -> Path:
             library_name="transformers",
             pipeline_tag="text-generation",
             tags=["reasoning", "distillation", "sft"],
-            base_model=models.parse(bases[0])[1] if on_hub else None,
+            base_model=models.parse(bases[0]).name if on_hub else None,
         ),
         template_path=str(Path(__file__).with_name("student_card.md.j2")),
         spec=spec,

@@ -117,7 +117,7 @@ def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> 
 
         return VLLM(
             models.locate(model),
-            revision=models.parse(model)[2],
+            revision=models.parse(model).revision,
             dtype=engine.dtype,
             max_model_len=engine.max_model_len or None,
             think_end_token=think_end,
