@@ -40,7 +40,7 @@ def tiny_models(tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("lab")
     for name in TINY:
-        build.build(name, folder, scale=0.0005, quiet=True)
+        build.build(name, folder, scale=0.0005)
     return folder
 
 

@@ -333,7 +333,7 @@ def test_pretraining_follows_its_recipe():
 def test_pretraining_batches_teach_the_completion_alone():
     ids, labels = next(build.batches(lab.recipes()["models"]["student_1"], 0, 512, chunk=256))
     words = tasks.VOCABULARY
-    for row, marked in zip(ids.tolist(), labels.tolist()):
+    for row, marked in zip(ids.tolist(), labels.tolist(), strict=True):
         at = row.index(words.index("<assistant>")) + 1
         end = row.index(words.index("<eos>")) + 1
         assert marked == [-100] * at + row[at:end] + [-100] * (len(row) - end)
@@ -363,7 +363,7 @@ def test_lineage_and_seeds_of_the_recipes():
 def test_building_twice_gives_the_same_weights(tmp_path, tiny_models):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        build.build("student_1", tmp_path / folder, scale=0.0002, quiet=True)
+        build.build("student_1", tmp_path / folder, scale=0.0002)
     a, b = (tmp_path / folder / "student_1" / "model.safetensors" for folder in ("a", "b"))
     assert (
         a.read_bytes()

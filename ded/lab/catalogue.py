@@ -1,4 +1,6 @@
-"""The lab: tiny language models, task families and teachers, trained for real on a CPU (see `ded/lab/README.md`)."""
+"""The lab: tiny language models, task families and teachers, trained for real on a CPU (see
+`ded/lab/README.md`).
+"""
 
 from __future__ import annotations
 
@@ -7,25 +9,30 @@ from functools import lru_cache
 from pathlib import Path
 
 from ded.errors import ModelError, near
+from ded.files import read_yaml
 
 HERE = Path(__file__).parent
 
 
 @lru_cache(maxsize=1)
 def recipes() -> dict:
-    """recipes.yml: the models' recipes, by name and a parent before its children, and the rules they are held to."""
-    import yaml
-
-    return yaml.safe_load((HERE / "recipes.yml").read_text(encoding="utf-8"))
+    """recipes.yml: the models' recipes, by name and a parent before its children, and the rules
+    they are held to.
+    """
+    return read_yaml(HERE / "recipes.yml")
 
 
 def names(role: str | None = None) -> list[str]:
-    """The lab's models, or those of one role: "student", "direct" (answers at once), "teacher", "ancestor"."""
+    """The lab's models, or those of one role: "student", "direct" (answers at once), "teacher",
+    "ancestor".
+    """
     return [name for name, recipe in recipes()["models"].items() if role in (None, recipe["role"])]
 
 
 def checkpoint(name: str) -> Path:
-    """The Hugging Face directory of a lab model: under $DED_LAB where that is set, else the one in the package."""
+    """The Hugging Face directory of a lab model: under $DED_LAB where that is set, else the one in
+    the package.
+    """
     if name not in recipes()["models"]:
         raise ModelError(
             f"no lab model {name!r}; there are: {', '.join(names())}{near(name, names())}"

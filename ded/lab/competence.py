@@ -1,154 +1,176 @@
-"""Scores of the lab's models on the dev split, and the check that a student base must pass before it enters a study."""
+"""Scores of the lab's models on the dev split, and the check that a student base must pass.
+
+It enters a study only when it has passed: the criteria stand in recipes.yml.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ded import evaluation, generation, problems, training
+from ded import evaluation, generation, params, problems, training
+from ded.files import write_text
+from ded.grading import grade
 from ded.lab import catalogue as lab
 from ded.problems import lab as tasks
 
-SAMPLING = {"max_tokens": 128, "temperature": 0.6, "top_p": 1.0, "seed": 0}
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLING: dict[str, Any] = {"max_tokens": 128, "temperature": 0.6, "top_p": 1.0, "seed": 0}
 LEVELS = range(5, 10)
+MARK = "<!-- tables -->"  # what follows it in the page is written by `record`
 
 
 def scores(name: str, n: int = 300) -> dict[str, float]:
-    """pass@1 of a lab model on dev problems (n a family and level): "sum 3", "sum 5" ... "sum 9", "code 3" ..., each OOD family."""
-    suite = {
-        "sum 3": problems.draw(tasks.maker("sum", 3), 80, "dev", "lab")
-    }  # a drill: few problems exist
-    suite |= {f"sum {lv}": problems.load(f"lab:sum/{lv}", n, "dev", "lab") for lv in LEVELS}
-    suite |= {
-        f"code {lv}": problems.load(f"lab:code/{lv}", n // 3, "dev", "lab")
-        for lv in tasks.LEVELS["code"]
-    }
-    suite |= {family: problems.load(f"lab:{family}", n, "dev", "lab") for family in tasks.OOD}
+    """pass@1 of a lab model on dev problems, n a family and level.
+
+    The keys are "sum 3", "sum 5" ... "sum 9", "code 3" ..., and each out-of-domain family.
+    """
+    drill = tasks.maker("sum", 3)  # few problems exist
+    suite = {"sum 3": problems.draw(drill, 80, "dev", "lab")}
+    for level in LEVELS:
+        suite[f"sum {level}"] = problems.load(f"lab:sum/{level}", n, "dev", "lab")
+    for level in tasks.LEVELS["code"]:
+        suite[f"code {level}"] = problems.load(f"lab:code/{level}", n // 3, "dev", "lab")
+    for family in tasks.OOD:
+        suite[family] = problems.load(f"lab:{family}", n, "dev", "lab")
     table = evaluation.evaluate(f"lab:{name}", suite, **SAMPLING)
     return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
 
 
-def _gain(name: str, teacher: str, examples: int, hard: list[problems.Problem]) -> float:
-    """Points that `examples` verified examples of a teacher add to the hard end, with the SFT settings of notebook 01."""
-    from ded import params
-    from ded.grading import grade
+def _accuracy(model: str, suite: dict[str, list[problems.Problem]]) -> float:
+    """The least pass@1 of a model on the families of a suite."""
+    return float(evaluation.evaluate(model, suite, **SAMPLING)["accuracy"].min())
 
-    p = params.load("lab", "01_teacher_selection")
-    questions = problems.load(p["corpus_source"], 4 * examples, "train", f"competence {teacher}")
-    kept, drawn = [], 0
-    while len(kept) < examples and drawn < len(questions):  # only as many as it takes
-        part = questions[drawn : drawn + generation.SHARD]
-        graded = grade(
-            generation.sample(
-                f"lab:{teacher}", part, 1, **SAMPLING | {"temperature": p["temperature"]}
-            ),
-            part,
-        )
-        kept += graded[graded["verdict"] == "correct"].to_dict("records")
-        drawn += len(part)
+
+def _corpus(teacher: str, examples: int, settings: Any) -> pd.DataFrame:
+    """The first verified trajectories of a teacher on training questions, sampled as needed."""
     import pandas as pd
 
-    settings = {k: p[k] for k in ("learning_rate", "batch_size", "epochs", "max_length")}
-    student = training.sft(f"lab:{name}", pd.DataFrame(kept[:examples]), **settings)
-    after = evaluation.evaluate(student, {"hard": hard}, **SAMPLING)["accuracy"][0]
-    return 100 * (
-        after - evaluation.evaluate(f"lab:{name}", {"hard": hard}, **SAMPLING)["accuracy"][0]
+    asked = problems.load(settings.corpus_source, 4 * examples, "train", f"competence {teacher}")
+    sampling = SAMPLING | {"temperature": settings.temperature}
+    kept: list[dict] = []
+    for start in range(0, len(asked), generation.SHARD):
+        if len(kept) >= examples:
+            break
+        part = asked[start : start + generation.SHARD]
+        graded = grade(generation.sample(f"lab:{teacher}", part, 1, **sampling), part)
+        kept += graded[graded["verdict"] == "correct"].to_dict("records")
+    return pd.DataFrame(kept[:examples])
+
+
+def _gain(name: str, teacher: str, examples: int, hard: list[problems.Problem]) -> float:
+    """Points that verified examples of a teacher add to the hard end, trained as in notebook 01."""
+    settings: Any = params.checked("lab", "01_teacher_selection")
+    student = training.sft(
+        f"lab:{name}",
+        _corpus(teacher, examples, settings),
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        max_length=settings.max_length,
     )
+    return 100 * (_accuracy(student, {"hard": hard}) - _accuracy(f"lab:{name}", {"hard": hard}))
 
 
-def check(name: str) -> dict:
-    """The criteria of recipes.yml for one student base: {criterion: {value, passed}, ..., "passed"}.
+def check(name: str) -> dict[str, Any]:
+    """The criteria of recipes.yml for a student base: {criterion: {value, passed}, ..., "passed"}.
 
     Teachers are tried in the order of the recipes until one gives the gain that is asked for.
     """
-    rules, found = lab.recipes()["competence"], {}
-    value = scores(name)
-    easy = value[f"{rules['easy']['family']} {rules['easy']['level']}"]
-    found["easy"] = {"value": easy, "passed": easy >= rules["easy"]["at_least"]}
-    hard = problems.load(rules["hard"]["source"], 600, "dev", "competence")
-    before = float(evaluation.evaluate(f"lab:{name}", {"hard": hard}, **SAMPLING)["accuracy"][0])
+    rules = lab.recipes()["competence"]
+    easy = scores(name)[f"{rules['easy']['family']} {rules['easy']['level']}"]
+
+    questions = problems.load(rules["hard"]["source"], 600, "dev", "competence")
+    hard = _accuracy(f"lab:{name}", {"hard": questions})
     low, high = rules["hard"]["between"]
-    found["hard"] = {"value": round(before, 4), "passed": low <= before <= high}
-    ood = {source: problems.load(source, 300, "dev", "lab") for source in rules["ood"]["sources"]}
-    worst = float(evaluation.evaluate(f"lab:{name}", ood, **SAMPLING)["accuracy"].min())
-    found["ood"] = {"value": round(worst, 4), "passed": worst >= rules["ood"]["at_least"]}
-    best, by = float("-inf"), ""
+
+    sources = rules["ood"]["sources"]
+    ood_suite = {source: problems.load(source, 300, "dev", "lab") for source in sources}
+    worst = _accuracy(f"lab:{name}", ood_suite)
+
+    gains: dict[str, float] = {}
     for teacher in lab.names("teacher"):
-        points = _gain(name, teacher, rules["gain"]["examples"], hard)
-        best, by = max((best, by), (points, teacher))
-        if best >= rules["gain"]["points"]:
+        gains[teacher] = _gain(name, teacher, rules["gain"]["examples"], questions)
+        if gains[teacher] >= rules["gain"]["points"]:
             break
-    found["gain"] = {
-        "value": round(best, 1),
-        "passed": best >= rules["gain"]["points"],
-        "teacher": by,
+    best = max(gains, key=lambda teacher: (gains[teacher], teacher))
+
+    criteria: dict[str, dict[str, Any]] = {
+        "easy": {"value": easy, "passed": easy >= rules["easy"]["at_least"]},
+        "hard": {"value": round(hard, 4), "passed": low <= hard <= high},
+        "ood": {"value": round(worst, 4), "passed": worst >= rules["ood"]["at_least"]},
+        "gain": {
+            "value": round(gains[best], 1),
+            "passed": gains[best] >= rules["gain"]["points"],
+            "teacher": best,
+        },
     }
-    for criterion in found.values():
-        criterion["passed"] = bool(criterion["passed"])  # numpy's is no JSON
-    return found | {"passed": all(c["passed"] for c in found.values())}
+    return criteria | {"passed": all(result["passed"] for result in criteria.values())}
 
 
-def page() -> str:
-    """The lab's page (ded/lab/README.md): recipe, lineage, scores and checks of every model, from what was recorded."""
-    recorded = json.loads((lab.HERE / "scores.json").read_text(encoding="utf-8"))
-    lines = []
-    columns = list(next(iter(recorded.values()))["scores"])
-    lines += ["| model | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
-    for name, entry in recorded.items():
-        lines.append(
-            f"| {name} | " + " | ".join(f"{100 * entry['scores'][c]:.0f}" for c in columns) + " |"
-        )
-    lines += [
-        "",
-        "| model | role | parent | seed | million tokens | steps | minutes | final loss |",
-        "| --- |" + " --- |" * 7,
-    ]
-    for name in recorded:
-        made = json.loads((lab.checkpoint(name) / "lab.json").read_text(encoding="utf-8"))
-        r = made["recipe"]
-        cells = (
-            r["role"],
-            r.get("parent", "-"),
-            r["seed"],
-            f"{made['tokens'] / 1e6:.1f}",
-            made["steps"],
-            f"{made['seconds'] / 60:.0f}",
-            made["loss"],
-        )
-        lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
-    lines += [
-        "",
-        "| base | easy end | hard end | worst OOD family | best gain, points | passed |",
-        "| --- |" + " --- |" * 5,
-    ]
-    for name, entry in recorded.items():
-        if c := entry.get("check"):
-            cells = (
-                *(c[k]["value"] for k in ("easy", "hard", "ood")),
-                f"{c['gain']['value']} ({c['gain']['teacher']})",
-                "yes" if c["passed"] else "no",
-            )
-            lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+def failures(names: list[str]) -> dict[str, dict]:
+    """Records the named models; returns the checks of the students among them that failed."""
+    recorded = record(names)
+    checks = {name: recorded[name]["check"] for name in names if "check" in recorded[name]}
+    return {name: result for name, result in checks.items() if not result["passed"]}
 
 
-def record(names: list[str], file: Path | None = None) -> dict:
-    """Scores the named models, checks the students among them, and writes scores.json and the tables of the page."""
+def record(names: list[str], file: Path | None = None) -> dict[str, dict]:
+    """Scores the named models, checks the students among them, writes scores.json and the page."""
     file = file or lab.HERE / "scores.json"
     recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for name in names:
-        recorded[name] = {"scores": scores(name)} | (
-            {"check": check(name)} if name in lab.names("student") else {}
-        )
-        file.write_text(
-            json.dumps({n: recorded[n] for n in lab.names() if n in recorded}, indent=1) + "\n",
-            encoding="utf-8",
-        )
+        recorded[name] = {"scores": scores(name)}
+        if name in lab.names("student"):
+            recorded[name]["check"] = check(name)
+        ordered = {name: recorded[name] for name in lab.names() if name in recorded}
+        write_text(file, json.dumps(ordered, indent=1) + "\n")
     readme = lab.HERE / "README.md"
-    head = (
-        readme.read_text(encoding="utf-8").partition("<!-- tables -->")[0]
-        if readme.is_file()
-        else ""
-    )
-    readme.write_text(head + "<!-- tables -->\n\n" + page(), encoding="utf-8")
+    head = readme.read_text(encoding="utf-8").partition(MARK)[0] if readme.is_file() else ""
+    write_text(readme, f"{head}{MARK}\n\n{page()}")
     return recorded
+
+
+# ---- the tables of the lab's page --------------------------------------------------------------
+
+
+def page() -> str:
+    """Scores, recipe, lineage and checks of every model, from what was recorded, as Markdown."""
+    recorded = json.loads((lab.HERE / "scores.json").read_text(encoding="utf-8"))
+    scored, trained, checked = [], [], []
+    for name, entry in recorded.items():
+        shares = {family: f"{100 * share:.0f}" for family, share in entry["scores"].items()}
+        scored.append({"model": name} | shares)
+        made = json.loads((lab.checkpoint(name) / "lab.json").read_text(encoding="utf-8"))
+        trained.append(
+            {
+                "model": name,
+                "role": made["recipe"]["role"],
+                "parent": made["recipe"].get("parent", "-"),
+                "seed": made["recipe"]["seed"],
+                "million tokens": f"{made['tokens'] / 1e6:.1f}",
+                "steps": made["steps"],
+                "minutes": f"{made['seconds'] / 60:.0f}",
+                "final loss": made["loss"],
+            }
+        )
+        if check := entry.get("check"):
+            checked.append(
+                {
+                    "base": name,
+                    "easy end": check["easy"]["value"],
+                    "hard end": check["hard"]["value"],
+                    "worst OOD family": check["ood"]["value"],
+                    "best gain, points": f"{check['gain']['value']} ({check['gain']['teacher']})",
+                    "passed": "yes" if check["passed"] else "no",
+                }
+            )
+    return "\n".join(map(_markdown, (scored, trained, checked)))
+
+
+def _markdown(rows: list[dict]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
