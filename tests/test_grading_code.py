@@ -4,13 +4,17 @@ import pandas as pd
 import pytest
 
 from ded.grading import code, grade, sandbox
-from ded.grading.code import extract, grade_programs, same, same_output
+from ded.grading.code import extract, grade_programs
+from ded.grading.decision import CORRECT, Decision, Settings
+from ded.grading.outputs import same_output, same_value
 from ded.grading.sandbox import Limits
 from ded.problems import Problem
 
 needs_isolation = pytest.mark.skipif(
     bool(sandbox.why_not()), reason=sandbox.why_not() or "isolated"
 )
+
+QUIET = Settings(progress=False)
 
 
 def problem(**meta):
@@ -140,7 +144,7 @@ def test_verdicts():
     ]
     jobs = [case[:2] for case in cases]
     verdicts = {
-        workers: grade_programs(jobs, workers=workers, progress=False) for workers in (1, 3)
+        workers: grade_programs(jobs, Settings(workers, progress=False)) for workers in (1, 3)
     }
     assert verdicts[1] == verdicts[3]
     for (_, program, verdict, reason), found in zip(cases, verdicts[1], strict=True):
@@ -161,7 +165,7 @@ def test_a_checker_decides_where_several_outputs_are_right():
         (pair, "print('x')"),
         (broken, "print(3, 4)"),
     ]
-    assert [verdict for verdict, _ in grade_programs(jobs, progress=False)] == [
+    assert [verdict for verdict, _ in grade_programs(jobs, QUIET)] == [
         "correct",
         "wrong",
         "wrong",
@@ -173,7 +177,7 @@ def test_a_checker_decides_where_several_outputs_are_right():
 def test_each_distinct_program_runs_once(monkeypatch):
     ran = []
     monkeypatch.setattr(
-        code, "grade_program", lambda problem, program, box: ran.append(program) or ("correct", "")
+        code, "grade_program", lambda problem, program, box: ran.append(program) or CORRECT
     )
     fence = "<think> ``` </think> Here:\n```python\n{}\n```\nDone."
     texts = [
@@ -207,13 +211,13 @@ def test_errors_of_the_machine_are_retried_once_and_alone(monkeypatch):
     def flaky(problem, program, box):
         tries.append(program)
         return (
-            ("correct", "")
+            CORRECT
             if tries.count(program) > 1 and program == "a" or program == "c"
-            else ("again", "slept")
+            else Decision("again", "slept")
         )
 
     monkeypatch.setattr(code, "grade_program", flaky)
-    verdicts = grade_programs([(SUM, program) for program in "abc"], workers=3, progress=False)
+    verdicts = grade_programs([(SUM, program) for program in "abc"], Settings(3, progress=False))
     assert verdicts == [("correct", ""), ("error", "slept"), ("correct", "")]
     assert sorted(tries[:3]) == ["a", "b", "c"] and tries[3:] == ["a", "b"]
 
@@ -223,7 +227,7 @@ def test_all_tests_together_have_a_budget():
     busy = "import time\nwhile time.process_time() < 0.2: pass\nprint(1)"
     many = problem(tests=[{"input": "", "output": "1"}] * 3)
     ((verdict, reason),) = grade_programs(
-        [(many, busy)], limits=Limits(cpu=2, total_cpu=0.3), progress=False
+        [(many, busy)], Settings(limits=Limits(cpu=2, total_cpu=0.3), progress=False)
     )
     assert verdict == "error" and "together" in reason
 
@@ -266,7 +270,7 @@ def test_extract(answer, program):
     ],
 )
 def test_same(expected, value, tolerance, equal):
-    assert same(expected, value, tolerance) is equal
+    assert same_value(expected, value, tolerance) is equal
 
 
 @pytest.mark.parametrize(

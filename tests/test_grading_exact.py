@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from ded.grading import VERDICTS, answer_part, counts, grade
+from ded.grading import GRADERS, Decision, Grader, answer_part, grade
 from ded.problems import Problem
 
 PROBLEM = Problem("p", "reverse", 3, "reverse a b c", "c b a")
@@ -55,16 +55,6 @@ def test_the_table_is_kept_and_grading_again_changes_nothing():
     assert len(grade(frame.iloc[:0], [PROBLEM])) == 0
 
 
-def test_counts_show_every_verdict():
-    frame = table(("c b a", "stop"), ("a", "stop"), ("c b a", "length")).assign(
-        model=["m", "m", "n"]
-    )
-    graded = grade(frame, [PROBLEM])
-    assert list(counts(graded).columns) == list(VERDICTS)
-    assert counts(graded, ["model"]).loc["m"].tolist() == [1, 1, 0, 0, 0]
-    assert counts(graded).sum().sum() == 3
-
-
 def test_answer_part_gives_a_reason():
     assert answer_part("<think> x") == (None, "a think block never closes")
     assert answer_part(" 5 ") == ("5", "")
@@ -75,3 +65,19 @@ def test_unknown_problems_and_kinds_are_errors():
         grade(table(("c b a", "stop")), [])
     with pytest.raises(ValueError, match="'guess'"):
         grade(table(("c b a", "stop")), [Problem("p", "f", 1, "", "", kind="guess")])
+
+
+def test_a_new_kind_is_one_grader(monkeypatch):
+    def decide(pairs, settings):
+        return [
+            Decision("correct") if answer == problem.answer[::-1] else Decision("wrong", "forwards")
+            for problem, answer in pairs
+        ]
+
+    mirrored = Grader(lambda text, problem: text.strip("!") or None, decide, absent="only marks")
+    monkeypatch.setitem(GRADERS, "mirrored", mirrored)
+    frame = table(("cba!", "stop"), ("abc", "stop"), ("!!", "stop"), ("cba", "length"))
+    graded = grade(frame, [Problem("p", "f", 1, "", "abc", kind="mirrored")])
+    assert graded["verdict"].tolist() == ["correct", "wrong", "unparsed", "truncated"]
+    assert graded["answer"].tolist()[:2] == ["cba", "abc"]
+    assert graded["reason"].tolist()[1:3] == ["forwards", "only marks"]

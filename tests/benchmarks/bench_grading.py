@@ -20,7 +20,9 @@ from pathlib import Path
 
 from ded.grading import sandbox
 from ded.grading.code import grade_programs
-from ded.grading.pool import CPU_SECONDS, grade_answers
+from ded.grading.decision import Settings
+from ded.grading.math import grade_answers
+from ded.grading.pool import CPU_SECONDS
 from ded.problems import Problem
 
 PATHOLOGICAL = [
@@ -86,11 +88,11 @@ def speed(workers):
         print(f"{what:<52}{n:>8}{seconds:>9.2f}{count / seconds:>15.1f}")
 
     for n in sorted({1, workers}):
-        seconds, verdicts = clock(grade_answers, typical(1000), workers=n, progress=False)
+        seconds, verdicts = clock(grade_answers, typical(1000), Settings(n, progress=False))
         line("1,000 typical math answers, start-up included", 1000, n, seconds)
     print("   verdicts:", dict(Counter(verdict for verdict, _ in verdicts)))
     for bad in PATHOLOGICAL:
-        seconds, (verdict,) = clock(grade_answers, [(answer("1"), bad)], progress=False)
+        seconds, (verdict,) = clock(grade_answers, [(answer("1"), bad)], Settings(progress=False))
         print(
             f"   {bad[:30]!r:<36} {verdict[0]:<9} {verdict[1][:40]:<42}{seconds:>6.1f} s (limit {CPU_SECONDS:g})"
         )
@@ -103,8 +105,8 @@ def speed(workers):
             ("stdio", "stdin/stdout programs of 3 tests"),
         ):
             for n in sorted({1, workers}):
-                options = dict(workers=n, isolation=isolation, progress=False)
-                seconds, verdicts = clock(grade_programs, programs(100, kind), **options)
+                settings = Settings(n, isolation, progress=False)
+                seconds, verdicts = clock(grade_programs, programs(100, kind), settings)
                 assert {verdict for verdict, _ in verdicts} == {"correct"}, verdicts[0]
                 line(f"100 {what}, {isolation}", 100, n, seconds)
 
@@ -238,7 +240,7 @@ def agreement(folder, workers):
         + [("wrong", miss) for miss in dict.fromkeys(near_misses(gold))]
     ]
     jobs = [(answer(gold), given) for gold, given, _ in cases]
-    seconds, verdicts = clock(grade_answers, jobs, workers=workers, progress=False)
+    seconds, verdicts = clock(grade_answers, jobs, Settings(workers, progress=False))
     table = Counter((truth, verdict) for (_, _, truth), (verdict, _) in zip(cases, verdicts))
     columns = ("correct", "wrong", "unparsed", "error")
     print(f"\n{len(golds)} distinct golds, {len(cases)} cases, {seconds:.0f} s")

@@ -1,0 +1,63 @@
+"""What every grader takes and gives: (problem, answer) pairs in, one `Decision` on each out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ded.problems.record import Problem
+
+if TYPE_CHECKING:
+    from ded.grading.sandbox import Limits
+
+VERSION = 2
+VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
+
+
+class Decision(NamedTuple):
+    """One of `VERDICTS`, and the reason where the verdict does not say it all."""
+
+    verdict: str
+    reason: str = ""
+
+
+CORRECT = Decision("correct")
+DIFFERS = Decision("wrong", "differs")
+Pair = tuple[Problem, str]  # and the final answer to it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to grade.
+
+    workers: processes for math, sandboxes side by side for code; verdicts do not depend on it.
+    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is not
+        run, and its rows end as *error*, where the machine cannot isolate as asked.
+    limits: of code, None for the defaults; a problem's own limits come first.
+    progress: whether to show progress bars.
+    seen: the file in which verdicts on programs are kept and looked up, so that each distinct
+        program runs once; None for no such file.
+    """
+
+    workers: int = 1
+    isolation: str = "bubblewrap"
+    limits: Limits | None = None
+    progress: bool = True
+    seen: Path | None = None
+
+
+@dataclass(frozen=True)
+class Grader:
+    """How one kind of problem is graded.
+
+    extract: (what follows the thinking, problem) -> the final answer in it, None without one.
+    decide: decisions on (problem, final answer) pairs, in order.
+    absent: the reason of *unparsed* where there is no final answer. judged: whether a judge may be asked.
+    """
+
+    extract: Callable[[str, Problem], str | None]
+    decide: Callable[[list[Pair], Settings], list[Decision]]
+    absent: str = "no final answer"
+    judged: bool = True

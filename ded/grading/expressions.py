@@ -1,0 +1,91 @@
+"""Single expressions compared by math-verify, as `ded.grading.worker` does in a child of its own.
+
+https://github.com/huggingface/Math-Verify, called with exact decimals and without its tolerance for near misses.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ded.grading import rules
+from ded.grading.decision import Decision
+
+
+def decide(gold: str, answer: str, tolerance: float) -> Decision:
+    """The decision on an answer by all rules, expressions included."""
+    return rules.decide(gold, answer, equal, tolerance)
+
+
+def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
+    """math-verify's verdict on two expressions. Raises `rules.Unreadable` where it cannot read one of them."""
+    from math_verify import verify
+    from sympy import Basic, N
+
+    true, given = _parse(gold), _parse(answer)
+    for text, value in ((gold, true), (answer, given)):
+        if value is None:
+            raise rules.Unreadable(f"cannot be read: {text[:80]!r}")
+    numeric = all(isinstance(value, Basic) and value.is_number for value in (true, given))
+    if numeric and tolerance:
+        return bool(abs(N(true) - N(given)) <= tolerance * max(1, abs(N(true))))
+    same = verify(
+        [true],
+        [given],
+        float_rounding=15,
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
+        raise_on_error=True,
+    )
+    if not same or not numeric:
+        return same
+    # its numerical comparison is absolute: 1/2004! and 1/2006! are both nothing
+    true, given = true.doit(), given.doit()
+    return true == given or bool(abs(N(true - given, 30)) <= abs(N(true, 30)) * 10**-12)
+
+
+def _parse(text: str) -> Any:
+    """The SymPy object for LaTeX or plain mathematics, exact (decimals become fractions); None if it cannot be read."""
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse
+
+    text = re.sub(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])", r"\\\1", text)
+    while match := re.search(r"\\sqrt\s*\(([^()]*)\)", text):
+        text = f"{text[: match.start()]}\\sqrt{{{match[1]}}}{text[match.end() :]}"
+    text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text).replace("*", r" \cdot ")
+    text = re.sub(r"(\d*)\.(\d+)", _as_fraction, text)
+    normalization = NormalizationConfig(
+        basic_latex=True,
+        units=False,
+        malformed_operators=True,
+        nits=True,
+        boxed="none",
+        equations=False,
+    )
+    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)
+    objects = parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
+    return objects[0] if objects else None
+
+
+def _as_fraction(decimal: re.Match) -> str:
+    return rf"\frac{{{int(decimal[1] + decimal[2])}}}{{{10 ** len(decimal[2])}}}"
+
+
+def warm_up() -> None:
+    """Load what is loaded on first use, so that children inherit it."""
+    for gold, answer in [
+        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
+        ("x+1", "1+y"),
+        (r"\sin \pi", "2^{k}"),
+        ("2x+3y=6", "3y+2x=7"),
+        (r"\cot x", r"\frac{\cos x}{\sin x}"),
+        ("(a+5)(b+2)", "ab+2a+5b+10"),
+        ("1-12i", "12i"),
+        (r"\log_2 3", r"\ln 2"),
+        (r"x \le 3", r"3 \ge x"),
+        (r"\binom{5}{2}", "10"),
+        ("5!", "e^{2}"),
+        ("0.5x", "|x|"),
+        (r"\tan 30^\circ", r"\pi"),
+    ]:
+        equal(gold, answer)
