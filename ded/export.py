@@ -20,14 +20,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ded import models, problems, results
 from ded.errors import ExportError, SourceError
 from ded.report import TABLES, Table, score_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
 # of one machine's run, or what the text says already
@@ -62,8 +61,6 @@ def facts(folder: Path) -> dict[str, Any]:
 def recorded_corpus(folder: Path, name: str = "corpus_ded") -> pd.DataFrame:
     """The corpus that a notebook recorded as <name>.csv: texts as they were, whatever they look
     like. ExportError without one."""
-    import pandas as pd
-
     file = Path(folder) / f"{name}.csv"
     if not file.is_file():
         raise ExportError(

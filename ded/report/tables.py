@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ded import files
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_ROWS = 40  # a longer table is data, not one for a reader
 
@@ -56,8 +55,6 @@ BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
 def score_table(file: Path, shown: Shown) -> Table | None:
     """A recorded CSV, each column with an interval as "x [low, high]"; None for an empty or a long
     one."""
-    import pandas as pd
-
     frame = pd.read_csv(file)
     if not 0 < len(frame) <= MOST_ROWS:
         return None
@@ -94,8 +91,6 @@ def interval_ends(columns: Iterable[str]) -> dict[str, tuple[str, str]]:
 def funnel_table(file: Path) -> Table:
     """A recorded funnel, a row a group (teacher, pool): what each step kept, as the mean a
     replicate, and why rows were dropped."""
-    import pandas as pd
-
     frame = pd.read_csv(file, keep_default_na=False)
     units = [column for column in ("base", "replicate") if column in frame]
     measured = {"step", "kept", "dropped", "reason", *units}
