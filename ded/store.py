@@ -85,7 +85,7 @@ def read_table(key: str) -> pd.DataFrame:
 
 
 def json(key: str, compute: Callable[[], Any]) -> Any:
-    """The JSON value of this key, from the store or else from `compute()` (numpy values allowed)."""
+    """The JSON value of this key, from the store or else from `compute()` (numpy values too)."""
 
     def fill(work: Path) -> None:
         text = _json.dumps(compute(), default=_plain, ensure_ascii=False)

@@ -46,7 +46,8 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
 
 @pytest.mark.parametrize("window", [1, 5, 1000])
 def test_lalp_scores_each_step_with_a_short_context(window):
-    """Against a loop over the text's own steps; with a window over everything it is the mean over steps of the whole likelihood."""
+    """Against a loop over the text's own steps; with a window over everything it is the mean over
+    steps of the whole likelihood."""
     import torch
 
     rng = random.Random(1)

@@ -21,7 +21,8 @@ def asked(n, source="lab:sum/5"):
 
 @pytest.fixture
 def verdicts(monkeypatch):
-    """Sets what the grader says: {problem id: [verdict of sample 0, 1, ...]}; nothing is sampled, texts open a think block at sample 0."""
+    """Sets what the grader says: {problem id: [verdict of sample 0, 1, ...]}; nothing is sampled,
+    texts open a think block at sample 0."""
     given, calls = {}, []
 
     def sample(model, questions, n, **settings):
@@ -42,7 +43,9 @@ def verdicts(monkeypatch):
 
     def grade(table, questions, **_):
         return table.assign(
-            verdict=[given[p][i] for p, i in zip(table["problem_id"], table["sample_index"])]
+            verdict=[
+                given[p][i] for p, i in zip(table["problem_id"], table["sample_index"], strict=True)
+            ]
         )
 
     monkeypatch.setattr(generation, "sample", sample)
@@ -57,6 +60,7 @@ def test_truncated_and_unparsed_are_not_correct_and_errors_do_not_count(verdicts
         zip(
             [p.id for p in suite["ID"]],
             [["correct"], ["correct"], ["wrong"], ["unparsed"], ["truncated"], ["error"]],
+            strict=True,
         )
     )
     verdicts |= {p.id: ["error"] for p in suite["reverse"]}
@@ -75,6 +79,7 @@ def test_pass_at_k_lengths_and_think_rate_over_samples(verdicts):
         zip(
             [p.id for p in suite["ID"]],
             [["wrong", "correct"], ["correct", "correct"], ["wrong", "truncated"]],
+            strict=True,
         )
     )
     row = evaluation.evaluate(MODEL, suite, samples=2, max_tokens=8).iloc[0]
@@ -109,7 +114,7 @@ def test_pass_rates_are_over_judged_samples(verdicts):
         ["error"] * 3,
         ["unparsed"] * 3,
     ]
-    verdicts |= dict(zip([p.id for p in questions], given))
+    verdicts |= dict(zip([p.id for p in questions], given, strict=True))
     table = evaluation.pass_rates(MODEL, questions, 3, max_tokens=8).set_index("problem_id")
     assert table.index.tolist() == [
         questions[i].id for i in (0, 1, 3)
@@ -132,6 +137,7 @@ def test_per_question_is_what_the_scores_are_made_of(verdicts):
                 ["correct", "error"],
                 ["wrong", "correct"],
             ],
+            strict=True,
         )
     )
     table = evaluation.per_question(MODEL, suite, samples=2, max_tokens=8)
@@ -182,7 +188,7 @@ def test_a_second_look_samples_nothing(monkeypatch):
     def never(*_):
         raise AssertionError("sampled again")
 
-    monkeypatch.setattr(transformers, "_draw", never)
+    monkeypatch.setattr(transformers, "draw_shard", never)
     pd.testing.assert_frame_equal(evaluation.evaluate(MODEL, suite, samples=2, **settings), first)
     with pytest.raises(AssertionError, match="sampled again"):
         evaluation.evaluate(MODEL, suite, samples=2, **settings | {"seed": 1})
@@ -211,7 +217,7 @@ def test_lab_answers_are_graded_for_what_they_are(monkeypatch):
                     "n_tokens": 5,
                     "finish_reason": f,
                 }
-                for p, t, f in zip(asked_for, texts, finish)
+                for p, t, f in zip(asked_for, texts, finish, strict=True)
             ]
         )
 

@@ -1,4 +1,5 @@
-"""SFT: what is learnt (the completion, whole), what fixes the weights, and that TRL alone would do the same."""
+"""SFT: what is learnt (the completion, whole), what fixes the weights, and that TRL alone would do
+the same."""
 
 import json
 import random
@@ -46,7 +47,7 @@ def test_the_loss_is_on_the_completion_and_its_end_token():
     tok = models.load_tokenizer(STUDENT)
     examples = training.build_examples(STUDENT, table, 128)
     assert len(examples) == 6
-    for example, row in zip(examples, table.itertuples()):
+    for example, row in zip(examples, table.itertuples(), strict=True):
         ids, labels = example["input_ids"], example["labels"]
         n = labels.count(-100)
         assert labels == [-100] * n + ids[n:]
@@ -119,7 +120,9 @@ def test_a_template_that_opens_the_think_block_itself_opens_it_once(tmp_path):
         training.build_examples(STUDENT, table, 128),
     )
     assert [e["input_ids"] for e in ours] == [e["input_ids"] for e in plain]
-    assert [e["labels"].count(-100) - p["labels"].count(-100) for e, p in zip(ours, plain)] == [
+    assert [
+        e["labels"].count(-100) - p["labels"].count(-100) for e, p in zip(ours, plain, strict=True)
+    ] == [
         1,
         1,
         1,
@@ -154,7 +157,7 @@ def test_cutting_is_a_choice_by_name():
     ):
         training.build_examples(STUDENT, corpus(1), 20)
     with pytest.raises(
-        training.TrainingError, match="row 0: .* tokens in the prompt alone, over max_length=5"
+        training.TrainingError, match=r"row 0: .* tokens in the prompt alone, over max_length=5"
     ):
         training.build_examples(STUDENT, corpus(1), 5, truncate=True)
 
@@ -163,7 +166,8 @@ def test_what_exceeds_the_models_context_is_an_error_whatever_max_length():
     long = pd.DataFrame({"prompt": ["1 +2 " * 300 + "="], "text": ["<think> 1 </think> 3"]})
     with pytest.raises(
         training.TrainingError,
-        match="row 0: .* tokens, over the model's context of 512; drop it, or set trainer.allow_truncation",
+        match=r"row 0: .* tokens, over the model's context of 512; drop it, "
+        r"or set trainer\.allow_truncation",
     ):
         training.build_examples(STUDENT, long, 10_000)
 
@@ -182,7 +186,7 @@ def test_an_example_is_shown_with_its_mask_and_the_lengths_are_counted():
         "examples": lengths.count(max(lengths)),
         "share": round(lengths.count(max(lengths)) / 9, 3),
     }
-    for tokens, n in zip(shown["tokens"][:-1], shown["examples"]):
+    for tokens, n in zip(shown["tokens"][:-1], shown["examples"][:-1], strict=True):
         low, high = map(int, tokens.split("-"))
         assert n == sum(low <= length <= high for length in lengths)
 
@@ -276,7 +280,7 @@ def test_the_key_holds_what_determines_the_weights_and_nothing_else(monkeypatch)
 
 
 def test_trl_alone_does_the_same(tmp_path):
-    """The bare script: conversations in, TRL renders, masks and trains them with the same settings."""
+    """The bare script: conversations in; TRL renders, masks and trains them, settings as ours."""
     import copy
 
     import datasets
@@ -290,7 +294,7 @@ def test_trl_alone_does_the_same(tmp_path):
             "prompt": [{"role": "user", "content": p}],
             "completion": [{"role": "assistant", "content": t}],
         }
-        for p, t in zip(table["prompt"], table["text"])
+        for p, t in zip(table["prompt"], table["text"], strict=True)
     ]
     arguments = SFTConfig(
         output_dir=str(tmp_path / "bare"),
@@ -493,7 +497,7 @@ def test_settings_that_cannot_work_are_named(settings, trainer, words, monkeypat
 def test_liger_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(
-        training.TrainingError, match="trainer.liger needs a GPU and the package liger-kernel"
+        training.TrainingError, match=r"trainer\.liger needs a GPU and the package liger-kernel"
     ):
         training.sft(STUDENT, corpus(4), **SETTINGS, trainer=Trainer(liger=True))
 

