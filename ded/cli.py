@@ -1,4 +1,6 @@
-"""The `ded` command: checks parameters, runs notebooks, shows verdicts. It only wires; science lives elsewhere.
+"""The `ded` command: checks parameters, runs notebooks, shows verdicts.
+
+It only wires; science lives elsewhere.
 
     ded reproduce --preset lab                      every notebook, into outputs/lab/
     ded reproduce --preset lab --only 01 -p seed 7  one of them, with a parameter changed
@@ -7,34 +9,28 @@
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
     ded report --preset lab                         one HTML page from what was recorded
-    ded export --preset lab --out FOLDER            the curated corpus (--student: the student) with a card
+    ded export --preset lab --out FOLDER            the curated corpus, or --student, with a card
     ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
     ded lab build NAME --scale 0.01                 train a lab model anew
 
-Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was started), 130 Ctrl-C.
+Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was
+started), 130 Ctrl-C.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ded import home
-from ded.errors import (
-    EngineError,
-    ExportError,
-    ModelError,
-    ParameterError,
-    ReportError,
-    SourceError,
-    near,
-)
+from ded import home, params, runner
+from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,14 +48,19 @@ Changes = typer.Option(
 Only = typer.Option(
     [], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do); may be repeated."
 )
+HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
+STATUS = {True: "ok     ", False: "MISSING", None: "?      "}
+
+
+# ---- running -----------------------------------------------------------------------------------
 
 
 @app.command()
 def reproduce(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
-    runs = _plan(preset, only, param)  # all parameters are checked before any work
-    code = _run_all(runs)
-    if code in (0, 1) and not all(values["out_dir"] for _, values in runs):
+    runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
+    code = runner.run_all(runs)
+    if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
             report(preset, None, None)
         except ReportError as error:  # no notebook came far enough to leave anything
@@ -70,7 +71,68 @@ def reproduce(preset: str = Preset, only: list[str] = Only, param: list[str] = C
 @app.command()
 def run(notebook: str, preset: str = Preset, param: list[str] = Changes) -> None:
     """Run one notebook (its name, or '01') with a preset."""
-    raise typer.Exit(_run_all(_plan(preset, [notebook], param)))
+    raise typer.Exit(runner.run_all(runner.planned(preset, [notebook], _changes(param))))
+
+
+@app.command("params")
+def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
+    """Print the parameters that a run would use, as YAML."""
+    import yaml
+
+    for one_run in runner.planned(preset, only, _changes(param)):
+        text = yaml.safe_dump(one_run.values, sort_keys=False, default_flow_style=None, width=110)
+        typer.echo(f"# {one_run.name}\n{text}")
+
+
+def _changes(changes: list[str]) -> dict[str, Any]:
+    """The values given with -p, by name."""
+    values = {}
+    for change in changes:
+        key, sign, text = change.partition("=")
+        if not sign:
+            raise ParameterError(f"-p {change}: no value; write -p KEY VALUE")
+        values[key] = params.parse_value(text)
+    return values
+
+
+# ---- before and after --------------------------------------------------------------------------
+
+
+@app.command()
+def check(preset: str = Preset, only: list[str] = Only) -> None:
+    """Tell whether this machine can run a preset: packages, models, data, GPUs, memory, disk.
+
+    Exit code 1 if it cannot.
+    """
+    from ded import plan
+
+    table = plan.check(preset, only)
+    for row in table.itertuples():
+        typer.echo(f"{STATUS[row.ok]} {row.item}{': ' if row.note else ''}{row.note}")
+    missing = int(table["ok"].eq(False).sum())
+    able = f"this machine can run the preset {preset!r}"
+    typer.echo(f"\n{missing} missing" if missing else f"\n{able}")
+    raise typer.Exit(1 if missing else 0)
+
+
+@app.command()
+def estimate(preset: str = Preset, only: list[str] = Only) -> None:
+    """Tell what a preset will cost: prompts, tokens, hours, disk.
+
+    From the assumptions in params/throughput.yml.
+    """
+    from ded import plan
+
+    table = plan.estimate(preset, only)
+    typer.echo(table.round(2).to_string(index=False))
+    for device, part in table.groupby("device"):
+        if device == "none":
+            typer.echo("recorded or endpoint: no hours here")
+        else:
+            unit = "core" if device == "cpu" else "GPU"
+            typer.echo(f"{part['hours'].sum():.2f} hours of one {unit}")
+    disk = f"{table['disk_gib'].sum():.1f} GiB of disk"
+    typer.echo(f"{disk}; all of it from the assumptions in params/throughput.yml")
 
 
 @app.command()
@@ -87,9 +149,8 @@ def report(
     from ded import report as pages
 
     folder = folder or home() / "outputs" / preset
-    typer.echo(
-        f"\nreport: {os.path.relpath(pages.readme(folder, readme) if readme else pages.write(folder))}"
-    )
+    written = pages.readme(folder, readme) if readme else pages.write(folder)
+    typer.echo(f"\nreport: {os.path.relpath(written)}")
 
 
 @app.command()
@@ -99,16 +160,18 @@ def export(
     notebook: str = typer.Option("04", help="The notebook that made them."),
     student: bool = typer.Option(False, "--student", help="The student, in place of the corpus."),
 ) -> None:
-    """Write the curated corpus of a run as a Hugging Face data set directory, or its student as a model directory, with a card."""
+    """Write the curated corpus of a run as a Hugging Face data set directory, with a card.
+
+    With --student its student as a model directory.
+    """
     from ded import export as exporter
-    from ded import params
     from ded.report import funnel_table
 
     folder = home() / "outputs" / preset / params.find_notebook(notebook).stem
     about, funnel = exporter.facts(folder), folder / "funnel.csv"
     if student:
         if "student" not in about["metrics"]:
-            raise exporter.ExportError(
+            raise ExportError(
                 f"{folder} records no student (the metric 'student'); of the notebooks, 04 does"
             )
         exporter.student(about["metrics"]["student"], about, out)
@@ -122,49 +185,7 @@ def export(
     typer.echo(f"written: {out}")
 
 
-@app.command("params")
-def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
-    """Print the parameters that a run would use, as YAML."""
-    import yaml
-
-    for path, values in _plan(preset, only, param):
-        typer.echo(f"# {path.stem}")
-        typer.echo(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110))
-
-
-@app.command()
-def check(preset: str = Preset, only: list[str] = Only) -> None:
-    """Tell whether this machine can run a preset: packages, models, data, GPUs, memory, disk. Exit code 1 if it cannot."""
-    from ded import plan
-
-    table = plan.check(preset, only)
-    for row in table.itertuples():
-        typer.echo(
-            f"{'ok     ' if row.ok else '?      ' if row.ok is None else 'MISSING'} {row.item}{': ' if row.note else ''}{row.note}"
-        )
-    missing = int((table["ok"] == False).sum())  # noqa: E712  (None is a hint, not a lack)
-    typer.echo(
-        f"\n{missing} missing" if missing else f"\nthis machine can run the preset {preset!r}"
-    )
-    raise typer.Exit(1 if missing else 0)
-
-
-@app.command()
-def estimate(preset: str = Preset, only: list[str] = Only) -> None:
-    """Tell what a preset will cost: prompts, tokens, hours, disk, from the assumptions in params/throughput.yml."""
-    from ded import plan
-
-    table = plan.estimate(preset, only)
-    typer.echo(table.round(2).to_string(index=False))
-    for device, part in table.groupby("device"):
-        typer.echo(
-            f"{part['hours'].sum():.2f} hours of one {'core' if device == 'cpu' else 'GPU'}"
-            if device != "none"
-            else "recorded or endpoint: no hours here"
-        )
-    typer.echo(
-        f"{table['disk_gib'].sum():.1f} GiB of disk; all of it from the assumptions in params/throughput.yml"
-    )
+# ---- benchmarks --------------------------------------------------------------------------------
 
 
 @app.command()
@@ -179,7 +200,7 @@ def bench(
     max_tokens: int = typer.Option(
         0,
         min=0,
-        help="Tokens an answer; 0: the model's context, at most 32,768 (lm_eval: what the task says).",
+        help="Tokens an answer; 0: the model's context, at most 32,768 (lm_eval: the task's own).",
     ),
     limit: int = typer.Option(0, min=0, help="Questions a source; 0: all."),
     seed: int = typer.Option(0, min=0),
@@ -200,82 +221,72 @@ def bench(
         ("", ""), help="Two models with results there: their difference on the same questions."
     ),
 ) -> None:
-    """Score a model on benchmarks, beside published numbers; or compare two models that were scored."""
-    import pandas as pd
-
-    from ded import benchmarks, general, models, params, problems
+    """Score a model on benchmarks, beside published numbers; or compare two scored models."""
+    from ded import benchmarks, general, models, problems
     from ded.options import Engine
 
-    def show(table: pd.DataFrame) -> None:
-        shares = [
-            c
-            for c in table
-            if c in ("value", "low", "high", "a", "b", "difference") or c.startswith("pass@")
-        ]
-        table = (
-            table.assign(**{c: 100 * table[c] for c in shares})
-            .round(1)
-            .dropna(axis=1, how="all")
-            .astype(object)
+    if any(compare):
+        first, second = (benchmarks.read(out, name)[1] for name in compare)
+        _show(benchmarks.compare(first, second))
+        return
+    settings = params.parse_value(engine)
+    settings = settings if isinstance(settings, dict) else {"name": settings}
+    chosen = params.validated(Engine, settings, "--engine")
+    models.parse(model)
+    if not sources:
+        raise SourceError(
+            "no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu"
         )
-        typer.echo(
-            f"\n{table.where(table.notna(), '').to_string(index=False)}\n(shares in per cent)"
-        )
-
-    try:
-        if any(compare):
-            show(benchmarks.compare(*(benchmarks.read(out, one)[1] for one in compare)))
-            return
-        named, harness = params.parse_value(engine), "lm_eval:"
-        chosen = params.validated(
-            Engine, named if isinstance(named, dict) else {"name": named}, "--engine"
-        )
-        models.parse(model)
-        if not sources:
-            raise problems.SourceError(
-                "no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu"
+    for source in sources:
+        if not source.startswith(HARNESS):
+            problems.check(source)
+    for source in sources:
+        answers: pd.DataFrame | None = None
+        if source.startswith(HARNESS):
+            scores = general.run(
+                model,
+                source.removeprefix(HARNESS).split(","),
+                include_path=str(tasks) if tasks else None,
+                limit=limit,
+                chat=chat,
+                max_tokens=max_tokens,
+                engine=chosen,
             )
-        for source in sources:
-            source.startswith(harness) or problems.check(source)
-        for source in sources:
-            if source.startswith(harness):
-                scores = general.run(
-                    model,
-                    source.removeprefix(harness).split(","),
-                    include_path=tasks and str(tasks),
-                    limit=limit,
-                    chat=chat,
-                    max_tokens=max_tokens,
-                    engine=chosen,
-                )
-                found = None
-            else:
-                scores, found = benchmarks.run(
-                    model,
-                    source,
-                    samples=samples,
-                    limit=limit,
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    top_p=top_p,
-                    seed=seed,
-                    engine=chosen,
-                )
-            path = benchmarks.save(out, model, scores, found)
-            show(scores.drop(columns=["model", "settings"]))
-        beside = benchmarks.beside(
-            benchmarks.read(out, model)[0], {model: known_as} if known_as else None
-        )
-        if (known := beside["published"].notna()).any():
-            typer.echo(f"\n{benchmarks.markdown(beside[known])}")
-        typer.echo(f"\n{os.path.relpath(path)}")
-    except (
-        benchmarks.BenchmarkError,
-        models.ModelError,
-        problems.SourceError,
-        EngineError,
-    ) as error:
-        raise ParameterError(str(error)) from error
+        else:
+            scores, answers = benchmarks.run(
+                model,
+                source,
+                samples=samples,
+                limit=limit,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=seed,
+                engine=chosen,
+            )
+        file = benchmarks.save(out, model, scores, answers)
+        _show(scores.drop(columns=["model", "settings"]))
+    recorded, _ = benchmarks.read(out, model)
+    beside = benchmarks.beside(recorded, {model: known_as} if known_as else None)
+    if (published := beside["published"].notna()).any():
+        typer.echo(f"\n{benchmarks.markdown(beside[published])}")
+    typer.echo(f"\n{os.path.relpath(file)}")
+
+
+def _show(table: pd.DataFrame) -> None:
+    """Prints a table of scores, shares in per cent."""
+    shares = [
+        name
+        for name in table
+        if name in ("value", "low", "high", "a", "b", "difference") or name.startswith("pass@")
+    ]
+    shown = table.assign(**{name: 100 * table[name] for name in shares}).round(1)
+    shown = shown.dropna(axis=1, how="all").astype(object)
+    text = shown.where(shown.notna(), "").to_string(index=False)
+    typer.echo(f"\n{text}\n(shares in per cent)")
+
+
+# ---- the lab -----------------------------------------------------------------------------------
 
 
 @lab.command("build")
@@ -306,220 +317,20 @@ def list_models() -> None:
 
 
 def main() -> None:
-    """Entry point. `-p key value`, as papermill has it, becomes `-p key=value`, which is what typer can repeat."""
-    arguments, rest = [], iter(sys.argv[1:])
-    for item in rest:
+    """Entry point; makes `-p key value`, as papermill has it, `-p key=value`, as typer wants it."""
+    arguments, given = [], iter(sys.argv[1:])
+    for item in given:
         arguments.append(item)
         if item in ("-p", "--param"):
-            key = next(rest, None)
-            if key is not None and "=" not in key and (value := next(rest, None)) is not None:
-                key = f"{key}={value}"
-            arguments += [key] if key is not None else []
+            change = next(given, None)
+            value = next(given, None) if change and "=" not in change else None
+            if change is not None:
+                arguments.append(change if value is None else f"{change}={value}")
     try:
         app(arguments)
-    except (ParameterError, ReportError, ExportError, ModelError, SourceError) as error:
+    except DedError as error:
         typer.echo(f"ded: {error}", err=True)
         sys.exit(2)
-
-
-# ---- planning --------------------------------------------------------------------------------------------------------
-
-
-def _plan(preset: str, only: list[str], changes: list[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """(notebook, checked parameters) of each run. ParameterError, for all notebooks at once, where any is wrong."""
-    from ded import params
-    from ded.params import schemas
-
-    paths = [params.find_notebook(name) for name in only] or params.notebooks()
-    if not paths:
-        raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
-    overrides = {}
-    for change in changes:
-        key, sign, value = change.partition("=")
-        if not sign:
-            raise ParameterError(f"-p {change}: no value; write -p KEY VALUE")
-        overrides[key] = params.parse_value(value)
-    known = {
-        path: set(schemas.SCHEMAS[path.stem].model_fields)
-        for path in paths
-        if path.stem in schemas.SCHEMAS
-    }
-    anywhere = set().union(*known.values())
-    problems = [
-        f"  the command line: {key} = {overrides[key]!r}: unknown parameter{near(key, anywhere)}"
-        for key in overrides
-        if key not in anywhere
-    ]
-    runs = []
-    for path in paths:
-        try:  # a parameter that only some of the notebooks have is changed in those
-            mine = {key: value for key, value in overrides.items() if key in known.get(path, ())}
-            runs.append((path, params.load(preset, path.stem, mine)))
-        except ParameterError as error:
-            problems += [str(error)] if str(error) not in problems else []
-    if problems:
-        raise ParameterError("\n".join(problems))
-    return runs
-
-
-# ---- running ---------------------------------------------------------------------------------------------------------
-
-
-def _run_all(runs: list[tuple[Path, dict[str, Any]]]) -> int:
-    from ded import results, store
-
-    os.chdir(home())
-    store.sweep()
-    failed = []
-    for notebook, values in runs:
-        folder = results.out_dir(values["out_dir"], values["preset"], notebook.stem)
-        folder = Path(
-            os.path.relpath(folder)
-        )  # what the executed notebook records names no machine's folders
-        started = time.perf_counter()
-        try:
-            problem = execute(notebook.relative_to(home()), folder, values)
-        except KeyboardInterrupt:
-            typer.echo(
-                f"\ninterrupted in {notebook.stem}; finished stages are kept in {store.root()}",
-                err=True,
-            )
-            return 130
-        ended = "FAILED" if problem else "done"
-        typer.echo(f"{notebook.stem}: {ended} in {time.perf_counter() - started:.0f} s", err=True)
-        if problem:
-            typer.echo(problem, err=True)
-            failed.append(notebook.stem)
-    _summary(runs, failed)
-    return 1 if failed else 0
-
-
-def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> str | None:
-    """Run one notebook into folder/<name>.ipynb with papermill; None, or the text of what went wrong.
-
-    The executed notebook appears when it is complete; one that failed is kept as <name>.failed.ipynb. Results of an
-    earlier run are removed first, so that what lies there afterwards is of this run.
-    """
-    import logging
-
-    import nbformat
-    import papermill
-
-    from ded import params
-
-    logging.getLogger("papermill").setLevel(
-        logging.ERROR
-    )  # its own check of parameters misreads annotated ones
-    name = notebook.stem
-    final, failed, work = (
-        folder / f"{name}{end}" for end in (".ipynb", ".failed.ipynb", ".running.ipynb")
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (final, failed, work, folder / "metrics.json"):
-        old.unlink(missing_ok=True)
-    for variable, value in (
-        ("OMP_NUM_THREADS", "1"),
-        ("OMP_WAIT_POLICY", "passive"),
-        ("GOMP_SPINCOUNT", "0"),
-    ):
-        os.environ.setdefault(variable, value)
-    start = params.defaults(notebook)
-    changed = {
-        key: value for key, value in values.items() if key not in start or start[key] != value
-    }
-    typer.echo(f"{name}:", err=True)
-    problem = None
-    try:
-        papermill.execute_notebook(
-            notebook,
-            work,
-            changed,
-            kernel_name="python3",
-            language="python",
-            cwd=".",
-            stdout_file=_Echo(),
-            start_timeout=120,
-            extra_arguments=["--log-level=50"],  # its log repeats what the error says
-        )
-    except papermill.PapermillExecutionError as error:
-        problem = _excerpt(error, failed)
-    except Exception as error:  # the kernel died, or did not start
-        problem = f"  {type(error).__name__}: {error}"
-    if work.is_file():
-        document = nbformat.read(work, as_version=4)
-        _tidy(document, notebook, final)
-        nbformat.write(document, work)
-        os.replace(work, failed if problem else final)
-    if problem:  # verdicts that the notebook wrote before it failed are not to be read
-        (folder / "metrics.json").unlink(missing_ok=True)
-    return problem
-
-
-class _Echo:
-    """What the notebook prints, shown above papermill's progress bar."""
-
-    def write(self, text: str) -> None:
-        from tqdm import tqdm
-
-        for line in text.splitlines():
-            if line.strip():
-                tqdm.write(f"  {line}", file=sys.stderr)
-
-    def flush(self) -> None:
-        pass
-
-
-def _tidy(document: Any, notebook: Path, final: Path) -> None:
-    """Take out progress bars (widgets, which show 0 % where no kernel runs); name the files as a reader sees them."""
-    bar = "application/vnd.jupyter.widget-view+json"
-    document.metadata.pop("widgets", None)
-    if about := document.metadata.get("papermill"):
-        about["input_path"], about["output_path"] = notebook.as_posix(), final.as_posix()
-    for cell in document.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if bar not in output.get("data", {})]
-
-
-def _excerpt(error: Any, kept: Path, lines: int = 14) -> str:
-    """The failed cell, its exception and the end of its traceback: one screen."""
-    trace = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", "\n".join(error.traceback)).rstrip().splitlines()
-    head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
-    if error.ename == "ParameterError":  # says all by itself
-        return head
-    return "\n".join(
-        [
-            head,
-            "  ...",
-            *(f"  {line[:160]}" for line in trace[-lines:]),
-            f"  the whole of it: {kept}",
-        ]
-    )
-
-
-def _summary(runs: list[tuple[Path, dict[str, Any]]], failed: list[str]) -> None:
-    """A line a claim, from each run's metrics.json."""
-    from ded import results
-
-    for notebook, values in runs:
-        typer.echo(f"\n{notebook.stem}")
-        folder = results.out_dir(values["out_dir"], values["preset"], notebook.stem)
-        metrics = None if notebook.stem in failed else results.read_metrics(folder)
-        if metrics is None:
-            typer.echo(
-                "  failed: no verdicts" if notebook.stem in failed else "  wrote no metrics.json"
-            )
-            continue
-        for claim in metrics["claims"]:
-            typer.echo(
-                f"  {claim['verdict']:<15} {_interval(claim):<26} {claim.get('statement') or claim.get('name')}"
-            )
-
-
-def _interval(claim: dict[str, Any]) -> str:
-    numbers = [claim.get(key) for key in ("estimate", "low", "high")]
-    if not all(isinstance(n, (int, float)) for n in numbers):
-        return ""
-    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
 
 
 if __name__ == "__main__":

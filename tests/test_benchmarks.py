@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 from ded import benchmarks, evaluation, generation, grading, problems, stats
 from ded.cli import app
-from ded.errors import BenchmarkError
+from ded.errors import BenchmarkError, DedError
 from ded.grading import VERDICTS
-from ded.params import ParameterError
 
 MODEL = "lab:student_1"
 VALUES = {"correct": 1.0, "error": math.nan}
@@ -500,7 +499,7 @@ def test_the_command_scores_compares_and_writes(tiny, tmp_path):
 def test_the_command_says_in_one_error_what_is_wrong(tmp_path, arguments, message):
     result = command(*arguments, "--out", tmp_path)
     assert (
-        isinstance(result.exception, ParameterError)
+        isinstance(result.exception, DedError)
         and message in str(result.exception)
         and not list(tmp_path.glob("*.json"))
     )

@@ -1,4 +1,6 @@
-"""The `ded` command, on a small repository of its own: parameters first, then notebooks, then verdicts."""
+"""The `ded` command, on a small repository of its own: parameters first, then notebooks, then
+verdicts.
+"""
 
 import json
 import os
@@ -192,7 +194,10 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
     """And no kernel."""
     import psutil
 
-    slow = "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"
+    slow = (
+        "import time, os, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); "
+        "time.sleep(600)"
+    )
     write(repo, "01_slow", [RUN, slow])
     for how, expected in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (repo / "pid").unlink(missing_ok=True)

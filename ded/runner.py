@@ -1,0 +1,206 @@
+"""Runs notebooks with checked parameters, one after the other, and shows their verdicts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ded import home, params, results, store
+from ded.errors import ParameterError, near
+from ded.params.schemas import SCHEMAS
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+    from papermill import PapermillExecutionError
+
+PROGRESS_BAR = "application/vnd.jupyter.widget-view+json"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One notebook with the parameters that it is to run with."""
+
+    notebook: Path
+    values: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The notebook's name."""
+        return self.notebook.stem
+
+    @property
+    def folder(self) -> Path:
+        """Where its results go; relative, so that no machine's folders are recorded."""
+        folder = results.out_dir(self.values["out_dir"], self.values["preset"], self.name)
+        return Path(os.path.relpath(folder))
+
+
+def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> list[Run]:
+    """The runs of the notebooks named, or of all, with their checked parameters.
+
+    A parameter that only some of the notebooks have is changed in those. ParameterError, for all
+    notebooks at once, where any is wrong.
+    """
+    paths = [params.find_notebook(name) for name in only] or params.notebooks()
+    if not paths:
+        raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
+    schemas = {path: SCHEMAS[path.stem].model_fields for path in paths if path.stem in SCHEMAS}
+    names = {name for fields in schemas.values() for name in fields}
+    problems = [
+        f"  {params.COMMAND_LINE}: {key} = {value!r}: unknown parameter{near(key, names)}"
+        for key, value in changes.items()
+        if key not in names
+    ]
+    runs = []
+    for path in paths:
+        fields = schemas.get(path, {})
+        own_changes = {key: value for key, value in changes.items() if key in fields}
+        try:
+            runs.append(Run(path, params.load(preset, path.stem, own_changes)))
+        except ParameterError as error:
+            problems.append(str(error))
+    if problems:
+        raise ParameterError("\n".join(dict.fromkeys(problems)))  # an unknown preset is told once
+    return runs
+
+
+def run_all(runs: list[Run]) -> int:
+    """Runs the notebooks and prints their verdicts.
+
+    Returns the exit code: 0, 1 where one failed, 130 for Ctrl-C.
+    """
+    os.chdir(home())
+    store.sweep()
+    failed = set()
+    for run in runs:
+        started = time.perf_counter()
+        try:
+            problem = execute(run)
+        except KeyboardInterrupt:
+            kept = f"finished stages are kept in {store.root()}"
+            print(f"\ninterrupted in {run.name}; {kept}", file=sys.stderr)
+            return 130
+        ended = "FAILED" if problem else "done"
+        seconds = time.perf_counter() - started
+        print(f"{run.name}: {ended} in {seconds:.0f} s", file=sys.stderr)
+        if problem:
+            print(problem, file=sys.stderr)
+            failed.add(run.name)
+    for run in runs:
+        print(f"\n{run.name}")
+        print("\n".join(_verdicts(run, run.name in failed)))
+    return 1 if failed else 0
+
+
+def execute(run: Run) -> str | None:
+    """Runs one notebook into its folder; None, or the text of what went wrong.
+
+    The executed notebook appears when it is complete; one that failed is kept as
+    <name>.failed.ipynb. Results of an earlier run are removed first, so that what lies there
+    afterwards is of this run.
+    """
+    import nbformat
+    import papermill
+
+    # papermill's own check of parameters misreads annotated ones
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    folder, notebook = run.folder, run.notebook.relative_to(home())
+    final, failed, work = (
+        folder / f"{run.name}{suffix}.ipynb" for suffix in ("", ".failed", ".running")
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (final, failed, work, folder / "metrics.json"):
+        old.unlink(missing_ok=True)
+    for variable, value in ONE_THREAD.items():
+        os.environ.setdefault(variable, value)
+    start = params.defaults(notebook)
+    changed = {
+        key: value for key, value in run.values.items() if key not in start or start[key] != value
+    }
+    print(f"{run.name}:", file=sys.stderr)
+    problem = None
+    try:
+        papermill.execute_notebook(
+            notebook,
+            work,
+            changed,
+            kernel_name="python3",
+            language="python",
+            cwd=".",
+            stdout_file=_Echo(),
+            start_timeout=120,
+            extra_arguments=["--log-level=50"],  # its log repeats what the error says
+        )
+    except papermill.PapermillExecutionError as error:
+        problem = _excerpt(error, failed)
+    except Exception as error:  # the kernel died, or did not start
+        problem = f"  {type(error).__name__}: {error}"
+    if work.is_file():
+        document = nbformat.read(work, as_version=4)
+        _tidy(document, notebook, final)
+        nbformat.write(document, work)
+        os.replace(work, failed if problem else final)
+    if problem:  # verdicts that the notebook wrote before it failed are not to be read
+        (folder / "metrics.json").unlink(missing_ok=True)
+    return problem
+
+
+class _Echo:
+    """What the notebook prints, shown above papermill's progress bar."""
+
+    def write(self, text: str) -> None:
+        from tqdm import tqdm
+
+        for line in filter(str.strip, text.splitlines()):
+            tqdm.write(f"  {line}", file=sys.stderr)
+
+    def flush(self) -> None:
+        pass
+
+
+def _tidy(document: NotebookNode, notebook: Path, final: Path) -> None:
+    """Takes out progress bars, which show 0 % without a kernel; names files as a reader does."""
+    document.metadata.pop("widgets", None)
+    if about := document.metadata.get("papermill"):
+        about["input_path"], about["output_path"] = notebook.as_posix(), final.as_posix()
+    for cell in document.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output for output in cell.outputs if PROGRESS_BAR not in output.get("data", {})
+            ]
+
+
+def _excerpt(error: PapermillExecutionError, kept: Path, n_lines: int = 14) -> str:
+    """The failed cell, its exception and the end of its traceback: one screen."""
+    head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
+    if error.ename == "ParameterError":  # says all by itself
+        return head
+    trace = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", "\n".join(error.traceback)).rstrip().splitlines()
+    end = [f"  {line[:160]}" for line in trace[-n_lines:]]
+    return "\n".join([head, "  ...", *end, f"  the whole of it: {kept}"])
+
+
+def _verdicts(run: Run, failed: bool) -> list[str]:
+    """A line a claim, from the run's metrics.json."""
+    if failed:
+        return ["  failed: no verdicts"]
+    metrics = results.read_metrics(run.folder)
+    if metrics is None:
+        return ["  wrote no metrics.json"]
+    lines = []
+    for claim in metrics["claims"]:
+        numbers = [claim.get(key) for key in ("estimate", "low", "high")]
+        interval = ""
+        if all(isinstance(number, int | float) for number in numbers):
+            interval = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
+        statement = claim.get("statement") or claim.get("name")
+        lines.append(f"  {claim['verdict']:<15} {interval:<26} {statement}")
+    return lines
