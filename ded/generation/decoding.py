@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from transformers.cache_utils import DynamicCache
 
 # Ended rows leave a batch when this share of it remains: to leave costs the others a copy of
 # their keys and values.
@@ -20,10 +19,9 @@ class Batch:
     """Rows that are decoded together: what the model sees next of each, and keys and values of
     what it has seen. Prompts of unequal length are padded on the left."""
 
-    def __init__(
-        self, net: PreTrainedModel, prompts: list[list[int]], most: int, pad_token: int
-    ) -> None:
+    def __init__(self, net: PreTrainedModel, prompts: list[list[int]], pad_token: int) -> None:
         import torch
+        from transformers.cache_utils import DynamicCache
 
         longest = max(map(len, prompts))
         padding = [longest - len(ids) for ids in prompts]
@@ -34,7 +32,7 @@ class Batch:
         self.mask = None
         if any(padding):
             self.mask = self._tensor([[0] * pad + [1] * len(ids) for pad, ids in pairs])
-        self.cache = allocated_cache(net, longest + most)
+        self.cache = DynamicCache(config=net.config)
 
     def _tensor(self, values: list[list[int]]) -> torch.Tensor:
         import torch
@@ -97,7 +95,7 @@ def decode(
     lengths = torch.zeros(n_rows, dtype=torch.long)
     entropy = torch.zeros(n_rows, dtype=torch.double)
     ended = torch.zeros(n_rows, dtype=torch.bool)
-    batch = Batch(net, prompts, most, tok.pad_token_id)
+    batch = Batch(net, prompts, tok.pad_token_id)
     with torch.inference_mode():
         for t in range(most):
             rows, logits = batch.rows, batch.logits()
@@ -153,34 +151,3 @@ def choose(
     targets = uniform.double()[:, None] * total[:, -1:]
     tokens = torch.searchsorted(total, targets, right=True).squeeze(-1)
     return tokens.clamp(max=logits.shape[-1] - 1)
-
-
-def allocated_cache(net: PreTrainedModel, length: int) -> DynamicCache:
-    """A key-value cache with room for `length` tokens: transformers' own grows by copying
-    everything at each token. Sliding or other special layers keep their own."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
-
-    class Layer(DynamicLayer):
-        def update(self, key_states, value_states, *args, **kwargs):
-            new = key_states.shape[-2]
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-                rows, heads, _, width = key_states.shape
-                self.room = key_states.new_empty(2, rows, heads, length, width)
-                self.filled = 0
-            self.room[0, :, :, self.filled : self.filled + new] = key_states
-            self.room[1, :, :, self.filled : self.filled + new] = value_states
-            self.filled += new
-            self.keys, self.values = self.room[:, :, :, : self.filled]
-            return self.keys, self.values
-
-        def batch_select_indices(self, indices):
-            room = self.room.new_empty(2, len(indices), *self.room.shape[2:])
-            room[:, :, :, : self.filled] = self.room[:, indices, :, : self.filled]
-            self.room = room
-            self.keys, self.values = self.room[:, :, :, : self.filled]
-
-    cache = DynamicCache(config=net.config)
-    if all(type(layer) is DynamicLayer for layer in cache.layers):
-        cache.layers = [Layer() for _ in cache.layers]
-    return cache

