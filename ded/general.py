@@ -77,23 +77,22 @@ def run(
         "model": models.fingerprint(model),
         "ded": __version__,
     }
-    rows = []
-    for task in names:
+    return pd.DataFrame([{"model": model, **row} for row in _rows(names, results, settings)])
+
+
+def _rows(
+    tasks: Sequence[str], results: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """A row of scores a metric of each task and of each of its members."""
+    for task in tasks:
         for name in _members(task, results["group_subtasks"]):
-            identity = {
-                "model": model,
-                "benchmark": f"lm_eval:{task}",
-                "group": "all" if name == task else name,
-            }
+            place = {"benchmark": f"lm_eval:{task}", "group": "all" if name == task else name}
             of_task = {
                 "task_version": results["versions"].get(name),
                 "fewshot": results["n-shot"].get(name),
             }
-            rows += [
-                identity | score | {"settings": settings | of_task}
-                for score in _scores(results["results"].get(name, {}))
-            ]
-    return pd.DataFrame(rows)
+            for score in _scores(results["results"].get(name, {})):
+                yield place | score | {"settings": {**settings, **of_task}}
 
 
 def _expanded(tasks: Sequence[str], manager: TaskManager) -> list[str]:

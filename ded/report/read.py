@@ -94,7 +94,9 @@ def read(folder: Path) -> Notebook:
     name, ran, metrics = folder.name, executed(folder), results.read_metrics(folder)
     source = ran or home() / "notebooks" / f"{name}.ipynb"
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"] if source.is_file() else []
-    state = "done" if metrics else "failed" if ran else "not run"
+    state = "failed" if ran else "not run"
+    if metrics:
+        state = "done"
     notebook = Notebook(name, state, f"{name}.html" if ran else "", *_opening(name, cells))
     if not metrics:
         notebook.error = _last_error(cells)
