@@ -84,20 +84,22 @@ def sample(
         with store.lock(f"draw-{missing[0].key}"):  # whoever asks for the same waits for it
             begun = [_begun(s, settings, who) for s in missing if not store.has(s.key)]
             # closed at once: the traceback of an interrupt would keep it, its locks and requests
-            with closing(source.draw(model, begun, settings, engine)) as tables:
-                for shard, table in tables:
+            with closing(source.draw(model, begun, settings, engine)) as drawing:
+                for shard, table in drawing:
                     store.table(shard.key, table.copy)
-    table = pd.concat([store.read_table(shard.key) for shard in shards], ignore_index=True)
-    if table.empty:
+    tables = [store.read_table(shard.key) for shard in shards]
+    tables = [table for table in tables if len(table)]  # there may be no traces for a shard
+    if not tables:
         raise EngineError(
             f"{model}: no trajectory for any of {len(problems)} questions, the first being "
             f"{problems[0].prompt[:80]!r}; name questions that its records hold, or a column map "
             "under which they are found"
         )
+    table = pd.concat(tables, ignore_index=True).assign(model=model, engine=who["engine"])
     order = {problem.id: i for i, problem in enumerate(problems)}
-    table = table.assign(model=model, engine=who["engine"], _order=table.problem_id.map(order))
-    table = table.sort_values(["_order", "sample_index"], kind="stable", ignore_index=True)
-    return table.drop(columns="_order")
+    table["order"] = table["problem_id"].map(order)
+    table = table.sort_values(["order", "sample_index"], kind="stable", ignore_index=True)
+    return table.drop(columns="order")
 
 
 def drawn(

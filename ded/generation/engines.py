@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 MEASURED = ("text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "missing_mass")
 COLUMNS = ("problem_id", "sample_index", "prompt", *MEASURED)
-EMPTY_TYPES = dict.fromkeys(("problem_id", "prompt", "text", "finish_reason"), "str") | {
-    "sample_index": "int64",
-    "n_tokens": "float64",
-    "entropy_sum": "float64",
-    "missing_mass": "float64",
-}
 Row = dict[str, Any]  # what an engine says of one trajectory: a value for each of MEASURED
 
 
@@ -89,8 +83,7 @@ class Shard:
             for problem, row in zip(self.problems, rows, strict=True)
             if row
         ]
-        table = pd.DataFrame(records, columns=list(COLUMNS))
-        return table if records else table.astype(EMPTY_TYPES)
+        return pd.DataFrame(records, columns=list(COLUMNS))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,19 +30,12 @@ if TYPE_CHECKING:
     from ded.options import Engine
 
 # other names that servers give to the end of a row
-ENDS = {
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_length": "length",
-}
+ENDS = dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop")
+ENDS |= dict.fromkeys(("max_tokens", "model_length"), "length")
 # the server's failure, and not the model's end
 BROKEN = (None, "", "error", "abort", "cancelled", "insufficient_system_resource")
 MOST_LOGPROBS = 20  # that the API gives a token
 log = logging.getLogger("ded")
-Drawn = tuple[Unfinished, Row]
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
@@ -83,86 +73,60 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
                 stacklevel=2,
             )
 
-        def ask(row: Unfinished) -> Drawn:
-            measured = _row(server, row, settings, min(engine.entropy_top, MOST_LOGPROBS))
-            journal.add(row.shard, row.place, measured)
+        def ask(row: Unfinished) -> tuple[Unfinished, Row]:
+            try:
+                measured = _row(server, row, settings)
+                journal.add(row.shard, row.place, measured)
+            except BaseException:
+                server.ended.set()  # nothing new is asked
+                raise
             server.counts["rows"] += 1
             drawn_file.touch()
             return row, measured
 
+        # its threads are daemons: an interrupt does not wait for them
+        pool = ThreadPool(max(1, min(engine.concurrency, len(asked))))
         try:
-            with closing(_side_by_side(ask, asked, engine.concurrency, server.ended)) as drawn:
-                bar = tqdm(drawn, f"sampling {model}", len(asked), unit="row")
-                yield from drawing.tables(asked, bar)
+            drawn = pool.imap_unordered(ask, asked)
+            bar = tqdm(drawn, f"sampling {model}", len(asked), unit="row")
+            yield from drawing.tables(asked, bar)
         except (EngineError, OSError) as error:
+            pool.close()
+            pool.join()  # what is under way will be paid for
             raise EngineError(
                 f"model {model!r}: {error}. {server.counts['rows']} of {len(asked)} rows are "
                 "stored; run again to go on from there"
             ) from None
+        finally:
+            server.ended.set()
+            pool.close()
     server.close()
     log.info("%s: %.0f s, %s", model, time.monotonic() - begun, dict(server.counts))
 
 
-def _side_by_side(
-    ask: Callable[[Unfinished], Drawn],
-    rows: Sequence[Unfinished],
-    n_workers: int,
-    ended: threading.Event,
-) -> Generator[Drawn, None, None]:
-    """ask(row) for all rows, as they finish. After a failure nothing new is begun, and it is
-    raised when what is under way is done; closed early, it waits for nothing. Sets `ended`."""
-
-    def unless_ended(row: Unfinished) -> Drawn | None:
-        if ended.is_set():
-            return None
-        try:
-            return ask(row)
-        except BaseException:
-            ended.set()
-            raise
-
-    pool = ThreadPool(max(1, min(n_workers, len(rows))))
-    try:
-        for drawn in pool.imap_unordered(unless_ended, rows):
-            if drawn is not None:
-                yield drawn
-    except Exception:
-        pool.close()
-        pool.join()
-        raise
-    finally:
-        ended.set()
-        pool.close()
-
-
-def _row(server: Endpoint, row: Unfinished, settings: Settings, top: int) -> Row:
+def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
     """One trajectory, whole or as long as max_tokens."""
-    messages = [{"role": "user", "content": row.problem.prompt}]
+    top = min(server.engine.entropy_top, MOST_LOGPROBS)
     seed = content_hash(f"{settings.seed} {row.problem.id} {row.shard.index} {len(row.drawn)}")
-    body: dict[str, Any] = {
+    sampling = {
         "max_tokens": settings.max_tokens - len(row.drawn),
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "seed": seed % 2**31,
         "return_token_ids": True,
     }
+    chat = {"messages": [{"role": "user", "content": row.problem.prompt}]}
     try:
         if row.before is None:
-            body |= {"messages": messages}
-            body |= {"logprobs": True, "top_logprobs": top} if top else {}
-            measured = server.post("chat/completions", body, from_chat)
+            logprobs = {"logprobs": True, "top_logprobs": top} if top else {}
+            measured = server.post("chat/completions", chat | sampling | logprobs, from_chat)
         else:
             # by tokens: a template may change what an assistant message holds (some drop or add a
             # think block), so the prompt's are asked for first
-            first: dict[str, Any] = {
-                "messages": messages,
-                "max_tokens": 1,
-                "return_token_ids": True,
-            }
-            prompt = server.post(
-                "chat/completions", first, lambda reply: list(reply["prompt_token_ids"])
-            )
-            body |= {"prompt": prompt + row.drawn} | ({"logprobs": top} if top else {})
+            first = chat | {"max_tokens": 1, "return_token_ids": True}
+            prompt = server.post("chat/completions", first, _prompt_ids)
+            logprobs = {"logprobs": top} if top else {}
+            body = {"prompt": prompt + row.drawn} | sampling | logprobs
             measured = row.continued(server.post("completions", body, from_completion))
     except EngineError as error:
         raise EngineError(f"problem {row.problem.id!r}: {error}") from None
@@ -175,6 +139,10 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings, top: int) -> Row
     if "</think>" in measured["text"] and THINK not in measured["text"]:
         measured["text"] = f"{THINK}\n{measured['text']}"  # the template opens it in the prompt
     return measured
+
+
+def _prompt_ids(reply: dict[str, Any]) -> list[int]:
+    return list(reply["prompt_token_ids"])
 
 
 def from_chat(reply: dict[str, Any]) -> Row:

@@ -34,6 +34,10 @@ MEMORY = (
     "To mend it: lower engine.max_model_len or engine.gpu_memory, raise engine.tensor_parallel, or "
     "free what other processes hold; on a CPU VLLM_CPU_KVCACHE_SPACE is the cache in GiB"
 )
+# an error's message in a log, behind the mark of the process that wrote it
+ERROR_LINE = re.compile(
+    r"^(?:\[rank\d+\]: ?|\(\S+ pid=\d+\) ?)*(\S*(?:Error|Exception)\b.*: .*)$", re.M
+)
 
 
 @dataclass
@@ -145,9 +149,8 @@ def _check(replicas: list[Replica], codes: list[int | None], model: str, stored:
     for replica, code in zip(replicas, codes, strict=True):
         if code is None or (code == 0 and not all_ended):
             continue
-        text = replica.log.read_text(errors="replace")
-        lines = [_without_rank(line) for line in text.splitlines() if line.strip()]
-        errors = [line for line in lines if re.search(r"^\S*(Error|Exception)\b.*: ", line)]
+        log = replica.log.read_text(errors="replace")
+        errors = ERROR_LINE.findall(log)
         cause = f": {errors[-1].strip()}" if errors else ""
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         of_memory = code == -signal.SIGKILL or re.search("memory|GiB", cause)
@@ -155,11 +158,6 @@ def _check(replicas: list[Replica], codes: list[int | None], model: str, stored:
             f"{model}: vLLM ended early ({how}){cause}",
             *([MEMORY] if of_memory else []),
             f"{stored}; run again to go on from there. The end of its log:",
-            *lines[-12:],
+            *[line for line in log.splitlines() if line.strip()][-12:],
         ]
         raise EngineError("\n".join(message))
-
-
-def _without_rank(line: str) -> str:
-    """A line of vLLM's log without the marks of the process that wrote it."""
-    return re.sub(r"^(\[rank\d+\]: ?|\(\S+ pid=\d+\) ?)+", "", line)

@@ -15,7 +15,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ded.errors import EngineError, ModelError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 TRIES = 6  # of a request
 WAIT = 2.0  # seconds before the second try, doubled for each further one
-LONGEST_WAIT = 60.0  # seconds, of those
 LONGEST_RETRY_AFTER = 300.0  # seconds, the most that a server may ask for
 # fields left out where the server refuses them
 OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")
@@ -45,18 +44,37 @@ class NoAnswer(EngineError):
 class Endpoint:
     """A model at the server that `engine.base_url` names, for any number of threads.
 
-    Set `ended`, and no request is tried again. `counts` counts what a log may tell. ModelError
-    where no base_url is set, or no key.
+    Set `ended`, and nothing more is asked. `counts` counts what a log may tell. ModelError where no
+    base_url is set, or no key.
     """
 
     def __init__(self, model: str, engine: Engine) -> None:
         import httpx
 
-        timeout = httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30))
+        if not engine.base_url:
+            raise ModelError(
+                f"model {model!r}: no endpoint is named; set engine.base_url, such as "
+                "'http://localhost:8000/v1' for vllm serve"
+            )
+        key, variable = _key(engine), engine.api_key_env
+        if variable and not re.fullmatch(r"[!-~]+", key):
+            raise ModelError(
+                f"model {model!r}: the environment variable {variable} (engine.api_key_env) holds "
+                "no key; export it there"
+            )
         self.model, self.engine = model, engine
         self.ended, self.counts = threading.Event(), Counter[str]()
-        self._client = _client(model, engine, timeout)
+        self.client = httpx.Client(
+            base_url=engine.base_url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30)),
+            limits=httpx.Limits(),
+        )
         self._names: dict[str, str] = {}  # what a field is called here; "": it is left out
+
+    def close(self) -> None:
+        """Ends the connections; not after an interrupt: what is under way may still come in."""
+        self.client.close()
 
     def post(self, path: str, body: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
         """read(JSON of the reply to `body`); tried again after what may pass.
@@ -66,18 +84,16 @@ class Endpoint:
         """
         tries = 1
         while True:
+            if self.ended.is_set():
+                raise NoAnswer("nothing more is asked")
             try:
                 return self._once(path, body, read)
             except NoAnswer as failure:
-                pause = min(WAIT * 2 ** (tries - 1) + random.uniform(0, WAIT), LONGEST_WAIT)
+                pause = WAIT * 2 ** (tries - 1) + random.uniform(0, WAIT)
                 if tries == TRIES or self.ended.wait(max(pause, failure.after)):
                     raise
             tries += 1
             self.counts["requests tried again"] += 1
-
-    def close(self) -> None:
-        """Ends the connections; not after an interrupt: what is under way may still come in."""
-        self._client.close()
 
     def _once(self, path: str, body: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
         names = self._names
@@ -101,7 +117,7 @@ class Endpoint:
         import httpx
 
         try:
-            return self._client.post(path, json=body | {"model": parse(self.model).name})
+            return self.client.post(path, json=body | {"model": parse(self.model).name})
         except httpx.HTTPError as error:
             raise NoAnswer(
                 f"{self.engine.base_url} does not answer ({type(error).__name__}, tried {TRIES} "
@@ -124,7 +140,7 @@ class Endpoint:
             raise failure
         if status == 404:
             with suppress(httpx.HTTPError):
-                if listed := served(self._client.get("models")):
+                if listed := served(self.client.get("models")):
                     message += f"; it serves {', '.join(listed[:20])}"
         raise EngineError(message)
 
@@ -134,29 +150,31 @@ def check(model: str, engine: Engine) -> None:
     the key, or lists other models."""
     import httpx
 
-    name = parse(model).name
-    with _client(model, engine, min(engine.timeout, 30)) as client:
-        try:
-            reply = client.get("models")
-        except httpx.HTTPError as error:
-            raise ModelError(
-                f"model {model!r}: nothing answers at {engine.base_url} ({type(error).__name__}); "
-                "start the server, or correct engine.base_url"
-            ) from None
+    try:
+        server = Endpoint(model, engine)
+        server.client.timeout = httpx.Timeout(min(engine.timeout, 30))
+        reply = server.client.get("models")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ModelError(
+            f"model {model!r}: nothing answers at {engine.base_url} ({type(error).__name__}); "
+            "start the server, or correct engine.base_url"
+        ) from None
+    with closing(server):
         if reply.status_code in (401, 403):
             raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
-        if listed := served(reply):
-            if not any(_is_called(entry, name) for entry in listed):
-                raise ModelError(
-                    f"model {model!r}: {engine.base_url} serves no model of this name; it serves "
-                    f"{', '.join(listed[:20])}"
-                )
+        name, listed = parse(model).name, served(reply)
+        if listed and not any(_is_called(entry, name) for entry in listed):
+            raise ModelError(
+                f"model {model!r}: {engine.base_url} serves no model of this name; it serves "
+                f"{', '.join(listed[:20])}"
+            )
+        if listed:
             return
         # Some servers list nothing: an empty question, which they turn down, tells whether the
         # path is theirs.
         with suppress(httpx.HTTPError):
             body = {"model": name, "messages": [], "max_tokens": 1}
-            reply = client.post("chat/completions", json=body)
+            reply = server.client.post("chat/completions", json=body)
         if reply.is_redirect or reply.status_code in (401, 403, 404, 405, 502, 503, 504):
             raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
 
@@ -171,7 +189,7 @@ def served(reply: httpx.Response) -> list[str]:
 def refusal(reply: httpx.Response, engine: Engine) -> str:
     """What a reply says, without the key that it may quote, and the mend."""
     status, variable = reply.status_code, engine.api_key_env
-    key = os.environ.get(variable, "").strip()
+    key = _key(engine)
     text = " ".join((reply.text.replace(key, "***") if key else reply.text).split())[:300]
     key_mend = "name the environment variable that holds its key in engine.api_key_env"
     mends = {
@@ -186,31 +204,6 @@ def refusal(reply: httpx.Response, engine: Engine) -> str:
     if reply.is_redirect:
         mend = "name in engine.base_url where it redirects to (https?)"
     return f"{engine.base_url} answers HTTP {status}: {text!r}; {mend}"
-
-
-def _client(model: str, engine: Engine, timeout: httpx.Timeout | float) -> httpx.Client:
-    import httpx
-
-    if not engine.base_url:
-        raise ModelError(
-            f"model {model!r}: no endpoint is named; set engine.base_url, such as "
-            "'http://localhost:8000/v1' for vllm serve"
-        )
-    key = os.environ.get(engine.api_key_env, "").strip()
-    if engine.api_key_env and not re.fullmatch(r"[!-~]+", key):
-        raise ModelError(
-            f"model {model!r}: the environment variable {engine.api_key_env} (engine.api_key_env) "
-            "holds no key; export it there"
-        )
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        return httpx.Client(
-            base_url=engine.base_url, headers=headers, timeout=timeout, limits=httpx.Limits()
-        )
-    except httpx.InvalidURL as error:
-        raise ModelError(
-            f"model {model!r}: {engine.base_url} is no address ({error}); correct engine.base_url"
-        ) from None
 
 
 def _refused(reply: httpx.Response, sent: dict[str, Any]) -> dict[str, str]:
@@ -230,3 +223,7 @@ def _is_called(listed: str, name: str) -> bool:
     """Whether a server's own name of a model is that of a spec; gateways know <model>:<variant>."""
     names = (name, name.partition(":")[0], f"{name}:latest")
     return listed in names or listed.endswith(f"/{name}")
+
+
+def _key(engine: Engine) -> str:
+    return os.environ.get(engine.api_key_env, "").strip()
