@@ -73,9 +73,6 @@ class Passage:
     ids: list[int]
     start: int
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     @property
     def n_scored(self) -> int:
         return len(self.ids) - self.start
@@ -99,8 +96,8 @@ def _steps(student: str, completions: list[Passage], window: int) -> list[Passag
     ends = {token for token in vocabulary if STEP_END.search(tok.decode([token]).rstrip(" "))}
     steps = []
     for completion in completions:
-        ids, last = completion.ids, len(completion) - 1
-        inner = [i + 1 for i in range(completion.start, last) if ids[i] in ends]
+        ids = completion.ids
+        inner = [i + 1 for i in range(completion.start, len(ids) - 1) if ids[i] in ends]
         for start, end in pairwise([completion.start, *inner, len(ids)]):
             steps.append(Passage(ids[max(0, start - window) : end], min(start, window)))
     return steps
@@ -110,36 +107,27 @@ def _losses(student: str, passages: list[Passage]) -> list[float]:
     """The negative log-likelihood (nats, summed over the scored tokens) of each passage, in batches
     of like lengths."""
     import torch
+    from torch.nn.functional import cross_entropy
+    from torch.nn.utils.rnn import pad_sequence
 
     net = models.load(student)
     losses = [0.0] * len(passages)
-    order = sorted(range(len(passages)), key=lambda i: len(passages[i]))
+    order = sorted(range(len(passages)), key=lambda i: len(passages[i].ids))
     with torch.inference_mode():
         while order:
-            longest = len(passages[order[:BATCH][-1]])
+            longest = len(passages[order[:BATCH][-1]].ids)
             size = LOGITS // (longest * net.get_input_embeddings().num_embeddings)
             size = min(BATCH, max(1, size))
             batch, order = order[:size], order[size:]
-            for i, loss in zip(
-                batch, _token_losses(net, [passages[i].ids for i in batch]), strict=True
-            ):
-                losses[i] = loss[passages[i].start - 1 : len(passages[i]) - 1].sum().item()
+            rows = [torch.tensor(passages[i].ids) for i in batch]
+            ids = pad_sequence(rows, batch_first=True).to(net.device)
+            logits = net(input_ids=ids).logits[:, :-1].float()
+            of_tokens = cross_entropy(
+                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            ).view(len(batch), -1)
+            for i, row in zip(batch, of_tokens.cpu(), strict=True):
+                losses[i] = row[passages[i].start - 1 : len(passages[i].ids) - 1].sum().item()
     return losses
-
-
-def _token_losses(net: Any, sequences: list[list[int]]) -> Any:
-    """The negative log-likelihood of each token but the first: tensor (sequences, longest - 1) on
-    the CPU, whatever behind the end of a shorter sequence."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    ids = pad_sequence([torch.tensor(sequence) for sequence in sequences], batch_first=True)
-    ids = ids.to(net.device)
-    logits = net(input_ids=ids).logits[:, :-1].float()
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-    )
-    return losses.view(len(sequences), -1).cpu()
 
 
 def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:

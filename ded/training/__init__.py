@@ -25,17 +25,6 @@ from ded.training.trainer import fit
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Settings",
-    "TrainingError",
-    "build_examples",
-    "length_histogram",
-    "optimizer_steps",
-    "sft",
-    "show_example",
-    "train",
-]
-
 VERSION = 2
 IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # of `trainer`: not speed alone
 
@@ -66,13 +55,7 @@ def sft(
             "the corpus is empty: the filters dropped everything, or no trajectory was correct"
         )
     settings = Settings(
-        learning_rate=float(learning_rate),
-        batch_size=batch_size,
-        epochs=float(epochs),
-        max_steps=max_steps,
-        warmup=float(warmup),
-        max_length=max_length,
-        seed=seed,
+        float(learning_rate), batch_size, float(epochs), max_steps, float(warmup), max_length, seed
     )
     identity = trainer.model_dump(include=IDENTITY)
     key = store.key(
@@ -83,26 +66,17 @@ def sft(
         **asdict(settings),
         **({"trainer": identity} if identity else {}),
     )
-    work = store.root() / "work" / key
-    store.directory(key, lambda folder: train(student, corpus, folder, settings, trainer, work))
+
+    def train(folder: Path) -> None:
+        examples = build_examples(student, corpus, max_length, trainer.allow_truncation)
+        work = (store.root() / "work" / key).resolve()  # of checkpoints and logs, until all is done
+        work.mkdir(parents=True, exist_ok=True)
+        job = Job(student, examples, folder.resolve(), settings, trainer, work)
+        if trainer.processes == 1 and not trainer.accelerate:
+            fit(job)
+        else:
+            launch(job)
+        shutil.rmtree(work, ignore_errors=True)
+
+    store.directory(key, train)
     return f"store:{key}"
-
-
-def train(
-    student: str,
-    corpus: pd.DataFrame,
-    folder: Path,
-    settings: Settings,
-    trainer: Trainer,
-    work: Path,
-) -> None:
-    """Writes the trained model into `folder`; checkpoints and logs lie in `work`, which goes when
-    all is done."""
-    examples = build_examples(student, corpus, settings.max_length, trainer.allow_truncation)
-    work.mkdir(parents=True, exist_ok=True)
-    job = Job(student, examples, folder.resolve(), settings, trainer, work.resolve())
-    if trainer.processes == 1 and not trainer.accelerate:
-        fit(job)
-    else:
-        launch(job)
-    shutil.rmtree(work, ignore_errors=True)

@@ -25,7 +25,6 @@ from ded.training.settings import MEND, Job, micro_batch
 
 if TYPE_CHECKING:
     import datasets
-    import peft
     import transformers
     import trl
 
@@ -136,22 +135,25 @@ def _arguments(job: Job, world: int) -> trl.SFTConfig:
 def _trainer(job: Job, arguments: trl.SFTConfig, world: int) -> trl.SFTTrainer:
     import datasets
     import torch
+    from peft import LoraConfig
     from transformers import PrinterCallback
     from transformers.utils.logging import disable_progress_bar
     from trl import SFTTrainer
 
     datasets.disable_progress_bars()
     disable_progress_bar()
-    if world == 1:
-        rows = datasets.Dataset.from_list(job.examples)
-    else:
-        rows = _rows_in_order(job, arguments.max_steps)
+    dtype, lora, rank = "float32", None, job.trainer.lora_rank
+    if rank:
+        dtype, alpha = job.trainer.dtype, job.trainer.lora_alpha or 2 * rank
+        lora = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
     trainer_class = SFTTrainer if torch.cuda.is_available() else completion_trainer()
     trainer = trainer_class(
-        model=_load(job, job.trainer.dtype if job.trainer.lora_rank else "float32"),
+        model=_load(job, dtype),
         args=arguments,
-        train_dataset=rows,
-        peft_config=_adapters(job),
+        train_dataset=_rows(job, arguments.max_steps, world),
+        peft_config=lora,
         processing_class=models.load_tokenizer(job.student),
         callbacks=[_checkpoints()],
     )
@@ -161,38 +163,24 @@ def _trainer(job: Job, arguments: trl.SFTConfig, world: int) -> trl.SFTTrainer:
 
 def _load(job: Job, dtype: str) -> transformers.PreTrainedModel:
     """The student for this training alone, unlike `models.load`, and not yet on a device."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     path, revision = models.locate(job.student), models.parse(job.student).revision
-    return AutoModelForCausalLM.from_pretrained(
-        path, revision=revision, dtype=getattr(torch, dtype)
-    )
+    return AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
 
 
-def _adapters(job: Job) -> peft.LoraConfig | None:
-    if not job.trainer.lora_rank:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=job.trainer.lora_rank,
-        lora_alpha=job.trainer.lora_alpha or 2 * job.trainer.lora_rank,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-
-
-def _rows_in_order(job: Job, steps: int) -> datasets.Dataset:
-    """The examples of all steps one after another, for several processes to share out: the batches
-    that one process draws.
+def _rows(job: Job, steps: int, world: int) -> datasets.Dataset:
+    """The examples, from which one process draws its batches. For several to share out: those of
+    all steps one after another, the batches that one process draws.
 
     Where an epoch ends within a batch, empty examples (no token of theirs is learnt) fill it up, so
-    that all have the same to do.
+    that all processes have the same to do.
     """
     import datasets
     import torch
 
+    if world == 1:
+        return datasets.Dataset.from_list(job.examples)
     n, batch = len(job.examples), job.settings.batch_size
     empty = job.examples[0] | {"labels": [-100] * len(job.examples[0]["labels"])}
     order: list[int] = []

@@ -170,25 +170,11 @@ def main():
     corpus = pd.DataFrame(
         [{"prompt": p.prompt, "text": tasks.solution(p, "random", rng)} for p in asked]
     )
-    settings = training.Settings(
-        learning_rate=1e-3,
-        batch_size=batch,
-        epochs=1.0,
-        max_steps=0,
-        warmup=0.1,
-        max_length=512,
-        seed=0,
-    )
+    trainer = Trainer(dtype="bfloat16" if bf16 else "float32")
 
     def ours(table, folder):
-        training.train(
-            args.model,
-            table,
-            folder / "out",
-            settings,
-            Trainer(dtype="bfloat16" if bf16 else "float32"),
-            folder / "work",
-        )
+        os.environ["DED_STORE"] = str(folder)
+        training.sft(args.model, table, learning_rate=1e-3, batch_size=batch, trainer=trainer)
 
     def other(call):
         return lambda table, folder: call(
