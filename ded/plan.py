@@ -51,44 +51,28 @@ def size_of(spec: str, active: bool = False) -> float:
 
 def workload(notebook: str, p: Any) -> Iterator[Work]:
     """What one notebook will sample and train, from its parameters alone (an upper bound: what is stored costs nothing)."""
+    from ded import study
+
     units = len(p.students) * p.n_replicates
+    arms = next(arms(p) for name, arms in study.ARMS.items() if name.startswith(notebook[:2]))
     suite = p.eval_id + len(p.ood_sources) * p.eval_ood
+    if notebook.startswith("03"):
+        suite += 3 * p.eval_id  # the perturbed copies
+    rated = 0  # questions whose pass rate is measured
+    if notebook.startswith("02"):
+        rated = p.pass_rate_questions
+    elif notebook.startswith("05") and p.difficulty == "pass_rate":
+        rated = p.n_questions
     for base in p.students:
         n = p.n_replicates
-
-        def distilled(arms: int, examples: float, questions: int = suite) -> Iterator[Work]:
-            yield Work(
-                "students trained", base, examples=round(examples * n), runs=arms * n, kept=arms * n
-            )
-            yield Work(
-                "students scored",
-                base,
-                prompts=(arms + 1) * n * questions * p.samples,
-                runs=(arms + 1) * n,
-            )
-
-        if notebook.startswith("01"):
-            yield from distilled(len(p.teachers), len(p.teachers) * p.corpus_size * p.epochs)
-        elif notebook.startswith("02"):
-            steps = max(p.sizes) * len(p.selection_sizes)  # the arm at equal steps
-            examples = sum(p.sizes) + 5 * sum(p.selection_sizes) + steps
-            yield from distilled(len(p.sizes) + 6 * len(p.selection_sizes), examples * p.epochs)
-            yield Work(
-                "pass rates", base, prompts=n * p.pass_rate_questions * p.pass_rate_samples, runs=n
-            )
-        elif notebook.startswith("03"):
-            yield from distilled(6, 6 * p.n_questions * p.n_kept * p.epochs, suite + 3 * p.eval_id)
-        elif notebook.startswith("05"):
-            yield from distilled(
-                len(p.sizes) + 4 * len(p.selection_sizes),
-                (sum(p.sizes) + 4 * sum(p.selection_sizes)) * p.epochs,
-            )
-            if p.difficulty == "pass_rate":
-                yield Work(
-                    "pass rates", base, prompts=n * p.n_questions * p.pass_rate_samples, runs=n
-                )
-        else:
-            yield from _later(notebook, p, base, suite)
+        if notebook.startswith("04"):
+            yield from _recipe(p, base, suite, arms)
+            continue
+        examples, runs, scored = sum(arms.values()) * p.epochs, len(arms) * n, (len(arms) + 1) * n
+        yield Work("students trained", base, examples=round(examples * n), runs=runs, kept=runs)
+        yield Work("students scored", base, prompts=scored * suite * p.samples, runs=scored)
+        if rated:
+            yield Work("pass rates", base, prompts=n * rated * p.pass_rate_samples, runs=n)
     for teacher in getattr(p, "teachers", None) or [p.teacher]:
         attempts = getattr(p, "n_attempts", None) or getattr(p, "n_trajectories", 1)
         own = p.eval_id * p.samples if notebook.startswith("01") else 0
@@ -104,14 +88,11 @@ def workload(notebook: str, p: Any) -> Iterator[Work]:
         yield Work("teachers' trajectories", teacher, prompts=units * (asked + own), runs=units)
 
 
-def _recipe(p: Any, base: str, suite: int) -> Iterator[Work]:
+def _recipe(p: Any, base: str, suite: int, arms: dict[str, int]) -> Iterator[Work]:
     """Notebook 04 for one base: the smoke tests of the selection, then the arms; the chosen teachers are taken to be the largest."""
-    from ded import study
-
     n, tests, parts = p.n_replicates, p.n_select * len(p.teachers), 2 if p.code_source else 1
-    equal = 1 + len(study.recipe_equal(p))
-    runs, scored = tests + n * (equal + 1), n * (equal + 2)
-    examples = p.epochs * (tests * p.smoke_size + n * (equal * p.corpus_size + p.large_size))
+    runs, scored = tests + n * len(arms), n * (len(arms) + 1)
+    examples = p.epochs * (tests * p.smoke_size + n * sum(arms.values()))
     asked = (tests + p.n_select) * p.eval_id + scored * (suite + (parts - 1) * p.eval_code)
     pool = (
         p.n_questions
@@ -129,12 +110,6 @@ def _recipe(p: Any, base: str, suite: int) -> Iterator[Work]:
         prompts=n * pool,
         runs=2 * n,
     )
-
-
-def _later(notebook: str, p: Any, base: str, suite: int) -> Iterator[Work]:
-    if notebook.startswith("04"):
-        return _recipe(p, base, suite)
-    return iter(())
 
 
 def estimate(preset: str, only: list[str] = ()) -> pd.DataFrame:

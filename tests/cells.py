@@ -8,8 +8,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
+
+
+def scope(notebook: str, cell: str, **names: Any) -> dict[str, Any]:
+    """What a cell (by its id) defines, run with these names and the house's modules in scope."""
+    import nbformat
+
+    from ded import curation, study
+
+    content = nbformat.read(next(ROOT.glob(f"notebooks/{notebook}*.ipynb")), as_version=4)
+    source = next(item.source for item in content.cells if item.id == cell)
+    namespace = {"curation": curation, "study": study, **names}
+    exec(source, namespace)
+    return namespace
 
 
 def run(preset: str, changes: dict[str, dict], **env: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ded import curation
+from ded.curation import selection
 from ded.problems import lab as tasks
 
 GOOD = "<think> 1 ; 2 </think> 3"
@@ -218,7 +219,7 @@ def test_greedy_keeps_its_guarantee(monkeypatch):
             curation.choose_nearest(distances, 4),
         )
         with monkeypatch.context() as patch:
-            patch.setattr(curation, "EXACT", 0)
+            patch.setattr(selection, "EXACT", 0)
             far, near = (
                 curation.choose_farthest(distances, 4),
                 curation.choose_nearest(distances, 4),
@@ -323,11 +324,11 @@ def test_one_a_question():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"p": 0}, {"rule": "far"}, {"metric": "hamming"}, {"short": "pad"}]
+    "wrong", [{"n_kept": 0}, {"rule": "far"}, {"metric": "hamming"}, {"short": "pad"}]
 )
 def test_wrong_arguments_are_named(wrong):
     with pytest.raises(ValueError, match=str(*wrong.values())):
-        curation.select_trajectories(sampled({"a": 3}), **{"p": 2} | wrong)
+        curation.select_trajectories(sampled({"a": 3}), **{"n_kept": 2} | wrong)
 
 
 def test_equal_tokens_takes_whole_questions_within_the_budget():

@@ -20,11 +20,11 @@ from ded import (
     generation,
     params,
     problems,
+    study,
 )
 from ded.grading import grade
 from ded.params import schemas
 from ded.problems import lab as tasks
-from ded.study import common
 
 ROOT = Path(__file__).parents[1]
 VALUES = explore.Values(max_tokens=128, n_kept=3)
@@ -86,7 +86,7 @@ def test_the_corpus_is_that_of_the_filters(pool, change):
     checks = {
         "max_tokens": values.max_tokens,
         "verify": values.verification,
-        "step_check": common.step_valid,
+        "step_check": study.step_valid,
     }
     kept = curation.curate(pool.trajectories, list(pool.questions.values()), **checks).kept
     wanted, statistics = curation.select_trajectories(
@@ -273,8 +273,8 @@ def test_without_results_there_is_one_line(repository):
 
 def draw(run, monkeypatch):
     """Samples what a run would have stored; from then on no model can be used."""
-    questions = common.corpus_questions(run, run.students[0], 0)
-    generation.sample(run.teacher, questions, run.n_trajectories, **common.sampling(run, 0))
+    unit = study.Unit(run, run.students[0], 0)
+    generation.sample(run.teacher, unit.questions(), run.n_trajectories, **unit.sampling())
 
     def never(*_):
         raise AssertionError("a model was asked")
@@ -318,10 +318,9 @@ def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monke
             "__repr__": lambda _: "rated",
         },
     )()
-    asked = common.corpus_questions(rated, "lab:student_1", 0)[:10]
-    evaluation.pass_rates(
-        "lab:student_1", asked, 2, **common.sampling(rated, 0, rated.eval_temperature)
-    )
+    unit = study.Unit(rated, "lab:student_1", 0)
+    asked = unit.questions()[:10]
+    evaluation.pass_rates("lab:student_1", asked, 2, **unit.sampling(rated.eval_temperature))
     draw(rated, monkeypatch)
     loaded = explore.read_pool(rated, "lab:student_1", 0, rated.teacher)
     assert loaded.rated == "student" and loaded.rates["problem_id"].tolist() == [

@@ -4,7 +4,9 @@ import json
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 
+import cells
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,10 +45,22 @@ seeds = iter(range(1, 1000))
 
 
 def settings(**changes):
-    """The lab's parameters in the small, with a seed of their own: study remembers the last results of equal ones."""
+    """The lab's parameters in the small, with a seed of their own."""
     return schemas.Recipe.model_validate(
         params.load("lab", "04", SMALL | {"seed": next(seeds)} | changes)
     )
+
+
+def unit(p, replicate=2):
+    """The first scored unit, or one of the selection."""
+    return study.Unit(p, BASE, replicate)
+
+
+def corpora(p, teacher, top):
+    """({arm: corpus} of notebook 04, by the rules that stand in it, the pool)."""
+    pool = study.recipe.pool(unit(p), teacher, top)
+    rules = cells.scope("04", "rules", params=p)["rules"]
+    return {arm.name: arm.corpus for arm in study.recipe.make_arms(unit(p), pool, rules)}, pool
 
 
 @pytest.fixture
@@ -121,19 +135,16 @@ def rated(monkeypatch):
 def test_the_units_of_the_selection_are_not_those_of_the_result():
     p = settings()
     chosen, scored = study.units(p, select=True), study.units(p)
-    assert [u["replicate"] for u in chosen] == [0, 1] and [u["replicate"] for u in scored] == [2, 3]
-    asked = {r: {q.id for f in study.suite(p, BASE, r).values() for q in f} for r in range(4)}
-    assert not asked[0] & asked[2] and list(study.suite(p, BASE, 0)) == [
+    assert [u.replicate for u in chosen] == [0, 1] and [u.replicate for u in scored] == [2, 3]
+    asked = {r: {q.id for f in unit(p, r).suite().values() for q in f} for r in range(4)}
+    assert not asked[0] & asked[2] and list(unit(p, 0).suite()) == [
         "ID",
         "ID code",
         "reverse",
         "sort",
     ]
-    trained = {r: {q.id for q in study.corpus_questions(p, BASE, r)} for r in range(4)}
-    assert (
-        len(trained[0] | trained[2]) > 110
-        and len(study.corpus_questions(p, BASE, 2, p.code_source)) == 40
-    )
+    trained = {r: {q.id for q in unit(p, r).questions()} for r in range(4)}
+    assert len(trained[0] | trained[2]) > 110 and len(unit(p).questions(p.code_source)) == 40
 
 
 def smoke(**columns):
@@ -158,7 +169,7 @@ def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_hig
         student={"x": ((0.5, 0.6), (0.4, 0.8)), "y": ((0.5, 0.5), (0.9, math.nan))},
         own={"x": ((0.9, 0.9), (1.0, 0.7)), "y": ((1, 1), (1, 1))},
     )
-    found = study.recipe_choice(settings(), table).set_index("base")
+    found = study.choice.choose(settings(), table).set_index("base")
     assert found["teacher"].tolist() == ["lab:pairs", "lab:left"], (
         "the better mean; one that lacks a replicate is out"
     )
@@ -168,10 +179,10 @@ def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_hig
         and found.loc["y", "top_ties"] == 2
     )
     drawn = {
-        study.recipe_choice(settings(), table).set_index("base").loc["y", "top"] for _ in range(12)
+        study.choice.choose(settings(), table).set_index("base").loc["y", "top"] for _ in range(12)
     }
     assert drawn == {"lab:left", "lab:pairs"}, "a tie is drawn, not given to the first"
-    nothing = study.recipe_choice(settings(), table.assign(student=math.nan))
+    nothing = study.choice.choose(settings(), table.assign(student=math.nan))
     assert nothing["teacher"].tolist() == ["", ""] and nothing["top"].iloc[0] == "lab:left"
 
 
@@ -180,16 +191,13 @@ def test_jobs_carry_the_teachers_of_their_base():
     choice = pd.DataFrame(
         {"base": ["student_2", "student_1"], "teacher": [POOR, SOLVER], "top": ["", POOR]}
     )
-    calls = study.recipe_jobs(p, choice, arm=["DED", "large"])
-    assert len(calls) == 8 and {(c["base"], c["teacher"], c["top"]) for c in calls} == {
+    calls = study.recipe.calls(study.units(p), choice)
+    assert len(calls) == 4 and {(c["unit"].base, c["teacher"], c["top"]) for c in calls} == {
         (BASE, SOLVER, POOR),
         (OTHER, POOR, ""),
     }
-    assert {c["replicate"] for c in calls} == {2, 3} and set(calls[0]) == {
-        "p",
-        "base",
-        "replicate",
-        "arm",
+    assert {c["unit"].replicate for c in calls} == {2, 3} and set(calls[0]) == {
+        "unit",
         "teacher",
         "top",
     }
@@ -197,14 +205,14 @@ def test_jobs_carry_the_teachers_of_their_base():
 
 def test_a_candidate_is_scored_trained_on_and_measured(worked):
     p = settings()
-    row = study.recipe_smoke(p, BASE, 0, SOLVER)
+    row = study.choice.smoke_test(unit(p, 0), SOLVER)
     assert (
         row["examples"] == 12
         and row["own"] == 1.0
         and row["teacher"] == SOLVER
         and row["base"] == "student_1"
     )
-    before = study.before(p, BASE, 0).set_index("family").loc["ID", "accuracy"]
+    before = study.before(unit(p, 0)).set_index("family").loc["ID", "accuracy"]
     assert row["gain"] == row["smoke"] == row["student"] - before
     assert (
         row["loss"] > 1
@@ -213,8 +221,8 @@ def test_a_candidate_is_scored_trained_on_and_measured(worked):
         and row["entropy"] == pytest.approx(0.5, rel=0.1)
     )
     assert row["smoke_seconds"] > 0 and row["shift_seconds"] > 0 and row["own_seconds"] > 0
-    assert study.recipe_smoke(p, BASE, 0, SOLVER) == row, "costs are those of the first time"
-    empty = study.recipe_smoke(p, BASE, 0, BASE)  # an untrained model: no trajectory passes
+    assert study.choice.smoke_test(unit(p, 0), SOLVER) == row, "costs are those of the first time"
+    empty = study.choice.smoke_test(unit(p, 0), BASE)  # an untrained model: no trajectory passes
     assert (
         empty["examples"] == 0
         and empty["own"] == 0
@@ -227,15 +235,12 @@ def test_a_candidate_is_scored_trained_on_and_measured(worked):
 
 def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     p = settings()
-    made = recipe.recipe_corpora(p, BASE, 2, POOR, SOLVER)
-    corpora = made["corpora"]
-    assert list(study.recipe_arms(p)) == ["DED", *recipe.EQUAL, "large"] and set(corpora) == set(
-        study.recipe_arms(p)
-    )
-    assert {arm: len(c) for arm, c in corpora.items() if arm != "large"} == dict.fromkeys(
+    made, pool = corpora(p, POOR, SOLVER)
+    assert list(study.recipe.arms(p)) == ["DED", *recipe.EQUAL, "large"] == list(made)
+    assert {arm: len(c) for arm, c in made.items() if arm != "large"} == dict.fromkeys(
         ["DED", *recipe.EQUAL], 20
     )
-    halves = {arm: Counter(c["part"]) for arm, c in corpora.items()}
+    halves = {arm: Counter(c["part"]) for arm, c in made.items()}
     assert halves["math only"] == {"math": 20} and halves["code only"] == {"code": 20}
     assert all(
         h == {"math": 10, "code": 10}
@@ -244,39 +249,36 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     )
 
     questions = {
-        name: study.corpus_questions(p, BASE, 2, s)
+        name: unit(p).questions(s)
         for name, s in (("math", p.corpus_source), ("code", p.code_source))
     }
     hard = {q.id for part in questions.values() for i, q in enumerate(part[:40]) if i % 3 < 2}
-    ids = {arm: set(c["problem_id"]) for arm, c in corpora.items()}
+    ids = {arm: set(c["problem_id"]) for arm, c in made.items()}
     for arm in ("DED", "no diversity", "top teacher", "math only", "code only"):
         assert ids[arm] <= hard, arm
     assert not ids["no compression"] <= hard and not ids["random"] <= hard
-    math_of = {arm: c[c["part"] == "math"] for arm, c in corpora.items()}
+    math_of = {arm: c[c["part"] == "math"] for arm, c in made.items()}
     assert (
         math_of["DED"].groupby("problem_id").size().eq(2).all()
         and math_of["DED"]["text"].nunique() == 10
     )
     for arm in ("no diversity", "random", "s1 style", "LIMO style", "large"):
-        assert corpora[arm]["problem_id"].is_unique, arm
+        assert made[arm]["problem_id"].is_unique, arm
     assert set(math_of["top teacher"]["model"]) == {SOLVER} and set(math_of["DED"]["model"]) == {
         POOR
     }
     assert math_of["top teacher"]["problem_id"].is_unique, (
         "a teacher that says the same each time gives one trajectory a question"
     )
-    assert (
-        set(corpora["LIMO style"]["pass_rate"]) == {0.0}
-        and corpora["s1 style"]["pass_rate"].max() < 1
-    )
+    assert set(made["LIMO style"]["pass_rate"]) == {0.0} and made["s1 style"]["pass_rate"].max() < 1
     assert math_of["s1 style"]["level"].value_counts().max() <= 3, "spread over the four levels"
     assert (
-        halves["large"]["code"] + halves["large"]["math"] == len(corpora["large"]) > 40
+        halves["large"]["code"] + halves["large"]["math"] == len(made["large"]) > 40
         and ids["random"] <= ids["large"]
     )
     assert (
-        set(made["funnel"]["pool"]) == {"math", "math questions", "code", "code questions"}
-        and made["tokens"] > 0
+        set(pool.funnel["pool"]) == {"math", "math questions", "code", "code questions"}
+        and pool.tokens > 0
     )
 
 
@@ -284,28 +286,26 @@ def test_the_arms_are_cut_to_the_smallest_and_what_is_too_small_is_not_measured(
     p = settings(
         pass_rate_questions=24
     )  # 16 hard ones a part: code, in which nothing differs, gives 16 where 20 are wanted
-    corpora = recipe.recipe_corpora(p, BASE, 2, SOLVER, "")["corpora"]
-    assert {len(c) for arm, c in corpora.items() if arm not in ("large", "top teacher")} == {
+    made, _ = corpora(p, SOLVER, "")
+    assert {len(c) for arm, c in made.items() if arm not in ("large", "top teacher")} == {
         16
-    } and corpora["top teacher"].empty
-    assert Counter(corpora["DED"]["part"]) == {"math": 8, "code": 8}, (
+    } and made["top teacher"].empty
+    assert Counter(made["DED"]["part"]) == {"math": 8, "code": 8}, (
         "what is cut is cut from both parts"
     )
-    nothing = recipe.recipe_corpora(p, BASE, 2, "", SOLVER)["corpora"]
-    assert set(nothing) == set(corpora) and all(c.empty for c in nothing.values())
+    nothing, _ = corpora(p, "", SOLVER)
+    assert set(nothing) == set(made) and all(c.empty for c in nothing.values())
 
 
 def test_without_code_the_corpus_is_math(worked, rated):
     p = settings(code_source="", code_id_source="", pass_rate_questions=60)
-    corpora = recipe.recipe_corpora(p, BASE, 2, POOR, SOLVER)["corpora"]
+    made, _ = corpora(p, POOR, SOLVER)
+    assert list(made) == list(study.recipe.arms(p)) and "code only" not in made
     assert (
-        "code only" not in corpora
-        and "math only" not in corpora
-        and len(corpora["DED"]) == 20
-        and set(corpora["DED"]["part"]) == {"math"}
+        "math only" not in made and len(made["DED"]) == 20 and set(made["DED"]["part"]) == {"math"}
     )
-    assert list(study.suite(p, BASE, 2)) == ["ID", "reverse", "sort"]
-    with pytest.raises(params.ParameterError, match="code_id_source .*go together"):
+    assert list(unit(p).suite()) == ["ID", "reverse", "sort"]
+    with pytest.raises(params.ParameterError, match=r"code_id_source .*go together"):
         settings(code_source="")
 
 
@@ -319,9 +319,12 @@ def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(
         lambda base, corpus, **more: trained.append((len(corpus), more["max_steps"])) or base,
     )
     p = settings()
+    pool = study.recipe.pool(unit(p), POOR, "")
+    rules = cells.scope("04", "rules", params=p)["rules"]
+    arms = {arm.name: arm for arm in study.recipe.make_arms(unit(p), pool, rules)}
     runs = {
-        arm: study.recipe_arm(p, BASE, 2, arm, POOR, "")
-        for arm in ("DED", "random", "large", "top teacher")
+        name: study.run_arm(unit(p), arms[name])
+        for name in ("DED", "random", "large", "top teacher")
     }
     assert (
         trained[:2] == [(20, 5), (20, 5)]
@@ -329,33 +332,36 @@ def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(
         and len(trained) == 3
     )
     assert (
-        runs["DED"]["row"]
-        == runs["DED"]["row"]
-        | {"arm": "DED", "replicate": 2, "examples": 20, "code": 10, "steps": 5}
-        and runs["DED"]["student"] == BASE
+        runs["DED"].row
+        == runs["DED"].row | {"arm": "DED", "replicate": 2, "examples": 20, "code": 10, "steps": 5}
+        and runs["DED"].student == BASE
     )
-    groups = runs["DED"]["scores"].set_index("family")["group"].to_dict()
+    groups = runs["DED"].scores.set_index("family")["group"].to_dict()
     assert groups == {"ID": "ID", "ID code": "ID", "reverse": "OOD", "sort": "OOD"}
     none = runs["top teacher"]
-    assert none["student"] == "" and none["row"]["examples"] == none["row"]["steps"] == 0
-    assert none["scores"]["accuracy"].isna().all() and none["scores"]["family"].tolist() == list(
-        groups
-    )
+    assert none.student == "" and none.row["examples"] == none.row["steps"] == 0
+    assert none.scores["accuracy"].isna().all() and none.scores["family"].tolist() == list(groups)
 
 
 def test_what_must_not_be_shown_is_not_in_the_recorded_corpus(worked, rated, monkeypatch):
-    p, made = settings(), recipe.recipe_corpora
+    p = settings()
+    made, pool = corpora(p, POOR, SOLVER)
+    hidden = set(made["DED"]["problem_id"][:3])
+    questions = unit(p).questions() + unit(p).questions(p.code_source)
     monkeypatch.setattr(
-        recipe,
-        "recipe_corpora",
-        lambda *a: (found := made(*a)) | {"hide": set(found["corpora"]["DED"]["problem_id"][:3])},
+        study.Unit,
+        "questions",
+        lambda self, source="", real=study.Unit.questions: [
+            replace(q, meta=q.meta | {"hide": q.id in hidden}) for q in real(self, source)
+        ],
     )
-    pool = study.recipe_pool(p, BASE, 2, POOR, SOLVER)
-    hidden = set(made(p, BASE, 2, POOR, SOLVER)["corpora"]["DED"]["problem_id"][:3])
-    assert 0 < len(pool["ded"]) < 20 and not hidden & set(pool["ded"]["problem_id"])
-    assert {"problem_id", "prompt", "text", "teacher", "n_tokens", "pass_rate"} <= set(
-        pool["ded"]
-    ) and set(pool["ded"]["teacher"]) == {POOR}
+    again = study.recipe.pool(unit(p), POOR, SOLVER)
+    assert pool.hidden == set() and again.hidden == hidden <= {q.id for q in questions}
+    ded = study.recipe.shown(unit(p), again, study.Arm("DED", made["DED"]), POOR)
+    assert 0 < len(ded) < 20 and not hidden & set(ded["problem_id"])
+    assert {"problem_id", "prompt", "text", "teacher", "n_tokens", "pass_rate"} <= set(ded) and set(
+        ded["teacher"]
+    ) == {POOR}
 
 
 # ---- cheap scores
@@ -392,13 +398,13 @@ def cheap(n_select, bases=("x", "y")):
 
 def test_scores_and_gains_come_from_different_replicates():
     table = cheap(2)
-    points = study.cheap_scores(table)
+    points = study.predictors.points(table)
     one = points[(points["base"] == "x") & (points["teacher"] == "1")].set_index("predictor")
     assert one.loc["smoke test's gain (needs the training)", "value"] == pytest.approx(
         0.11
     )  # of replicate 0
     assert set(one["gain"].round(6)) == {0.1}  # of replicate 1
-    assert len(points) == 7 * 5 * 2 and set(study.cheap_scores(cheap(1))["predictor"]) == set(
+    assert len(points) == 7 * 5 * 2 and set(study.predictors.points(cheap(1))["predictor"]) == set(
         points["predictor"]
     ) - {"smoke test's gain (needs the training)"}
 
@@ -407,8 +413,8 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
     from ded import figures
 
     table = cheap(2)
-    found = study.cheap_score_table(
-        table, figures.cheap_score_ranks(study.cheap_scores(table))
+    found = study.predictors.with_regret(
+        table, figures.cheap_score_ranks(study.predictors.points(table))
     ).set_index("predictor")
     loss, own = found.loc["student's loss on the corpus (nats a token)"], found.loc["own pass@1"]
     assert (
@@ -416,19 +422,23 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
         and loss["regret"] == pytest.approx(0)
         and own["regret"] == pytest.approx(0.2, abs=0.02)
     )
-    said = study.advice(found.reset_index())
+    said = study.predictors.advice(found.reset_index())
     assert "'student's loss" in said or "'LALP" in said
     assert "latent shift" not in said and "smoke test's gain" not in said, "they need the training"
     wrong = table.assign(
         loss=-table["loss"], lalp=table["own"]
     )  # the loss that ranks perfectly, but the wrong way round
-    said = study.advice(
-        study.cheap_score_table(wrong, figures.cheap_score_ranks(study.cheap_scores(wrong)))
+    said = study.predictors.advice(
+        study.predictors.with_regret(
+            wrong, figures.cheap_score_ranks(study.predictors.points(wrong))
+        )
     )
     assert "student's loss" not in said
     nothing = table.assign(**dict.fromkeys(("gain", "smoke"), np.nan))
-    assert "Nothing" in study.advice(
-        study.cheap_score_table(nothing, figures.cheap_score_ranks(study.cheap_scores(nothing)))
+    assert "Nothing" in study.predictors.advice(
+        study.predictors.with_regret(
+            nothing, figures.cheap_score_ranks(study.predictors.points(nothing))
+        )
     )
 
 
@@ -483,12 +493,11 @@ def test_evaluation_and_corpora_share_what_ran(worked, monkeypatch):
         ),
     )
     p = settings()
-    questions = study.corpus_questions(p, BASE, 2, p.code_source)
-    first = study.trajectories(p, BASE, 2, SOLVER, 1, questions)
+    questions = unit(p).questions(p.code_source)
+    first = study.graded(unit(p), SOLVER, 1, questions)
     assert sum(asked) == 40 and set(first["verdict"]) == {"wrong"}
     assert (
-        study.trajectories(p, BASE, 2, SOLVER, 3, questions[:7])["verdict"].tolist()
-        == ["wrong"] * 21
+        study.graded(unit(p), SOLVER, 3, questions[:7])["verdict"].tolist() == ["wrong"] * 21
         and sum(asked) == 40
     )
     assert set(grading.grade(first, questions)["verdict"]) == {"wrong"} and sum(asked) == 80, (

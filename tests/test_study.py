@@ -1,11 +1,13 @@
 """The notebooks' steps, on models that know nothing and corpora worked out by hand: what is compared is comparable."""
 
 import math
+import pickle
 import random
 import re
 from collections import Counter
 from types import SimpleNamespace
 
+import cells
 import pandas as pd
 import pytest
 
@@ -34,6 +36,7 @@ COMMON = {
     "top_p": 1.0,
     "eval_temperature": 0.6,
     "verification": "answer",
+    "samples": 1,
     "engine": Engine(),
     "trainer": Trainer(),
 }
@@ -58,8 +61,27 @@ seeds = iter(range(1, 1000))
 
 
 def params(**changes):
-    """Parameters with a seed of their own: study remembers the last results of equal ones."""
+    """Parameters with a seed of their own."""
     return SimpleNamespace(**COMMON | {"seed": next(seeds)} | changes)
+
+
+def unit(p, replicate=0, base=BASE):
+    return study.Unit(p, base, replicate)
+
+
+def tradeoff_arms(p, replicate=0):
+    """{name: arm} of notebook 02, by the rules that stand in it, and the unit's pool."""
+    pool = study.tradeoff.pool(unit(p, replicate))
+    make_arms = cells.scope("02", "arms", params=p)["make_arms"]
+    return {arm.name: arm for arm in make_arms(unit(p, replicate), pool.table)}, pool
+
+
+def diversity_arms(p):
+    """{name: arm} of notebook 03, by the rules that stand in it, and the unit's pool."""
+    rules = cells.scope("03", "rules", params=p)["rules"]
+    pool = study.diversity.pool(unit(p), rules)
+    make_arms = cells.scope("03", "arms", params=p)["make_arms"]
+    return {arm.name: arm for arm in make_arms(unit(p), pool)}, pool
 
 
 @pytest.fixture
@@ -126,22 +148,22 @@ def rated(monkeypatch):
 
 def test_jobs_are_units_times_axes():
     p = params()
-    calls = study.jobs_for(p, teacher=["x", "y"], arm=[1, 2, 3])
-    assert len(calls) == 2 * 2 * 2 * 3 and all(call["p"] is p for call in calls)
-    keys = [(c["base"], c["replicate"], c["teacher"], c["arm"]) for c in calls]
+    calls = study.calls(study.units(p), teacher=["x", "y"], arm=[1, 2, 3])
+    assert len(calls) == 2 * 2 * 2 * 3 and all(call["unit"].params is p for call in calls)
+    keys = [(c["unit"].base, c["unit"].replicate, c["teacher"], c["arm"]) for c in calls]
     assert len(set(keys)) == 24 and keys[0] == (BASE, 0, "x", 1)
     assert [k[:2] for k in keys] == sorted(
         (k[:2] for k in keys), key=[(b, r) for b in p.students for r in (0, 1)].index
     )  # a unit's arms are neighbours
-    assert study.jobs_for(p) == [{"p": p, **unit} for unit in study.units(p)]
+    assert study.calls(study.units(p)) == [{"unit": each} for each in study.units(p)]
 
 
 def test_questions_are_a_units_own_and_never_those_of_training():
     p = params(eval_id=60)
     suites = {
-        (b, r): study.suite(p, b, r, tasks.PERTURBATIONS) for b in p.students for r in range(2)
+        (b, r): unit(p, r, b).suite(tasks.PERTURBATIONS) for b in p.students for r in range(2)
     }
-    corpora = {(b, r): study.corpus_questions(p, b, r) for b in p.students for r in range(2)}
+    corpora = {(b, r): unit(p, r, b).questions() for b in p.students for r in range(2)}
     asked = {unit: {q.id for q in s["ID"]} for unit, s in suites.items()}
     trained = {unit: {q.id for q in c} for unit, c in corpora.items()}
     for found in (asked, trained):
@@ -163,37 +185,41 @@ def test_questions_are_a_units_own_and_never_those_of_training():
     assert {problems.split_of(f"{q.prompt}") for s in suites.values() for q in s["reverse"]} == {
         "dev"
     }
-    test = study.suite(params(split="test", seed=p.seed, eval_id=60), BASE, 0)
+    test = unit(params(split="test", seed=p.seed, eval_id=60)).suite()
     assert not {q.id for q in test["ID"]} & asked[BASE, 0]
 
 
 def test_sampling_settings_differ_by_replicate_and_purpose():
     p = params(seed=7)
-    assert study.sampling(p, 0) == {
+    assert unit(p).sampling() == {
         "max_tokens": 120,
         "temperature": 1.0,
         "top_p": 1.0,
         "seed": 7000,
         "engine": Engine(),
     }
-    assert study.sampling(p, 1, 0.6) == {
+    assert unit(p, 1).sampling(0.6) == {
         "max_tokens": 120,
         "temperature": 0.6,
         "top_p": 1.0,
         "seed": 7001,
         "engine": Engine(),
     }
-    assert study.sampling(p, 1, 0.0)["temperature"] == 0.0  # greedy is a temperature too
+    assert unit(p, 1).sampling(0.0)["temperature"] == 0.0  # greedy is a temperature too
 
 
-def test_what_is_remembered_is_that_of_the_same_arguments():
+def test_a_unit_draws_its_questions_once_and_any_copy_of_it_draws_the_same(monkeypatch):
+    loaded, real = [], problems.load
+    monkeypatch.setattr(problems, "load", lambda *a: loaded.append(a) or real(*a))
     p = params()
-    assert study.suite(p, BASE, 0) is study.suite(SimpleNamespace(**vars(p)), BASE, 0)
-    assert study.suite(p, BASE, 1) is not study.suite(p, BASE, 0)
-    assert (
-        study.suite(params(seed=p.seed, eval_id=3), BASE, 0)["ID"]
-        == study.suite(p, BASE, 0)["ID"][:3]
-    )
+    first = unit(p)
+    assert first.suite() == first.suite() and first.questions() == first.questions()
+    assert len(loaded) == 4  # the training questions, ID, two OOD families
+    again = pickle.loads(pickle.dumps(first))
+    assert again == first and again.suite() == first.suite()
+    assert len(loaded) == 7, "what was drawn does not travel to a job"
+    assert unit(p, 1).suite() != first.suite()
+    assert unit(params(seed=p.seed, eval_id=3)).suite()["ID"] == first.suite()["ID"][:3]
 
 
 def test_the_manifest_gets_models_and_evaluation_questions():
@@ -217,7 +243,8 @@ def test_the_manifest_gets_models_and_evaluation_questions():
 
 def test_the_smoke_test_from_corpus_to_scores(worked):
     p = params(**TEACHERS)
-    corpus, funnel = study.teacher_corpus(p, BASE, 0, TEACHER)
+    made = study.teacher_corpus(unit(p), TEACHER)
+    corpus, funnel = made.examples, made.funnel
     assert len(corpus) == 20 == corpus["problem_id"].nunique() and set(corpus["verdict"]) == {
         "correct"
     }
@@ -235,21 +262,21 @@ def test_the_smoke_test_from_corpus_to_scores(worked):
     )
     assert set(funnel["teacher"]) == {"random"} and set(funnel["base"]) == {"student_1"}
 
-    found = study.smoke_test(p, BASE, 0, TEACHER)
-    scores = found["scores"].set_index("family")
+    smoke = study.teachers.smoke_test(unit(p), TEACHER, corpus)
+    scores = smoke.scores.set_index("family")
     assert scores["group"].to_dict() == {"ID": "ID", "reverse": "OOD", "sort": "OOD"} and scores[
         "n"
     ].tolist() == [6, 4, 4]
     assert set(scores["arm"]) == {"random"} and set(scores["base"]) == {"student_1"}
-    row = found["row"]
+    row = smoke.row
     assert row["corpus_size"] == 20 and row["n_tokens"] == pytest.approx(corpus["n_tokens"].mean())
     assert row["token_entropy"] == pytest.approx(
         corpus["entropy_sum"].sum() / corpus["n_tokens"].sum()
     )
-    assert row["latent_shift"] == found["shift"]["shift"] > 0 and row["corpus_loss"] > 1
-    own = study.own_score(p, BASE, 0, BASE)
+    assert row["latent_shift"] == smoke.shift["shift"] > 0 and row["corpus_loss"] > 1
+    own = study.own_score(unit(p), BASE)
     assert own["family"].tolist() == ["ID"] and own["arm"].tolist() == ["student_1"]
-    before = study.before(p, BASE, 0).set_index("family")
+    before = study.before(unit(p)).set_index("family")
     assert (
         set(before["arm"]) == {"before"} and before.loc["ID", "accuracy"] == own["accuracy"].item()
     )
@@ -257,11 +284,10 @@ def test_the_smoke_test_from_corpus_to_scores(worked):
 
 def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
     p = params(**TEACHERS)
-    monkeypatch.setattr(study.common, "step_valid", lambda problem, think: len(think) % 2 == 0)
-    by_answer = study.curate(p, BASE, 0, TEACHER, 1).kept
-    by_steps = study.curate(
-        SimpleNamespace(**vars(p) | {"verification": "steps"}), BASE, 0, TEACHER, 1
-    ).kept
+    monkeypatch.setattr(study.pools, "step_valid", lambda problem, think: len(think) % 2 == 0)
+    by_answer = study.curate(unit(p), TEACHER, 1).kept
+    strict = SimpleNamespace(**vars(p) | {"verification": "steps"})
+    by_steps = study.curate(unit(strict), TEACHER, 1).kept
     valid = [len(curation.split_think(t)[0]) % 2 == 0 for t in by_answer["text"]]
     assert 0 < sum(valid) < len(valid)
     assert by_steps["text"].tolist() == by_answer["text"][valid].tolist()
@@ -272,17 +298,17 @@ def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
 
 def test_the_arms_of_the_tradeoff(worked, rated):
     p = params(**TRADEOFF)
-    arms = study.tradeoff_corpora(p, BASE, 0)
-    assert list(arms) == study.tradeoff_arms(p)
-    ids = {name: arm["corpus"]["problem_id"].tolist() for name, arm in arms.items()}
-    tokens = {name: int(arm["corpus"]["n_tokens"].sum()) for name, arm in arms.items()}
+    arms, _ = tradeoff_arms(p)
+    assert list(arms) == list(study.tradeoff.arms(p))
+    ids = {name: arm.corpus["problem_id"].tolist() for name, arm in arms.items()}
+    tokens = {name: int(arm.corpus["n_tokens"].sum()) for name, arm in arms.items()}
     assert (
         ids["random 24"][:8] == ids["random 8"]
         and ids["random 8"][:4] == ids["random 4"] == ids["random-steps 4"]
     )
     assert all(len(set(i)) == len(i) for i in ids.values())
 
-    questions = study.corpus_questions(p, BASE, 0)
+    questions = unit(p).questions()
     hard = {q.id for i, q in enumerate(questions[:48]) if i % 2 == 0}
     easy = {q.id for i, q in enumerate(questions[:48]) if i % 2 == 1}
     level = {q.id: q.level for q in questions}
@@ -298,46 +324,43 @@ def test_the_arms_of_the_tradeoff(worked, rated):
     assert {level[i] for i in ids["fixed-random 4"] + ids["fixed-hard 4"]} == {8} and set(
         ids["fixed-hard 4"]
     ) <= hard
-    assert {name: arm["max_steps"] for name, arm in arms.items() if arm["max_steps"]} == {
+    assert {name: arm.max_steps for name, arm in arms.items() if arm.max_steps} == {
         "random-steps 4": 3
     }  # those of random 24
     assert all(
-        arm["size"] == int(name.split()[-1]) and arm["selection"] == name.split()[0]
+        arm.facts == {"size": int(name.split()[-1]), "selection": name.split()[0]}
         for name, arm in arms.items()
     )
-    assert (
-        ids["random 24"]
-        != study.tradeoff_corpora(p, BASE, 1)["random 24"]["corpus"]["problem_id"].tolist()
-    )
+    other, _ = tradeoff_arms(p, replicate=1)
+    assert ids["random 24"] != other["random 24"].corpus["problem_id"].tolist()
 
 
 def test_an_arm_whose_pool_is_too_small_is_not_measured_and_says_why(worked, rated):
     p = params(**TRADEOFF | {"sizes": [4, 99]})
-    found = study.tradeoff_arm(p, BASE, 0, "random 99")
-    assert found["scores"]["accuracy"].isna().all() and (found["scores"]["n"] == 0).all()
-    assert found["scores"]["family"].tolist() == ["ID", "reverse", "sort"]
+    arms, _ = tradeoff_arms(p)
+    outcome = study.run_arm(unit(p), arms["random 99"])
+    assert outcome.scores["accuracy"].isna().all() and (outcome.scores["n"] == 0).all()
+    assert outcome.scores["family"].tolist() == ["ID", "reverse", "sort"] and not outcome.student
     assert (
-        re.fullmatch(r"not measured: \d+ of 99 examples", found["row"]["note"])
-        and found["row"]["examples"] == 0
+        re.fullmatch(r"not measured: \d+ of 99 examples", outcome.row["note"])
+        and outcome.row["examples"] == 0
     )
-    kept = study.tradeoff_corpora(p, BASE, 0)
-    assert kept["random 4"]["note"] == "" and len(kept["random 4"]["corpus"]) == 4
+    assert arms["random 4"].note == "" and len(arms["random 4"].corpus) == 4
 
 
 def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkeypatch):
     p = params(**TEACHERS)
     monkeypatch.setattr(
-        study.common,
-        "trajectories",
-        lambda *args, real=study.trajectories: real(*args).assign(verdict="wrong"),
+        study.pools,
+        "graded",
+        lambda *args, real=study.graded: real(*args).assign(verdict="wrong"),
     )
-    found = study.smoke_test(p, BASE, 0, TEACHER)
+    corpus = study.teacher_corpus(unit(p), TEACHER).examples
+    smoke = study.teachers.smoke_test(unit(p), TEACHER, corpus)
     assert (
-        found["shift"] is None
-        and found["row"]["corpus_size"] == 0
-        and math.isnan(found["row"]["n_tokens"])
+        smoke.shift is None and smoke.row["corpus_size"] == 0 and math.isnan(smoke.row["n_tokens"])
     )
-    assert found["scores"]["accuracy"].isna().all() and found["scores"]["family"].tolist() == [
+    assert smoke.scores["accuracy"].isna().all() and smoke.scores["family"].tolist() == [
         "ID",
         "reverse",
         "sort",
@@ -354,7 +377,8 @@ def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):
         ),
     )
     p = params(**TRADEOFF)
-    row = study.tradeoff_arm(p, BASE, 0, "random 24")["row"]
+    arms, pool = tradeoff_arms(p)
+    row = study.run_arm(unit(p), arms["random 24"]).row
     assert row == row | {
         "base": "student_1",
         "arm": "random 24",
@@ -363,11 +387,10 @@ def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):
         "examples": 24,
         "steps": 3,
     }
-    assert study.tradeoff_arm(p, BASE, 0, "random-steps 4")["row"]["steps"] == 3
+    assert study.run_arm(unit(p), arms["random-steps 4"]).row["steps"] == 3
     assert trained == [(24, 0), (4, 3)]
-    pool = study.tradeoff_pool(p, BASE, 0)
-    assert set(pool["funnel"]["pool"]) == {"trajectories", "questions"} and len(pool["rates"]) == 48
-    compressed = pool["funnel"][pool["funnel"]["pool"] == "questions"]
+    assert set(pool.funnel["pool"]) == {"trajectories", "questions"} and len(pool.rates) == 48
+    compressed = pool.funnel[pool.funnel["pool"] == "questions"]
     assert compressed["kept"].iloc[-1] == 24
 
 
@@ -376,7 +399,8 @@ def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):
 
 def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
     p = params(**DIVERSITY)
-    kept, facts = study.diversity_pool(p, BASE, 0)
+    arms, pool = diversity_arms(p)
+    facts, kept = pool.facts, study.curate(unit(p), TEACHER, 6).kept
     assert (
         facts["sampled"] == 360
         and 0.7 < facts["correct"] < 0.9
@@ -385,21 +409,21 @@ def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
     )
     assert set(kept["verdict"]) == {"correct"} and facts["tokens"] > kept["n_tokens"].sum()
 
-    corpora = study.diversity_corpora(p, BASE, 0)
-    assert set(corpora) == set(study.RULES)
-    chosen = {rule: Counter(corpus["problem_id"]) for rule, (corpus, _) in corpora.items()}
-    for rule in study.RULES[:5]:
+    assert list(arms) == list(study.diversity.RULES) == list(study.diversity.arms(p))
+    chosen = {rule: Counter(arm.corpus["problem_id"]) for rule, arm in arms.items()}
+    for rule in study.diversity.RULES[:5]:
         assert chosen[rule] == chosen["random"] and set(chosen[rule].values()) == {3}
     least = {
-        rule: found[1].set_index("problem_id")["min_distance"] for rule, found in corpora.items()
+        rule: selection.statistics.set_index("problem_id")["min_distance"]
+        for rule, selection in pool.chosen.items()
     }
     assert (
         (least["farthest"] >= least["random"]).all()
         and (least["farthest"] > least["nearest"]).any()
         and (least["single"] == 0).all()
     )
-    budget = corpora["random"][0]["n_tokens"].sum()
-    assert corpora["farthest-tokens"][0]["n_tokens"].sum() <= budget
+    budget = arms["random"].corpus["n_tokens"].sum()
+    assert arms["farthest-tokens"].corpus["n_tokens"].sum() <= budget
     assert set(chosen["farthest-tokens"]) <= set(chosen["farthest"])
 
 
@@ -419,24 +443,25 @@ def test_a_diversity_arm_trains_as_long_as_any_other(worked, monkeypatch):
         ),
     )
     p = params(**DIVERSITY)
-    rows = [study.diversity_arm(p, BASE, 0, rule) for rule in ("random", "farthest-tokens")]
-    assert len(set(steps)) == 1 and steps[0] == rows[0]["row"]["steps"] == round(
-        rows[0]["row"]["examples"] / 8
+    arms, _ = diversity_arms(p)
+    runs = [
+        study.run_arm(unit(p), arms[rule], tasks.PERTURBATIONS)
+        for rule in ("random", "farthest-tokens")
+    ]
+    assert len(set(steps)) == 1 and steps[0] == runs[0].row["steps"] == round(
+        runs[0].row["examples"] / 8
     )
-    assert (
-        rows[0]["row"]["lucky"] == 0
-        and rows[0]["row"]["questions"] * 3 == rows[0]["row"]["examples"]
-    )
+    assert runs[0].row["lucky"] == 0 and runs[0].row["questions"] * 3 == runs[0].row["examples"]
     assert asked[0] == (["ID", *tasks.PERTURBATIONS, "reverse", "sort"], 2)
-    groups = rows[0]["scores"].set_index("family")["group"].to_dict()
+    groups = runs[0].scores.set_index("family")["group"].to_dict()
     assert groups == {
         "ID": "ID",
         **dict.fromkeys(tasks.PERTURBATIONS, "robust"),
         "reverse": "OOD",
         "sort": "OOD",
     }
-    assert (rows[0]["scores"]["n"] == [12] * 4 + [8] * 2).all()
-    before = study.diversity_before(
-        p, BASE, 0
+    assert (runs[0].scores["n"] == [12] * 4 + [8] * 2).all()
+    before = study.before(
+        unit(p), tasks.PERTURBATIONS
     )  # the stub "trained" nothing, so the scores are those of before
-    assert before["accuracy"].tolist() == rows[0]["scores"]["accuracy"].tolist()
+    assert before["accuracy"].tolist() == runs[0].scores["accuracy"].tolist()

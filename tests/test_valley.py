@@ -1,12 +1,12 @@
 """Notebook 05's arms: the corpora differ in what they are named for and in nothing else; what cannot be trained is not measured."""
 
 import math
-from types import SimpleNamespace
 
+import cells as notebooks
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import BASE, TEACHER, params, rated, worked  # noqa: F401
+from test_study import BASE, TEACHER, params, rated, unit, worked  # noqa: F401
 
 from ded import curation, figures, plan, stats, study, tables, training
 from ded.grading import grade
@@ -24,16 +24,29 @@ VALLEY = {
 ARMS = ["random 4", "random 16", "easy 8", "hard 8", "correct 8", "incorrect 8"]
 
 
-def test_right_and_wrong_answers_to_the_same_questions(worked):
+def selections(p, base=BASE, replicate=0):
+    """{selection: its table} of notebook 05, by the rule that stands in it."""
+    select = notebooks.scope("05", "select", params=p)["select"]
+    return select(study.valley.pool(unit(p, replicate, base)))
+
+
+def arms(p, base=BASE, replicate=0):
+    """{name: arm} of notebook 05, by the rules that stand in it."""
+    make_arms = notebooks.scope("05", "arms", params=p)["make_arms"]
+    return {arm.name: arm for arm in make_arms(selections(p, base, replicate))}
+
+
+@pytest.mark.usefixtures("worked")
+def test_right_and_wrong_answers_to_the_same_questions():
     p = params(**VALLEY)
-    pools = study.valley_corpora(p, BASE, 0)
+    pools = selections(p)
     right, wrong = pools["correct"], pools["incorrect"]
     assert (
         right["problem_id"].tolist() == wrong["problem_id"].tolist()
         and right["problem_id"].is_unique
         and len(right) > 20
     )
-    questions = study.corpus_questions(p, BASE, 0)
+    questions = unit(p).questions()
     assert set(
         grade(right.drop(columns=["verdict", "answer", "reason"], errors="ignore"), questions)[
             "verdict"
@@ -52,27 +65,27 @@ def test_right_and_wrong_answers_to_the_same_questions(worked):
     )  # some questions were never answered wrongly
 
 
-def test_what_is_cut_off_or_malformed_is_no_wrong_answer(worked, monkeypatch):
+@pytest.mark.usefixtures("worked")
+def test_what_is_cut_off_or_malformed_is_no_wrong_answer(monkeypatch):
     p = params(**VALLEY)
-    real = study.valley_corpora(p, BASE, 0)["incorrect"]
+    real = selections(p)["incorrect"]
     lost = set(real["problem_id"][:5])
 
     def curate(*arguments):
-        found = study.curate(*arguments)
-        step = found.dropped["step"].where(~found.dropped["problem_id"].isin(lost), "format")
-        return found._replace(dropped=found.dropped.assign(step=step))
+        curated = study.curate(*arguments)
+        step = curated.dropped["step"].where(~curated.dropped["problem_id"].isin(lost), "format")
+        return curated._replace(dropped=curated.dropped.assign(step=step))
 
-    monkeypatch.setattr(study.valley, "curate", curate)
-    again = study.valley_corpora(SimpleNamespace(**vars(p) | {"preset": "other"}), BASE, 0)[
-        "incorrect"
-    ]
+    monkeypatch.setattr(study.pools, "curate", curate)
+    again = selections(p)["incorrect"]
     assert set(again["problem_id"]) == set(real["problem_id"]) - lost
 
 
-def test_easy_and_hard_are_parts_of_the_same_pool(worked):
+@pytest.mark.usefixtures("worked")
+def test_easy_and_hard_are_parts_of_the_same_pool():
     p = params(**VALLEY)
-    pools = study.valley_corpora(p, BASE, 0)
-    level = {q.id: q.level for q in study.corpus_questions(p, BASE, 0)}
+    pools = selections(p)
+    level = {q.id: q.level for q in unit(p).questions()}
     easy, hard = (pools[name]["problem_id"].map(level) for name in ("easy", "hard"))
     assert easy.max() < hard.min()
     assert sorted([*pools["easy"]["problem_id"], *pools["hard"]["problem_id"]]) == sorted(
@@ -81,21 +94,23 @@ def test_easy_and_hard_are_parts_of_the_same_pool(worked):
     assert (
         abs(len(easy) - len(hard)) <= len(pools["random"]) / 2
     )  # three levels: a third against two
-    described = study.valley_pool(p, BASE, 0)["pools"].set_index("selection")
+    described = study.valley.describe_selections(unit(p), pools).set_index("selection")
     assert described.loc["easy", "level"] == easy.mean() and described["examples"].to_dict() == {
         name: len(pool) for name, pool in pools.items()
     }
 
 
-def test_difficulty_by_the_pass_rate_of_the_student(worked, rated):
+@pytest.mark.usefixtures("worked", "rated")
+def test_difficulty_by_the_pass_rate_of_the_student():
     p = params(**VALLEY | {"difficulty": "pass_rate"})
-    pools = study.valley_corpora(p, BASE, 0)
-    passed = {q.id for i, q in enumerate(study.corpus_questions(p, BASE, 0)) if i % 2}
+    pools = selections(p)
+    passed = {q.id for i, q in enumerate(unit(p).questions()) if i % 2}
     assert set(pools["easy"]["problem_id"]) == passed & set(pools["random"]["problem_id"])
     assert not set(pools["hard"]["problem_id"]) & passed and len(pools["hard"])
 
 
-def test_an_arm_is_trained_on_its_size(worked, monkeypatch):
+@pytest.mark.usefixtures("worked")
+def test_an_arm_is_trained_on_its_size(monkeypatch):
     trained = []
     monkeypatch.setattr(
         training,
@@ -103,8 +118,9 @@ def test_an_arm_is_trained_on_its_size(worked, monkeypatch):
         lambda base, corpus, **settings: trained.append(corpus["problem_id"].tolist()) or base,
     )
     p = params(**VALLEY)
-    assert study.valley_arms(p) == ARMS
-    rows = [study.valley_arm(p, BASE, 0, arm)["row"] for arm in ARMS]
+    made = arms(p)
+    assert list(made) == list(study.valley.arms(p)) == ARMS
+    rows = [study.run_arm(unit(p), arm).row for arm in made.values()]
     assert [row["examples"] for row in rows] == [len(ids) for ids in trained] == [4, 16, 8, 8, 8, 8]
     assert (
         trained[1][:4] == trained[0] and trained[4] == trained[5]
@@ -119,17 +135,20 @@ def test_an_arm_is_trained_on_its_size(worked, monkeypatch):
     }
 
 
-def unmeasured(p, arms):
+def unmeasured(p, names):
+    units = study.units(p)
     runs = [
-        study.valley_arm(p, base, r, arm) for base in p.students for r in range(2) for arm in arms
+        study.run_arm(each, arms(p, each.base, each.replicate)[name])
+        for each in units
+        for name in names
     ]
-    before = pd.concat(study.before(p, base, r) for base in p.students for r in range(2))
-    return study.completion(pd.concat([before, *(run["scores"] for run in runs)])), pd.DataFrame(
-        [run["row"] for run in runs]
-    )
+    before = pd.concat(map(study.before, units))
+    scores = study.valley.completion(pd.concat([before, *(run.scores for run in runs)]))
+    return scores, pd.DataFrame([run.row for run in runs])
 
 
-def test_questions_of_one_level_have_no_easy_half(worked, monkeypatch):
+@pytest.mark.usefixtures("worked")
+def test_questions_of_one_level_have_no_easy_half(monkeypatch):
     monkeypatch.setattr(training, "sft", lambda base, corpus, **settings: base)
     p = params(**VALLEY | {"corpus_source": "lab:sum/8"})
     scores, rows = unmeasured(p, ["random 4", "easy 8"])
@@ -137,7 +156,7 @@ def test_questions_of_one_level_have_no_easy_half(worked, monkeypatch):
     cells = scores[scores["family"] == "ID"]
     (one,) = stats.judge([stats.claim("c", "s", stats.paired(cells, "easy 8", "random 4"))])
     assert one.verdict == "not judged" and "easy 8" in one.note
-    curve = study.valley_curve(cells, rows)
+    curve = study.valley.curve(cells, rows)
     assert curve["arm"].unique().tolist() == ["before", "random", "easy"]
     assert (
         np.isfinite(curve[curve["arm"] != "easy"]["estimate"]).all()
@@ -160,19 +179,19 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     )
     climb = stats.judge([stats.claim("c", "s", stats.paired(cells, "random 16", "before"))])
     assert climb[0].verdict == "not judged"
-    curve = study.valley_curve(cells, rows)
+    curve = study.valley.curve(cells, rows)
     assert (
         figures.valley(curve)
         and figures.size_curve(scores, rows)
         and figures.forest(figures.claim_rows(climb), 0.03)
     )
     assert len(tables.arm_table({"ID": cells, "OOD": tables.ood_cells(scores)})) == 7
-    pools = study.valley_pool(p, BASE, 0)
-    assert (pools["pools"]["examples"] == 0).all() and pools["tokens"] > 0
+    described = study.valley.describe_selections(unit(p), selections(p))
+    assert (described["examples"] == 0).all() and study.valley.pool(unit(p)).tokens > 0
 
 
 def test_completion_counts_what_was_cut_off():
-    table = study.completion(pd.DataFrame({"truncated": [1, 0, 0], "n": [4, 4, 0]}))
+    table = study.valley.completion(pd.DataFrame({"truncated": [1, 0, 0], "n": [4, 4, 0]}))
     assert table["completion_rate"].tolist()[:2] == [0.75, 1.0] and math.isnan(
         table["completion_rate"][2]
     )

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ded import curation, evaluation, generation, home, params, results, store
+from ded import curation, evaluation, generation, home, params, results, store, study
 from ded.errors import ExploreError
 from ded.params.schemas import Common
 from ded.problems import Problem
-from ded.study import common
+from ded.study import Unit
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,26 @@ def read_pool(run: Common, base: str, replicate: int, teacher: str) -> Pool:
 
     The distances of long trajectories take a while.
     """
-    questions = common.corpus_questions(run, base, replicate)
-    sampling = common.sampling(run, replicate)
+    unit = Unit(run, base, replicate)
+    questions, sampling = unit.questions(), unit.sampling()
     n = getattr(run, "n_trajectories", getattr(run, "n_attempts", 1))
     if not generation.drawn(teacher, questions, n, **sampling):
         raise ExploreError(
             f"no trajectories of {teacher} for {base}, replicate {replicate}, in the store "
             f"{store.root()}: run the notebook again"
         )
-    graded = common.trajectories(run, base, replicate, teacher, n, questions)
+    graded = study.graded(unit, teacher, n, questions)
     rated = questions[: getattr(run, "pass_rate_questions", None)]
     n_rated = getattr(run, "pass_rate_samples", 0)
     sampling["temperature"] = run.eval_temperature
-    seed = run.seed * 1000 + replicate
     if n_rated and generation.drawn(base, rated, n_rated, **sampling):
         rates = evaluation.pass_rates(base, rated, n_rated, **sampling)
-        return assemble(graded, questions, rates, "student", seed)
+        return assemble(graded, questions, rates, "student", unit.seed)
     correct = (graded["verdict"] == "correct").where(graded["verdict"] != "error").astype(float)
     means = correct.groupby(graded["problem_id"], sort=False).mean()
-    return assemble(graded, questions, means.rename("pass_rate").reset_index(), "teacher", seed)
+    return assemble(
+        graded, questions, means.rename("pass_rate").reset_index(), "teacher", unit.seed
+    )
 
 
 def assemble(
@@ -123,7 +124,7 @@ def assemble(
 
     @cache
     def step_valid(problem_id: str, think: str) -> bool:
-        return common.step_valid(by_id[problem_id], think)
+        return study.step_valid(by_id[problem_id], think)
 
     return Pool(
         seed=seed,

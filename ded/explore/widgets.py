@@ -7,7 +7,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import curation, problems
+from ded import curation, problems, study
 from ded.errors import ExploreError
 from ded.explore.choice import choose, page, prompt
 from ded.explore.figure import explored, png
@@ -15,7 +15,6 @@ from ded.explore.pool import Pool, Values, read_pool, recorded, values_of
 from ded.explore.preset import write_preset
 from ded.files import shown
 from ded.params.schemas import Common
-from ded.study import common
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -52,12 +51,10 @@ class Explorer:
         run, narrow = self.run, w.Layout(width=NARROW)
         look: dict[str, Any] = {"layout": narrow, "style": {"description_width": "115px"}}
         units = [
-            (f"{common.short(u['base'])}, replicate {u['replicate']}", tuple(u.values()))
-            for u in common.units(run)
+            (f"{study.short(unit.base)}, replicate {unit.replicate}", (unit.base, unit.replicate))
+            for unit in study.units(run)
         ]
-        teachers = [
-            (common.short(t), t) for t in getattr(run, "teachers", None) or [values_of(run).teacher]
-        ]
+        teachers = [(study.short(teacher), teacher) for teacher in study.teachers_of(run)]
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
         self.values = self._value_widgets(look)
@@ -90,7 +87,7 @@ class Explorer:
                 description="pass rate up to", max=1, step=0.05, **look
             ),
             "n_kept": w.IntSlider(description="P", min=1, max=start.n_kept, **look),
-            "metric": w.Dropdown(description="metric", options=curation.METRICS, **look),
+            "metric": w.Dropdown(description="metric", options=list(curation.METRICS), **look),
         }
         for key, widget in widgets.items():
             widget.value = getattr(start, key)

@@ -3,123 +3,108 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ded import curation, problems, training
-from ded.study.common import (
-    before,
-    corpus_questions,
-    curate,
-    distil,
-    remembered,
-    score,
-    short,
-    step_valid,
-    suite,
-    trajectories,
-    unscored,
-)
+import pandas as pd
+
+from ded import curation, problems
+from ded.study import pools
+from ded.study.arms import Arm
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ded.params.schemas import TrajectoryDiversity
+    from ded.study.unit import Unit
 
 RULES = ("farthest", "random", "nearest", "single", "farthest-normalised", "farthest-tokens")
 
 
-@remembered
-def diversity_pool(p: Any, base: str, replicate: int) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """(verified trajectories, facts about the unit's M samples a question).
+@dataclass(frozen=True)
+class Pool:
+    """What each rule chose in one unit (see `curation.select_trajectories`), and facts about the M
+    samples a question.
 
-    facts: sampled, correct (share), lucky (share of the correct ones with an invalid step), distinct (a list: the number of
-    genuinely different, step-valid trajectories of each question; spoken fillers and checks do not count as different). Where
-    steps cannot be checked, lucky is not measured (nan) and trajectories that differ as texts count as different.
+    facts: base, replicate, sampled, correct (share), lucky (share of the correct ones with an
+    invalid step), distinct (a list: how many genuinely different, step-valid trajectories each
+    question has; spoken fillers and checks do not count as different), tokens. Where steps cannot
+    be checked, lucky is NaN and trajectories that differ as texts are different.
     """
-    graded = trajectories(p, base, replicate, p.teacher, p.n_trajectories)
-    by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
-    correct = graded[graded["verdict"] == "correct"]
-    parts = [curation.split_think(t) for t in correct["text"]]
-    checked = problems.checks_steps(p.corpus_source)
-    traces = [
-        (problems.trace(by_id[i], part[0]) if checked else part[0]) if part else None
-        for i, part in zip(correct["problem_id"], parts)
-    ]
-    distinct: dict[str, set] = {i: set() for i in by_id}
-    for i, t in zip(correct["problem_id"], traces):
-        if t:
-            distinct[i].add(t)
-    facts = {
-        "base": short(base),
-        "replicate": replicate,
-        "sampled": len(graded),
-        "correct": len(correct) / len(graded),
-        "lucky": sum(t is None for t in traces) / max(1, len(traces)) if checked else math.nan,
-        "distinct": [len(d) for d in distinct.values()],
-        "tokens": int(graded["n_tokens"].sum()),
-    }
-    return curate(p, base, replicate, p.teacher, p.n_trajectories).kept, facts
+
+    chosen: dict[str, curation.Selection]
+    facts: dict[str, Any]
 
 
-@remembered
-def diversity_corpora(
-    p: Any, base: str, replicate: int
-) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """{rule: (corpus, statistics of each question)} for `RULES`, over the same questions and, tokens aside, of equal size."""
-    kept, _ = diversity_pool(p, base, replicate)
-    found = {}
-    for rule in RULES[:5]:
-        name, _, normalised = rule.partition("-")
-        metric = "normalised" if normalised else p.metric
-        found[rule] = curation.select_trajectories(
-            kept, p.n_kept, rule=name, metric=metric, seed=p.seed * 1000 + replicate
-        )
-    corpus, statistics = found["farthest"]
-    budget = int(found["random"][0]["n_tokens"].sum())
-    found["farthest-tokens"] = (
-        curation.equal_tokens(corpus, budget, seed=p.seed * 1000 + replicate) if budget else corpus,
-        statistics,
-    )
-    return found
-
-
-def diversity_before(p: Any, base: str, replicate: int) -> pd.DataFrame:
-    """Scores of the base before distillation on notebook 03's suite, perturbations included."""
-    return before(p, base, replicate, problems.perturbations(p.id_source), p.samples)
-
-
-def diversity_arm(p: Any, base: str, replicate: int, arm: str) -> dict[str, Any]:
-    """Distils and scores one rule of notebook 03: {scores (ID, perturbed and OOD rows), statistics, row}.
-
-    All rules train for equally many optimizer steps, whatever their corpus holds; one whose corpus is empty is not measured.
+def arms(params: TrajectoryDiversity) -> dict[str, int]:
+    """{arm of notebook 03: examples that it trains on at most}, in order; the notebook says what
+    makes each.
     """
-    corpora = diversity_corpora(p, base, replicate)
-    corpus, statistics = corpora[arm]
-    steps = training.optimizer_steps(len(corpora["random"][0]), p.epochs, p.batch_size)
-    families = suite(p, base, replicate, problems.perturbations(p.id_source))
-    if corpus.empty:
-        steps, scores = 0, unscored(p, base, replicate, arm, families)
-    else:
-        scores = score(
-            p, distil(p, base, replicate, corpus, steps), base, replicate, arm, families, p.samples
-        )
-    by_id = {q.id: q for q in corpus_questions(p, base, replicate)}
-    lucky = math.nan
-    if problems.checks_steps(p.corpus_source):
-        valid = [
-            step_valid(by_id[i], curation.split_think(text)[0])
-            for i, text in zip(corpus["problem_id"], corpus["text"])
-        ]
-        lucky = 1 - sum(valid) / len(valid) if valid else math.nan
+    return dict.fromkeys(RULES, params.n_questions * params.n_kept)
+
+
+def pool(unit: Unit, rules: Mapping[str, Mapping[str, str]]) -> Pool:
+    """The corpora of all rules, over the same questions and of equal size.
+
+    rules: {arm: `rule` and `metric` of `curation.select_trajectories`}.
+    """
+    params, questions = unit.params, unit.questions()
+    trajectories = pools.graded(unit, params.teacher, params.n_trajectories, questions)
+    kept = pools.filtered(unit, trajectories, questions).kept
+    chosen = {}
+    for arm, rule in rules.items():
+        selection = curation.select_trajectories(kept, params.n_kept, seed=unit.seed, **rule)
+        chosen[arm] = selection._replace(chosen=pools.without_ids(selection.chosen))
+    return Pool(chosen, unit.row | _facts(unit, trajectories))
+
+
+def _facts(unit: Unit, trajectories: pd.DataFrame) -> dict[str, Any]:
+    correct = trajectories[trajectories["verdict"] == "correct"]
+    traces = _traces(unit, correct)
+    distinct: dict[str, set] = {question.id: set() for question in unit.questions()}
+    for problem_id, trace in zip(correct["problem_id"], traces, strict=True):
+        if trace:
+            distinct[problem_id].add(trace)
     return {
-        "scores": scores,
-        "statistics": statistics.assign(base=short(base), replicate=replicate, arm=arm),
-        "row": {
-            "base": short(base),
-            "replicate": replicate,
-            "arm": arm,
-            "questions": corpus["problem_id"].nunique(),
-            "examples": len(corpus),
-            "tokens": int(corpus["n_tokens"].sum()),
-            "steps": steps,
-            "lucky": lucky,
-        },
+        "sampled": len(trajectories),
+        "correct": len(correct) / len(trajectories),
+        "lucky": _lucky(unit, traces, empty=0.0),
+        "distinct": [len(different) for different in distinct.values()],
+        "tokens": int(trajectories["n_tokens"].sum()),
     }
+
+
+def arm(unit: Unit, name: str, corpus: pd.DataFrame, max_steps: int) -> Arm:
+    """An arm of notebook 03, with the share of lucky chains in its corpus among the facts."""
+    return Arm(name, corpus, max_steps, facts={"lucky": lucky_share(unit, corpus)})
+
+
+def lucky_share(unit: Unit, corpus: pd.DataFrame) -> float:
+    """The share of a corpus's trajectories with an invalid step; NaN where steps cannot be checked
+    or there are none.
+    """
+    return _lucky(unit, _traces(unit, corpus), empty=math.nan)
+
+
+def _lucky(unit: Unit, traces: list, empty: float) -> float:
+    if not problems.checks_steps(unit.params.corpus_source):
+        return math.nan
+    return sum(trace is None for trace in traces) / len(traces) if traces else empty
+
+
+def _traces(unit: Unit, table: pd.DataFrame) -> list:
+    """What makes each trajectory differ from others: the states it passes through, or else its
+    think text.
+
+    None where the text has no think block, or a step is invalid.
+    """
+    by_id = {question.id: question for question in unit.questions()}
+    checked = problems.checks_steps(unit.params.corpus_source)
+    traces = []
+    for problem_id, text in zip(table["problem_id"], table["text"], strict=True):
+        parts = curation.split_think(text)
+        think = parts[0] if parts else None
+        if think is not None and checked:
+            traces.append(problems.trace(by_id[problem_id], think))
+        else:
+            traces.append(think)
+    return traces

@@ -1,0 +1,203 @@
+"""Filters: quality, question compression, equal budgets.
+
+Every filter takes a table and returns `Filtered(kept, funnel, dropped)`: the rows kept, unchanged
+and in their order; what it did, one row a step (step, kept, dropped, reason), reason being how
+often each reason applied; and the rows dropped, each with its step and reason. Paper: "quality
+check", "question compression", "diversity".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ded.problems import Problem, content_hash
+
+OPEN, CLOSE = "<think>", "</think>"
+
+StepCheck = Callable[[Problem, str], bool]
+
+
+class Filtered(NamedTuple):
+    kept: pd.DataFrame
+    funnel: pd.DataFrame
+    dropped: pd.DataFrame
+
+
+def curate(
+    trajectories: pd.DataFrame,
+    problems: Sequence[Problem],
+    *,
+    max_tokens: int,
+    verify: str = "answer",
+    step_check: StepCheck | None = None,
+    form: Callable[[str], str] | None = None,
+) -> Filtered:
+    """The three quality checks in the paper's order: length, format, correctness (see the filters
+    for the arguments).
+
+    form: stands for `fault`, which whoever curates the same texts again and again may remember.
+
+    The funnel opens with a row "sampled" that counts what came in.
+    """
+    sampled = drop(trajectories, "sampled", [""] * len(trajectories))
+    length = filter_length(sampled.kept, max_tokens)
+    shaped = filter_format(length.kept, form)
+    return join(sampled, length, shaped, filter_correct(shaped.kept, verify, problems, step_check))
+
+
+def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
+    """Drops trajectories over `max_tokens` tokens, and those that sampling cut off, whose length
+    nobody knows.
+    """
+
+    def reason(n_tokens: int, finish_reason: str) -> str:
+        if n_tokens > max_tokens:
+            return f"over {max_tokens} tokens"
+        return "cut off while sampling" if finish_reason == "length" else ""
+
+    ends = trajectories["n_tokens"].tolist(), trajectories["finish_reason"].tolist()
+    return drop(trajectories, "length", list(map(reason, *ends)))
+
+
+def filter_format(trajectories: pd.DataFrame, form: Callable[[str], str] | None = None) -> Filtered:
+    """Keeps texts that are one well-paired <think> ... </think>, from the start on, then a
+    non-empty answer.
+    """
+    return drop(trajectories, "format", list(map(form or fault, trajectories["text"].tolist())))
+
+
+def filter_correct(
+    graded: pd.DataFrame,
+    require: str = "answer",
+    problems: Sequence[Problem] = (),
+    step_check: StepCheck | None = None,
+) -> Filtered:
+    """Keeps trajectories with the verdict "correct"; require "steps" drops those with an invalid
+    step too.
+
+    step_check(problem, think text) says whether every step is valid; it and `problems` are needed
+    for "steps" alone. The second funnel row, "steps", then counts the lucky chains: right answers
+    by way of a wrong step.
+    """
+    if require not in ("answer", "steps"):
+        raise ValueError(f"require must be 'answer' or 'steps', not {require!r}")
+    if "verdict" not in graded:
+        raise ValueError("the trajectories are not graded: they have no column 'verdict'")
+    verdicts = graded["verdict"].tolist()
+    reasons = ["" if verdict == "correct" else str(verdict) or "ungraded" for verdict in verdicts]
+    answer = drop(graded, "answer", reasons)
+    if require == "answer":
+        return answer
+    if step_check is None:
+        raise ValueError("require 'steps' needs a step_check(problem, think text)")
+    by_id = {problem.id: problem for problem in problems}
+
+    def reason(problem_id: str, text: str) -> str:
+        if problem_id not in by_id:
+            among = f"among the {len(by_id)} problems"
+            raise ValueError(f"no problem {problem_id!r} {among}: its steps cannot be checked")
+        parts = split_think(text)
+        if parts is None:
+            return "no think block"
+        return "" if step_check(by_id[problem_id], parts[0]) else "invalid step"
+
+    checked = answer.kept["problem_id"].tolist(), answer.kept["text"].tolist()
+    return join(answer, drop(answer.kept, "steps", list(map(reason, *checked))))
+
+
+def split_think(text: str) -> tuple[str, str] | None:
+    """(think text, answer) of a well-formed text, both stripped; None where `filter_format` would
+    drop it.
+    """
+    if fault(text):
+        return None
+    think, _, answer = text.strip()[len(OPEN) :].partition(CLOSE)
+    return think.strip(), answer.strip()
+
+
+def fault(text: str) -> str:
+    """What is wrong with the form of a text, "" if nothing."""
+    opened, closed, text = text.count(OPEN), text.count(CLOSE), text.strip()
+    if not text:
+        return "empty"
+    if not opened:
+        return "think block never opened" if closed else "no think block"
+    if not closed:
+        return "think block never closed"
+    if opened > 1 or closed > 1:
+        return "more than one think tag"
+    if not text.startswith(OPEN):
+        return "text before the think block"
+    return "no answer" if text.endswith(CLOSE) else ""
+
+
+def compress_questions(pass_rates: pd.DataFrame, threshold: float, keep: str = "hard") -> Filtered:
+    """Question compression: drops questions that the student answers too often (paper; its
+    threshold is not known).
+
+    pass_rates: one row a question with problem_id and pass_rate (0 to 1). keep "hard" drops a pass
+    rate above the threshold, "easy" keeps exactly those; a question without a pass rate (grader
+    errors only) is dropped by both. The kept ids are `.kept.problem_id`.
+    """
+    if keep not in ("hard", "easy"):
+        raise ValueError(f"keep must be 'hard' or 'easy', not {keep!r}")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; a pass rate lies between 0 and 1")
+    missed = f"pass rate {'above' if keep == 'hard' else 'not above'} {threshold:g}"
+
+    def reason(pass_rate: float) -> str:
+        if math.isnan(pass_rate):
+            return "no pass rate"
+        is_hard = pass_rate <= threshold
+        return "" if is_hard == (keep == "hard") else missed
+
+    return drop(pass_rates, "compression", [reason(rate) for rate in pass_rates["pass_rate"]])
+
+
+def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.DataFrame:
+    """Whole questions of `table` whose n_tokens together stay within the budget, for arms of equal
+    tokens.
+
+    Questions are taken in a random order that (seed, problem_id) fixes, up to the first that would
+    exceed the budget: so no length is preferred, a larger budget adds to a smaller one, and arms
+    over the same questions share them as far as their budgets reach. Rows keep their order. Raises
+    ValueError where not even one question fits.
+    """
+    if table.empty:
+        return table
+    totals = table.groupby("problem_id", sort=False)["n_tokens"].sum()
+    order = sorted(totals.index, key=lambda problem_id: content_hash(f"{seed} {problem_id}"))
+    fits = totals[order].cumsum() <= budget_tokens
+    if not fits.any():
+        first = totals[order[0]]
+        raise ValueError(f"no question fits into {budget_tokens} tokens: the first has {first}")
+    return table[table["problem_id"].isin(fits.index[fits])].reset_index(drop=True)
+
+
+def drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
+    """Drops the rows whose reason is not ""; `reasons` has one a row."""
+    keep = np.array([not reason for reason in reasons], dtype=bool)
+    given = [reason for reason in reasons if reason]
+    kept = table[keep].reset_index(drop=True)
+    dropped = table[~keep].assign(step=step, reason=pd.array(given, dtype=object))
+    why = "; ".join(f"{text}: {n}" for text, n in Counter(given).most_common())
+    funnel = funnel_row(step, len(kept), len(dropped), why)
+    return Filtered(kept, funnel, dropped.reset_index(drop=True))
+
+
+def funnel_row(step: str, kept: int, dropped: int, reason: str = "") -> pd.DataFrame:
+    """One row of a funnel."""
+    return pd.DataFrame([{"step": step, "kept": kept, "dropped": dropped, "reason": reason}])
+
+
+def join(*steps: Filtered) -> Filtered:
+    """Consecutive steps as one: each took what the one before it kept."""
+    funnel = pd.concat([step.funnel for step in steps], ignore_index=True)
+    dropped = pd.concat([step.dropped for step in steps], ignore_index=True)
+    return Filtered(steps[-1].kept, funnel, dropped)

@@ -1,0 +1,310 @@
+"""The choice of diverse trajectories among those of a question: metrics, rules, and exact or greedy
+max-min dispersion.
+
+A metric or a rule is one function and one line in `METRICS` or `RULES`. Paper: "diversity".
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cpdist
+from tqdm.auto import tqdm
+
+from ded.errors import near
+from ded.problems import content_hash
+
+EXACT = 5000  # subsets of one question up to which the best is found by looking at all of them
+
+
+def levenshtein(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndarray:
+    """Symmetric (n, n) matrix of int64: edits in tokens between n lists of token ids; workers:
+    threads, -1 for all.
+    """
+    matrix = np.zeros((len(token_ids), len(token_ids)), dtype=np.int64)
+    rows, columns = np.triu_indices(len(token_ids), 1)
+    if len(rows):
+        # rapidfuzz looks characters below 256 up in an array and all others in a hash table: with
+        # the most frequent ids there it is about twice as fast as on the ids themselves. Distances
+        # do not change when ids are renamed.
+        counts = Counter(token for ids in token_ids for token in ids)
+        rename = {token: chr(rank) for rank, (token, _) in enumerate(counts.most_common())}
+        texts = ["".join(map(rename.__getitem__, ids)) for ids in token_ids]
+        matrix[rows, columns] = matrix[columns, rows] = cpdist(
+            [texts[i] for i in rows],
+            [texts[j] for j in columns],
+            scorer=Levenshtein.distance,
+            dtype=np.int32,
+            workers=workers,
+        )
+    return matrix
+
+
+def normalised(distances: np.ndarray, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+    """A matrix of distances in edits, each divided by the longer of the two lengths."""
+    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+    return distances / np.maximum(1, np.maximum.outer(lengths, lengths))
+
+
+def normalised_levenshtein(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndarray:
+    """Edits divided by the longer length (0 for two empty lists): float64 between 0 and 1.
+
+    No metric in the strict sense: the triangle inequality can fail.
+    """
+    return normalised(levenshtein(token_ids, workers), token_ids)
+
+
+# A metric: (lists of token ids, threads) -> symmetric matrix of distances, 0 for equal lists and
+# for them alone.
+METRICS: dict[str, Callable[[Sequence[Sequence[int]], int], np.ndarray]] = {
+    "levenshtein": levenshtein,
+    "normalised": normalised_levenshtein,
+}
+
+
+def pairwise_distances(
+    token_ids: Sequence[Sequence[int]], metric: str = "levenshtein", workers: int = 1
+) -> np.ndarray:
+    """Symmetric (n, n) matrix of distances between n lists of token ids, by one of `METRICS`."""
+    _require("metric", metric, METRICS)
+    return METRICS[metric](token_ids, workers)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The trajectories of one question among which a rule chooses, and the draw that is the
+    question's own.
+    """
+
+    token_ids: Sequence[Sequence[int]]
+    rng: random.Random
+    metric: str = "levenshtein"
+    workers: int = 1
+    distances: np.ndarray | None = None  # between all of them, where they were computed before
+
+    @cached_property
+    def distinct(self) -> list[int]:
+        """Places of the different ones: equal token ids count once, by the first of them."""
+        if self.distances is not None:
+            return sorted(set((self.distances == 0).argmax(axis=1).tolist()))
+        first: dict[tuple[int, ...], int] = {}
+        for place, ids in enumerate(self.token_ids):
+            first.setdefault(tuple(ids), place)
+        return list(first.values())
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """Distances between the distinct ones."""
+        return self.between(self.distinct)
+
+    def between(self, places: Sequence[int]) -> np.ndarray:
+        """Distances between the trajectories at some places, computed for these alone where need
+        be.
+        """
+        if self.distances is not None:
+            return self.distances[np.ix_(places, places)]
+        return pairwise_distances([self.token_ids[i] for i in places], self.metric, self.workers)
+
+
+def farthest(candidates: Candidates, n: int) -> list[int]:
+    """The n distinct ones whose smallest pairwise distance is largest (max-min dispersion,
+    `choose_farthest`).
+    """
+    return [candidates.distinct[i] for i in choose_farthest(candidates.apart, n)]
+
+
+def nearest(candidates: Candidates, n: int) -> list[int]:
+    """The n distinct ones whose largest pairwise distance is smallest (`choose_nearest`)."""
+    return [candidates.distinct[i] for i in choose_nearest(candidates.apart, n)]
+
+
+def any_distinct(candidates: Candidates, n: int) -> list[int]:
+    """Any n distinct ones."""
+    return sorted(candidates.rng.sample(candidates.distinct, n))
+
+
+def single(candidates: Candidates, n: int) -> list[int]:
+    """One of all, drawn at random and repeated n times."""
+    return [candidates.rng.choice(range(len(candidates.token_ids)))] * n
+
+
+# A rule: (the candidates of a question, n) -> the places of the n chosen, rising. At least n of
+# them are distinct.
+RULES: dict[str, Callable[[Candidates, int], list[int]]] = {
+    "farthest": farthest,
+    "random": any_distinct,
+    "nearest": nearest,
+    "single": single,
+}
+
+
+class Selection(NamedTuple):
+    """chosen: rows of the table of trajectories, by question in order of appearance and then by
+    sample_index.
+
+    statistics: one row a question: problem_id, candidates, distinct, chosen (rows), min_distance
+    and mean_distance between the chosen (NaN for fewer than two).
+    """
+
+    chosen: pd.DataFrame
+    statistics: pd.DataFrame
+
+
+def select_trajectories(
+    kept: pd.DataFrame,
+    n_kept: int,
+    rule: str = "farthest",
+    metric: str = "levenshtein",
+    seed: int = 0,
+    short: str = "drop",
+    workers: int = 1,
+    distances: Mapping[str, np.ndarray] | None = None,
+    memo: dict | None = None,
+) -> Selection:
+    """n_kept trajectories a question (the paper's P) by one of `RULES`, from those that passed the
+    filters ("diversity").
+
+    A question's draw depends on (seed, problem_id) and its own trajectories alone. All rules but
+    `single` choose among distinct trajectories only, of which the lowest sample_index stands for
+    its equals.
+
+    short: "drop" leaves questions with fewer than n_kept distinct trajectories out, under every
+    rule, so that all rules keep the same questions and equally many rows; "keep" takes the distinct
+    ones there are (single: as many copies). distances: matrices by problem_id, indexed by
+    sample_index, in the unit of `metric`, where they were computed before. memo: kept by a caller
+    who chooses from parts of one table again and again: what was chosen among the same candidates.
+    """
+    _require("rule", rule, RULES)
+    _require("metric", metric, METRICS)
+    _require("short", short, ("drop", "keep"))
+    if n_kept < 1:
+        raise ValueError(f"n_kept is {n_kept}; at least one trajectory a question is chosen")
+    memo = {} if memo is None else memo
+    token_ids, sample_index = kept["token_ids"].tolist(), kept["sample_index"].tolist()
+    chosen_rows, statistics = [], []
+    bar = {"desc": f"choosing {rule}", "unit": "question", "delay": 2, "leave": False}
+    for problem_id, rows in tqdm(_rows_of_questions(kept).items(), **bar):
+        indices = tuple(sample_index[row] for row in rows)
+        key = (problem_id, indices, n_kept, rule, metric, seed, short)
+        if key not in memo:
+            matrix = distances[problem_id][np.ix_(indices, indices)] if distances else None
+            candidates = Candidates(
+                [token_ids[row] for row in rows],
+                random.Random(content_hash(f"{seed} {problem_id}")),
+                metric,
+                workers,
+                matrix,
+            )
+            memo[key] = _choose(candidates, n_kept, rule, short)
+        places, facts = memo[key]
+        chosen_rows += [rows[place] for place in places]
+        statistics.append({"problem_id": problem_id} | facts)
+    table = pd.DataFrame(statistics, columns=["problem_id", *FACTS])
+    return Selection(kept.iloc[chosen_rows].reset_index(drop=True), table)
+
+
+FACTS = ("candidates", "distinct", "chosen", "min_distance", "mean_distance")
+
+
+def _rows_of_questions(kept: pd.DataFrame) -> dict[str, list[int]]:
+    """{problem_id: places of its rows in the table, by sample_index}, in order of appearance."""
+    rows: dict[str, list[int]] = {}
+    for row, problem_id in enumerate(kept["problem_id"].tolist()):
+        rows.setdefault(problem_id, []).append(row)
+    sample_index = kept["sample_index"].tolist()
+    return {name: sorted(places, key=sample_index.__getitem__) for name, places in rows.items()}
+
+
+def _choose(
+    candidates: Candidates, n_kept: int, rule: str, short: str
+) -> tuple[list[int], dict[str, float]]:
+    """(places of the chosen among the candidates, the question's `FACTS`)."""
+    n_distinct = len(candidates.distinct)
+    n_chosen = min(n_kept, n_distinct) if short == "keep" or n_distinct >= n_kept else 0
+    places = RULES[rule](candidates, n_chosen) if n_chosen else []
+    apart = candidates.between(places)
+    pairs = apart[np.triu_indices(len(places), 1)].tolist()
+    smallest, mean = (min(pairs), sum(pairs) / len(pairs)) if pairs else (math.nan, math.nan)
+    facts = (len(candidates.token_ids), n_distinct, n_chosen, float(smallest), mean)
+    return places, dict(zip(FACTS, facts, strict=True))
+
+
+def choose_farthest(distances: np.ndarray, n: int) -> list[int]:
+    """The n items (rising indices) whose smallest pairwise distance is largest: max-min dispersion.
+
+    Ties go to the larger sum of distances, then to the lexicographically lowest indices. Exact
+    where there are at most `EXACT` subsets. Above that greedy: the farthest pair first, then each
+    time the item farthest from those chosen; its smallest distance is at least half the best one
+    where the triangle inequality holds (Ravi, Rosenkrantz, Tayi 1994).
+    """
+    if n == 1:
+        return [0]
+    if math.comb(len(distances), n) <= EXACT:
+        return _best_subset(distances, n)
+    pair = np.unravel_index(int(np.triu(distances, 1).argmax()), distances.shape)
+    chosen = [int(place) for place in pair]
+    while len(chosen) < n:
+        smallest, total = distances[:, chosen].min(axis=1), distances[:, chosen].sum(axis=1)
+        others = [i for i in range(len(distances)) if i not in chosen]
+        rank = {i: (smallest[i], round(total[i], 9), -i) for i in others}
+        chosen.append(max(others, key=rank.__getitem__))
+    return sorted(chosen)
+
+
+def choose_nearest(distances: np.ndarray, n: int) -> list[int]:
+    """The n items (rising indices) whose largest pairwise distance is smallest, ties to the smaller
+    sum.
+
+    Exact where `choose_farthest` is. Above that the best of the sets "an item and its n - 1
+    nearest"; its largest distance is at most twice the best one where the triangle inequality
+    holds.
+    """
+    if n == 1:
+        return [0]
+    if math.comb(len(distances), n) <= EXACT:
+        return _best_subset(-distances, n)
+    order = distances.argsort(axis=1, kind="stable").tolist()
+    balls = [sorted([i, *(j for j in row if j != i)][:n]) for i, row in enumerate(order)]
+    insides = [distances[np.ix_(ball, ball)] for ball in balls]
+    ranks = [(inside.max(), round(inside.sum(), 9)) for inside in insides]
+    return min(zip(ranks, balls, strict=True))[1]
+
+
+def _best_subset(values: np.ndarray, n: int) -> list[int]:
+    """The n-subset with the largest (smallest pairwise value, their sum), the lexicographically
+    first of equals.
+    """
+    subsets, places = _subsets(len(values), n)
+    pairs = values.ravel()[places]
+    smallest = pairs.min(axis=0)
+    best = np.flatnonzero(smallest == smallest.max())
+    # sums of floats are rounded so that their order does not break ties; argmax is the first of
+    # equals
+    return subsets[best[pairs[:, best].sum(axis=0).round(9).argmax()]].tolist()
+
+
+@lru_cache(maxsize=64)
+def _subsets(n_items: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """All n-subsets of the items in order, a row each; and where their pairs lie in a flat matrix,
+    a column each.
+    """
+    subsets = np.array(list(combinations(range(n_items), n)))
+    pairs = [subsets[:, a] * n_items + subsets[:, b] for a, b in combinations(range(n), 2)]
+    return subsets, np.stack(pairs)
+
+
+def _require(what: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ValueError(
+            f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{near(value, allowed)}"
+        )

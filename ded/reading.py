@@ -1,0 +1,222 @@
+"""Sentences made from numbers: what a figure shows, in points and with its interval, and nothing
+that they do not carry.
+
+`cells` are cell tables of `ded.stats` (arm, base, replicate, accuracy), intervals the plain 95 %
+ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ded import stats
+
+if TYPE_CHECKING:
+    from ded.problems import Problem
+    from ded.stats import Claim, Interval
+
+# ---- one trajectory ------------------------------------------------------------------------------
+
+
+def visible(table: pd.DataFrame, questions: Sequence[Problem]) -> pd.DataFrame:
+    """The rows of trajectories whose questions may be shown to readers."""
+    hidden = {question.id for question in questions if question.meta.get("hide")}
+    return table[~table["problem_id"].isin(hidden)]
+
+
+def trajectory(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
+    """The first trajectory that may be shown: question, text, and what is known of it so far."""
+    shown = visible(table, questions)
+    if shown.empty:
+        return "No trajectory that may be shown."
+    row = shown.iloc[0]
+    facts = ("n_tokens", "finish_reason", "verdict", "answer", "step", "reason")
+    known = [name for name in facts if name in row and row[name] not in ("", None)]
+    lines = [f"{name}: {row[name]}" for name in known]
+    return "\n".join([f"question: {row['prompt']}", f"trajectory: {row['text']}", *lines])
+
+
+def dropped(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
+    """One trajectory that the filters dropped, and why."""
+    return trajectory(table, questions) if len(table) else "The filters dropped none of them."
+
+
+# ---- corpora -------------------------------------------------------------------------------------
+
+
+def funnel(table: pd.DataFrame) -> str:
+    """What is left of the sampled trajectories after all steps, and how many each step drops."""
+    start = int(table.loc[table["step"] == "sampled", "kept"].sum())
+    steps = table[table["step"] != "sampled"].groupby("step", sort=False)["dropped"].sum()
+    if not start:
+        return "No trajectory was sampled."
+    losses = ", ".join(f"{step} {100 * n / start:.1f} %" for step, n in steps.items())
+    return f"Of {start:,} trajectories the steps drop: {losses or 'none'}."
+
+
+def pass_rates(rates: pd.DataFrame, threshold: float) -> str:
+    """The share of rated questions that question compression drops, over all units and by base."""
+    easy = rates["pass_rate"] > threshold
+    shares = easy.groupby(rates["base"]).mean()
+    by_base = ", ".join(f"{base} {_percent(share)}" for base, share in shares.items())
+    return (
+        f"Students pass {_percent(easy.mean())} of {len(rates):,} rated questions more often than "
+        f"{threshold:g}; these are what question compression drops ({by_base})."
+    )
+
+
+def distinct(facts: Iterable[Mapping[str, Any]], n_kept: int) -> str:
+    """How many questions have as many different valid trajectories as are kept."""
+    counts = pd.Series([n for unit in facts for n in unit["distinct"]])
+    return (
+        f"{_percent((counts >= n_kept).mean())} of {len(counts)} questions have {n_kept} different "
+        f"valid trajectories or more; the median is {counts.median():g}."
+    )
+
+
+def distances(statistics: pd.DataFrame) -> str:
+    """The smallest distance between the trajectories that each rule kept, averaged over questions."""
+    measured = statistics.dropna(subset="min_distance")
+    if measured.empty:
+        return "No question kept two trajectories: there are no distances to show."
+    means = measured.groupby("arm", sort=False)["min_distance"].mean()
+    listed = ", ".join(f"{arm} {value:.2g}" for arm, value in means.items())
+    return f"Smallest distance within a question, mean over questions: {listed}."
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+
+def difference(cells: pd.DataFrame, a: str, b: str, what: str) -> str:
+    """Arm a against arm b: the paired difference and where its interval lies."""
+    return f"{what}, {a} minus {b}: {_said(stats.paired(cells, a, b))}."
+
+
+def changes(cells: pd.DataFrame, reference: str, what: str) -> str:
+    """Every arm against one: the largest rise and fall, and how many intervals do not hold 0."""
+    arms = [arm for arm in dict.fromkeys(cells["arm"]) if arm != reference]
+    intervals = {arm: stats.paired(cells, arm, reference) for arm in arms}
+    measured = {arm: i for arm, i in intervals.items() if not math.isnan(i.estimate)}
+    if not measured:
+        return f"{what}: no arm was measured."
+    low, high = (pick(measured, key=lambda arm: measured[arm].estimate) for pick in (min, max))
+    apart = [i.estimate for i in measured.values() if i.low * i.high > 0]
+    above = sum(estimate > 0 for estimate in apart)
+    return (
+        f"{what} against {reference}: from {_said(measured[low])} ({low}) to "
+        f"{_said(measured[high])} ({high}). Of {len(measured)} intervals {above} lie above 0 and "
+        f"{len(apart) - above} below."
+    )
+
+
+def inversions(pairs: pd.DataFrame) -> str:
+    """How many pairs of teachers their own scores and their students' order differently
+    (`stats.rank_inversions`).
+    """
+    above = pairs[pairs["own_a_minus_b"] > 0]
+    inverted = int((above["student_b_minus_a"] > 0).sum())
+    significant = int(above["holds"].sum())
+    return (
+        f"Of {len(above)} pairs in which one teacher scores above the other, on average, {inverted} "
+        f"have the order of their students reversed; {significant} of these hold beyond chance."
+    )
+
+
+def reported_range(reported: pd.DataFrame) -> str:
+    """The highest and the lowest AIME 2024 among what others reported (`tables.reported`)."""
+    scores = pd.to_numeric(reported["aime_2024"], errors="coerce").dropna()
+    high, low = (reported.loc[row, "model"] for row in (scores.idxmax(), scores.idxmin()))
+    return (
+        f"Of {len(scores)} reported AIME 2024 scores the highest is {scores.max():g} ({high}), the "
+        f"lowest {scores.min():g} ({low}); none was measured here."
+    )
+
+
+def winners(cells: pd.DataFrame, what: str) -> str:
+    """The arm with the highest mean in each base."""
+    means = cells[cells["arm"] != "before"].groupby(["base", "arm"], sort=False)["accuracy"].mean()
+    best = means.dropna().groupby("base", sort=False).idxmax()
+    if best.empty:
+        return f"{what}: no arm was measured."
+    listed = ", ".join(f"{base} {arm} ({_percent(means[base, arm])})" for base, arm in best)
+    return f"Highest {what} by base: {listed}."
+
+
+def pareto(id_cells: pd.DataFrame, ood_cells: pd.DataFrame) -> str:
+    """The arms whose means no other arm exceeds both in and out of domain."""
+    both = {"ID": id_cells, "OOD": ood_cells}
+    means = pd.DataFrame(
+        {name: cells.groupby("arm", sort=False)["accuracy"].mean() for name, cells in both.items()}
+    )
+    means = means.dropna()
+    front = [
+        f"{arm} ({_percent(row.ID)}, {_percent(row.OOD)})"
+        for arm, row in means.iterrows()
+        if not ((means >= row).all(axis=1) & (means > row).any(axis=1)).any()
+    ]
+    return f"No arm is above these both in and out of domain, on average: {', '.join(front)}."
+
+
+def correlations(ranks: pd.DataFrame, with_what: str) -> str:
+    """The rank correlation that is farthest from 0, and how many intervals do not hold 0."""
+    measured = ranks.dropna(subset="estimate")
+    if measured.empty:
+        return f"No rank correlation with {with_what} was measured."
+    best = measured.loc[measured["estimate"].abs().idxmax()]
+    apart = int((measured["low"] * measured["high"] > 0).sum())
+    return (
+        f"Farthest from 0 is Spearman's rho of '{best['predictor']}' with {with_what}: "
+        f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]; of {len(measured)} "
+        f"intervals {apart} do not hold 0."
+    )
+
+
+def shifts(by_arm: Mapping[str, float]) -> str:
+    """The smallest and the largest latent shift among the students of a unit."""
+    if not by_arm:
+        return "No student of this unit was trained: there is no latent shift to show."
+    low, high = min(by_arm, key=by_arm.__getitem__), max(by_arm, key=by_arm.__getitem__)
+    return f"Centroids move by {by_arm[low]:.2g} ({low}) to {by_arm[high]:.2g} ({high})."
+
+
+# ---- verdicts ------------------------------------------------------------------------------------
+
+
+def verdicts(claims: Sequence[Claim]) -> str:
+    """How many claims ended in which verdict."""
+    counts = pd.Series([claim.verdict for claim in claims]).value_counts(sort=False)
+    listed = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    return f"Of {len(claims)} claims: {listed}."
+
+
+def why(claim: Claim) -> str:
+    """Why a claim did not come out reproduced, "" for one that did; in points."""
+    if claim.verdict in ("reproduced", "not judged"):
+        return claim.note
+    if claim.verdict == "not reproduced":
+        return claim.note or f"the upper bound lies below {100 * claim.delta:g} points"
+    undecided = "the interval decides neither way"
+    return f"{claim.note}; {undecided}" if claim.note else undecided
+
+
+def points(estimate: float, low: float, high: float) -> str:
+    """An interval of fractions in points: '+4.2 [1.0, 7.4]'."""
+    return f"{100 * estimate:+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _said(interval: Interval) -> str:
+    """'+4.2 [1.0, 7.4] points, above 0', or that nothing was measured."""
+    if math.isnan(interval.estimate):
+        return f"not measured ({interval.problem})"
+    place = "an interval that holds 0"
+    if interval.low * interval.high > 0:
+        place = "above 0" if interval.low > 0 else "below 0"
+    return f"{points(interval.estimate, interval.low, interval.high)} points, {place}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
