@@ -280,7 +280,7 @@ def draw(run, monkeypatch):
         raise AssertionError("a model was asked")
 
     monkeypatch.setattr(generation.transformers, "draw", never)
-    return questions
+    return unit.questions()
 
 
 @pytest.fixture

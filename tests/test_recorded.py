@@ -315,7 +315,7 @@ def notebook(tiny, tmp_path):
     p = check(TeacherSelection, defaults(find_notebook("01")) | wanted)
     with open(tmp_path / "traces.jsonl", "w") as out:
         for replicate in range(p.n_replicates):
-            for i, q in enumerate(study.corpus_questions(p, "lab:student_1", replicate)[:7]):
+            for i, q in enumerate(study.Unit(p, "lab:student_1", replicate).questions()[:7]):
                 think = "1 ; " * (20 if i == 0 else 1 + i)
                 out.write(
                     json.dumps({"question": q.prompt, "thinking": think, "response": q.answer})
@@ -325,13 +325,17 @@ def notebook(tiny, tmp_path):
 
 
 def test_a_recorded_teacher_s_corpus_is_counted_by_the_student_s_tokenizer(notebook):
-    corpus, funnel = study.teacher_corpus(notebook, "lab:student_1", 0, notebook.teachers[1])
-    steps = funnel.set_index("step")[["kept", "dropped"]]
+    unit, teacher = study.units(notebook)[0], notebook.teachers[1]
+    made = study.teacher_corpus(unit, teacher)
+    corpus, steps = (
+        study.curate(unit, teacher, 2).kept,
+        made.funnel.set_index("step")[["kept", "dropped"]],
+    )
     assert steps.loc["recorded"].tolist() == [7, 9]  # of 8 questions x 2 attempts
     assert steps.loc["sampled"].tolist() == [7, 0]
     assert steps.loc["length"].tolist() == [6, 1]  # over max_tokens for the student
     assert (
-        len(corpus) == 6
+        len(corpus) == len(made.examples) == 6
         and corpus["n_tokens"].min() > 5
         and all(len(ids) + 1 == n for ids, n in zip(corpus["token_ids"], corpus["n_tokens"]))
     )
@@ -339,19 +343,15 @@ def test_a_recorded_teacher_s_corpus_is_counted_by_the_student_s_tokenizer(noteb
 
 def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(notebook):
     p, (live, dead) = notebook, notebook.teachers
-    calls = [
-        (p, "lab:student_1", r, teacher) for teacher in p.teachers for r in range(p.n_replicates)
-    ]
+    units = study.units(p)
+    calls = [(unit, teacher) for teacher in p.teachers for unit in units]
     own = pd.concat([study.own_score(*call) for call in calls])
     assert (
         own[own["arm"] == study.short(dead)]["accuracy"].isna().all()
         and own[own["arm"] == study.short(live)]["accuracy"].notna().all()
     )
-    assert (
-        set(own.columns) == set(study.before(p, "lab:student_1", 0).columns)
-        and tables.tokens(own) > 0
-    )
-    corpus, _ = study.teacher_corpus(p, "lab:student_1", 0, dead)
+    assert set(own.columns) == set(study.before(units[0]).columns) and tables.tokens(own) > 0
+    corpus = study.teacher_corpus(units[0], dead).examples
     assert math.isnan(analysis.token_entropy(corpus))
     student = own.assign(accuracy=[0.1, 0.2, 0.3, 0.5])
     pairs, claims = stats.rank_inversions(own, student, value="accuracy")
@@ -453,13 +453,13 @@ def test_solutions_made_by_rule_answer_new_questions_so_their_own_score_is_measu
         "students": ["lab:student_1"],
     }
     p = check(TeacherSelection, defaults(find_notebook("01")) | changes)
-    own = study.own_score(p, "lab:student_1", 0, "recorded:worked#careless")
+    own = study.own_score(study.units(p)[0], "recorded:worked#careless")
     assert (
         own["arm"].tolist() == ["careless"]
         and own["n"].tolist() == [100]
         and 0.65 < own["accuracy"].item() < 0.95
     )
-    corpus, _ = study.teacher_corpus(p, "lab:student_1", 0, "recorded:worked#terse")
+    corpus = study.teacher_corpus(study.units(p)[0], "recorded:worked#terse").examples
     assert len(corpus) == 4 and math.isnan(analysis.token_entropy(corpus)), (
         "no model wrote them: no entropy"
     )

@@ -773,7 +773,6 @@ def test_overlaps_are_found_by_the_questions_alone():
 
 def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatch):
     from ded import study
-    from ded.study import common
 
     write(
         tmp_path / "e.jsonl", [{"question": LONG + "?", "answer": "1", "id": "e", "split": "test"}]
@@ -799,7 +798,7 @@ def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatc
         max_tokens=9,
         verification="answer",
     )
-    assert [q.id for q in study.corpus_questions(p, "b", 0)] == ["own"]
+    assert [q.id for q in study.Unit(p, "b", 0).questions()] == ["own"]
     row = {
         "problem_id": "own",
         "text": "<think>a</think>1",
@@ -807,8 +806,8 @@ def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatc
         "finish_reason": "stop",
         "verdict": "correct",
     }
-    monkeypatch.setattr(common, "trajectories", lambda *_: pd.DataFrame([row] * 4))
-    funnel = study.curate(p, "b", 0, "teacher", 4).funnel
+    monkeypatch.setattr(study.pools, "graded", lambda *_: pd.DataFrame([row] * 4))
+    funnel = study.curate(study.Unit(p, "b", 0), "teacher", 4).funnel
     assert (
         funnel.iloc[0].to_dict()
         == {"step": "contamination", "kept": 4, "dropped": 4, "reason": "copy in e (1.00)"}
@@ -817,16 +816,14 @@ def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatc
     lab = SimpleNamespace(
         **vars(p) | {"corpus_source": "lab:sum", "id_source": "lab:sum", "n_questions": 40}
     )
-    assert (
-        study.decontaminated(lab, "b", 0, "lab:sum")[0] is None
-    )  # made from seeds, split by content
+    assert study.Unit(lab, "b", 0).overlaps() is None  # made from seeds, split by content
     mixed = SimpleNamespace(**vars(lab) | {"ood_sources": [p.id_source], "eval_ood": 1})
-    overlaps, kept = study.decontaminated(mixed, "b", 0, "lab:sum")
+    unit = study.Unit(mixed, "b", 0)
+    overlaps, kept = unit.overlaps(), unit.questions()
     assert overlaps.empty and len(kept) == 40
     with pytest.raises(SourceError, match="second family 'sort'"):
-        study.suite(
-            SimpleNamespace(**vars(p) | {"ood_sources": ["lab:sort", "lab:sort/5"]}), "b", 0
-        )
+        twice = SimpleNamespace(**vars(p) | {"ood_sources": ["lab:sort", "lab:sort/5"]})
+        study.Unit(twice, "b", 0).suite()
 
 
 def test_local_copies_of_hub_data_sets_come_before_the_hub(tmp_path, monkeypatch):
