@@ -1,4 +1,5 @@
-"""Servers for tests: a toy language model behind the OpenAI chat API, which misbehaves on demand, and vLLM's own."""
+"""Servers for tests: a toy language model behind the OpenAI chat API, which misbehaves on
+demand, and vLLM's own."""
 
 import json
 import math
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 EOS, VOCABULARY = 0, 50
 WORDS = ["<eos>", "<think>", "</think>", *(f"w{i}" for i in range(3, VOCABULARY))]
@@ -23,13 +25,17 @@ def encode(text):
 
 
 class Toy(ThreadingHTTPServer):
-    """A model whose next token is a pure function of the tokens so far and the seed, so that continued rows can be foretold.
+    """A model whose next token is a pure function of the tokens so far and the seed, so that
+    continued rows can be foretold.
 
-    tokens: whether it gives token ids; delay: seconds before each answer; writes: a function from a request's body to (text, number of
-    tokens, finish_reason), in place of that model (see `by_model`). What a test may set: `script`, what to do with the next
-    requests instead of answering ("drop", "stall", "half", "empty", or (status, headers, body)); `refused`, {field: the message of
-    a 400}; `listing` (status, headers, body), in place of its models; `message` and `finish`, in place of every reply's own. What it sees: `asked` (bodies of all requests), `given` (their
-    headers), `times`, `paid` (bodies of those answered), `most` (requests under way at once).
+    tokens: whether it gives token ids; delay: seconds before each answer; writes: a function
+    from a request's body to (text, number of tokens, finish_reason), in place of that model (see
+    `by_model`). What a test may set: `script`, what to do with the next requests instead of
+    answering ("drop", "stall", "half", "empty", or (status, headers, body)); `refused`, {field:
+    the message of a 400}; `listing` (status, headers, body), in place of its models; `message`
+    and `finish`, in place of every reply's own. What it sees: `asked` (bodies of all requests),
+    `given` (their headers), `times`, `paid` (bodies of those answered), `most` (requests under
+    way at once).
     """
 
     daemon_threads = True
@@ -125,7 +131,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def stream(prompt, seed, n):
-    """Up to n tokens after a prompt: (token, log-probabilities of the whole vocabulary), ending with EOS."""
+    """Up to n tokens after a prompt: (token, log-probabilities of the whole vocabulary), ending
+    with EOS."""
     so_far = list(prompt)
     for _ in range(n):
         rng = random.Random(repr(so_far))
@@ -211,7 +218,8 @@ def toy(**options):
 
 @contextmanager
 def vllm_server(model_dir, name, log, wait=600):
-    """vLLM's own server on a CPU, in a process group of its own; yields its base_url. `log`: a file."""
+    """vLLM's own server on a CPU, in a process group of its own; yields its base_url. `log`: a
+    file."""
     import httpx
 
     with socket.socket() as free:
@@ -254,7 +262,7 @@ def vllm_server(model_dir, name, log, wait=600):
             except httpx.HTTPError:
                 pass
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("vLLM's server did not start:\n" + open(log).read()[-3000:])
+                raise RuntimeError("vLLM's server did not start:\n" + Path(log).read_text()[-3000:])
             time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:

@@ -1,4 +1,5 @@
-"""What every engine promises (`ded.generation.engines`), asked of each in turn. vLLM's is skipped where it is not installed, unless DED_REQUIRE_VLLM is set."""
+"""What every engine promises (`ded.generation.engines`), asked of each in turn. vLLM's is
+skipped where it is not installed, unless DED_REQUIRE_VLLM is set."""
 
 import json
 import math
@@ -35,7 +36,8 @@ SHORT, LONG, N = 6, 40, 3
 
 @dataclass(frozen=True)
 class Case:
-    """An engine, ready to draw: `absent` is a model that it cannot; `measures`, `samples`: it gives entropies; it draws at random."""
+    """An engine, ready to draw: `absent` is a model that it cannot; `measures`, `samples`: it
+    gives entropies; it draws at random."""
 
     name: str
     model: str
@@ -126,7 +128,7 @@ def test_rows_are_as_documented(case, drawn, asked):
         drawn.sample_index
     ) == [*range(N)] * len(asked)
     assert set(drawn.model) == {case.model} and set(drawn.engine) == {case.name}
-    assert dict(zip(drawn.problem_id, drawn.prompt)) == {p.id: p.prompt for p in asked}
+    assert dict(zip(drawn.problem_id, drawn.prompt, strict=True)) == {p.id: p.prompt for p in asked}
     assert all(isinstance(t, str) for t in drawn.text) and set(drawn.finish_reason) <= {
         "stop",
         "length",
@@ -197,7 +199,7 @@ def test_a_higher_limit_goes_on_where_a_lower_one_cut_off(case, drawn, asked, ow
     longer = sample(case, asked, max_tokens=LONG)
     ended = drawn.finish_reason == "stop"
     pd.testing.assert_frame_equal(longer[ended], drawn[ended])
-    for before, after in zip(drawn[~ended].itertuples(), longer[~ended].itertuples()):
+    for before, after in zip(drawn[~ended].itertuples(), longer[~ended].itertuples(), strict=True):
         assert after.token_ids[:SHORT] == before.token_ids and SHORT < after.n_tokens <= LONG
         assert after.n_tokens == len(after.token_ids) + (after.finish_reason == "stop")
         assert after.text.startswith(before.text) and after.entropy_sum > before.entropy_sum

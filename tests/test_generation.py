@@ -1,4 +1,7 @@
-"""Sampling: the same request gives the same rows, from the right distribution, whatever was sampled before or beside."""
+"""Sampling: the same request gives the same rows, from the right distribution, whatever was
+sampled before or beside."""
+
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -30,7 +33,8 @@ def sample(asked, n=1, **settings):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The (first problem, number of problems, sample index) of every shard that is really sampled."""
+    """The (first problem, number of problems, sample index) of every shard that is really
+    sampled."""
     seen, real = [], transformers.draw_shard
 
     def counting(model, shard, *rest):
@@ -42,7 +46,8 @@ def calls(monkeypatch):
 
 
 def logits_after(prompt, *tokens):
-    """The model's next-token logits after a rendered prompt and some completion tokens, by one plain forward pass."""
+    """The model's next-token logits after a rendered prompt and some completion tokens, by one
+    plain forward pass."""
     import torch
 
     ids = models.load_tokenizer(MODEL)(models.render(MODEL, prompt))["input_ids"]
@@ -55,7 +60,8 @@ def logits_after(prompt, *tokens):
 
 
 def fits(tokens, probabilities):
-    """Chi-square p-value of drawn token ids against probabilities; tokens expected under 5 times count together."""
+    """Chi-square p-value of drawn token ids against probabilities; tokens expected under 5 times
+    count together."""
     from scipy.stats import chisquare
 
     counts = np.bincount(tokens, minlength=len(probabilities)).astype(float)
@@ -142,7 +148,9 @@ def test_a_stream_belongs_to_its_problem_and_index_alone(calls, monkeypatch):
     monkeypatch.setattr(generation, "SHARD", 1)
     alone = sample(asked[::-1])
     assert len(calls) == 41
-    assert dict(zip(alone.problem_id, alone.text)) == dict(zip(together.problem_id, together.text))
+    assert dict(zip(alone.problem_id, alone.text, strict=True)) == dict(
+        zip(together.problem_id, together.text, strict=False)
+    )
 
 
 def test_a_higher_limit_continues_what_a_lower_one_cut_off(monkeypatch, tmp_path):
@@ -150,7 +158,7 @@ def test_a_higher_limit_continues_what_a_lower_one_cut_off(monkeypatch, tmp_path
     at_once = sample(asked, 2, max_tokens=40, temperature=0.9)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "another"))
     short = sample(asked, 2, max_tokens=9, temperature=0.9)
-    assert 0 < (short.finish_reason == "length").mean()
+    assert (short.finish_reason == "length").mean() > 0
     given, real = [], transformers.decode
     monkeypatch.setattr(
         transformers, "decode", lambda net, ids, *rest: given.extend(ids) or real(net, ids, *rest)
@@ -161,7 +169,7 @@ def test_a_higher_limit_continues_what_a_lower_one_cut_off(monkeypatch, tmp_path
     assert {tuple(i[-9:]) for i in given} == {
         tuple(t) for t in short.token_ids[cut]
     }  # the others went on from their tokens
-    same = [a == b for a, b in zip(longer.token_ids, at_once.token_ids)]
+    same = [a == b for a, b in zip(longer.token_ids, at_once.token_ids, strict=True)]
     assert (
         np.mean(same) > 0.9
     )  # one stream a row: what it draws is what it would have drawn (rounding may differ)
@@ -191,7 +199,7 @@ def test_batches_are_of_like_lengths_and_sizes():
     }
     assert all(
         max(lengths[i] for i in one) <= min(lengths[i] for i in two)
-        for one, two in zip(groups, groups[1:])
+        for one, two in itertools.pairwise(groups)
     )
     assert transformers.groups([], 30) == [] and len(transformers.groups(lengths, 65)) == 1
 
@@ -221,7 +229,7 @@ def test_greedy_is_that_of_transformers(monkeypatch):
     )  # groups of mixed length, so left-padded
     table = sample(asked, temperature=0, max_tokens=20)
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
-    for problem, row in zip(asked, table.itertuples()):
+    for problem, row in zip(asked, table.itertuples(), strict=True):
         ids = torch.tensor([tok(models.render(MODEL, problem.prompt))["input_ids"]])
         whole = net.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20
@@ -319,7 +327,7 @@ def test_entropy_is_that_of_the_distributions_passed(padded):
     asked = questions(8) if padded else copies(8)
     table = sample(asked, max_tokens=40, temperature=0.9)
     eos = models.load_tokenizer(MODEL).eos_token_id
-    for problem, row in zip(asked, table.itertuples()):
+    for problem, row in zip(asked, table.itertuples(), strict=True):
         logits = logits_after(problem.prompt, *row.token_ids)[: row.n_tokens]
         exact = torch.distributions.Categorical(logits=logits).entropy().sum().item()
         assert row.entropy_sum == pytest.approx(exact, abs=2e-4) and len(logits) == row.n_tokens

@@ -1,4 +1,5 @@
-"""Killed with SIGKILL at a bad moment, the next run goes on where it stopped and ends as if nothing had happened."""
+"""Killed with SIGKILL at a bad moment, the next run goes on where it stopped and ends as if
+nothing had happened."""
 
 import os
 import signal
@@ -18,7 +19,8 @@ SHARDS = 12
 
 
 def work(delay=0.0):
-    """Samples 24 questions twice, in shards of 4, and trains on what came out: (trajectories, weights)."""
+    """Samples 24 questions twice, in shards of 4, and trains on what came out: (trajectories,
+    weights)."""
     real, size = transformers.draw_shard, generation.SHARD
 
     def slow(*arguments):
@@ -62,7 +64,10 @@ def undisturbed(tiny_models, tmp_path_factory):
 @pytest.mark.parametrize("moment", ["sampling", "training"])
 def test_a_killed_run_goes_on_and_ends_the_same(tiny, undisturbed, moment):
     folder = store.root()
-    command = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; import test_interruption; test_interruption.work(0.1)"
+    command = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; "
+        "import test_interruption; test_interruption.work(0.1)"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", command], env=os.environ, start_new_session=True
     )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,13 +48,14 @@ def test_a_model_that_is_not_there_is_refused_with_what_mends_it(tiny, tmp_path)
     ):  # known, not among the tiny ones
         models.locate("lab:student_2")
     for spec in (f"path:{tmp_path}", "store:0123456789abcdef01234567"):
-        with pytest.raises(ModelError, match="config.json is missing"):
+        with pytest.raises(ModelError, match=r"config.json is missing"):
             models.locate(spec)
 
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A server in the hub's place: org/gated is gated, org/large has 7e12 parameters, all other ids are unknown."""
+    """A server in the hub's place: org/gated is gated, org/large has 7e12 parameters, all other
+    ids are unknown."""
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -111,7 +113,8 @@ def test_a_hub_that_does_not_answer_is_said_so(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(
         ModelError,
-        match=r"hf:org/large.*does not answer \(ConnectError.*check the network.*'path:<directory>'",
+        match=r"hf:org/large.*does not answer \(ConnectError.*check the network"
+        r".*'path:<directory>'",
     ):
         models.fingerprint("hf:org/large")
     assert (
@@ -144,9 +147,9 @@ def test_what_has_no_weights_can_neither_be_trained_nor_read(tiny):
         ("recorded:org/traces", "recorded traces are texts"),
     ):
         for act in (
-            lambda: models.locate(spec),
-            lambda: models.load_tokenizer(spec),
-            lambda: models.check(spec, ("sample", "train")),
+            partial(models.locate, spec),
+            partial(models.load_tokenizer, spec),
+            partial(models.check, spec, ("sample", "train")),
         ):
             with pytest.raises(
                 ModelError, match=f"{spec}.*{why}, no weights.*not be trained.*'hf:<org>/<name>'"
@@ -160,7 +163,7 @@ def test_a_model_that_can_be_used_passes(tiny):
 
 def test_vllm_that_is_not_installed_is_said_before_any_work(tiny, monkeypatch):
     monkeypatch.setattr(models, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="lab:student_1.*vllm is not installed.*make setup LOCK="):
+    with pytest.raises(ModelError, match=r"lab:student_1.*vllm is not installed.*make setup LOCK="):
         models.check("lab:student_1", engine=Engine(name="vllm"))
     models.check("lab:student_1", ("train",), Engine(name="vllm"))  # nothing is sampled
 
@@ -179,7 +182,8 @@ def test_a_model_larger_than_the_free_memory_is_refused(tiny, monkeypatch):
 def test_the_free_memory_of_all_visible_gpus_counts(monkeypatch, tmp_path):
     asks = tmp_path / "nvidia-smi"
     asks.write_text(
-        "#!/bin/sh\ncase \"$*\" in *'-i 0,1') printf '100\\n200\\n';; *) printf '100\\n200\\n[N/A]\\n400\\n';; esac\n"
+        "#!/bin/sh\ncase \"$*\" in *'-i 0,1') printf '100\\n200\\n';; "
+        "*) printf '100\\n200\\n[N/A]\\n400\\n';; esac\n"
     )
     asks.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -203,7 +207,7 @@ def test_damaged_weights_and_a_missing_tokenizer_are_refused(copied):
     for file in copied.glob("tokenizer*"):
         file.unlink()
     models.load_tokenizer.cache_clear()
-    with pytest.raises(ModelError, match="tokenizer cannot be loaded.*tokenizer.json"):
+    with pytest.raises(ModelError, match=r"tokenizer cannot be loaded.*tokenizer.json"):
         models.check(f"path:{copied}")
 
 
@@ -321,7 +325,7 @@ def test_a_package_without_a_model_is_refused(tmp_path, monkeypatch):
     (tmp_path / "demo_model-1.0.dist-info" / "RECORD").write_text("a.gguf,sha256=abc,1\n")
     (tmp_path / "a.gguf").write_bytes(b"GGUF, or not")
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
-    with pytest.raises(ModelError, match="a.gguf: cannot be converted"):
+    with pytest.raises(ModelError, match=r"a.gguf: cannot be converted"):
         models.locate("package:demo-model")
     assert not store.has(models.fingerprint("package:demo-model"))
 
@@ -340,9 +344,7 @@ def test_a_think_tag_that_the_template_writes_stands_in_the_text(copied):
     )
     drawn = generation.sample(spec, problems.load("lab:sum/5", 3, "train", "x"), max_tokens=6)
     tok = models.load_tokenizer(spec)
-    assert [text for text in drawn["text"]] == [
-        "<think>\n" + tok.decode(ids) for ids in drawn["token_ids"]
-    ]
+    assert list(drawn["text"]) == ["<think>\n" + tok.decode(ids) for ids in drawn["token_ids"]]
     more = generation.sample(spec, problems.load("lab:sum/5", 3, "train", "x"), max_tokens=9)
     assert all(
         text.count("<think>\n") == 1 for text in more["text"]

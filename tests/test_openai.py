@@ -1,4 +1,5 @@
-"""Endpoints: every row is paid for once, whatever the server and the machine do; the key is nowhere."""
+"""Endpoints: every row is paid for once, whatever the server and the machine do; the key is
+nowhere."""
 
 import json
 import logging
@@ -207,7 +208,11 @@ def test_as_many_requests_at_once_as_allowed(tmp_path, monkeypatch):
         (200, {}, '{"choices": [{"message": null}]}'),
         (200, {}, '{"choices": [{"message": {"content": "x"}}]}'),
         *(
-            (200, {}, '{"choices": [{"message": {"content": "x"}, "finish_reason": %s}]}' % f)
+            (
+                200,
+                {},
+                f'{{"choices": [{{"message": {{"content": "x"}}, "finish_reason": {f}}}]}}',
+            )
             for f in ('"abort"', '"error"', "null")
         ),
     ],
@@ -233,7 +238,9 @@ def test_waits_double(monkeypatch, toy):
     server = Endpoint(MODEL, Engine(base_url=toy.url))
     server.ended = SimpleNamespace(wait=waits.append, is_set=bool)
     server.post("chat/completions", body_of("x"), dict)
-    assert [low <= w <= low + 2 for w, low in zip(waits, (2, 4, 8, 16, 32))] == [True] * 5
+    assert [low <= w <= low + 2 for w, low in zip(waits, (2, 4, 8, 16, 32), strict=True)] == [
+        True
+    ] * 5
 
 
 def test_it_gives_up_and_a_later_run_goes_on(toy):
@@ -261,7 +268,7 @@ def test_it_gives_up_and_a_later_run_goes_on(toy):
     assert (
         len(toy.paid) == 7 and len(toy.asked) <= 7 + 4 * endpoint.TRIES
     )  # nothing new after the first failure
-    assert len(journals()) == 1 and not [f for f in store.root().rglob("table.parquet")]
+    assert len(journals()) == 1 and not list(store.root().rglob("table.parquet"))
     for _ in range(100):
         allowed.release()
     table = sample(toy, 10, 2)
@@ -301,7 +308,7 @@ def test_what_does_not_pass_fails_at_once(toy, status, body, parts):
 
 def test_a_model_that_is_not_served_lists_those_that_are(toy):
     with pytest.raises(
-        EngineError, match="HTTP 404.*correct the model's name.*it serves models/other, toy"
+        EngineError, match=r"HTTP 404.*correct the model's name.*it serves models/other, toy"
     ):
         sample(toy, 1, model="openai:tyo")
 
@@ -350,7 +357,8 @@ def test_ded_check_asks_the_endpoint(toy, monkeypatch):
 
 def test_the_new_name_of_max_tokens(toy):
     toy.refused = {
-        "max_tokens": "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        "max_tokens": "'max_tokens' is not supported with this model. "
+        "Use 'max_completion_tokens' instead."
     }
     sample(toy, 3, engine={"concurrency": 1})
     assert [b.get("max_completion_tokens") for b in toy.asked] == [None, 12, 12, 12] and all(
@@ -464,7 +472,7 @@ def test_a_finished_study_needs_its_endpoint_no_more(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="nothing answers.*is used"):
         study.describe(p, SimpleNamespace(model=lambda *_: None))
     assert len(sample(server, 2)) == 2
-    with pytest.raises(EngineError, match="does not answer.*0 of 1 rows"):
+    with pytest.raises(EngineError, match=r"does not answer.*0 of 1 rows"):
         sample(server, 1)
 
 
@@ -528,9 +536,9 @@ def test_what_can_be_told_before_any_work(toy, monkeypatch):
         ModelError, match="serves no model of this name; it serves models/other, toy"
     ):
         models.check("openai:tyo", engine=here)
-    with pytest.raises(ModelError, match="set engine.base_url"):
+    with pytest.raises(ModelError, match=r"set engine.base_url"):
         models.check(MODEL, engine=Engine())
-    with pytest.raises(ModelError, match="ConnectError.*start the server"):
+    with pytest.raises(ModelError, match=r"ConnectError.*start the server"):
         models.check(MODEL, engine=Engine(base_url="http://127.0.0.1:9/v1"))
     models.check("openai:toy:nitro", engine=here)
     with pytest.raises(ModelError, match="can be a teacher, but not be trained"):
@@ -538,7 +546,7 @@ def test_what_can_be_told_before_any_work(toy, monkeypatch):
     for value in ("", "two\nlines"):
         monkeypatch.setenv("TOY_KEY", value)
         for call in (models.check, lambda spec, engine: sample(toy, engine=engine.model_dump())):
-            with pytest.raises(ModelError, match="TOY_KEY.*holds no key") as error:
+            with pytest.raises(ModelError, match=r"TOY_KEY.*holds no key") as error:
                 call(MODEL, engine=Engine(base_url=toy.url, api_key_env="TOY_KEY"))
             assert "lines" not in str(error.value)
     assert not toy.asked
@@ -635,7 +643,8 @@ def test_a_key_in_the_parameters_is_refused_and_not_repeated(wrong):
 
 
 def notebook(folder, store_at, url, **changes):
-    """Notebook 01 under papermill with a lab teacher and one behind an endpoint, two jobs side by side; (its process, its values)."""
+    """Notebook 01 under papermill with a lab teacher and one behind an endpoint, two jobs side
+    by side; (its process, its values)."""
     values = {
         "students": ["lab:student_1"],
         "teachers": ["lab:mixed", MODEL],
@@ -762,7 +771,7 @@ def test_vllm_serve(vllm_url, tmp_path, monkeypatch):
         short.n_tokens[short.finish_reason == "length"] == 30
     ).all()
     long = draw("openai:lab-checked", 120, **here)
-    same = np.array([a == b for a, b in zip(own.token_ids, long.token_ids)])
+    same = np.array([a == b for a, b in zip(own.token_ids, long.token_ids, strict=True)])
     assert same.mean() > 0.8  # the same weights; a tie may fall to the other side
     assert list(long.finish_reason[same]) == list(own.finish_reason[same]) and list(
         long.n_tokens[same]
@@ -774,7 +783,7 @@ def test_vllm_serve(vllm_url, tmp_path, monkeypatch):
         .between(-1e-2, 20 * long.missing_mass[same] + 1e-2)
         .all()
     )
-    with pytest.raises(EngineError, match="HTTP 400.*lower max_tokens"):
+    with pytest.raises(EngineError, match=r"HTTP 400.*lower max_tokens"):
         draw("openai:lab-checked", 1000, seed=1, **here)
     with pytest.raises(EngineError, match="it serves lab-checked"):
         draw("openai:lab-unknown", 30, **here)

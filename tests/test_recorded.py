@@ -1,4 +1,5 @@
-"""Recorded traces: how they are found, what they become, what is refused, and what stays unmeasured."""
+"""Recorded traces: how they are found, what they become, what is refused, and what stays
+unmeasured."""
 
 import json
 import logging
@@ -211,7 +212,8 @@ def test_hub_data_sets_are_read_with_their_split_and_identified_by_their_commit(
         ),
         (
             ['{"question": "a", "answer": "b"}'],
-            r"traces.jsonl:1: no column 'text' or 'response'.* for the text; it has question, answer: name another map",
+            r"traces.jsonl:1: no column 'text' or 'response'.* for the text; it has question, "
+            "answer: name another map",
         ),
         (
             ['{"text": "b"}'],
@@ -247,7 +249,7 @@ def test_specs_that_name_no_traces_are_refused(spec, why):
 
 def test_a_damaged_parquet_file_is_refused(tmp_path):
     (tmp_path / "traces.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ModelError, match="traces.parquet: cannot be read"):
+    with pytest.raises(ModelError, match=r"traces.parquet: cannot be read"):
         models.check(f"recorded:{tmp_path}/traces.parquet")
 
 
@@ -297,7 +299,8 @@ def test_lengths_and_distances_are_those_of_the_student_s_tokenizer(tiny):
 
 @pytest.fixture
 def notebook(tiny, tmp_path):
-    """Notebook 01's parameters at a tiny size, its second teacher recorded: right answers to 7 of 8 questions, in two lengths."""
+    """Notebook 01's parameters at a tiny size, its second teacher recorded: right answers to 7
+    of 8 questions, in two lengths."""
     wanted = {
         "students": ["lab:student_1"],
         "teachers": ["lab:ancestor", f"recorded:{tmp_path}/traces.jsonl"],
@@ -337,7 +340,10 @@ def test_a_recorded_teacher_s_corpus_is_counted_by_the_student_s_tokenizer(noteb
     assert (
         len(corpus) == len(made.examples) == 6
         and corpus["n_tokens"].min() > 5
-        and all(len(ids) + 1 == n for ids, n in zip(corpus["token_ids"], corpus["n_tokens"]))
+        and all(
+            len(ids) + 1 == n
+            for ids, n in zip(corpus["token_ids"], corpus["n_tokens"], strict=True)
+        )
     )
 
 
@@ -354,7 +360,7 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
     corpus = study.teacher_corpus(units[0], dead).examples
     assert math.isnan(analysis.token_entropy(corpus))
     student = own.assign(accuracy=[0.1, 0.2, 0.3, 0.5])
-    pairs, claims = stats.rank_inversions(own, student, value="accuracy")
+    _pairs, claims = stats.rank_inversions(own, student, value="accuracy")
     regret, _ = stats.regret(own, student, value="accuracy")
     one, other = (
         stats.any_of("inverted", "", claims),
@@ -439,7 +445,7 @@ def test_samples_of_the_wordy_style_differ_and_other_questions_have_no_worked_so
         "a solution depends on its question and index alone"
     )
     with pytest.raises(
-        models.ModelError, match="styles of worked solutions are terse.*nearest: terse"
+        models.ModelError, match=r"styles of worked solutions are terse.*nearest: terse"
     ):
         models.check("recorded:worked#ters")
 

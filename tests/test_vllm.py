@@ -1,4 +1,5 @@
-"""The vLLM engine beyond what all engines promise (test_engines.py): its requests, its numbers, and what is left of it after a death."""
+"""The vLLM engine beyond what all engines promise (test_engines.py): its requests, its numbers,
+and what is left of it after a death."""
 
 import math
 import os
@@ -35,12 +36,16 @@ def questions(n, *sources):
     ]
 
 
-def sample(asked, n=1, engine={}, **settings):
+def sample(asked, n=1, engine=None, **settings):
     return generation.sample(
         MODEL,
         asked,
         n,
-        **{"max_tokens": 30, "temperature": 0.8, "engine": Engine(**{"name": "vllm"} | engine)}
+        **{
+            "max_tokens": 30,
+            "temperature": 0.8,
+            "engine": Engine(**{"name": "vllm"} | (engine or {})),
+        }
         | settings,
     )
 
@@ -107,7 +112,7 @@ def test_a_row_begun_goes_on_from_its_tokens_with_new_noise():
     # one has ended, one is as long as was asked for, one was finished before an interruption
     assert places(begun) == [[("a", 0)], [("b", 0)]]
     first = begun.requests[0]
-    assert first.ids == prompt_ids(asked[0]) + [5, 6, 7] and first.max_tokens == 6
+    assert first.ids == [*prompt_ids(asked[0]), 5, 6, 7] and first.max_tokens == 6
     assert first.seed != fresh.requests[0].seed
     full = len(prompt_ids(asked[0])) + 3
     again = planned([begun_shard("a", asked[:1], started[:1])], max_model_len=full)
@@ -191,7 +196,7 @@ def test_greedy_texts_and_entropies_are_those_of_transformers():
     asked = questions(30, "lab:sum/5-9", "lab:reverse")  # prompts of many lengths
     ours = sample(asked, 2, {"data_parallel": 2}, temperature=0.0)
     theirs = sample(asked, 2, {"name": "transformers"}, temperature=0.0)
-    same = np.array([a == b for a, b in zip(ours.token_ids, theirs.token_ids)])
+    same = np.array([a == b for a, b in zip(ours.token_ids, theirs.token_ids, strict=True)])
     assert same.mean() > 0.95  # a tie may fall the other way
     assert (ours.finish_reason == theirs.finish_reason)[same].all() and (ours.text == theirs.text)[
         same
@@ -244,11 +249,25 @@ def test_draws_follow_the_model_and_unseen_mass_is_reported(monkeypatch):
 # ---- deaths
 
 
+ENGINE = """
+    import json, os, sys, time
+
+    job = json.load(open(sys.argv[3]))
+    rows = open(sys.argv[3][:-5] + ".rows", "a", buffering=1)
+
+    def write(requests, token):
+        for request in requests:
+            row = {"token_ids": [token], "n_tokens": 2, "finish_reason": "stop",
+                   "entropy_sum": 1.0, "missing_mass": 0.0}
+            print(json.dumps([request["number"], 0, row]), file=rows)
+
+"""
+
+
 def fake(folder, body):
     """A program in place of Python with vLLM, that is given the job and writes `rows`."""
     file = folder / "engine"
-    start = f"#!{PYTHON}\nimport json, os, sys\njob = json.load(open(sys.argv[3]))\nrows = open(sys.argv[3][:-5] + '.rows', 'a', buffering=1)\n"
-    file.write_text(start + textwrap.dedent(body))
+    file.write_text(f"#!{PYTHON}\n{textwrap.dedent(ENGINE)}{textwrap.dedent(body)}")
     file.chmod(0o755)
     return str(file)
 
@@ -271,7 +290,7 @@ DEATHS = {
 def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     asked, (body, parts) = questions(5), DEATHS[death]
-    some = f"for r in job['requests'][:3]: print(json.dumps([r['number'], 0, {row([12], 'stop')}]), file=rows)\nrows.write('[4, 0, {{\"tok')\n"
+    some = "write(job['requests'][:3], 12)\nrows.write('[4, 0, {\"tok')\n"
     monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, some + body))
     with pytest.raises(EngineError) as caught:
         sample(asked)
@@ -281,7 +300,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
     monkeypatch.setattr(
         tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, disable=True)
     )  # as in the jobs of a study
-    rest = f"assert len(job['requests']) == 2\nfor r in job['requests']: print(json.dumps([r['number'], 0, {row([13], 'stop')}]), file=rows)"
+    rest = "assert len(job['requests']) == 2\nwrite(job['requests'], 13)"
     monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, rest))
     assert [ids[0] for ids in sample(asked).token_ids] == [12, 12, 12, 13, 13]
     assert not list(store.root().glob("journal/*"))
@@ -291,7 +310,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
 def test_a_full_disk_ends_every_engine(replicas, monkeypatch, tmp_path):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     monkeypatch.setattr(generation, "SHARD", 2)
-    two = f"import time\nfor r in job['requests'][:2]: print(json.dumps([r['number'], 0, {row([12], 'stop')}]), file=rows)\ntime.sleep(100)"
+    two = "write(job['requests'][:2], 12)\ntime.sleep(100)"
     monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, two))
     running = []
 
@@ -317,7 +336,8 @@ def test_why_vllm_did_not_start(monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")
     with pytest.raises(
         EngineError,
-        match=r"(?s)vLLM ended early \(exit code 1\): ValueError: .*GiB.*VLLM_CPU_KVCACHE_SPACE is.*0 of 2 rows",
+        match=r"(?s)vLLM ended early \(exit code 1\): ValueError: .*GiB"
+        r".*VLLM_CPU_KVCACHE_SPACE is.*0 of 2 rows",
     ):
         sample(questions(2))
 
@@ -336,7 +356,8 @@ SCRIPT = """
 
     journal.add, generation.SHARD = add, 64
     asked = problems.load("lab:sum/5-9", 128, "dev", "vllm")
-    generation.sample("lab:student_1", asked, 2, max_tokens=30, temperature=0.8, engine=Engine(name="vllm"))
+    engine = Engine(name="vllm")
+    generation.sample("lab:student_1", asked, 2, max_tokens=30, temperature=0.8, engine=engine)
 """
 
 

@@ -1,15 +1,18 @@
-"""Our sampling against a plain left-padded `model.generate`, over the same prompts on the same model; prints a table.
+"""Our sampling against a plain left-padded `model.generate`, over the same prompts on the same
+model; prints a table.
 
     python tests/benchmarks/bench_generation.py            # half a minute
     python tests/benchmarks/bench_generation.py --prompts 64 --max-tokens 256
 
-One thread, as in a job of a study; seconds are of the processor, so that what else the machine does counts for little.
-Both start from the prompts' text and end with the completions' text. Tokens counted are those of the answers, up to the end
-token: what `generate` goes on to compute for rows that have ended counts for nothing, as for whoever waits.
+One thread, as in a job of a study; seconds are of the processor, so that what else the machine
+does counts for little. Both start from the prompts' text and end with the completions' text.
+Tokens counted are those of the answers, up to the end token: what `generate` goes on to compute
+for rows that have ended counts for nothing, as for whoever waits.
 """
 
 import argparse
 import time
+from functools import partial
 
 
 def plain(model, prompts, max_tokens):
@@ -73,13 +76,13 @@ def main():
             plain(args.model, prompts[::32], 8),
             ours(args.model, prompts[::32], 8, 0),
         )  # imports and first calls
-        # how long a plain batch runs is up to its longest row, so to luck: totals over several draws
+        # how long a plain batch runs is up to its longest row, so to luck: totals over draws
         seconds, tokens = {"plain": 0.0, "ours": 0.0}, {"plain": 0, "ours": 0}
         for repeat in range(args.repeats):
             torch.manual_seed(repeat)
             for name, call in (
-                ("plain", lambda: plain(args.model, prompts, args.max_tokens)),
-                ("ours", lambda: ours(args.model, prompts, args.max_tokens, repeat)),
+                ("plain", partial(plain, args.model, prompts, args.max_tokens)),
+                ("ours", partial(ours, args.model, prompts, args.max_tokens, repeat)),
             ):
                 start = time.process_time()
                 tokens[name] += call()
@@ -87,7 +90,8 @@ def main():
         rate = {name: tokens[name] / seconds[name] for name in seconds}
         for name in seconds:
             print(
-                f"{title:<22}{name:<10}{seconds[name]:>9.2f}{tokens[name]:>9,}{rate[name]:>10,.0f}{rate[name] / rate['plain']:>7.2f}"
+                f"{title:<22}{name:<10}{seconds[name]:>9.2f}{tokens[name]:>9,}"
+                f"{rate[name]:>10,.0f}{rate[name] / rate['plain']:>7.2f}"
             )
 
 

