@@ -67,6 +67,12 @@ def near(name: object, names: Iterable[object], prefix: str = "") -> str:
     return f"; nearest: {prefix}{matches[0]}" if matches else ""
 
 
+def no_such(what: str, name: object, names: Iterable[str]) -> str:
+    """'no preset 'x'; there are: ...; nearest: y': the message for an unknown name."""
+    names = list(names)
+    return f"no {what} {name!r}; there are: {', '.join(names) or 'none'}{near(name, names)}"
+
+
 def first_line(error: BaseException, most: int = 160) -> str:
     """The first line of an error's message, cut to `most` characters."""
     return (str(error).strip().splitlines() or [""])[0][:most]

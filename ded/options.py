@@ -32,18 +32,13 @@ def _accelerate(name: str) -> str:
 
 def _base_url(url: str) -> str:
     if url and not re.fullmatch(r"https?://[^\s@?#]+", url):
-        raise Secret(
-            "must be http(s)://<host>[:<port>]/<path>; "
-            "keys go into the variable that api_key_env names"
-        )
+        raise Secret("must be http(s)://<host>[:<port>]/<path>; the key's place is api_key_env")
     return url.rstrip("/")
 
 
 def _variable(name: str) -> str:
     if name and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-        raise Secret(
-            "must be the name of an environment variable, in capitals; never the key itself"
-        )
+        raise Secret("must be an environment variable's name, in capitals; never the key itself")
     return name
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ded import home
-from ded.errors import ParameterError, near
+from ded.errors import ParameterError, near, no_such
 from ded.files import parse_yaml, read_yaml, shown
 from ded.options import Secret
 from ded.params.schemas import SCHEMAS, Common
@@ -45,11 +45,8 @@ def check(schema: str | type[Common], namespace: Mapping[str, Any]) -> Common:
     cell can be run again when the notebook has run. Raises ParameterError with all problems.
     """
     model = schema_of(schema)
-    candidates = {
-        name
-        for name, value in namespace.items()
-        if isinstance(value, PLAIN) and not name.startswith("_")
-    } - IPYTHON
+    plain = {name for name, value in namespace.items() if isinstance(value, PLAIN)}
+    candidates = {name for name in plain - IPYTHON if not name.startswith("_")}
     if assigned := parameter_names(namespace.get("In", [])):
         candidates &= assigned
     names = candidates | (model.model_fields.keys() & namespace.keys())
@@ -91,22 +88,14 @@ def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = No
     path = find_notebook(notebook)
     file = preset_file(preset, path.stem)
     changed = read_yaml(file) if file.is_file() else {}
-    overrides = overrides or {}
-    if changed.get("preset", preset) != preset:
-        raise ParameterError(
-            f"{shown(file)}: preset is {changed['preset']!r}, not the folder's name, {preset!r}"
-        )
-    if overrides.get("preset", preset) != preset:
-        raise ParameterError(
-            f"{COMMAND_LINE}: preset = {overrides['preset']!r}: choose it with --preset"
-        )
-    start = defaults(path)
-    places = (
-        dict.fromkeys(start, shown(path))
-        | dict.fromkeys(changed, shown(file))
-        | dict.fromkeys(overrides, COMMAND_LINE)
-    )
-    values = start | changed | {"preset": preset} | dict(overrides)
+    values = defaults(path) | {"preset": preset}
+    places = dict.fromkeys(values, shown(path))
+    for place, layer in ((shown(file), changed), (COMMAND_LINE, overrides or {})):
+        if layer.get("preset", preset) != preset:
+            named = layer["preset"]
+            raise ParameterError(f"{place}: preset is {named!r}, not {preset!r} as --preset has it")
+        values |= layer
+        places |= dict.fromkeys(layer, place)
     return validated(schema_of(path.stem), values, shown(path), places)
 
 
@@ -123,12 +112,12 @@ def validated(
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        lines = [
-            f"  {(places or {}).get(str(problem['loc'][0]), place)}: {_problem(model, problem)}"
-            for problem in error.errors()
-        ]
-    heading = f"{model.__name__}: {len(lines)} problem(s) with the parameters"
-    raise ParameterError("\n".join([heading, *lines]))
+        problems = error.errors()
+    lines = [f"{model.__name__}: {len(problems)} problem(s) with the parameters"]
+    for problem in problems:
+        setter = (places or {}).get(str(problem["loc"][0]), place)
+        lines.append(f"  {setter}: {_problem(model, problem)}")
+    raise ParameterError("\n".join(lines))
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -180,45 +169,32 @@ def find_notebook(name: str) -> Path:
     """The notebook of this name, path, or unambiguous beginning of a name; else ParameterError."""
     stem = Path(name).name.removesuffix(".ipynb")
     paths = {path.stem: path for path in notebooks()}
-    matches = [stem] if stem in paths else [known for known in paths if known.startswith(stem)]
+    matches = [stem] if stem in paths else [other for other in paths if other.startswith(stem)]
     if len(matches) == 1:
         return paths[matches[0]]
-    raise ParameterError(
-        f"no notebook {name!r}; there are: {', '.join(paths) or 'none'}{near(stem, paths)}"
-    )
+    raise ParameterError(no_such("notebook", stem, paths))
 
 
 def preset_file(preset: str, notebook: str) -> Path:
     """params/<preset>/<notebook>.yml, which may be missing; unknown presets are ParameterErrors."""
-    names = presets()
-    if preset not in names:
-        raise ParameterError(
-            f"no preset {preset!r}; there are: {', '.join(names) or 'none'}{near(preset, names)}"
-        )
+    if preset not in presets():
+        raise ParameterError(no_such("preset", preset, presets()))
     return home() / "params" / preset / f"{notebook}.yml"
 
 
 def defaults(notebook: Path) -> dict[str, Any]:
     """The literals that the notebook's cell tagged `parameters` assigns. Nothing of it is run."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    tagged = [
-        cell
-        for cell in cells
-        if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])
-    ]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
-        raise ParameterError(
-            f"{shown(notebook)}: {len(tagged)} cells tagged 'parameters'; allowed: one"
-        )
+        raise ParameterError(f"{shown(notebook)}: {len(tagged)} cells tagged 'parameters', not one")
     values = {}
     for name, node in _assignments("".join(tagged[0]["source"])):
         try:
             values[name] = ast.literal_eval(node)
         except ValueError:
-            raise ParameterError(
-                f"{shown(notebook)}: {name} = {ast.unparse(node)}: "
-                "the parameters cell holds literals only"
-            ) from None
+            given = f"{shown(notebook)}: {name} = {ast.unparse(node)}"
+            raise ParameterError(f"{given}: the parameters cell holds literals only") from None
     return values
 
 
@@ -226,9 +202,8 @@ def _assignments(source: str) -> Iterator[tuple[str, ast.expr]]:
     """(name, value) of the plain and annotated assignments at the top level of a cell."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign):
-            yield from (
-                (name.id, node.value) for name in node.targets if isinstance(name, ast.Name)
-            )
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            yield from ((name, node.value) for name in names)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             yield node.target.id, node.value
 
@@ -249,7 +224,5 @@ def schema_of(schema: str | type[Common]) -> type[Common]:
         return schema
     by_name = SCHEMAS | {model.__name__: model for model in SCHEMAS.values()}
     if schema not in by_name:
-        raise ParameterError(
-            f"no schema for {schema!r}; there are: {', '.join(by_name)}{near(schema, by_name)}"
-        )
+        raise ParameterError(no_such("schema", schema, by_name))
     return by_name[schema]

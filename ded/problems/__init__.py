@@ -27,9 +27,8 @@ def source(text: str) -> Source:
     kind = text.partition(":")[0]
     if kind not in SOURCES:
         forms = ", ".join(reader.form for reader in SOURCES.values())
-        raise SourceError(
-            f"problem source {text!r}: written as one of {forms}{near(kind, SOURCES)}"
-        )
+        hint = near(kind, SOURCES)
+        raise SourceError(f"problem source {text!r}: written as one of {forms}{hint}")
     return SOURCES[kind](text)
 
 

@@ -54,9 +54,8 @@ def contaminated(
 
 
 def _words(problem: Problem) -> list[str]:
-    return re.findall(
-        r"\w+|[-+*/^=<>]", unicodedata.normalize("NFKC", question_of(problem)).lower()
-    )
+    text = unicodedata.normalize("NFKC", question_of(problem)).lower()
+    return re.findall(r"\w+|[-+*/^=<>]", text)
 
 
 def _grams(words: list[str], n: int) -> set[tuple[str, ...]]:

@@ -183,6 +183,7 @@ class DataSet:
     columns: list[str]
     licence: str
     config: str | None = None
+    code: bool = False
 
 
 READERS = {

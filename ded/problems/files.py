@@ -18,9 +18,7 @@ def find(path: str) -> Path:
     """The file of this path; SourceError where there is none, or none that can be read."""
     file = Path(path).expanduser()
     if file.suffix.lower() not in SUFFIXES or not file.is_file():
-        raise SourceError(
-            f"{path}: no such file here; a file of questions ends in {', '.join(SUFFIXES)}"
-        )
+        raise SourceError(f"{path}: no such file here; a file ends in {', '.join(SUFFIXES)}")
     return file
 
 
@@ -49,25 +47,19 @@ def rows(path: str, columns: Iterable[str] = ()) -> Iterator[tuple[str, dict]]:
             if not isinstance(row, dict):
                 raise SourceError(f"{place}: {str(row)[:40]!r} is no object with columns")
             if missing := [name for name in columns if name not in row]:
-                raise SourceError(
-                    f"{place}: no column {missing[0]!r}; it has {', '.join(row)}; "
-                    "docs/sources.md tells what it needs"
-                )
+                there = f"it has {', '.join(row)} (docs/sources.md)"
+                raise SourceError(f"{place}: no column {missing[0]!r}; {there}")
             yield place, row
     except SourceError:
         raise
     except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
-        raise SourceError(
-            f"{path}: cannot be read ({first_line(error)}); save it whole, as UTF-8 text or Parquet"
-        ) from None
+        mend = "save it whole, as UTF-8 text or Parquet"
+        raise SourceError(f"{path}: cannot be read ({first_line(error)}); {mend}") from None
 
 
 def repeated(name: str, place: str, before: str) -> SourceError:
     """The error for a question at `place` whose name stands at `before` already."""
-    return SourceError(
-        f"{place}: the question {name!r} stands already at {before}; "
-        "drop repeats, and give each its own id"
-    )
+    return SourceError(f"{place}: the question {name!r} stands already at {before}; drop repeats")
 
 
 def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:
@@ -88,10 +80,8 @@ def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:
                 for row in reader:
                     place = f"{path}:{reader.line_num}"
                     if "" in row or None in row.values():
-                        raise SourceError(
-                            f"{place}: not as many cells as columns; "
-                            "quote cells that hold commas or line ends"
-                        )
+                        mend = "quote cells that hold commas or line ends"
+                        raise SourceError(f"{place}: not as many cells as columns; {mend}")
                     yield place, row
         case _:
             with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -104,7 +94,5 @@ def _json(place: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SourceError(
-            f"{place}: not whole JSON ({error}); "
-            ".jsonl holds one object a line, .json a list of them"
-        ) from None
+        mend = ".jsonl holds one object a line, .json a list of them"
+        raise SourceError(f"{place}: not whole JSON ({error}); {mend}") from None

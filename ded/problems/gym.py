@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import ClassVar
 
-from ded.errors import SourceError, near
+from ded.errors import SourceError, near, no_such
 from ded.problems.prompts import render
 from ded.problems.record import Problem, content_hash, draw
 from ded.problems.source import Source
@@ -30,30 +30,21 @@ class ReasoningGym(Source):
 
     def check(self) -> None:
         """SourceError for an unknown task or setting, and for a task that cannot be used here."""
-        import reasoning_gym
+        from reasoning_gym import get_score_answer_fn
         from reasoning_gym.factory import DATASETS
 
         if self.name not in DATASETS:
             raise self.error(f"reasoning-gym has no such task{near(self.name, DATASETS)}")
         if self.name in (*UNSTABLE.split(), "composite"):
-            raise self.error(
-                "not usable here: its questions differ from process to process, "
-                "or it is made of other tasks"
-            )
+            raise self.error("its questions differ from process to process, or are other tasks'")
         settings = set(DATASETS[self.name][1].__dataclass_fields__) - {"seed", "size"}
         for name in self.options:
             if name not in settings:
-                raise self.error(
-                    f"no setting {name!r}; its settings: {', '.join(sorted(settings))}"
-                    f"{near(name, settings)}"
-                )
+                raise self.error(no_such("setting", name, sorted(settings)))
         entry = next(self._entries("check"))
-        scorer = reasoning_gym.get_score_answer_fn(self.name)
+        scorer = get_score_answer_fn(self.name)
         if entry["answer"] is not None and scorer(entry["answer"], entry) < 1.0:
-            raise self.error(
-                "not usable here: its scorer refuses the task's own answer once that was stored "
-                "as JSON"
-            )
+            raise self.error("its scorer refuses the task's own answer, once stored as JSON")
 
     def load(self, n: int, split: str, seed: str) -> list[Problem]:
         """n distinct problems; level is the entry's difficulty where that is a whole number."""
@@ -66,9 +57,8 @@ class ReasoningGym(Source):
             level = level if type(level) is int else 0
             meta = {"task": self.name, "entry": entry, "template": "gym"}
             name, prompt = f"{self.name}:{content_hash(question):016x}", render("gym", question)
-            return question, Problem(
-                name, self.name, level, prompt, entry["answer"] or "", "gym", meta
-            )
+            answer = entry["answer"] or ""
+            return question, Problem(name, self.name, level, prompt, answer, "gym", meta)
 
         try:
             return draw(make, n, split, seed)
@@ -79,14 +69,12 @@ class ReasoningGym(Source):
 
     def _entries(self, seed: str) -> Iterator[dict]:
         """Endless entries, as JSON has them: the scorer sees them so too."""
-        import reasoning_gym
+        from reasoning_gym import create_dataset
 
         for chunk in range(1_000_000):
             start = content_hash(f"{seed} {self.name} {chunk}") % 2**32
             try:
-                made = reasoning_gym.create_dataset(
-                    self.name, seed=start, size=CHUNK, **self.options
-                )
+                made = create_dataset(self.name, seed=start, size=CHUNK, **self.options)
             except (AssertionError, TypeError, ValueError) as error:
                 raise self.error(f"settings {self.options} are refused: {error}") from None
             yield from (json.loads(json.dumps(made[i], default=str)) for i in range(CHUNK))

@@ -20,6 +20,7 @@ from ded.problems.prompts import listing, render
 from ded.problems.record import Problem, content_hash
 from ded.problems.source import Source
 
+LOG = logging.getLogger("ded")
 LCB = "livecodebench"  # the one that has options, and comes in several files
 LcbFile = Literal[
     "test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl"
@@ -66,9 +67,10 @@ class Public(Source):
             raise self.error(f"written as {self.form}")
         self.family = self.name
         if self.name in SETS:
-            self.licence = SETS[self.name].licence
-            self.file = self.file or str(files.copy_of(SETS[self.name].hub) or "")
-            self.hub_id = "" if self.file else SETS[self.name].hub
+            entry = SETS[self.name]
+            self.licence, self.code = entry.licence, entry.code
+            self.file = self.file or str(files.copy_of(entry.hub) or "")
+            self.hub_id = "" if self.file else entry.hub
 
     def check(self) -> None:
         """SourceError for an unknown data set or option, or a missing file."""
@@ -86,10 +88,9 @@ class Public(Source):
             return Window.model_validate(self.options)
         except ValidationError as error:
             first = error.errors()[0]
-            raise self.error(
-                f"{first['loc'][0]}: {first['input']!r}: {first['msg']}; "
-                "options: from, to (dates as 2025-02-01), difficulty, files"
-            ) from None
+            problem = f"{first['loc'][0]}: {first['input']!r}: {first['msg']}"
+            options = "from, to (dates as 2025-02-01), difficulty, files"
+            raise self.error(f"{problem}; options: {options}") from None
 
     def load(self, n: int, split: str, seed: str) -> list[Problem]:
         """n problems of the set's one split; `seed` shuffles the options of choices besides."""
@@ -103,17 +104,11 @@ class Public(Source):
         rows = index(self.name, self.window(), *map(_version, self._paths()))
         if not rows:
             raise self.error("holds no questions")
-        problems = [
-            _problem(self.name, name, rows[name], seed)
-            for name in self.pick(list(rows), n, split, seed)
-        ]
+        names = self.pick(list(rows), n, split, seed)
+        problems = [_problem(self.name, name, rows[name], seed) for name in names]
         if prose := sum("prose" in problem.meta for problem in problems):
-            logging.getLogger("ded").info(
-                "%s: %d of %d ground truths are prose, which only a judge can compare",
-                self.text,
-                prose,
-                len(problems),
-            )
+            share = f"{prose} of {len(problems)} ground truths"
+            LOG.info(f"{self.text}: {share} are prose, which only a judge can compare")
         return problems
 
     def _paths(self) -> list[str]:
@@ -170,10 +165,8 @@ def _problem(source: str, name: str, row: Located, seed: str) -> Problem:
         if not question.text.strip():
             raise ValueError("the question is empty")
     except (LookupError, ValueError, TypeError, AttributeError, StopIteration) as error:
-        raise SourceError(
-            f"{row.place}: no question of {source} can be read from it "
-            f"({type(error).__name__}: {error}); docs/sources.md has the schema"
-        ) from None
+        why = f"{type(error).__name__}: {error}; docs/sources.md has the schema"
+        raise SourceError(f"{row.place}: no question of {source} can be read ({why})") from None
     text, answer, meta = question.text, question.answer, question.meta
     if question.template == "choice":
         right, *_ = options = meta["options"]

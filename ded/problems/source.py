@@ -19,18 +19,22 @@ class Source(ABC):
     """A source of questions, written as `<kind>:<name>[?{option: value}]`.
 
     text: as written; name and options: its parts, options {} where none are given; family: its name
-    in tables and figures; form: how its kind is written; procedural: whether it makes its questions
-    from a seed, which keeps its splits apart by content; licence: the terms of its questions;
-    steps: whether worked solutions can be checked step by step; perturbations: the names of the
-    answer-preserving variants of its questions; hub_id: the hub data set that it downloads, "" for
-    none.
+    in tables and figures.
     """
 
+    # how its kind is written
     form: ClassVar[str]
+    # whether it makes its questions from a seed, which keeps its splits apart by content
     procedural: ClassVar[bool] = False
+    # the hub data set that it downloads, "" for none
     hub_id: str = ""
+    # the terms of its questions
     licence: str = ""
+    # whether answers are known to be programs before one is read
+    code: bool = False
+    # whether worked solutions can be checked step by step
     steps: bool = False
+    # the names of the answer-preserving variants of its questions
     perturbations: tuple[str, ...] = variants.PERTURBATIONS
 
     def __init__(self, text: str) -> None:
@@ -40,9 +44,7 @@ class Source(ABC):
         try:
             self.options: dict[str, Any] = parse_yaml(options, text) if options else {}
         except ParameterError:
-            raise self.error(
-                f"its options are no YAML mapping; it is written as {self.form}"
-            ) from None
+            raise self.error(f"options are no YAML mapping; written as {self.form}") from None
         self.family = self.name
         if not self.name or not all(isinstance(key, str) for key in self.options):
             raise self.error(f"written as {self.form}")
@@ -66,10 +68,8 @@ class Source(ABC):
     def pick(self, ids: list[str], n: int, split: str, seed: str) -> list[str]:
         """The first n ids of a finite source, all for n = 0, in the order that the seed gives."""
         if n > len(ids):
-            raise self.error(
-                f"holds {len(ids)} questions of split {split!r}, and {n} are asked for; "
-                f"ask for at most {len(ids)}"
-            )
+            there = f"holds {len(ids)} questions of split {split!r}"
+            raise self.error(f"{there}, and {n} are asked for: ask for fewer")
         return sorted(ids, key=lambda name: content_hash(f"{seed} {name}"))[: n or None]
 
     def error(self, problem: str) -> SourceError:

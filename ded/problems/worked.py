@@ -81,9 +81,9 @@ def _lines(
             return [f"It is {total}."]
         case "wordy":
             opening = rng.choice(_OPENINGS).format(expression)
-            told = [rng.choice(_WORDS).format(fact) for fact in facts]
+            sentences = [rng.choice(_WORDS).format(fact) for fact in facts]
             check = [f"Let me check: {back}."] if rng.random() < 0.3 else []
-            return [opening, *told, *check]
+            return [opening, *sentences, *check]
         case _:
             return facts
 
@@ -97,13 +97,9 @@ def _by_tens(before: int, term: int) -> str:
     tens_before, ones_before = _split(before)
     tens_term, ones_term = _split(term)
     tens, ones = tens_before + tens_term, ones_before + ones_term
-    facts = (
-        _fact(tens_before, tens_term, tens),
-        _fact(ones_before, ones_term, ones),
-        _fact(tens, ones, before + term),
-    )
+    separate = f"{_fact(tens_before, tens_term, tens)}, {_fact(ones_before, ones_term, ones)}"
     question = _fact(before, term, before + term).partition(" =")[0]
-    return f"{question}: {', '.join(facts)}"
+    return f"{question}: {separate}, {_fact(tens, ones, before + term)}"
 
 
 def _split(number: int) -> tuple[int, int]:
