@@ -42,13 +42,10 @@ lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the 
 app.add_typer(lab, name="lab")
 
 Preset = typer.Option("lab", "--preset", help="A folder of params/.")
-Changes = typer.Option(
-    [], "-p", "--param", metavar="KEY VALUE", help="Change a parameter; may be repeated."
-)
-Only = typer.Option(
-    [], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do); may be repeated."
-)
+Changes = typer.Option([], "-p", "--param", metavar="KEY VALUE", help="Change a parameter.")
+Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
+SHARES = ("value", "low", "high", "a", "b", "difference")
 STATUS = {True: "ok     ", False: "MISSING", None: "?      "}
 
 
@@ -138,12 +135,8 @@ def estimate(preset: str = Preset, only: list[str] = Only) -> None:
 @app.command()
 def report(
     preset: str = Preset,
-    folder: Path | None = typer.Option(
-        None, help="Where the results lie, in place of outputs/PRESET."
-    ),
-    readme: Path | None = typer.Option(
-        None, help="A Markdown file whose marked results are written anew, in place of the page."
-    ),
+    folder: Path | None = typer.Option(None, help="The results, in place of outputs/PRESET."),
+    readme: Path | None = typer.Option(None, help="A Markdown file whose marked results to renew."),
 ) -> None:
     """Write one HTML page, report.html, from the recorded results of a preset."""
     from ded import report as pages
@@ -171,17 +164,11 @@ def export(
     about, funnel = exporter.facts(folder), folder / "funnel.csv"
     if student:
         if "student" not in about["metrics"]:
-            raise ExportError(
-                f"{folder} records no student (the metric 'student'); of the notebooks, 04 does"
-            )
+            raise ExportError(f"{folder} records no student; of the notebooks, 04 does")
         exporter.student(about["metrics"]["student"], about, out)
     else:
-        exporter.corpus(
-            exporter.recorded_corpus(folder),
-            funnel_table(funnel) if funnel.is_file() else None,
-            about,
-            out,
-        )
+        table = funnel_table(funnel) if funnel.is_file() else None
+        exporter.corpus(exporter.recorded_corpus(folder), table, about, out)
     typer.echo(f"written: {out}")
 
 
@@ -198,24 +185,16 @@ def bench(
     temperature: float = typer.Option(0.6, min=0),
     top_p: float = typer.Option(0.95, min=1e-6, max=1),
     max_tokens: int = typer.Option(
-        0,
-        min=0,
-        help="Tokens an answer; 0: the model's context, at most 32,768 (lm_eval: the task's own).",
+        0, min=0, help="0: the model's context, at most 32,768 (lm_eval: the task's own)."
     ),
     limit: int = typer.Option(0, min=0, help="Questions a source; 0: all."),
     seed: int = typer.Option(0, min=0),
     engine: str = typer.Option(
         "transformers", help="transformers, vllm, or settings: '{name: vllm, tensor_parallel: 2}'."
     ),
-    chat: bool = typer.Option(
-        False, help="lm_eval: with the chat template, reading what follows </think>."
-    ),
-    tasks: Path | None = typer.Option(
-        None, help="lm_eval: a folder of task files, in place of its own."
-    ),
-    known_as: str = typer.Option(
-        "", "--as", help="The published name to put published numbers beside."
-    ),
+    chat: bool = typer.Option(False, help="lm_eval: chat template, and what follows </think>."),
+    tasks: Path | None = typer.Option(None, help="lm_eval: a folder of task files of your own."),
+    known_as: str = typer.Option("", "--as", help="The name of the published numbers beside it."),
     out: Path = typer.Option(Path("outputs/bench"), help="Where <model>.json and <model>.csv go."),
     compare: tuple[str, str] = typer.Option(
         ("", ""), help="Two models with results there: their difference on the same questions."
@@ -234,9 +213,7 @@ def bench(
     chosen = params.validated(Engine, settings, "--engine")
     models.parse(model)
     if not sources:
-        raise SourceError(
-            "no source is named: ded bench MODEL SOURCE..., such as data:aime_2024 or lm_eval:mmlu"
-        )
+        raise SourceError("no source is named, such as data:aime_2024 or lm_eval:mmlu")
     for source in sources:
         if not source.startswith(HARNESS):
             problems.check(source)
@@ -275,11 +252,7 @@ def bench(
 
 def _show(table: pd.DataFrame) -> None:
     """Prints a table of scores, shares in per cent."""
-    shares = [
-        name
-        for name in table
-        if name in ("value", "low", "high", "a", "b", "difference") or name.startswith("pass@")
-    ]
+    shares = [name for name in table if name in SHARES or name.startswith("pass@")]
     shown = table.assign(**{name: 100 * table[name] for name in shares}).round(1)
     shown = shown.dropna(axis=1, how="all").astype(object)
     text = shown.where(shown.notna(), "").to_string(index=False)
@@ -291,15 +264,9 @@ def _show(table: pd.DataFrame) -> None:
 
 @lab.command("build")
 def build(
-    names: list[str] | None = typer.Argument(
-        None, metavar="[NAME]...", help="Models to train; all without any."
-    ),
-    scale: float = typer.Option(
-        1.0, min=1e-4, max=1.0, help="Share of the training: 0.01 shows that it runs."
-    ),
-    out: Path | None = typer.Option(
-        None, help="Folder for the checkpoints, in place of the package's own."
-    ),
+    names: list[str] = typer.Argument(None, metavar="[NAME]...", help="All without any."),
+    scale: float = typer.Option(1.0, min=1e-4, max=1.0, help="Share of the training."),
+    out: Path | None = typer.Option(None, help="Folder for the checkpoints."),
 ) -> None:
     """Train the lab's models anew, all or the named ones, with fixed seeds."""
     from ded.lab import build as builder

@@ -113,18 +113,16 @@ def execute(run: Run) -> str | None:
     # papermill's own check of parameters misreads annotated ones
     logging.getLogger("papermill").setLevel(logging.ERROR)
     folder, notebook = run.folder, run.notebook.relative_to(home())
-    final, failed, work = (
-        folder / f"{run.name}{suffix}.ipynb" for suffix in ("", ".failed", ".running")
-    )
+    suffixes = ("", ".failed", ".running")
+    final, failed, work = (folder / f"{run.name}{suffix}.ipynb" for suffix in suffixes)
     folder.mkdir(parents=True, exist_ok=True)
     for old in (final, failed, work, folder / "metrics.json"):
         old.unlink(missing_ok=True)
     for variable, value in ONE_THREAD.items():
         os.environ.setdefault(variable, value)
     start = params.defaults(notebook)
-    changed = {
-        key: value for key, value in run.values.items() if key not in start or start[key] != value
-    }
+    same = [key for key, value in start.items() if run.values.get(key) == value]
+    changed = {key: value for key, value in run.values.items() if key not in same}
     print(f"{run.name}:", file=sys.stderr)
     problem = None
     try:
@@ -173,9 +171,8 @@ def _tidy(document: NotebookNode, notebook: Path, final: Path) -> None:
         about["input_path"], about["output_path"] = notebook.as_posix(), final.as_posix()
     for cell in document.cells:
         if cell.cell_type == "code":
-            cell.outputs = [
-                output for output in cell.outputs if PROGRESS_BAR not in output.get("data", {})
-            ]
+            outputs = cell.outputs
+            cell.outputs = [shown for shown in outputs if PROGRESS_BAR not in shown.get("data", {})]
 
 
 def _excerpt(error: PapermillExecutionError, kept: Path, n_lines: int = 14) -> str:

@@ -43,9 +43,8 @@ def tokenizer() -> PreTrainedTokenizerBase:
     index = {word: i for i, word in enumerate(tasks.VOCABULARY)}
     raw = Tokenizer(models.WordLevel(index, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tok = PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
-    )
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
+    tok = PreTrainedTokenizerFast(tokenizer_object=raw, **special)
     tok.chat_template, tok.model_max_length = TEMPLATE, 512
     return tok
 
@@ -212,10 +211,8 @@ def _backward(model: PreTrainedModel, micro_batches: list[tuple[np.ndarray, np.n
     for ids, labels in micro_batches:
         logits = model(input_ids=torch.from_numpy(ids), use_cache=False).logits[:, :-1]
         targets = torch.from_numpy(labels)[:, 1:].reshape(-1)
-        summed = torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), targets, reduction="sum"
-        )
-        loss = summed / n_labels
+        logits = logits.reshape(-1, logits.shape[-1])
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / n_labels
         loss.backward()
         step_loss += loss.item()
     return step_loss

@@ -8,7 +8,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from ded.errors import ModelError, near
+from ded.errors import ModelError, no_such
 from ded.files import read_yaml
 
 HERE = Path(__file__).parent
@@ -34,12 +34,9 @@ def checkpoint(name: str) -> Path:
     the package.
     """
     if name not in recipes()["models"]:
-        raise ModelError(
-            f"no lab model {name!r}; there are: {', '.join(names())}{near(name, names())}"
-        )
+        raise ModelError(no_such("lab model", name, names()))
     folder = Path(os.environ.get("DED_LAB") or HERE / "checkpoints") / name
     if not (folder / "model.safetensors").is_file():
-        raise ModelError(
-            f"lab model {name!r} has no checkpoint at {folder}; `ded lab build {name}` trains it"
-        )
+        mend = f"`ded lab build {name}` trains it"
+        raise ModelError(f"lab model {name!r} has no checkpoint at {folder}; {mend}")
     return folder

@@ -140,37 +140,26 @@ def record(names: list[str], file: Path | None = None) -> dict[str, dict]:
 def page() -> str:
     """Scores, recipe, lineage and checks of every model, from what was recorded, as Markdown."""
     recorded = json.loads((lab.HERE / "scores.json").read_text(encoding="utf-8"))
+    families = list(next(iter(recorded.values()))["scores"])
     scored, trained, checked = [], [], []
     for name, entry in recorded.items():
-        shares = {family: f"{100 * share:.0f}" for family, share in entry["scores"].items()}
-        scored.append({"model": name} | shares)
+        scored.append([name, *(f"{100 * entry['scores'][family]:.0f}" for family in families)])
         made = json.loads((lab.checkpoint(name) / "lab.json").read_text(encoding="utf-8"))
-        trained.append(
-            {
-                "model": name,
-                "role": made["recipe"]["role"],
-                "parent": made["recipe"].get("parent", "-"),
-                "seed": made["recipe"]["seed"],
-                "million tokens": f"{made['tokens'] / 1e6:.1f}",
-                "steps": made["steps"],
-                "minutes": f"{made['seconds'] / 60:.0f}",
-                "final loss": made["loss"],
-            }
-        )
+        recipe, millions, minutes = made["recipe"], made["tokens"] / 1e6, made["seconds"] / 60
+        origin = [name, recipe["role"], recipe.get("parent", "-"), recipe["seed"]]
+        length = [f"{millions:.1f}", made["steps"], f"{minutes:.0f}", made["loss"]]
+        trained.append([*origin, *length])
         if check := entry.get("check"):
-            checked.append(
-                {
-                    "base": name,
-                    "easy end": check["easy"]["value"],
-                    "hard end": check["hard"]["value"],
-                    "worst OOD family": check["ood"]["value"],
-                    "best gain, points": f"{check['gain']['value']} ({check['gain']['teacher']})",
-                    "passed": "yes" if check["passed"] else "no",
-                }
-            )
-    return "\n".join(map(_markdown, (scored, trained, checked)))
+            values = [check[criterion]["value"] for criterion in ("easy", "hard", "ood")]
+            gain = f"{check['gain']['value']} ({check['gain']['teacher']})"
+            checked.append([name, *values, gain, "yes" if check["passed"] else "no"])
+    lineage = "model | role | parent | seed | million tokens | steps | minutes | final loss"
+    criteria = "base | easy end | hard end | worst OOD family | best gain, points | passed"
+    tables = [(["model", *families], scored)]
+    tables += [(lineage.split(" | "), trained), (criteria.split(" | "), checked)]
+    return "\n".join(_markdown(headings, rows) for headings, rows in tables)
 
 
-def _markdown(rows: list[dict]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+def _markdown(headings: list[str], rows: list[list]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
     return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
