@@ -54,7 +54,7 @@ def facts(folder: Path) -> dict[str, Any]:
             f"{folder} holds no complete run (no metrics.json): run the notebook first"
         )
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    scores = score_table(summary, TABLES["summary"]) if summary.is_file() else None
+    scores = score_table(summary, TABLES["findings"]["summary"]) if summary.is_file() else None
     return manifest | {"metrics": metrics["metrics"], "scores": scores}
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from ded import files, home, results
 from ded.errors import ReportError
 from ded.report.page import notebook_page, page
-from ded.report.read import Notebook, executed, read
-from ded.report.tables import TABLES, Table, funnel_table, interval, score_table
+from ded.report.read import Notebook, difference, executed, label, read
+from ded.report.tables import TABLES, Table, funnel_table, interval, number, score_table
 
 __all__ = ["TABLES", "Table", "funnel_table", "interval", "readme", "score_table", "write"]
 
@@ -63,13 +63,13 @@ def readme(folder: Path, file: Path) -> Path:
 def _readme_section(notebook: Notebook, link: str) -> str:
     rows = ["| claim | verdict | difference in points | detectable |", "| --- | --- | --- | --- |"]
     for claim in notebook.claims:
-        difference = "; ".join(f"{part.label} {part.text}".strip() for part in claim["parts"])
-        rows.append(
-            f"| {claim['name']} | **{claim['verdict']}** | {difference} | {claim['detectable']} |"
-        )
+        parts = [f"{label(part, claim)} {difference(part)}".strip() for part in claim["parts"]]
+        cells = claim["name"], f"**{claim['verdict']}**", "; ".join(parts)
+        rows.append(f"| {' | '.join(cells)} | {number(claim.get('detectable'))} |")
     text = f"### {notebook.title} ([executed]({link}/{notebook.name}.ipynb))\n\n"
     text += "\n".join(rows) + "\n"
-    figure = next((image for image in notebook.figures if image.name != "verdicts"), None)
+    findings = notebook.figures["findings"]
+    figure = next((image for image in findings if image.name != "verdicts"), None)
     if figure:
         text += f"\n![{figure.text}]({link}/{figure.name}.png)\n"
     return text

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ded import results
-from ded.report.read import Notebook
-from ded.report.tables import BESIDE, reported_table
+from ded.report.read import Notebook, difference, label
+from ded.report.tables import BESIDE, number, reported_table
 
 # what a verdict is must not be told by its colour alone
 MARKS = dict(zip(results.VERDICTS, "✓✗?–", strict=True))
@@ -37,6 +37,9 @@ def page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
     claims = [claim for notebook in done for claim in notebook.claims]
     sections = [*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"]
     return environment.get_template("page.html.j2").render(
+        difference=difference,
+        label=label,
+        number=number,
         notebooks=notebooks,
         done={notebook.name: notebook for notebook in done},
         guard=GUARD,

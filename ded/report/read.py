@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import ChainMap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ded import home, results
 from ded.report.tables import (
-    COMPARISONS,
     FIGURES,
     TABLES,
     Shown,
@@ -32,25 +32,13 @@ class Image:
     height: int
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of a claim as texts; points: estimate, low and high for its bar, or nothing."""
-
-    label: str
-    text: str
-    adjusted: str
-    p_value: str
-    n: int | None
-    points: list[float]
-
-
 @dataclass
 class Notebook:
     """One notebook's results for the page.
 
     state: "done", "failed" (then `error` says why) or "not run"; of the last two there is no more
     than title and method. page: the name of the executed notebook's own page, or "".
-    method: HTML. claims: as in metrics.json, with `parts` and `detectable` as the page shows them.
+    method: HTML. claims: as in metrics.json. figures and tables: by section.
     """
 
     name: str
@@ -63,12 +51,8 @@ class Notebook:
     manifest: dict[str, Any] = field(default_factory=dict)
     manifest_text: str = ""
     missing: list[str] = field(default_factory=list)
-    figures: list[Image] = field(default_factory=list)
-    further: list[Image] = field(default_factory=list)
-    funnel_figures: list[Image] = field(default_factory=list)
-    ablation_figures: list[Image] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    ablations: list[Table] = field(default_factory=list)
+    figures: dict[str, list[Image]] = field(default_factory=dict)
+    tables: dict[str, list[Table]] = field(default_factory=dict)
     funnel: Table | None = None
 
     @property
@@ -79,8 +63,9 @@ class Notebook:
     @property
     def reach(self) -> float:
         """Half the width of the bars' common axis, in points."""
-        points = [abs(x) for claim in self.claims for part in claim["parts"] for x in part.points]
-        return 1.08 * max(points, default=0) or 1
+        parts = [part for claim in self.claims for part in claim["parts"]]
+        ends = [part.get(key) or 0 for part in parts for key in ("estimate", "low", "high")]
+        return 1.08 * max((100 * abs(end) for end in ends), default=0) or 1
 
 
 def executed(folder: Path) -> Path | None:
@@ -103,17 +88,15 @@ def read(folder: Path) -> Notebook:
         return notebook
     if ran and ".failed." in ran.name:
         notebook.page = ""  # of another run than the one that was recorded
-    notebook.claims = [_claim(claim) for claim in metrics["claims"]]
+    notebook.claims = [c | {"parts": c.get("parts") or [c]} for c in metrics["claims"]]
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
     files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
     notebook.missing = sorted({*manifest["files"]} - {*files})
-    tables = _tables(files, manifest.get("tables", {}))
-    notebook.tables = [table for name, table in tables.items() if name not in COMPARISONS]
-    notebook.ablations = [table for name, table in tables.items() if name in COMPARISONS]
+    notebook.tables = _tables(files, manifest.get("tables", {}))
+    notebook.figures = _figures([file for file in files.values() if file.suffix == ".png"])
     if "funnel.csv" in files:
         notebook.funnel = funnel_table(files["funnel.csv"])
-    _place_figures(notebook, [_image(file) for file in files.values() if file.suffix == ".png"])
     return notebook
 
 
@@ -134,53 +117,52 @@ def _last_error(cells: list[dict]) -> str:
     return f"{errors[-1]['ename']}: {errors[-1]['evalue'][:500]}" if errors else ""
 
 
-def _claim(claim: dict[str, Any]) -> dict[str, Any]:
-    parts = [_part(part, claim) for part in claim.get("parts") or [claim]]
-    return claim | {"parts": parts, "detectable": interval(claim.get("detectable"))}
+def difference(part: dict[str, Any]) -> str:
+    """What was measured of a part of a claim: points with their interval, or a p-value."""
+    if part.get("estimate") is not None:
+        return interval(part["estimate"], part.get("low"), part.get("high"), sign=True)
+    return "not measured" if part.get("p") is None else f"p = {part['p']:.2g}"
 
 
-def _part(part: dict[str, Any], claim: dict[str, Any]) -> Part:
-    p_value = "–" if part.get("p") is None else f"{part['p']:.2g}"
-    text = interval(part.get("estimate"), part.get("low"), part.get("high"), sign=True)
-    if part.get("estimate") is None:
-        text = "not measured" if part.get("p") is None else f"p = {p_value}"
-    ends = [part[key] for key in ("estimate", "low", "high") if part.get(key) is not None]
-    return Part(
-        label=part.get("label", "") if part.get("label") != claim.get("name") else "",
-        text=text,
-        adjusted=interval(part.get("low_adjusted"), sign=True),
-        p_value=p_value,
-        n=part.get("n"),
-        points=[100 * end for end in ends] if len(ends) == 3 else [],
-    )
+def label(part: dict[str, Any], claim: dict[str, Any]) -> str:
+    """A part's label, "" where the claim's name says it."""
+    return part.get("label", "") if part.get("label") != claim["name"] else ""
 
 
-def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, Table]:
-    """The tables to show, by name; declared: what the notebook said of its own."""
-    shown = TABLES | COMPARISONS | {name: Shown(**entry) for name, entry in declared.items()}
-    names = [name for name in shown if f"{name}.csv" in files]
-    tables = {name: score_table(files[f"{name}.csv"], shown[name]) for name in names}
-    return {name: table for name, table in tables.items() if table}
+def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, list[Table]]:
+    """The tables to show, by section; declared: what the notebook said of its own."""
+    own = {name: Shown(**entry) for name, entry in declared.items()}
+    sections = {
+        section: {name: own.pop(name, shown) for name, shown in named.items()}
+        for section, named in TABLES.items()
+    }
+    sections["findings"] |= own
+    tables = {}
+    for section, named in sections.items():
+        names = [name for name in named if f"{name}.csv" in files]
+        shown = [score_table(files[f"{name}.csv"], named[name]) for name in names]
+        tables[section] = [table for table in shown if table]
+    return tables
 
 
-def _place_figures(notebook: Notebook, images: list[Image]) -> None:
-    """Sets the fields of the notebook that hold figures."""
-    notebook.funnel_figures = [image for image in images if image.name.startswith("funnel")]
-    notebook.ablation_figures = [image for image in images if image.name.startswith("ablation")]
-    elsewhere = [*notebook.funnel_figures, *notebook.ablation_figures]
-    others = [image for image in images if image not in elsewhere]
-    notebook.figures = [image for name in FIGURES for image in others if image.name == name]
-    notebook.further = [image for image in others if image.name not in FIGURES]
-    if all(image.name == "verdicts" for image in notebook.figures):
-        notebook.figures += notebook.further  # FIGURES does not know this notebook
-        notebook.further = []
+def _figures(files: list[Path]) -> dict[str, list[Image]]:
+    """The figures by section; "further" are those that no section knows."""
+    images = {file.stem: _image(file) for file in files}
+    figures = {
+        section: [images.pop(name) for name in captions if name in images]
+        for section, captions in FIGURES.items()
+    }
+    further = [*images.values()]
+    if all(image.name == "verdicts" for image in figures["findings"]):
+        return figures | {"findings": figures["findings"] + further}  # a notebook of its own kind
+    return figures | {"further": further}
 
 
 def _image(file: Path) -> Image:
-    content = file.read_bytes()
+    name, content = file.stem, file.read_bytes()
     return Image(
-        file.stem,
-        FIGURES.get(file.stem) or file.stem.replace("_", " ").capitalize() + ".",
+        name,
+        ChainMap(*FIGURES.values()).get(name, name.replace("_", " ").capitalize() + "."),
         f"data:image/png;base64,{base64.b64encode(content).decode()}",
         width=int.from_bytes(content[16:20], "big"),
         height=int.from_bytes(content[20:24], "big"),

@@ -46,9 +46,12 @@ class Shown:
 
 
 _CAPTIONS = files.read_yaml(Path(__file__).with_name("captions.yml"))
-FIGURES: dict[str, str] = _CAPTIONS["figures"]
-TABLES = {name: Shown(**entry) for name, entry in _CAPTIONS["tables"].items()}
-COMPARISONS = {name: Shown(**entry) for name, entry in _CAPTIONS["comparisons"].items()}
+# by section of the report, then by name
+FIGURES: dict[str, dict[str, str]] = _CAPTIONS["figures"]
+TABLES = {
+    section: {name: Shown(**entry) for name, entry in tables.items()}
+    for section, tables in _CAPTIONS["tables"].items()
+}
 BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
 
 
