@@ -339,14 +339,9 @@ def test_a_refusal_of_something_else_takes_nothing_away(toy):
 
 
 def test_ded_check_asks_the_endpoint(toy, monkeypatch):
-    lab = params.load("lab", "01_teacher_selection")
-    monkeypatch.setattr(
-        params,
-        "load",
-        lambda *_: (
-            lab | {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}}
-        ),
-    )
+    changes = {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}}
+    changed = params.checked("lab", "01_teacher_selection", changes)
+    monkeypatch.setattr(params, "checked", lambda *_: changed)
     found = plan.check("lab", ["01"]).set_index("item")
     assert (
         found.loc[f"model {MODEL}", "ok"]

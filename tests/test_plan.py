@@ -1,16 +1,17 @@
-"""What a preset costs follows from its parameters; what a machine lacks is said before anything is run."""
+"""What a preset costs follows from its parameters; what a machine lacks is said before any run."""
 
 import pandas as pd
 import pytest
 
 from ded import models, params, plan
-from ded.params import schemas
 
 
 def parameters(name, **changes):
-    return schemas.SCHEMAS[params.find_notebook(name).stem].model_validate(
-        params.load("lab", name, changes)
-    )
+    return params.checked("lab", name, changes)
+
+
+def of_kind(work, kind):
+    return [item for item in work if item.kind == kind]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_a_mixture_of_experts_computes_with_what_is_active():
 
 
 def test_the_work_of_notebook_01_is_counted():
-    p = parameters(
+    settings = parameters(
         "01",
         students=["lab:student_1"],
         teachers=["lab:left", "lab:mixed"],
@@ -52,19 +53,17 @@ def test_the_work_of_notebook_01_is_counted():
         eval_id=7,
         eval_ood=5,
     )
-    work = list(plan.workload("01_teacher_selection", p))
-    trained = [w for w in work if w.what == "students trained"]
-    scored = [w for w in work if w.what == "students scored"]
-    taught = [w for w in work if w.what == "teachers' trajectories"]
-    assert [w.examples for w in trained] == [2 * 10 * 2 * 3] and [w.kept for w in trained] == [
-        2 * 3
-    ]
-    assert [w.prompts for w in scored] == [(2 + 1) * 3 * (7 + len(p.ood_sources) * 5)]
-    assert [w.prompts for w in taught] == [3 * (20 * 2 + 7)] * 2
+    work = list(plan.workload("01_teacher_selection", settings))
+    trained, scored = of_kind(work, "students trained"), of_kind(work, "students scored")
+    taught = of_kind(work, "teachers' trajectories")
+    assert [item.examples for item in trained] == [2 * 10 * 2 * 3]
+    assert [item.checkpoints for item in trained] == [2 * 3]
+    assert [item.prompts for item in scored] == [(2 + 1) * 3 * (7 + len(settings.ood_sources) * 5)]
+    assert [item.prompts for item in taught] == [3 * (20 * 2 + 7)] * 2
 
 
 def test_the_work_of_notebook_04_is_counted():
-    p = parameters(
+    settings = parameters(
         "04",
         students=["lab:student_1"],
         teachers=["lab:left", "lab:mixed"],
@@ -79,31 +78,29 @@ def test_the_work_of_notebook_04_is_counted():
         eval_code=3,
         eval_ood=2,
     )
-    work = list(plan.workload("04_ded_recipe", p))
-    trained, scored = (
-        [w for w in work if w.what == what] for what in ("students trained", "students scored")
-    )
-    assert [w.examples for w in trained] == [2 * (6 * 5 + 2 * (9 * 10 + 40))] and [
-        w.runs for w in trained
-    ] == [6 + 2 * 10]
-    assert [w.prompts for w in scored] == [(6 + 3) * 7 + 2 * 11 * (7 + 3 + len(p.ood_sources) * 2)]
-    assert sum(w.prompts for w in work if w.model == "lab:mixed") == 3 * (9 + 7)
-    less = [
-        w
-        for w in plan.workload("04_ded_recipe", p.model_copy(update={"code_source": ""}))
-        if w.what == "students trained"
-    ]
-    assert less[0].runs == 6 + 2 * 8, "without code there are no single parts"
+    work = list(plan.workload("04_ded_recipe", settings))
+    smoke, trained = of_kind(work, "students trained")
+    asked, scored = of_kind(work, "students scored")
+    assert (smoke.examples, smoke.loads) == (2 * 6 * 5, 6)
+    assert (trained.examples, trained.loads) == (2 * 2 * (9 * 10 + 40), 2 * 10)
+    assert asked.prompts == (6 + 3) * 7
+    assert scored.prompts == 2 * 11 * (7 + 3 + len(settings.ood_sources) * 2)
+    assert sum(item.prompts for item in work if item.model == "lab:mixed") == 3 * (9 + 7)
+    mathematics = settings.model_copy(update={"code_source": ""})
+    _, trained = of_kind(plan.workload("04_ded_recipe", mathematics), "students trained")
+    assert trained.loads == 2 * 8, "without code there are no single parts"
 
 
 def test_twice_the_replicates_cost_twice():
     once, twice = (plan.estimate("lab", ["02"]) for _ in range(2))
     assert once.equals(twice) and {"hours", "sampled_m", "trained_m", "disk_gib"} <= set(once)
-    p = parameters("02")
-    more = parameters("02", n_replicates=2 * p.n_replicates)
-    assert sum(w.prompts for w in plan.workload("02", more)) == 2 * sum(
-        w.prompts for w in plan.workload("02", p)
-    )
+    settings = parameters("02")
+    more = parameters("02", n_replicates=2 * settings.n_replicates)
+    prompts = [
+        sum(item.prompts for item in plan.workload("02_ood_tradeoff", values))
+        for values in (settings, more)
+    ]
+    assert prompts[1] == 2 * prompts[0]
 
 
 def test_a_missing_model_is_named_with_its_mend(monkeypatch):

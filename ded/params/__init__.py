@@ -21,7 +21,7 @@ from ded import home
 from ded.errors import ParameterError, near, no_such
 from ded.files import parse_yaml, read_yaml, shown
 from ded.options import Secret
-from ded.params.schemas import SCHEMAS, Common
+from ded.params.schemas import SCHEMAS, Parameters
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -36,7 +36,7 @@ INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters
 # ---- checking ----------------------------------------------------------------------------------
 
 
-def check(schema: str | type[Common], namespace: Mapping[str, Any]) -> Common:
+def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Parameters:
     """The frozen parameters among `namespace` (a notebook's globals()), checked.
 
     `schema` is a class, its name, or the notebook's. A public global that holds a plain value and
@@ -83,7 +83,7 @@ def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None)
     return checked(preset, notebook, overrides).model_dump()
 
 
-def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> Common:
+def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> Parameters:
     """As `load`, and as an instance of the notebook's schema."""
     path = find_notebook(notebook)
     file = preset_file(preset, path.stem)
@@ -218,7 +218,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def schema_of(schema: str | type[Common]) -> type[Common]:
+def schema_of(schema: str | type[Parameters]) -> type[Parameters]:
     """The schema of this name or notebook, or the class itself; ParameterError for others."""
     if isinstance(schema, type):
         return schema

@@ -178,7 +178,10 @@ class Valley(Common):
     samples: Count
 
 
-SCHEMAS: dict[str, type[Common]] = {
+# the parameters of any of the notebooks
+Parameters = TeacherSelection | OodTradeoff | TrajectoryDiversity | Recipe | Valley
+
+SCHEMAS: dict[str, type[Parameters]] = {
     "01_teacher_selection": TeacherSelection,
     "02_ood_tradeoff": OodTradeoff,
     "03_trajectory_diversity": TrajectoryDiversity,
