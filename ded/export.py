@@ -113,7 +113,7 @@ def corpus(table: pd.DataFrame, funnel: Table | None, about: Mapping[str, Any], 
         columns=rows.columns.drop(["prompt", "text", "messages"]),
         funnel=funnel,
         own=own,
-        licences={source: _licence(source) for source in sources},
+        licences={source: problems.source(source).licence for source in sources},
         made_by=_made_by(about),
         origin=_origin(about),
     )
@@ -173,9 +173,9 @@ def _made_by(about: Mapping[str, Any]) -> str:
 
 def _origin(about: Mapping[str, Any]) -> str:
     """The two last sections of both cards."""
-    lines = ["## Models", "", *(f"- `{k}`: content `{v}`" for k, v in about["models"].items())]
-    lines += ["", "## Parameters", "", *(f"- {k}: `{v}`" for k, v in about["params"].items())]
-    return "\n".join(lines)
+    model_lines = [f"- `{name}`: content `{content}`" for name, content in about["models"].items()]
+    param_lines = [f"- {name}: `{value}`" for name, value in about["params"].items()]
+    return "\n".join(["## Models", "", *model_lines, "", "## Parameters", "", *param_lines])
 
 
 def _corpus_sources(params: Mapping[str, Any]) -> list[str]:
@@ -192,12 +192,6 @@ def _all_own(names: Iterable[str]) -> bool:
     return all(name.startswith("lab:") for name in names)
 
 
-def _licence(source: str) -> str:
-    from ded import problems
-
-    return problems.source(source).licence
-
-
 def _refuse_hidden(sources: list[str], ids: set[str]) -> None:
     """ExportError where a finite source says that questions of these ids are not to be shown; those
     made from a seed never are."""
@@ -208,7 +202,8 @@ def _refuse_hidden(sources: list[str], ids: set[str]) -> None:
             questions = problems.load(source, 0, "train", "")
         except SourceError:  # a benchmark, or a file without that split
             questions = problems.load(source, 0, "test", "")
-        hidden = sorted(q.id for q in questions if q.meta.get("hide") and q.id in ids)
+        kept = [question for question in questions if question.id in ids]
+        hidden = sorted(question.id for question in kept if question.meta.get("hide"))
         if hidden:
             raise ExportError(
                 f"{source!r}: {len(hidden)} of its questions in this corpus must not be published, "

@@ -262,8 +262,10 @@ def _versions() -> dict[str, str]:
     """The version of each installed package that pyproject.toml names, but for the developers'."""
     versions: dict[str, str] = {}
     with suppress(PackageNotFoundError):  # ded itself: sources that are not installed
-        names = [r for r in requires("ded") or () if 'extra == "dev"' not in r]
-        for name in (re.split(r"[^\w.-]", requirement)[0] for requirement in names):
+        for requirement in requires("ded") or ():
+            if 'extra == "dev"' in requirement:
+                continue
+            name = re.split(r"[^\w.-]", requirement)[0]
             with suppress(PackageNotFoundError):  # of an extra
                 versions[name] = version(name)
     return versions

@@ -31,12 +31,12 @@ def write(folder: Path) -> Path:
     from ded import params
 
     folder, file = Path(folder), home() / "params" / "reported.yml"
-    names = {d.name for d in folder.glob("*/") if executed(d) or results.read_metrics(d)}
-    if not names:
+    ran = [path for path in folder.glob("*/") if executed(path) or results.read_metrics(path)]
+    if not ran:
         raise ReportError(
             f"no notebook has run in {folder}: first `ded reproduce --preset {folder.name}`"
         )
-    names |= {path.stem for path in params.notebooks()}
+    names = {path.name for path in ran} | {path.stem for path in params.notebooks()}
     notebooks = [read(folder / name) for name in sorted(names)]
     for notebook in notebooks:
         source = executed(folder / notebook.name)
@@ -55,8 +55,8 @@ def readme(folder: Path, file: Path) -> Path:
             f"{file}: {len(between)} marks {MARK}; two are needed, around what is to be replaced"
         )
     link = os.path.relpath(folder, file.parent)
-    names = sorted(d.name for d in folder.glob("*/") if results.read_metrics(d))
-    sections = [_readme_section(read(folder / name), f"{link}/{name}") for name in names]
+    done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
+    sections = [_readme_section(read(path), f"{link}/{path.name}") for path in done]
     return files.write_text(file, MARK.join([before, "\n".join(["", *sections]), between[1]]))
 
 

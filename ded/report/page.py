@@ -35,7 +35,7 @@ def page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
     )
     done = [notebook for notebook in notebooks if notebook.state == "done"]
     claims = [claim for notebook in done for claim in notebook.claims]
-    sections = [*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"]
+    sections = {*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"} & set(reported)
     return environment.get_template("page.html.j2").render(
         difference=difference,
         label=label,
@@ -46,11 +46,11 @@ def page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
         marks=MARKS,
         counts=Counter(claim["verdict"] for claim in claims),
         reported=reported,
-        reported_tables={s: reported_table(s, reported[s]) for s in sections if s in reported},
+        reported_tables={name: reported_table(name, reported[name]) for name in sections},
         beside=BESIDE if reported else {},
         statements={claim["notebook"]: claim["statement"] for claim in reported.get("claims", ())},
         deltas=sorted({f"{100 * claim['delta']:g}" for claim in claims if claim.get("delta")}),
-        tokens=sum(s["tokens"] for n in done for s in n.manifest["stages"].values()),
+        tokens=sum(stage["tokens"] for n in done for stage in n.manifest["stages"].values()),
         presets=sorted({str(notebook.params.get("preset")) for notebook in done}),
         splits=sorted({n.params["split"] for n in done if "split" in n.params}),
     )

@@ -88,7 +88,8 @@ def read(folder: Path) -> Notebook:
         return notebook
     if ran and ".failed." in ran.name:
         notebook.page = ""  # of another run than the one that was recorded
-    notebook.claims = [c | {"parts": c.get("parts") or [c]} for c in metrics["claims"]]
+    for claim in metrics["claims"]:
+        notebook.claims.append(claim | {"parts": claim.get("parts") or [claim]})
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
     files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
