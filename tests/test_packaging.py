@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = {"core": ["dev"], "gpu": ["dev", "gpu"], "vllm-cpu": ["dev", "vllm-cpu"]}
+COMES_WITH = {  # modules of what another requirement brings, and pins
+    "IPython": "ipykernel",
+    "latex2sympy2_extended": "math-verify",
+    "pydantic_core": "pydantic",
+    "sympy": "math-verify",
+}
 LINUX = default_environment() | {
     "sys_platform": "linux",
     "platform_machine": "x86_64",
@@ -210,3 +217,20 @@ def test_no_machine_is_named():
         assert not re.search(
             r"(?<![\w>])/(opt|home|work|root)/|pypi\.org|pythonhosted", file.read_text()
         ), file
+
+
+def test_what_is_imported_is_declared():
+    import grimp
+
+    graph = grimp.build_graph("ded", include_external_packages=True, cache_dir=None)
+    external = {module for module in graph.modules if not module.startswith("ded")}
+    imported = external - sys.stdlib_module_names
+    of_modules = packages_distributions()
+    declared = {
+        canonicalize_name(Requirement(text).name)
+        for text in [*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]
+    }
+    for module in imported:
+        names = {canonicalize_name(name) for name in of_modules.get(module, [module])}
+        names.add(COMES_WITH.get(module, module))
+        assert names & declared, f"ded imports {module}, which pyproject.toml does not declare"
