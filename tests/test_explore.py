@@ -291,13 +291,13 @@ def stored(repository, tiny):
 
 
 def test_a_pool_is_read_from_the_store_alone(stored, monkeypatch):
-    run, base = stored, stored.students[0]
+    run, unit = stored, study.units(stored)[0]
     with pytest.raises(
         explore.ExploreError, match=r"no trajectories of lab:random .* run the notebook again"
     ):
-        explore.read_pool(run, base, 0, run.teacher)
+        explore.read_pool(unit, run.teacher)
     questions = draw(run, monkeypatch)
-    loaded = explore.read_pool(run, base, 0, run.teacher)
+    loaded = explore.read_pool(unit, run.teacher)
     assert (
         len(loaded.trajectories) == 48
         and loaded.rated == "teacher"
@@ -322,7 +322,7 @@ def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monke
     asked = unit.questions()[:10]
     evaluation.pass_rates("lab:student_1", asked, 2, **unit.sampling(rated.eval_temperature))
     draw(rated, monkeypatch)
-    loaded = explore.read_pool(rated, "lab:student_1", 0, rated.teacher)
+    loaded = explore.read_pool(unit, rated.teacher)
     assert loaded.rated == "student" and loaded.rates["problem_id"].tolist() == [
         q.id for q in asked
     ]

@@ -36,18 +36,15 @@ def curate(
     max_tokens: int,
     verify: str = "answer",
     step_check: StepCheck | None = None,
-    form: Callable[[str], str] | None = None,
 ) -> Filtered:
     """The three quality checks in the paper's order: length, format, correctness (see the filters
     for the arguments).
-
-    form: stands for `fault`, which whoever curates the same texts again and again may remember.
 
     The funnel opens with a row "sampled" that counts what came in.
     """
     sampled = drop(trajectories, "sampled", [""] * len(trajectories))
     length = filter_length(sampled.kept, max_tokens)
-    shaped = filter_format(length.kept, form)
+    shaped = filter_format(length.kept)
     return join(sampled, length, shaped, filter_correct(shaped.kept, verify, problems, step_check))
 
 
@@ -65,11 +62,11 @@ def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
     return drop(trajectories, "length", list(map(reason, *ends)))
 
 
-def filter_format(trajectories: pd.DataFrame, form: Callable[[str], str] | None = None) -> Filtered:
+def filter_format(trajectories: pd.DataFrame) -> Filtered:
     """Keeps texts that are one well-paired <think> ... </think>, from the start on, then a
     non-empty answer.
     """
-    return drop(trajectories, "format", list(map(form or fault, trajectories["text"].tolist())))
+    return drop(trajectories, "format", list(map(fault, trajectories["text"].tolist())))
 
 
 def filter_correct(

@@ -2,7 +2,7 @@
 trajectories, without a model.
 
 run = explore.recorded("outputs/lab", "03")
-pool = explore.read_pool(run, base, replicate, teacher)
+pool = explore.read_pool(unit, teacher)
 choice = explore.choose(pool, explore.values_of(run))
 explore.explored(pool, choice), explore.browse(pool, choice, problem_id)
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ded import curation, evaluation, generation, home, params, results, store, study
+from ded import curation, generation, home, params, results, store, study
 from ded.errors import ExploreError
 from ded.params.schemas import Common
 from ded.problems import Problem
@@ -74,31 +74,28 @@ def values_of(run: Common) -> Values:
     return Values(**{f.name: getattr(run, f.name) for f in fields(Values) if hasattr(run, f.name)})
 
 
-def read_pool(run: Common, base: str, replicate: int, teacher: str) -> Pool:
+def read_pool(unit: Unit, teacher: str) -> Pool:
     """What `choose` chooses from, out of the store; ExploreError where the store lacks it.
 
     The distances of long trajectories take a while.
     """
-    unit = Unit(run, base, replicate)
-    questions, sampling = unit.questions(), unit.sampling()
+    run, questions, sampling = unit.params, unit.questions(), unit.sampling()
     n = getattr(run, "n_trajectories", getattr(run, "n_attempts", 1))
     if not generation.drawn(teacher, questions, n, **sampling):
         raise ExploreError(
-            f"no trajectories of {teacher} for {base}, replicate {replicate}, in the store "
-            f"{store.root()}: run the notebook again"
+            f"no trajectories of {teacher} for {unit.base}, replicate {unit.replicate}, in the "
+            f"store {store.root()}: run the notebook again"
         )
     graded = study.graded(unit, teacher, n, questions)
-    rated = questions[: getattr(run, "pass_rate_questions", None)]
+    asked = questions[: getattr(run, "pass_rate_questions", None)]
     n_rated = getattr(run, "pass_rate_samples", 0)
-    sampling["temperature"] = run.eval_temperature
-    if n_rated and generation.drawn(base, rated, n_rated, **sampling):
-        rates = evaluation.pass_rates(base, rated, n_rated, **sampling)
-        return assemble(graded, questions, rates, "student", unit.seed)
+    if n_rated and generation.drawn(
+        unit.base, asked, n_rated, **unit.sampling(run.eval_temperature)
+    ):
+        return assemble(graded, questions, study.pass_rates(unit, asked), "student", unit.seed)
     correct = (graded["verdict"] == "correct").where(graded["verdict"] != "error").astype(float)
-    means = correct.groupby(graded["problem_id"], sort=False).mean()
-    return assemble(
-        graded, questions, means.rename("pass_rate").reset_index(), "teacher", unit.seed
-    )
+    rates = correct.groupby(graded["problem_id"], sort=False).mean().rename("pass_rate")
+    return assemble(graded, questions, rates.reset_index(), "teacher", unit.seed)
 
 
 def assemble(

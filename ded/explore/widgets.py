@@ -50,10 +50,7 @@ class Explorer:
 
         run, narrow = self.run, w.Layout(width=NARROW)
         look: dict[str, Any] = {"layout": narrow, "style": {"description_width": "115px"}}
-        units = [
-            (f"{study.short(unit.base)}, replicate {unit.replicate}", (unit.base, unit.replicate))
-            for unit in study.units(run)
-        ]
+        units = [(f"{study.short(u.base)}, replicate {u.replicate}", u) for u in study.units(run)]
         teachers = [(study.short(teacher), teacher) for teacher in study.teachers_of(run)]
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
@@ -98,10 +95,10 @@ class Explorer:
         return Values(teacher=self.teacher.value, **values)
 
     def _load(self, _: Any = None) -> None:
-        key = (*self.unit.value, self.teacher.value)
+        key = (self.unit.index, self.teacher.index)
         try:
             if key not in self.pools:
-                self.pools[key] = read_pool(self.run, *key)
+                self.pools[key] = read_pool(self.unit.value, self.teacher.value)
         except ExploreError as error:
             self.message.value = html.escape(str(error))
             return
