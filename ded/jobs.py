@@ -21,12 +21,7 @@ from typing import Any
 
 from ded.errors import JobError
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # a waiting thread sleeps: spinning starves the neighbour
     "GOMP_SPINCOUNT": "0",

@@ -97,11 +97,7 @@ def _run(command: list[str], log_file: Path, environment: dict[str, str], n_proc
     with log_file.open("w") as stream:
         print(shlex.join(command), file=stream, flush=True)
         process = subprocess.Popen(
-            command,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
+            command, stdout=stream, stderr=stream, env=environment, start_new_session=True
         )
         try:
             return process.wait()
