@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 
     from ded.problems import Problem
 
-__all__ = [
-    "BenchmarkError",
-    "beside",
-    "compare",
-    "markdown",
-    "name_of",
-    "published",
-    "read",
-    "run",
-    "save",
-    "summarise",
-]
-
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 
 

@@ -28,28 +28,3 @@ from ded.curation.selection import (
     pairwise_distances,
     select_trajectories,
 )
-
-__all__ = [
-    "METRICS",
-    "RULES",
-    "Candidates",
-    "Filtered",
-    "Selection",
-    "choose_farthest",
-    "choose_nearest",
-    "compress_questions",
-    "curate",
-    "drop",
-    "equal_tokens",
-    "fault",
-    "filter_correct",
-    "filter_format",
-    "filter_length",
-    "funnel_row",
-    "join",
-    "levenshtein",
-    "normalised",
-    "pairwise_distances",
-    "select_trajectories",
-    "split_think",
-]

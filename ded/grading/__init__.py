@@ -26,17 +26,6 @@ from ded.problems.record import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "GRADERS",
-    "VERDICTS",
-    "VERSION",
-    "Decision",
-    "Grader",
-    "Settings",
-    "answer_part",
-    "grade",
-]
-
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
     "exact": exact.EXACT,
     "choice": exact.CHOICE,

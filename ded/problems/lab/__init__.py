@@ -23,8 +23,6 @@ from ded.problems.lab.sums import MODULUS, PERTURBATIONS, STYLES, perturb, trace
 from ded.problems.record import Problem, draw, split_of
 from ded.problems.source import Source
 
-__all__ = ["DIGITS", "LETTERS", "MODULUS", "OOD", "PERTURBATIONS", "STYLES", "perturb", "trace"]
-
 # 20,000 problems or more at each level
 LEVELS = {
     "sum": range(5, 13),
