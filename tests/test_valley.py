@@ -9,6 +9,7 @@ import pytest
 from test_study import BASE, TEACHER, params, rated, unit, worked  # noqa: F401
 
 from ded import curation, figures, plan, stats, study, tables, training
+from ded import params as parameters
 from ded.grading import grade
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -199,18 +200,13 @@ def test_completion_counts_what_was_cut_off():
 
 @pytest.mark.parametrize("difficulty, rated_prompts", [("level", []), ("pass_rate", [3 * 60 * 2])])
 def test_the_work_of_notebook_05_is_counted(difficulty, rated_prompts):
-    p = params(
-        **VALLEY
-        | {
-            "students": [BASE],
-            "n_replicates": 3,
-            "epochs": 2.0,
-            "difficulty": difficulty,
-            "samples": 2,
-        }
+    changes = {"students": [BASE], "n_replicates": 3, "epochs": 2.0, "difficulty": difficulty}
+    sizes = {"n_questions": 60, "eval_id": 6, "eval_ood": 4, "samples": 2}
+    settings = parameters.checked(
+        "lab", "05", VALLEY | changes | sizes | {"ood_sources": ["lab:reverse", "lab:sort/5"]}
     )
     work = {}
-    for item in plan.workload("05_valley", p):
+    for item in plan.workload("05_valley", settings):
         work.setdefault(item.kind, []).append(item)
     assert [(w.examples, w.checkpoints) for w in work["students trained"]] == [
         ((4 + 16 + 4 * 8) * 2 * 3, 6 * 3)
