@@ -1,11 +1,13 @@
 """Farthest-P on token ids against the double loop on text, question by question; prints a table.
 
-    python tests/benchmarks/bench_curation.py                  # 4 questions of full length, about a minute
-    python tests/benchmarks/bench_curation.py --questions 237  # the size of the paper's corpus, up to an hour
+    python tests/benchmarks/bench_curation.py                  # 4 questions of full length, about a
+    minute python tests/benchmarks/bench_curation.py --questions 237  # the size of the paper's
+    corpus, up to an hour
 
-The trajectories of a question are made of phrases from a pool they share, with a vocabulary as skewed as that of text,
-about 3.5 characters a token. Both sides find all distances and choose P; the double loop gets its texts decoded for
-free. Identity: the same choice, from the same distances, as brute force over all subsets on the unchanged ids.
+The trajectories of a question are made of phrases from a pool they share, with a vocabulary as
+skewed as that of text, about 3.5 characters a token. Both sides find all distances and choose P;
+the double loop gets its texts decoded for free. Identity: the same choice, from the same distances,
+as brute force over all subsets on the unchanged ids.
 """
 
 import argparse
@@ -24,7 +26,8 @@ VOCABULARY = 3000
 
 
 def make_question(rng, trajectories, tokens):
-    """Token ids of each trajectory: three quarters phrases of 15 tokens from the question's pool, the rest free."""
+    """Token ids of each trajectory: three quarters phrases of 15 tokens from the question's pool,
+    the rest free."""
     weights = [1 / rank for rank in range(1, VOCABULARY + 1)]
     names = rng.sample(range(150_000), VOCABULARY)
     pool = [rng.choices(names, weights, k=15) for _ in range(max(1, tokens // 15))]
@@ -42,16 +45,16 @@ def spell(token):
     return "".join(rng.choices("etaoinshrdlu ", k=rng.choice((2, 3, 4, 5))))
 
 
-def double_loop(sequences, p):
+def double_loop(sequences, n_kept):
     """All pairs one by one, all subsets one by one: (indices, distances)."""
     pairs = combinations(range(len(sequences)), 2)
-    found = {(i, j): Levenshtein.distance(sequences[i], sequences[j]) for i, j in pairs}
+    distances = {(i, j): Levenshtein.distance(sequences[i], sequences[j]) for i, j in pairs}
 
     def rank(subset):
-        pairs = [found[pair] for pair in combinations(subset, 2)]
+        pairs = [distances[pair] for pair in combinations(subset, 2)]
         return -min(pairs), -sum(pairs), subset
 
-    return list(min(combinations(range(len(sequences)), p), key=rank)), found
+    return list(min(combinations(range(len(sequences)), n_kept), key=rank)), distances
 
 
 def main():
@@ -60,7 +63,7 @@ def main():
         ("questions", 4),
         ("trajectories", 16),
         ("tokens", 12_000),
-        ("p", 4),
+        ("kept", 4),
         ("workers", -1),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
@@ -68,21 +71,21 @@ def main():
     rng = random.Random(0)
     spelling: dict[int, str] = {}
     seconds, identical, relative, peaks = {"ours": 0.0, "ids": 0.0, "text": 0.0}, True, [], {}
-    for number in range(args.questions):
+    for _ in range(args.questions):
         ids = make_question(rng, args.trajectories, args.tokens)
         table = pd.DataFrame({"problem_id": "q", "sample_index": range(len(ids)), "token_ids": ids})
         texts = ["".join(spelling.setdefault(t, spell(t)) for t in x) for x in ids]
         start = time.perf_counter()
         chosen, statistics = curation.select_trajectories(
-            table, args.p, "farthest", workers=args.workers
+            table, args.kept, "farthest", workers=args.workers
         )
         seconds["ours"] += time.perf_counter() - start
         peaks.setdefault("ours", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         start = time.perf_counter()
-        brute, distances = double_loop(ids, args.p)
+        brute, distances = double_loop(ids, args.kept)
         seconds["ids"] += time.perf_counter() - start
         start = time.perf_counter()
-        double_loop(texts, args.p)
+        double_loop(texts, args.kept)
         seconds["text"] += time.perf_counter() - start
         identical &= chosen.sample_index.tolist() == brute
         identical &= statistics.min_distance[0] == min(
@@ -91,8 +94,8 @@ def main():
         relative += [d / args.tokens for d in distances.values()]
     peaks["text"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"farthest-{args.p}: {args.questions} questions x {args.trajectories} trajectories x {args.tokens} tokens, "
-        f"distances {min(relative):.2f} to {max(relative):.2f} of the length"
+        f"farthest-{args.kept}: {args.questions} questions x {args.trajectories} trajectories "
+        f"x {args.tokens} tokens, distances {min(relative):.2f} to {max(relative):.2f} of the length"
     )
     print(f"{'':38} {'seconds':>9} {'ratio':>7}")
     labels = {
@@ -105,7 +108,8 @@ def main():
     print(f"identical to brute force: {'yes' if identical else 'NO'}; target: 5x")
     unit = 2**20 if sys.platform == "darwin" else 2**10
     print(
-        f"peak memory: {peaks['ours'] / unit:.0f} MB after our first question, {peaks['text'] / unit:.0f} at the end"
+        f"peak memory: {peaks['ours'] / unit:.0f} MB after our first question, "
+        f"{peaks['text'] / unit:.0f} at the end"
     )
     raise SystemExit(0 if identical else 1)
 
