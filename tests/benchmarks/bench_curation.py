@@ -94,8 +94,8 @@ def main():
         relative += [d / args.tokens for d in distances.values()]
     peaks["text"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"farthest-{args.kept}: {args.questions} questions x {args.trajectories} trajectories "
-        f"x {args.tokens} tokens, distances {min(relative):.2f} to {max(relative):.2f} of the length"
+        f"farthest-{args.kept}: {args.questions} questions x {args.trajectories} trajectories x "
+        f"{args.tokens} tokens, distances {min(relative):.2f} to {max(relative):.2f} of the length"
     )
     print(f"{'':38} {'seconds':>9} {'ratio':>7}")
     labels = {
