@@ -20,6 +20,7 @@ from ded.grading import grade
 from ded.problems import Problem, SourceError
 from ded.problems.contamination import contaminated
 from ded.problems.prompts import question_of
+from ded.problems.source import Source
 
 
 def write(path, rows):
@@ -87,7 +88,9 @@ CODEFORCES = {
     "executable": True,
     "rating": 900,
     "tags": [],
-    "generated_checker": "import sys\nn, _, d = [int(open(f).read()) for f in sys.argv[1:]]\nprint(int(n % d == 0))",
+    "generated_checker": (
+        "import sys\nn, _, d = [int(open(f).read()) for f in sys.argv[1:]]\nprint(int(n % d == 0))"
+    ),
 }
 HUMANEVAL = {
     "task_id": "HumanEval/0",
@@ -231,8 +234,9 @@ def test_a_public_row_becomes_a_problem_that_is_graded(
 
 
 def test_codeforces_asks_for_files_and_says_its_formats(tmp_path):
-    source = f"data:codeforces@{write(tmp_path / 'a.jsonl', [CODEFORCES, CODEFORCES | {'id': '1/B', 'input_mode': 'stdio'}])}"
-    files, stdio = sorted(problems.load(source, 0, "train", "s"), key=lambda p: p.id)
+    other = CODEFORCES | {"id": "1/B", "input_mode": "stdio"}
+    source = f"data:codeforces@{write(tmp_path / 'a.jsonl', [CODEFORCES, other])}"
+    files, stdio = sorted(problems.load(source, 0, "train", "s"), key=lambda problem: problem.id)
     assert (
         "read input.txt, write output.txt" in files.prompt and "read standard input" in stdio.prompt
     )
@@ -249,17 +253,19 @@ def test_options_of_a_choice_are_shuffled_by_the_seed_and_items_are_hidden(tmp_p
     source = f"data:gpqa_diamond@{write(tmp_path / 'a.jsonl', [GPQA])}"
     drawn = [problems.load(source, 1, "test", str(seed))[0] for seed in range(12)]
     assert (
-        {p.answer for p in drawn} > {"A", "B"}
-        and len({p.id for p in drawn}) == 1
-        and all(p.meta["hide"] for p in drawn)
+        {problem.answer for problem in drawn} > {"A", "B"}
+        and len({problem.id for problem in drawn}) == 1
+        and all(problem.meta["hide"] for problem in drawn)
     )
-    for p in drawn:
+    for problem in drawn:
         assert (
-            p.meta["options"]["ABCD".index(p.answer)] == "blue"
-            and f"\n{p.answer}) blue\n" in p.prompt
+            problem.meta["options"]["ABCD".index(problem.answer)] == "blue"
+            and f"\n{problem.answer}) blue\n" in problem.prompt
         )
         assert verdicts(
-            p, f"\\boxed{{{p.answer}}}", f"The answer is ({'B' if p.answer == 'A' else 'A'})."
+            problem,
+            f"\\boxed{{{problem.answer}}}",
+            f"The answer is ({'B' if problem.answer == 'A' else 'A'}).",
         ) == ["correct", "wrong"]
     assert problems.load(source, 1, "test", "3") == [drawn[3]]
 
@@ -277,18 +283,17 @@ def test_options_of_a_choice_are_shuffled_by_the_seed_and_items_are_hidden(tmp_p
 )
 def test_s1k_prose_is_left_to_a_judge(tmp_path, caplog, solution, answer, prose):
     caplog.set_level("INFO", "ded")
-    (p,) = problems.load(
-        f"data:s1k@{write(tmp_path / 'a.jsonl', [{'question': 'Q?', 'solution': solution, 'cot_type': 'science'}])}",
-        1,
-        "train",
-        "s",
-    )
+    row = {"question": "Q?", "solution": solution, "cot_type": "science"}
+    file = write(tmp_path / "a.jsonl", [row])
+    (problem,) = problems.load(f"data:s1k@{file}", 1, "train", "s")
     assert (
-        p.answer == (answer or solution)
-        and p.meta.get("prose", False) == prose
-        and p.meta["group"] == "science"
+        problem.answer == (answer or solution)
+        and problem.meta.get("prose", False) == prose
+        and problem.meta["group"] == "science"
     )
-    assert verdicts(p, f"\\boxed{{{p.answer}}}") == (["unparsed"] if prose else ["correct"])
+    assert verdicts(problem, f"\\boxed{{{problem.answer}}}") == (
+        ["unparsed"] if prose else ["correct"]
+    )
     assert ("1 of 1 ground truths are prose" in caplog.text) == prose
 
 
@@ -298,13 +303,13 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "cargo, said",
+    "cargo, message",
     [(Evil(), "mkdir"), ([{"input": "", "output": ""}], "a pickled list, not a text")],
 )
-def test_private_tests_may_be_a_text_and_nothing_else(tmp_path, monkeypatch, cargo, said):
+def test_private_tests_may_be_a_text_and_nothing_else(tmp_path, monkeypatch, cargo, message):
     monkeypatch.chdir(tmp_path)
     text = base64.b64encode(zlib.compress(pickle.dumps(cargo))).decode()
-    with pytest.raises(SourceError, match=f"a.jsonl:1: .*{said}"):
+    with pytest.raises(SourceError, match=f"a.jsonl:1: .*{message}"):
         problems.load(
             f"data:livecodebench@{write(tmp_path / 'a.jsonl', [lcb(1, private_test_cases=text)])}",
             1,
@@ -320,8 +325,8 @@ def test_livecodebench_by_window_difficulty_and_file(tmp_path):
 
     def ids(options):
         return {
-            p.id[-2:]
-            for p in problems.load(
+            problem.id[-2:]
+            for problem in problems.load(
                 f"data:livecodebench@{tmp_path}?{{files: [test5.jsonl, test6.jsonl]{options}}}",
                 0,
                 "test",
@@ -344,16 +349,16 @@ def test_livecodebench_by_window_difficulty_and_file(tmp_path):
 def test_a_finite_set_gives_the_subset_that_its_seed_fixes(tmp_path):
     rows = [{"question": f"How many are {i} apples?", "answer": f"#### {i}"} for i in range(30)]
     source, turned = (
-        f"data:gsm8k@{write(tmp_path / f'{name}.jsonl', some)}"
-        for name, some in (("a", rows), ("b", rows[::-1]))
+        f"data:gsm8k@{write(tmp_path / f'{name}.jsonl', ordered)}"
+        for name, ordered in (("a", rows), ("b", rows[::-1]))
     )
-    some = problems.load(source, 10, "test", "x")
-    assert len({p.id for p in some}) == 10 and problems.load(source, 20, "test", "x")[
+    ten = problems.load(source, 10, "test", "x")
+    assert len({problem.id for problem in ten}) == 10 and problems.load(source, 20, "test", "x")[
         :10
-    ] == some == problems.load(turned, 10, "test", "x")
-    assert problems.load(source, 10, "test", "y") != some
-    assert sorted(problems.load(source, 0, "test", "x"), key=lambda p: p.id) == sorted(
-        problems.load(source, 30, "test", "y"), key=lambda p: p.id
+    ] == ten == problems.load(turned, 10, "test", "x")
+    assert problems.load(source, 10, "test", "y") != ten
+    assert sorted(problems.load(source, 0, "test", "x"), key=lambda problem: problem.id) == sorted(
+        problems.load(source, 30, "test", "y"), key=lambda problem: problem.id
     )
     with pytest.raises(SourceError, match="holds 30 questions of split 'test', and 31"):
         problems.load(source, 31, "test", "x")
@@ -378,11 +383,12 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
         "load_dataset",
         lambda *args, **named: asked.append((args, named)) or datasets.Dataset.from_list(rows),
     )
-    public.hub_table.cache_clear(), public.index.cache_clear()
-    (p,) = problems.load("data:aime_2024", 1, "test", "s")
+    public.hub_table.cache_clear()
+    public.index.cache_clear()
+    (problem,) = problems.load("data:aime_2024", 1, "test", "s")
     assert (
-        p.id[:-1] == "aime_2024:I-"
-        and int(p.answer) == int(p.id[-1]) + 1
+        problem.id[:-1] == "aime_2024:I-"
+        and int(problem.answer) == int(problem.id[-1]) + 1
         and asked == [(("Maxwell-Jia/AIME_2024", None), {"split": "train"})]
     )
 
@@ -392,10 +398,12 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(
         SourceError,
-        match=r"Idavidrein/gpqa .*ConnectionError: no route.*hf auth login.*data:gpqa_diamond@<file>",
+        match=r"Idavidrein/gpqa .*ConnectionError: no route.*hf auth login.*"
+        r"data:gpqa_diamond@<file>",
     ):
         problems.load("data:gpqa_diamond", 1, "test", "s")
-    public.hub_table.cache_clear(), public.index.cache_clear()
+    public.hub_table.cache_clear()
+    public.index.cache_clear()
 
 
 # ---- files
@@ -416,13 +424,15 @@ ROWS = [
 def as_csv(path, rows):
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]))
-    table.writeheader(), table.writerows(rows)
+    table.writeheader()
+    table.writerows(rows)
     path.write_text(text.getvalue(), encoding="utf-8-sig")
 
 
 def test_all_formats_say_the_same(tmp_path):
     write(tmp_path / "a.jsonl", ROWS)
-    (tmp_path / "b").mkdir(), (tmp_path / "b" / "a.json").write_text(json.dumps(ROWS))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.json").write_text(json.dumps(ROWS))
     pd.DataFrame(ROWS).to_parquet(tmp_path / "a.parquet")
     as_csv(tmp_path / "a.csv", ROWS)
     made = [
@@ -430,9 +440,10 @@ def test_all_formats_say_the_same(tmp_path):
         for name in ("a.jsonl", "b/a.json", "a.parquet", "a.csv")
     ]
     assert made[0] == made[1] == made[2] == made[3] and len(made[0]) == 4
-    assert {(p.family, p.kind, p.meta["template"], p.level + 1) for p in made[0]} == {
-        ("a", "math", "math", int(p.answer)) for p in made[0]
-    }
+    assert {
+        (problem.family, problem.kind, problem.meta["template"], problem.level + 1)
+        for problem in made[0]
+    } == {("a", "math", "math", int(problem.answer)) for problem in made[0]}
 
 
 def test_the_users_own_problems(tmp_path):
@@ -459,23 +470,23 @@ def test_the_users_own_problems(tmp_path):
         },
         {"prompt": "As I say it: 1+1", "answer": 2, "split": "test", "more": "ignored"},
     ]
-    found = {
-        p.kind: p
-        for p in problems.load(f"file:{write(tmp_path / 'mine.jsonl', rows)}", 0, "test", "s")
+    by_kind = {
+        problem.kind: problem
+        for problem in problems.load(f"file:{write(tmp_path / 'mine.jsonl', rows)}", 0, "test", "s")
     }
     assert (
-        found["exact"].prompt == "Say yes."
-        and found["exact"].family == "manners"
-        and found["code"].family == "mine"
+        by_kind["exact"].prompt == "Say yes."
+        and by_kind["exact"].family == "manners"
+        and by_kind["code"].family == "mine"
     )
-    assert found["math"].prompt == "As I say it: 1+1" and found["math"].answer == "2"
+    assert by_kind["math"].prompt == "As I say it: 1+1" and by_kind["math"].answer == "2"
     assert (
-        found["choice"].prompt.startswith("Which?\n\nA) one\nB) two\n")
-        and "standard input" in found["code"].prompt
+        by_kind["choice"].prompt.startswith("Which?\n\nA) one\nB) two\n")
+        and "standard input" in by_kind["code"].prompt
     )
     assert (
-        verdicts(found["choice"], "(B)", "A")
-        == verdicts(found["code"], "```python\nprint(2)\n```", "```python\nprint(3)\n```")
+        verdicts(by_kind["choice"], "(B)", "A")
+        == verdicts(by_kind["code"], "```python\nprint(2)\n```", "```python\nprint(3)\n```")
         == ["correct", "wrong"]
     )
     write(
@@ -496,7 +507,7 @@ GOOD = '{"question": "q", "answer": "1", "id": "a"}\n'
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         (GOOD + '{"question": "w", "ans', r"f.jsonl:2: not whole JSON"),
         (GOOD + "[1]", r"f.jsonl:2: '\[1\]' is no object"),
@@ -522,14 +533,14 @@ GOOD = '{"question": "q", "answer": "1", "id": "a"}\n'
         (b"\xff\xfe\x00", "f.jsonl: cannot be read.*UTF-8"),
     ],
 )
-def test_a_malformed_row_is_named_with_its_file_and_line(tmp_path, text, said):
+def test_a_malformed_row_is_named_with_its_file_and_line(tmp_path, text, message):
     (tmp_path / "f.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=message):
         problems.load(f"file:{tmp_path / 'f.jsonl'}", 0, "train", "s")
 
 
 @pytest.mark.parametrize(
-    "name, row, said",
+    "name, row, message",
     [
         ("gsm8k", {"question": "q"}, r"a.jsonl:2: no column 'answer'; it has question"),
         ("gsm8k", {"question": "q", "answer": "5"}, "a.jsonl:2: .*no '####'"),
@@ -541,9 +552,9 @@ def test_a_malformed_row_is_named_with_its_file_and_line(tmp_path, text, said):
         ("gsm8k", {"question": "", "answer": "#### 5"}, "a.jsonl:2: .*empty"),
     ],
 )
-def test_a_public_row_out_of_its_schema_is_named(tmp_path, name, row, said):
+def test_a_public_row_out_of_its_schema_is_named(tmp_path, name, row, message):
     path = write(tmp_path / "a.jsonl", [{"question": "fine?", "answer": "#### 5"}, row])
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=message):
         problems.load(f"data:{name}@{path}", 0, "test", "s")
 
 
@@ -551,11 +562,11 @@ def test_torn_tables_are_named(tmp_path):
     pd.DataFrame(ROWS).to_parquet(tmp_path / "a.parquet")
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-40])
     (tmp_path / "a.csv").write_text("question,answer\nhow many, really,5\n")
-    for name, said in (
+    for name, message in (
         ("a.parquet", "a.parquet: cannot be read"),
         ("a.csv", "a.csv:2: not as many cells"),
     ):
-        with pytest.raises(SourceError, match=said):
+        with pytest.raises(SourceError, match=message):
             problems.load(f"file:{tmp_path / name}", 0, "train", "s")
 
 
@@ -563,7 +574,7 @@ def test_torn_tables_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source, said",
+    "source, message",
     [
         ("data:aime_2023", "the data sets are aime_2024.*nearest: aime_202"),
         ("data:@x.jsonl", "written as data:<name>"),
@@ -587,10 +598,10 @@ def test_torn_tables_are_named(tmp_path):
         ("lab:sum?{levels: 7}", "written as lab:"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_refused_before_any_work(source, said):
-    with pytest.raises(SourceError, match=said):
+def test_a_source_that_cannot_be_read_is_refused_before_any_work(source, message):
+    with pytest.raises(SourceError, match=message):
         problems.check(source)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=message):
         problems.load(source, 1, "test", "s")
 
 
@@ -600,7 +611,7 @@ def test_sources_are_parameters():
         "ood_sources": ["reasoning_gym:chain_sum?{max_terms: 3}", "data:gsm8k"],
     }
     assert params.load("lab", "01", change)["id_source"] == change["id_source"]
-    with pytest.raises(params.ParameterError, match="ood_sources.*gsm8.*nearest: gsm8k"):
+    with pytest.raises(params.ParameterError, match=r"ood_sources.*gsm8.*nearest: gsm8k"):
         params.load("lab", "01", {"ood_sources": ["data:gsm8"]})
     with pytest.raises(
         params.ParameterError,
@@ -610,6 +621,37 @@ def test_sources_are_parameters():
             "lab", "01", {"verification": "steps", "corpus_source": "reasoning_gym:chain_sum"}
         )
     assert params.load("lab", "01", {"verification": "steps"})["verification"] == "steps"
+
+
+def test_a_new_kind_of_source_is_a_class_and_a_line(monkeypatch):
+    class Squares(Source):
+        form = "squares:<largest>"
+        procedural = True
+
+        def check(self):
+            if not self.name.isdigit():
+                raise self.error(f"written as {self.form}")
+
+        def load(self, n, split, seed):
+            self.check()
+
+            def make(rng):
+                base = rng.randrange(int(self.name))
+                prompt = f"square {base}"
+                return prompt, Problem.made("squares", 0, prompt, str(base**2))
+
+            return problems.draw(make, n, split, seed)
+
+    with pytest.raises(SourceError, match=r"one of lab:.*file:"):
+        problems.check("squares:900")
+    monkeypatch.setitem(problems.SOURCES, "squares", Squares)
+    drawn = problems.load("squares:900", 5, "dev", "s")
+    assert len(drawn) == 5 and problems.load("squares:900", 3, "dev", "s") == drawn[:3]
+    assert problems.family_of("squares:900") == "900" and problems.procedural("squares:900")
+    with pytest.raises(SourceError, match="'squares:many': written as squares:<largest>"):
+        problems.check("squares:many")
+    named = params.load("lab", "01", {"ood_sources": ["squares:900"]})
+    assert named["ood_sources"] == ["squares:900"]
 
 
 def test_names_for_tables():
@@ -633,40 +675,42 @@ def test_reasoning_gym_draws_are_fixed_apart_and_graded():
         == long[:15]
         != problems.load(source, 15, "train", "t")
     )
-    assert not {p.id for p in long} & {p.id for p in problems.load(source, 40, "test", "s")}
-    p = long[0]
-    wrong = str(int(p.answer) + 1)
+    assert not {problem.id for problem in long} & {
+        problem.id for problem in problems.load(source, 40, "test", "s")
+    }
+    problem = long[0]
+    wrong = str(int(problem.answer) + 1)
     right = (
-        f"<answer>{p.answer}</answer> of course",
-        f"It is \\boxed{{{p.answer}}}.",
-        f"Well.\nAnswer: {p.answer}",
-        f"**The answer is {p.answer}**",
-        p.answer,
+        f"<answer>{problem.answer}</answer> of course",
+        f"It is \\boxed{{{problem.answer}}}.",
+        f"Well.\nAnswer: {problem.answer}",
+        f"**The answer is {problem.answer}**",
+        problem.answer,
     )
-    assert verdicts(p, *right) == ["correct"] * 5
+    assert verdicts(problem, *right) == ["correct"] * 5
     assert (
         verdicts(
-            p,
+            problem,
             f"<answer>{wrong}</answer>",
-            f"\\boxed{{{p.answer}}}\n<answer>{wrong}</answer>",
+            f"\\boxed{{{problem.answer}}}\n<answer>{wrong}</answer>",
             wrong,
             "Answer:",
         )
         == ["wrong"] * 4
     )
-    assert verdicts(replace(p, meta=p.meta | {"entry": {"question": "?"}}), p.answer) == [
-        "error"
-    ]  # the scorer raises
-    with pytest.raises(SourceError, match="found only .* of 500"):
+    assert verdicts(
+        replace(problem, meta=problem.meta | {"entry": {"question": "?"}}), problem.answer
+    ) == ["error"]  # the scorer raises
+    with pytest.raises(SourceError, match=r"found only .* of 500"):
         problems.load("reasoning_gym:coin_flip?{min_trials: 3, max_trials: 3}", 500, "test", "s")
 
 
 def test_answers_that_a_scorer_would_run_are_not_run(tmp_path, monkeypatch):
-    (p,) = problems.load("reasoning_gym:countdown", 1, "train", "s")
+    (problem,) = problems.load("reasoning_gym:countdown", 1, "train", "s")
     mark = tmp_path / "ran"
     bad = (
         f"open({str(mark)!r}, 'w')",
-        f"ｏｐｅｎ({str(mark)!r}, 'w')",
+        f"\uff4f\uff50\uff45\uff4e({str(mark)!r}, 'w')",
         "sqrt('exec(1)')",
         "(1).real",
         "[print][0](1)",
@@ -674,7 +718,10 @@ def test_answers_that_a_scorer_would_run_are_not_run(tmp_path, monkeypatch):
         "9" * 3000,
     )
     assert verdicts(
-        p, p.answer, f"Answer: {p.answer}", *(f"<answer>{answer}</answer>" for answer in bad)
+        problem,
+        problem.answer,
+        f"Answer: {problem.answer}",
+        *(f"<answer>{answer}</answer>" for answer in bad),
     ) == ["correct"] * 2 + ["unparsed"] * len(bad)
     assert not mark.exists()
 
@@ -683,7 +730,7 @@ def test_answers_that_a_scorer_would_run_are_not_run(tmp_path, monkeypatch):
 
 
 def test_perturbations_keep_the_question_and_the_answer():
-    p = Problem(
+    problem = Problem(
         "m:1",
         "m",
         0,
@@ -692,19 +739,19 @@ def test_perturbations_keep_the_question_and_the_answer():
         "math",
         {"template": "math"},
     )
-    made = [problems.perturb(p, name) for name in problems.perturbations("data:math_500")]
-    assert len({q.prompt for q in (p, *made)}) == len({q.id for q in (p, *made)}) == 4 and {
-        (q.answer, q.kind) for q in made
-    } == {("2", "math")}
+    made = [problems.perturb(problem, name) for name in problems.perturbations("data:math_500")]
+    assert len({q.prompt for q in (problem, *made)}) == len(
+        {q.id for q in (problem, *made)}
+    ) == 4 and {(q.answer, q.kind) for q in made} == {("2", "math")}
     assert (
         all("1 + 1?" in q.prompt and "\\boxed{}" in q.prompt for q in made)
         and "> What is\n> 1 + 1?\n\nReason" in made[2].prompt
     )
-    assert made == [problems.perturb(p, name) for name in problems.PERTURBATIONS] and made[
+    assert made == [problems.perturb(problem, name) for name in problems.PERTURBATIONS] and made[
         0
-    ] != problems.perturb(p, "preamble", seed=5)
+    ] != problems.perturb(problem, "preamble", seed=5)
     with pytest.raises(ValueError, match="unknown perturbation 'zero'"):
-        problems.perturb(p, "zero")
+        problems.perturb(problem, "zero")
     (lab,) = problems.load("lab:sum/7", 1, "dev", "s")
     assert (
         problems.perturbations("lab:sum/7")[1] == "zero"
@@ -726,7 +773,10 @@ def test_steps_are_checked_for_sums_alone():
 
 # ---- contamination
 
-LONG = "A train leaves the old station at noon and travels north at sixty miles an hour while another one waits for three full hours before it follows"
+LONG = (
+    "A train leaves the old station at noon and travels north at sixty miles an hour "
+    "while another one waits for three full hours before it follows"
+)
 
 
 def asked(name, question, template="math"):
@@ -754,18 +804,18 @@ def test_overlaps_are_found_by_the_questions_alone():
         asked("unlike", "Prove that there are infinitely many primes of this kind.", "stdin"),
     ]
     table, kept = contaminated(train, evaluation, 13, 0.5)
-    assert [p.id for p in kept] == [
+    assert [problem.id for problem in kept] == [
         "half",
         "other sign",
         "unlike",
     ]  # prompts share "Reason step by step, and ...", questions do not
-    assert set(zip(table.train_id, table.eval_id)) == {
+    assert set(zip(table.train_id, table.eval_id, strict=True)) == {
         ("copy", "e1"),
         ("short", "e2"),
     } and table.share.tolist() == [1.0, 1.0]
     looser, kept = contaminated(train, evaluation, 13, 0.3)
     assert (
-        "half" not in [p.id for p in kept]
+        "half" not in [problem.id for problem in kept]
         and 0.3 <= looser.set_index("train_id").share["half"] < 0.5
     )
     assert contaminated(train, [], 13, 0.5)[1] == train and contaminated([], evaluation)[0].empty
