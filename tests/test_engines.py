@@ -208,6 +208,29 @@ def test_a_higher_limit_goes_on_where_a_lower_one_cut_off(case, drawn, asked, ow
     pd.testing.assert_frame_equal(sample(case, asked), drawn)  # the shorter draw is still there
 
 
+class Echo:
+    """An engine that gives every prompt back."""
+
+    @staticmethod
+    def identity(model, engine):
+        return {"engine": "echo", "model": models.fingerprint(model)}
+
+    @staticmethod
+    def draw(model, shards, settings, engine):
+        for shard in shards:
+            row = {"token_ids": [], "n_tokens": 1, "entropy_sum": 0.0, "missing_mass": 0.0}
+            rows = [row | {"text": p.prompt, "finish_reason": "stop"} for p in shard.problems]
+            yield shard, shard.table(rows)
+
+
+def test_a_new_engine_is_a_module_and_a_line(tiny, asked, monkeypatch):
+    monkeypatch.setitem(generation.ENGINES, "echo", Echo)
+    engine = Engine.model_construct(name="echo")
+    table = generation.sample("lab:student_1", asked, 2, max_tokens=SHORT, engine=engine)
+    assert list(table.columns) == COLUMNS and set(table.engine) == {"echo"}
+    assert list(table.text) == [p.prompt for p in asked for _ in range(2)]
+
+
 def test_a_model_that_is_not_there_is_one_clear_error(case, asked):
     with pytest.raises((ModelError, EngineError)) as caught:
         generation.sample(case.absent, asked, max_tokens=4, engine=case.engine)

@@ -236,7 +236,7 @@ def test_waits_double(monkeypatch, toy):
     monkeypatch.setattr(endpoint, "WAIT", 2.0)
     toy.script.extend([(500, {}, "")] * 5)
     server = Endpoint(MODEL, Engine(base_url=toy.url))
-    server.ended = SimpleNamespace(wait=waits.append, is_set=bool)
+    server.ended = SimpleNamespace(wait=waits.append)
     server.post("chat/completions", body_of("x"), dict)
     assert [low <= w <= low + 2 for w, low in zip(waits, (2, 4, 8, 16, 32), strict=True)] == [
         True

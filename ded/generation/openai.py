@@ -67,18 +67,19 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         asked = [row for row in drawing.unfinished if row.before is None or row.drawn]
         if n_cut := len(drawing.unfinished) - len(asked):
             warnings.warn(
-                f"{model}: {n_cut} rows that a lower max_tokens cut off stay truncated, as "
-                f"{engine.base_url} gave no token ids to go on from; serve the model with vLLM, or "
-                "draw all rows anew with this max_tokens and another seed",
+                f"{model}: {n_cut} rows that a lower max_tokens cut off stay truncated, having "
+                "no token ids to go on from; serve it with vLLM, or draw anew with another seed",
                 stacklevel=2,
             )
 
-        def ask(row: Unfinished) -> tuple[Unfinished, Row]:
+        def ask(row: Unfinished) -> tuple[Unfinished, Row] | None:
+            if server.ended.is_set():  # by a failure: nothing new is asked
+                return None
             try:
                 measured = _row(server, row, settings)
                 journal.add(row.shard, row.place, measured)
             except BaseException:
-                server.ended.set()  # nothing new is asked
+                server.ended.set()
                 raise
             server.counts["rows"] += 1
             drawn_file.touch()
@@ -87,7 +88,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         # its threads are daemons: an interrupt does not wait for them
         pool = ThreadPool(max(1, min(engine.concurrency, len(asked))))
         try:
-            drawn = pool.imap_unordered(ask, asked)
+            drawn = filter(None, pool.imap_unordered(ask, asked))
             bar = tqdm(drawn, f"sampling {model}", len(asked), unit="row")
             yield from drawing.tables(asked, bar)
         except (EngineError, OSError) as error:

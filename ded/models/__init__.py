@@ -101,8 +101,7 @@ def locate(spec: str) -> str:
     if find is None:
         raise ModelError(
             f"model {spec!r}: {WITHOUT_WEIGHTS[kind]}, no weights: it can be a teacher, but not be "
-            "trained, and has no tokenizer or hidden states to read; name a model with weights "
-            "('hf:<org>/<name>', 'path:<directory>')"
+            "trained or looked into; name one with weights ('hf:<org>/<name>', 'path:<directory>')"
         )
     place = find(name)
     if isinstance(place, Path) and not (place / "config.json").is_file():
@@ -171,9 +170,8 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         ) from error
     if not tok.chat_template:
         raise ModelError(
-            f"model {spec!r}: its tokenizer has no chat template, so no prompt can be rendered for "
-            "it; take the instruction-tuned variant, or put a chat_template.jinja beside its "
-            "tokenizer"
+            f"model {spec!r}: its tokenizer has no chat template to render prompts with; take the "
+            "instruction-tuned variant, or put a chat_template.jinja beside it"
         )
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token

@@ -44,7 +44,7 @@ class NoAnswer(EngineError):
 class Endpoint:
     """A model at the server that `engine.base_url` names, for any number of threads.
 
-    Set `ended`, and nothing more is asked. `counts` counts what a log may tell. ModelError where no
+    Set `ended`, and no request is tried again. `counts` counts what a log may tell. ModelError where no
     base_url is set, or no key.
     """
 
@@ -84,8 +84,6 @@ class Endpoint:
         """
         tries = 1
         while True:
-            if self.ended.is_set():
-                raise NoAnswer("nothing more is asked")
             try:
                 return self._once(path, body, read)
             except NoAnswer as failure:

@@ -137,10 +137,7 @@ def _source(model: str) -> Source:
     file = file if file.is_absolute() or file.exists() else home() / file
     if file.suffix.lower() in files.SUFFIXES:
         if not file.is_file():
-            raise ModelError(
-                f"model {model!r}: there is no file {file}; name one that is here, or a hub data "
-                "set as <org>/<name>"
-            )
+            raise ModelError(f"model {model!r}: there is no file {file}; correct its path")
         return Source(place, None, file, columns)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
         raise ModelError(
@@ -229,8 +226,7 @@ def _value(place: str, row: dict[str, Any], columns: Map, key: str) -> Any:
         if key in ("question", "text"):
             raise SourceError(
                 f"{place}: no column {' or '.join(map(repr, names))} for the {key}; it has "
-                f"{', '.join(row)}: name another map of params/recorded.yml after '#', or write "
-                "one there"
+                f"{', '.join(row)}: name another map after '#', or write one in params/recorded.yml"
             )
         return None
     value = row[name]
