@@ -11,7 +11,7 @@ max_tokens continues the rows that a lower one had cut off. Who draws is an engi
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ded import models, store
@@ -133,17 +133,8 @@ def counted(trajectories: pd.DataFrame, model: str) -> pd.DataFrame:
 
 def _key(problems: list[Problem], index: int, settings: Settings, who: dict[str, Any]) -> str:
     prompts = [[problem.id, problem.prompt] for problem in problems]
-    return store.key(
-        "generation",
-        VERSION,
-        prompts=prompts,
-        sample_index=index,
-        max_tokens=settings.max_tokens,
-        temperature=float(settings.temperature),
-        top_p=float(settings.top_p),
-        seed=settings.seed,
-        **who,
-    )
+    request = {"sample_index": index, **asdict(settings), **who}
+    return store.key("generation", VERSION, prompts=prompts, **request)
 
 
 def _shards(

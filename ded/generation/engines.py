@@ -50,6 +50,10 @@ class Settings:
     top_p: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:  # a store key tells 1 from 1.0
+        object.__setattr__(self, "temperature", float(self.temperature))
+        object.__setattr__(self, "top_p", float(self.top_p))
+
 
 @dataclass(frozen=True)
 class Shard:

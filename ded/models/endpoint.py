@@ -44,8 +44,8 @@ class NoAnswer(EngineError):
 class Endpoint:
     """A model at the server that `engine.base_url` names, for any number of threads.
 
-    Set `ended`, and no request is tried again. `counts` counts what a log may tell. ModelError where no
-    base_url is set, or no key.
+    Set `ended`, and no request is tried again. `counts` counts what a log may tell. ModelError
+    where no base_url is set, or no key.
     """
 
     def __init__(self, model: str, engine: Engine) -> None:
