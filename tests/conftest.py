@@ -14,20 +14,23 @@ hypothesis.settings.register_profile("ded", deadline=None)  # a busy machine is 
 hypothesis.settings.load_profile("ded")
 
 TINY = ("student_1", "ancestor", "random")
-LONGEST = (
-    "test_notebooks",
-    "test_presets",
-    "test_openai",
-    "test_training_processes",
-)  # begun first, so that no process waits for another's
+# Files whose tests all have a marker; single tests of other files are decorated.
+MARKED = {
+    "slow": ("test_interruption", "test_notebooks", "test_presets", "test_training_processes"),
+    "sandbox": ("test_grading_code", "test_sandbox"),
+    "engines": ("test_engines", "test_vllm"),
+}
+# begun first, so that no process waits for another's
+LONGEST = ("test_notebooks", "test_presets", "test_openai", "test_training_processes")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(
-        key=lambda item: (
-            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
-        )
-    )
+    for item in items:
+        for marker, files in MARKED.items():
+            if item.path.stem in files:
+                item.add_marker(marker)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

@@ -184,6 +184,7 @@ def answers(tmp_path, monkeypatch):
     return given
 
 
+@pytest.mark.slow
 def test_a_run_of_a_public_set_from_a_local_file(answers, tmp_path):
     rows = [
         {

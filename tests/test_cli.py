@@ -96,6 +96,7 @@ def run(repo, *arguments):
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
     write(repo, "01_good", [RUN, END])
     write(repo, "02_bad", [RUN, "deep = {}\ndeep['missing']", END])
@@ -190,6 +191,7 @@ def test_plain_papermill_fails_in_the_first_cell_for_an_unknown_key(repo):
     assert not (repo / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
     """And no kernel."""
     import psutil

@@ -66,6 +66,7 @@ def folder(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_max_tokens_cuts_answers_off(folder):
     assert (
         general.run(

@@ -338,6 +338,7 @@ def test_a_refusal_of_something_else_takes_nothing_away(toy):
     assert toy.asked[-1] == body | {"model": "toy"} and len(toy.asked) == 3
 
 
+@pytest.mark.slow
 def test_ded_check_asks_the_endpoint(toy, monkeypatch):
     changes = {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}}
     changed = params.checked("lab", "01_teacher_selection", changes)
@@ -686,6 +687,7 @@ def kill(process):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_notebook_killed_half_way_goes_on_without_paying_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("DED_STORE", str(tmp_path / "servers"))
     with servers.toy(writes=servers.by_model("lab:left")) as server:
@@ -747,6 +749,7 @@ def vllm_url(tmp_path_factory):
         yield url
 
 
+@pytest.mark.engines
 def test_vllm_serve(vllm_url, tmp_path, monkeypatch):
     from ded import problems
 
