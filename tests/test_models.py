@@ -13,6 +13,7 @@ import pytest
 from ded import generation, models, problems, store, study
 from ded.models import ModelError
 from ded.models import package as package_model
+from ded.models.spec import KINDS, WITHOUT_WEIGHTS
 from ded.options import Engine
 
 
@@ -30,6 +31,10 @@ def test_specs_are_read():
     assert models.parse("hf:org/name@abc") == ("hf", "org/name", "abc")
     assert models.parse("hf:org/name") == ("hf", "org/name", None)
     assert models.parse("path:/some/where@home") == ("path", "/some/where@home", None)
+
+
+def test_every_kind_of_the_grammar_has_its_line():
+    assert tuple(models.KINDS) == KINDS and models.KINDS.keys() > WITHOUT_WEIGHTS.keys()
 
 
 @pytest.mark.parametrize("spec", ["student_1", "lab:", "hub:org/name", "", ":x"])
