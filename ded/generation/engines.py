@@ -100,6 +100,7 @@ class Unfinished:
 
     @property
     def problem(self) -> Problem:
+        """Whose trajectory it is."""
         return self.shard.problems[self.place]
 
     @property

@@ -64,14 +64,14 @@ class Drawing:
     ) -> Tables:
         """(shard, its table), as shards become whole by what is `drawn`: the rows `asked`, in any
         order. Rows that are not asked for stay as they are."""
-        left = Counter(row.shard.key for row in asked)
+        n_missing = Counter(row.shard.key for row in asked)
         for shard in self.shards:
-            if not left[shard.key]:
+            if not n_missing[shard.key]:
                 yield from self._whole(shard)
         for row, measured in drawn:
             self._rows[row.shard.key][row.place] = measured
-            left[row.shard.key] -= 1
-            if not left[row.shard.key]:
+            n_missing[row.shard.key] -= 1
+            if not n_missing[row.shard.key]:
                 yield from self._whole(row.shard)
 
     def _whole(self, shard: Shard) -> Tables:

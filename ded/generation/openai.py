@@ -39,6 +39,7 @@ log = logging.getLogger("ded")
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
+    """The model's name and the server: what is behind them nobody here knows."""
     return {"engine": "openai", "model": models.fingerprint(model), "base_url": engine.base_url}
 
 

@@ -19,6 +19,7 @@ log = logging.getLogger("ded")
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
+    """The content of the traces, column map included."""
     return {"engine": "recorded", "model": models.fingerprint(model)}
 
 

@@ -24,6 +24,7 @@ FEWEST = 16  # rows of a batch, however large the model
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
+    """The model's content, and how rows are put together in batches."""
     return {
         "engine": "transformers",
         "batches": 2,

@@ -56,6 +56,7 @@ class Job:
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
+    """The model's content, and what decides how probabilities are rounded or seen."""
     return {
         "engine": "vllm",
         "model": models.fingerprint(model),
