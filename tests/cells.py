@@ -1,10 +1,12 @@
-"""Notebooks' cells in one process, as kernels run them, without kernels and papermill, which take longer than tiny cells do.
+"""Notebooks' cells in one process, as kernels run them, without kernels and papermill, which take
+longer than tiny cells do.
 
 cells.run("lab", {"01_teacher_selection": {"n_replicates": 2, "out_dir": ...}, ...}, DED_STORE=...)
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,14 +29,17 @@ def scope(notebook: str, cell: str, **names: Any) -> dict[str, Any]:
 
 
 def run(preset: str, changes: dict[str, dict], **env: str) -> dict[str, str]:
-    """Every notebook with the preset's values and the changes to them, one after the other: {notebook: its error, "" for none}."""
+    """{notebook: its error, "" for none} of every notebook, one after the other.
+
+    Each runs with the preset's values and the changes to them. With AGAIN=1 all cells are run a
+    second time, from the last to the first; first.json is the metrics.json of the first time.
+    """
     folders = {notebook: Path(values["out_dir"]) for notebook, values in changes.items()}
-    told = json.dumps(changes)
     done = subprocess.run(
         [sys.executable, __file__, preset],
         cwd=ROOT,
         env=os.environ | env,
-        input=told,
+        input=json.dumps(changes),
         capture_output=True,
         text=True,
     )
@@ -45,27 +50,40 @@ def run(preset: str, changes: dict[str, dict], **env: str) -> dict[str, str]:
     }
 
 
-def main(preset: str) -> None:
+def sources(notebook: str) -> list[str]:
+    """The code cells of a notebook but that of its parameters: imports, set-up, ..., finish."""
     import nbformat
+
+    cells = nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells
+    return [cell.source for cell in cells if cell.cell_type == "code" and cell.id != "parameters"]
+
+
+def main(preset: str) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ded import params
 
     for notebook, changes in json.load(sys.stdin).items():
         InteractiveShell.clear_instance()
-        shell, failed = InteractiveShell.instance(), None
+        shell, folder = InteractiveShell.instance(), Path(changes["out_dir"])
         shell.user_ns |= params.load(preset, notebook, changes)
-        for cell in nbformat.read(ROOT / f"notebooks/{notebook}.ipynb", as_version=4).cells:
-            if (
-                cell.cell_type == "code"
-                and "parameters" not in cell.metadata.get("tags", [])
-                and not failed
-            ):
-                done = shell.run_cell(cell.source)
-                failed = done.error_before_exec or done.error_in_exec
-        if failed:
-            (folder := Path(changes["out_dir"])).mkdir(parents=True, exist_ok=True)
-            (folder / "error").write_text(f"{type(failed).__name__}: {failed}")
+        imports, setup, *cells = sources(notebook)
+        error = _run(shell, [imports, setup, *cells])
+        if not error and os.environ.get("AGAIN"):
+            shutil.copy(folder / "metrics.json", folder / "first.json")
+            error = _run(shell, [setup, *reversed(cells), cells[-1]])
+        if error:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error").write_text(f"{type(error).__name__}: {error}")
+
+
+def _run(shell: Any, cells: list[str]) -> BaseException | None:
+    """Runs cells up to the first that fails; its error."""
+    for source in cells:
+        done = shell.run_cell(source)
+        if error := done.error_before_exec or done.error_in_exec:
+            return error
+    return None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Filters and funnel, question compression, distances, the farthest-P rule against brute force, equal budgets."""
+"""Filters and funnel, question compression, distances, the farthest-P rule against brute force,
+equal budgets.
+"""
 
 import math
 import random
@@ -39,7 +41,7 @@ def trajectories(texts, **columns):
 
 
 def sampled(questions, seed=0, letters=6, length=12, copies=1):
-    """A table of random token lists: questions = {id: number of trajectories}, each `copies` times."""
+    """A table of random token lists: questions = {id: number}, each list `copies` times."""
     rng, rows = random.Random(seed), []
     for name, n in questions.items():
         ids = [
@@ -52,7 +54,7 @@ def sampled(questions, seed=0, letters=6, length=12, copies=1):
     return pd.DataFrame(rows)
 
 
-# --- filters ----------------------------------------------------------------------------------------------------------
+# --- filters -------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "text, reason",
     [
@@ -70,7 +72,7 @@ def sampled(questions, seed=0, letters=6, length=12, copies=1):
     ],
 )
 def test_format(text, reason):
-    kept, funnel, dropped = curation.filter_format(trajectories([text]))
+    kept, _, dropped = curation.filter_format(trajectories([text]))
     assert len(kept) == (not reason) and dropped.reason.tolist() == ([reason] if reason else [])
     assert (curation.split_think(text) is None) == bool(reason)
 
@@ -101,8 +103,8 @@ def test_curate_accounts_for_every_row():
     pd.testing.assert_frame_equal(kept, table.iloc[[0, 5]].reset_index(drop=True))
     assert funnel.step.tolist() == ["sampled", "length", "format", "answer"]
     assert funnel.kept.tolist() == [6, 5, 4, 2] and funnel.dropped.tolist() == [0, 1, 1, 2]
-    found = dict(zip(dropped.sample_index, zip(dropped.step, dropped.reason)))
-    assert found == {
+    fates = dropped.set_index("sample_index")[["step", "reason"]].apply(tuple, axis=1).to_dict()
+    assert fates == {
         1: ("answer", "wrong"),
         2: ("answer", "error"),
         3: ("length", "over 6 tokens"),
@@ -112,7 +114,7 @@ def test_curate_accounts_for_every_row():
 
 def test_nothing_left_and_nothing_given():
     for table in (trajectories(["3"]), trajectories([GOOD]).iloc[:0]):
-        kept, funnel, dropped = curation.curate(table, [], max_tokens=6)
+        kept, funnel, _ = curation.curate(table, [], max_tokens=6)
         assert kept.empty and list(kept) == list(table) and funnel.kept.tolist()[-1] == 0
         chosen, statistics = curation.select_trajectories(kept.assign(token_ids=[]), 2)
         assert chosen.empty and statistics.empty
@@ -170,7 +172,7 @@ def test_compression_splits_the_questions_in_two():
             curation.compress_questions(rates, **wrong)
 
 
-# --- distances and selection ------------------------------------------------------------------------------------------
+# --- distances and selection ---------------------------------------------------------------------
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4) | st.integers(0, 10**6), max_size=30), max_size=5))
 def test_distances_are_those_of_the_double_loop(lists):

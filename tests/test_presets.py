@@ -1,7 +1,9 @@
-"""Every preset runs through every notebook: models, sizes and hardware keys (`SIZES`, `HARDWARE`, models) replaced, all else as it stands.
+"""Every preset runs through every notebook: models, sizes and hardware keys (`SIZES`, `HARDWARE`,
+models) replaced, all else as it stands.
 
-Students are random weights behind a byte-level tokenizer, which answer nothing. In `gpu` the teachers are the same: nothing can be
-judged there. In the others they are recorded traces. The hub's data sets come from toy rows in their schemas, through DED_DATA.
+Students are random weights behind a byte-level tokenizer, which answer nothing. In `gpu` the
+teachers are the same: nothing can be judged there. In the others they are recorded traces. The
+hub's data sets come from toy rows in their schemas, through DED_DATA.
 """
 
 import json
@@ -48,7 +50,9 @@ TEMPLATE = (
 
 
 def tiny_model(folder: Path, opened: str = "") -> str:
-    """A random Llama of 20,000 parameters with a byte-level tokenizer; its template may open the think block, as R1's distilled models' does."""
+    """A random Llama of 20,000 parameters with a byte-level tokenizer; its template may open the
+    think block, as R1's distilled models' does.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -207,7 +211,9 @@ def toy_data(folder: Path) -> None:
 
 
 def traces(folder: Path, name: str, wrong: int) -> str:
-    """A recorded teacher for the toy seeds, and for AIME, so that its own score is measured: four traces a question, every `wrong`-th of them wrong."""
+    """A recorded teacher for the toy seeds, and for AIME, so that its own score is measured: four
+    traces a question, every `wrong`-th of them wrong.
+    """
     rows = []
     for j, (question, answer) in enumerate(sums(100) + sums(20001, 30)):
         said = [answer if (j + k) % wrong else "1" for k in range(4)]
@@ -217,7 +223,9 @@ def traces(folder: Path, name: str, wrong: int) -> str:
         ]
     for i in range(30):
         program = f"```python\nprint(int(input()) + {i})\n```"
-        shown = f"# Add {i}\n\nPrint n + {i}.\n\n## Input format\n\nn\n\n## Output format\n\nA number\n\n## Example\n\nInput:\n```\n1\n```\nOutput:\n```\n{1 + i}\n```"
+        formats = "## Input format\n\nn\n\n## Output format\n\nA number"
+        example = f"## Example\n\nInput:\n```\n1\n```\nOutput:\n```\n{1 + i}\n```"
+        shown = f"# Add {i}\n\nPrint n + {i}.\n\n{formats}\n\n{example}"
         rows += [
             {
                 "question": f"{shown}\n\nTime limit: 2 s. Memory limit: 256 MB.",
@@ -266,7 +274,7 @@ def executed(tmp_path_factory):
         )
 
     with ThreadPoolExecutor(2) as pool:
-        errors = dict(zip(PRESETS, pool.map(run, PRESETS)))
+        errors = dict(zip(PRESETS, pool.map(run, PRESETS), strict=True))
     return {
         (preset, notebook): (error, place / preset / notebook)
         for preset in PRESETS

@@ -1,4 +1,6 @@
-"""Notebook 04's steps on models that know nothing and corpora worked out by hand; its verdicts' rules; programs that run once."""
+"""Notebook 04's steps on models that know nothing and corpora worked out by hand; its verdicts'
+rules; programs that run once.
+"""
 
 import json
 import math
@@ -18,6 +20,7 @@ from ded.problems import lab as tasks
 from ded.study import recipe
 
 BASE, OTHER, SOLVER, POOR = "lab:student_1", "lab:student_2", "lab:random", "lab:ancestor"
+EQUAL = [*recipe.CURATED, *recipe.PARTS, *recipe.STYLES]  # as large as DED
 pytestmark = pytest.mark.usefixtures("tiny")
 SMALL = {
     "students": [BASE],
@@ -65,9 +68,11 @@ def corpora(p, teacher, top):
 
 @pytest.fixture
 def worked(monkeypatch):
-    """Teachers of worked solutions: SOLVER's samples of a question are all in one style, POOR's in as many as there are, every third wrong.
+    """Teachers of worked solutions: SOLVER's samples of a question are all in one style, POOR's in
+    as many as there are, every third wrong.
 
-    Students sample as they can, which is not at all. Verdicts on code come from the text: no sandbox is needed.
+    Students sample as they can, which is not at all. Verdicts on code come from the text: no
+    sandbox is needed.
     """
     real = generation.sample
 
@@ -110,7 +115,9 @@ def worked(monkeypatch):
 
 @pytest.fixture
 def rated(monkeypatch):
-    """Pass rates of 0, 0.5 and 1 in turn: two thirds of the questions are hard at a threshold of 0.5."""
+    """Pass rates of 0, 0.5 and 1 in turn: two thirds of the questions are hard at a threshold of
+    0.5.
+    """
 
     def rates(model, asked, samples, **more):
         return pd.DataFrame(
@@ -236,9 +243,9 @@ def test_a_candidate_is_scored_trained_on_and_measured(worked):
 def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     p = settings()
     made, pool = corpora(p, POOR, SOLVER)
-    assert list(study.recipe.arms(p)) == ["DED", *recipe.EQUAL, "large"] == list(made)
+    assert list(study.recipe.arms(p)) == ["DED", *EQUAL, "large"] == list(made)
     assert {arm: len(c) for arm, c in made.items() if arm != "large"} == dict.fromkeys(
-        ["DED", *recipe.EQUAL], 20
+        ["DED", *EQUAL], 20
     )
     halves = {arm: Counter(c["part"]) for arm, c in made.items()}
     assert halves["math only"] == {"math": 20} and halves["code only"] == {"code": 20}
@@ -368,7 +375,9 @@ def test_what_must_not_be_shown_is_not_in_the_recorded_corpus(worked, rated, mon
 
 
 def cheap(n_select, bases=("x", "y")):
-    """Five teachers; `loss` ranks the gains backwards, `own` says nothing, and in replicate 0 the smoke test is the gain."""
+    """Five teachers; `loss` ranks the gains backwards, `own` says nothing, and in replicate 0 the
+    smoke test is the gain.
+    """
     rows = []
     for base in bases:
         for r in range(n_select):

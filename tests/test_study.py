@@ -1,4 +1,6 @@
-"""The notebooks' steps, on models that know nothing and corpora worked out by hand: what is compared is comparable."""
+"""The notebooks' steps, on models that know nothing and corpora worked out by hand: what is
+compared is comparable.
+"""
 
 import math
 import pickle
@@ -86,7 +88,9 @@ def diversity_arms(p):
 
 @pytest.fixture
 def worked(monkeypatch):
-    """A teacher that solves everything: its samples are worked solutions, one style after the other, every fifth one wrong."""
+    """A teacher that solves everything: its samples are worked solutions, one style after the
+    other, every fifth one wrong.
+    """
     real = generation.sample
 
     def sample(model, asked, n=1, **settings):

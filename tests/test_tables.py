@@ -9,7 +9,9 @@ from ded import stats, tables
 
 
 def scores():
-    """Two arms, two bases, three replicates, an in-domain family and two out-of-domain ones; b is 0.1 above a in domain."""
+    """Two arms, two bases, three replicates, an in-domain family and two out-of-domain ones; b is
+    0.1 above a in domain.
+    """
     rows = []
     for arm, lift in (("a", 0.0), ("b", 0.1)):
         for base, level in (("s1", 0.4), ("s2", 0.6)):
@@ -96,6 +98,33 @@ def test_verdicts_are_in_points_with_what_was_not_measured():
     )
     assert table.loc["lifts", "n"] == judged[0].n and math.isnan(table.loc["unknown", "estimate"])
     assert table.loc["unknown", "note"]
+
+
+def test_verdicts_show_the_effect_in_each_base_and_say_why():
+    ID = cells()["ID"]
+    judged = stats.judge(
+        [
+            stats.claim("lifts", "b above a", stats.paired(ID, "b", "a")),
+            stats.claim("sinks", "a above b", stats.paired(ID, "a", "b")),
+        ]
+    )
+    table = tables.verdicts(judged, {"lifts": stats.effects_by_base(ID, "b", "a")})
+    table = table.set_index("claim")
+    assert table.loc["lifts", "s1"].startswith("+10.0 [") and table.loc["sinks", "s1"] == ""
+    assert table.loc["lifts", "why"] == "" and "upper bound" in table.loc["sinks", "why"]
+    assert list(table)[-2:] == ["note", "why"]
+
+
+def test_places_are_those_of_the_arms_in_every_kind_of_cells():
+    summary = pd.DataFrame({"arm": ["a", "b"], "examples": [10.0, 20.0]})
+    places = tables.places(cells(), summary)
+    assert places[["arm", "size", "group"]].values.tolist() == [
+        ["a", 10, "ID"],
+        ["b", 20, "ID"],
+        ["a", 10, "OOD"],
+        ["b", 20, "OOD"],
+    ]
+    assert places["estimate"].tolist() == pytest.approx([0.51, 0.61, 0.795, 0.695])
 
 
 def test_reported_numbers_carry_their_source():

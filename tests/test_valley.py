@@ -1,4 +1,6 @@
-"""Notebook 05's arms: the corpora differ in what they are named for and in nothing else; what cannot be trained is not measured."""
+"""Notebook 05's arms: the corpora differ in what they are named for and in nothing else; what
+cannot be trained is not measured.
+"""
 
 import math
 

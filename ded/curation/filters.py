@@ -28,6 +28,11 @@ class Filtered(NamedTuple):
     funnel: pd.DataFrame
     dropped: pd.DataFrame
 
+    @property
+    def n_tokens(self) -> int:
+        """Of all that came in."""
+        return int(self.kept["n_tokens"].sum() + self.dropped["n_tokens"].sum())
+
 
 def curate(
     trajectories: pd.DataFrame,

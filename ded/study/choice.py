@@ -33,7 +33,7 @@ class Timed:
     seconds: float
 
 
-def smoke_test(unit: Unit, teacher: str) -> dict[str, Any]:
+def smoke_test(unit: Unit[Recipe], teacher: str) -> dict[str, Any]:
     """One candidate on one unit of the selection, as a row.
 
     base, replicate, teacher, examples, student (pass@1 on ID math), gain over the base, and each of
@@ -62,7 +62,7 @@ def smoke_test(unit: Unit, teacher: str) -> dict[str, Any]:
     return row
 
 
-def smoke_corpus(unit: Unit, teacher: str) -> pd.DataFrame:
+def smoke_corpus(unit: Unit[Recipe], teacher: str) -> pd.DataFrame:
     """The first params.smoke_size trajectories that pass the filters, one attempt a question of the
     pool's first ones.
     """
@@ -93,7 +93,7 @@ def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _score_math(unit: Unit, model: str, arm: str) -> pd.DataFrame:
+def _score_math(unit: Unit[Recipe], model: str, arm: str) -> pd.DataFrame:
     return score(unit, model, arm, {"ID": unit.suite()["ID"]})
 
 
@@ -101,7 +101,7 @@ def _accuracy(scores: pd.DataFrame) -> float:
     return scores["accuracy"].item()
 
 
-def _timed(unit: Unit, model: str, compute: Callable[[], float]) -> Timed:
+def _timed(unit: Unit[Recipe], model: str, compute: Callable[[], float]) -> Timed:
     """The value, and what computing it cost the first time."""
     key = store.key(
         "cost",
@@ -115,7 +115,7 @@ def _timed(unit: Unit, model: str, compute: Callable[[], float]) -> Timed:
     return Timed(compute(), seconds)
 
 
-def _cheap(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
+def _cheap(unit: Unit[Recipe], corpus: pd.DataFrame) -> dict[str, Timed]:
     """What needs no training. Entropy and length cost nothing: sampling has measured them."""
     return {
         "loss": Timed(**analysis.likelihood(unit.base, corpus)),
@@ -125,7 +125,9 @@ def _cheap(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
     }
 
 
-def _trained(unit: Unit, student: str, gain: float, scoring_seconds: float) -> dict[str, Timed]:
+def _trained(
+    unit: Unit[Recipe], student: str, gain: float, scoring_seconds: float
+) -> dict[str, Timed]:
     """What needs the trained student, and so costs its training too."""
     log = Path(models.locate(student), "training.json").read_text(encoding="utf-8")
     training_seconds = json.loads(log)["seconds"]

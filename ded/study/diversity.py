@@ -42,7 +42,7 @@ def arms(params: TrajectoryDiversity) -> dict[str, int]:
     return dict.fromkeys(RULES, params.n_questions * params.n_kept)
 
 
-def pool(unit: Unit, rules: Mapping[str, Mapping[str, str]]) -> Pool:
+def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, str]]) -> Pool:
     """The corpora of all rules, over the same questions and of equal size.
 
     rules: {arm: `rule` and `metric` of `curation.select_trajectories`}.
@@ -52,7 +52,9 @@ def pool(unit: Unit, rules: Mapping[str, Mapping[str, str]]) -> Pool:
     kept = pools.filtered(unit, trajectories, questions).kept
     chosen = {}
     for arm, rule in rules.items():
-        selection = curation.select_trajectories(kept, params.n_kept, seed=unit.seed, **rule)
+        selection = curation.select_trajectories(
+            kept, params.n_kept, rule["rule"], rule["metric"], unit.seed
+        )
         chosen[arm] = selection._replace(chosen=pools.without_ids(selection.chosen))
     return Pool(chosen, unit.row | _facts(unit, trajectories))
 
@@ -99,7 +101,7 @@ def _traces(unit: Unit, table: pd.DataFrame) -> list:
     """
     by_id = {question.id: question for question in unit.questions()}
     checked = problems.checks_steps(unit.params.corpus_source)
-    traces = []
+    traces: list[object] = []
     for problem_id, text in zip(table["problem_id"], table["text"], strict=True):
         parts = curation.split_think(text)
         think = parts[0] if parts else None

@@ -23,41 +23,23 @@ if TYPE_CHECKING:
     from ded.params.schemas import Recipe
     from ded.study.unit import Unit
 
-EQUAL = (
-    "random",
-    "no compression",
-    "no diversity",
-    "top teacher",
-    "math only",
-    "code only",
-    "s1 style",
-    "LIMO style",
-)  # as large as DED
+CURATED = ("random", "no compression", "no diversity", "top teacher")
+PARTS = ("math only", "code only")
+STYLES = ("s1 style", "LIMO style")
 NOTHING = pd.DataFrame(columns=["problem_id", "part", "prompt", "text", "n_tokens"])
-SHOWN = [
-    "problem_id",
-    "part",
-    "prompt",
-    "text",
-    "teacher",
-    "n_tokens",
-    "level",
-    "pass_rate",
-    "sample_index",
-    "base",
-    "replicate",
-]
+SHOWN = ["problem_id", "part", "prompt", "text", "teacher", "n_tokens", "level", "pass_rate"]
+SHOWN += ["sample_index", "base", "replicate"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Math or code: the tables that the arms of a unit select from, examples in the order in which
-    they are taken.
+    """Math or code: the tables that the arms of a unit select from, in the order in which examples
+    are taken.
 
     kept: one verified trajectory a question of the chosen teacher, with level and pass_rate (NaN:
     not rated); diverse: of each question that compression leaves, the P farthest of its M
     trajectories; uncompressed: the same of all questions; top: as diverse, from the teacher that
-    scores highest itself.
+    scores highest itself. tokens: sampled by the teachers.
     """
 
     name: str
@@ -65,14 +47,14 @@ class Part:
     diverse: pd.DataFrame
     uncompressed: pd.DataFrame
     top: pd.DataFrame
+    funnel: pd.DataFrame
+    tokens: int
 
 
 @dataclass(frozen=True)
 class Pool:
     """The parts of one unit, none where no teacher could be chosen; funnel: a pool a part, and one
-    a part's questions.
-
-    tokens: sampled by the teachers; hidden: ids of questions that are never to be shown.
+    a part's questions. hidden: ids of questions that are never to be shown.
     """
 
     parts: list[Part]
@@ -81,9 +63,8 @@ class Pool:
     hidden: frozenset[str]
 
 
-Rule = Callable[
-    [Part], pd.DataFrame | None
-]  # what a part gives to an arm; None: the arm has none of it
+# What a part gives to an arm; None: the arm has none of it.
+Rule = Callable[[Part], pd.DataFrame | None]
 
 
 def arms(params: Recipe) -> dict[str, int]:
@@ -98,66 +79,51 @@ def equal_arms(params: Recipe) -> list[str]:
     """The arms as large as DED; without a code source there are no single parts, for DED is then
     math only.
     """
-    return [arm for arm in EQUAL if params.code_source or not arm.endswith(" only")]
+    return [*CURATED, *(PARTS if params.code_source else ()), *STYLES]
 
 
-# ---- what is selected from
-
-
-def pool(unit: Unit, teacher: str, top: str) -> Pool:
+def pool(unit: Unit[Recipe], teacher: str, top: str) -> Pool:
     """What the arms of a unit select from. teacher: the chosen one; top: the one that scores
     highest itself; "": none.
     """
     params = unit.params
-    sources = {"math": params.corpus_source} | (
-        {"code": params.code_source} if params.code_source else {}
-    )
-    if not teacher:
-        columns = ["step", "kept", "dropped", "reason", "pool", "base", "replicate"]
-        return Pool([], pd.DataFrame(columns=columns), 0, frozenset())
-    half = math.ceil(params.corpus_size / len(sources))
-    parts, funnels, tokens = [], [], 0
-    for name, source in sources.items():
-        part, funnel, sampled = _part(unit, name, source, teacher, top, half)
-        parts.append(part)
-        funnels.append(funnel)
-        tokens += sampled
+    sources = {"math": params.corpus_source, "code": params.code_source}
+    sources = {name: source for name, source in sources.items() if source and teacher}
+    parts = [_part(unit, name, source, teacher, top) for name, source in sources.items()]
+    empty = pd.DataFrame(columns=["step", "kept", "dropped", "reason", "pool"])
+    funnel = pd.concat([part.funnel for part in parts] or [empty])
     questions = [question for source in sources.values() for question in unit.questions(source)]
     hidden = frozenset(question.id for question in questions if question.meta.get("hide"))
-    return Pool(parts, pd.concat(funnels).assign(**unit.row), tokens, hidden)
+    return Pool(parts, funnel.assign(**unit.row), sum(part.tokens for part in parts), hidden)
 
 
-def _part(
-    unit: Unit, name: str, source: str, teacher: str, top: str, half: int
-) -> tuple[Part, pd.DataFrame, int]:
-    """(part, funnel, tokens sampled); `diverse` holds as much as a single-part arm takes, the
-    others half a corpus.
-    """
+def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) -> Part:
     params, questions = unit.params, unit.questions(source)
+    half = math.ceil(params.corpus_size / 2) if params.code_source else params.corpus_size
     curated = pools.curate(unit, teacher, 1, source)
     rates = pools.pass_rates(unit, questions[: params.pass_rate_questions])
     rates = rates[["problem_id", "level", "pass_rate"]]
     compressed = curation.compress_questions(rates, params.pass_rate_threshold)
     hard_ids = set(compressed.kept["problem_id"])
     hard = [question for question in questions if question.id in hard_ids]
+    # as much as a single-part arm takes; the others only half a corpus
     diverse, n_diverse = _diverse(unit, teacher, hard, params.corpus_size)
     uncompressed, n_uncompressed = _diverse(unit, teacher, questions, half)
     from_top, n_top = _diverse(unit, top, hard, half)
-    part = Part(
+    funnel = [curated.funnel.assign(pool=name), compressed.funnel.assign(pool=f"{name} questions")]
+    return Part(
         name,
         pools.without_ids(curated.kept).merge(rates, how="left", on="problem_id"),
         diverse.merge(rates, on="problem_id"),
         uncompressed,
         from_top,
+        pd.concat(funnel),
+        curated.n_tokens + n_diverse + n_uncompressed + (n_top if top != teacher else 0),
     )
-    funnel = [curated.funnel.assign(pool=name), compressed.funnel.assign(pool=f"{name} questions")]
-    tokens = int(curated.kept["n_tokens"].sum() + curated.dropped["n_tokens"].sum())
-    tokens += n_diverse + n_uncompressed + (n_top if top != teacher else 0)
-    return part, pd.concat(funnel), tokens
 
 
 def _diverse(
-    unit: Unit, teacher: str, questions: Sequence[Problem], size: int
+    unit: Unit[Recipe], teacher: str, questions: Sequence[Problem], size: int
 ) -> tuple[pd.DataFrame, int]:
     """(`size` examples, tokens sampled): of each question the P farthest apart of M trajectories,
     all where fewer differ.
@@ -183,16 +149,13 @@ def _diverse(
     return pd.concat(chosen or [NOTHING]).head(size), tokens
 
 
-def blocks(unit: Unit, questions: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
+def blocks(unit: Unit[Recipe], questions: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
     """The questions in their order, as many at once as half a corpus takes with P trajectories of
     each.
     """
     size = math.ceil(unit.params.corpus_size / 2 / unit.params.n_kept)
     for start in range(0, len(questions), size):
         yield questions[start : start + size]
-
-
-# ---- what the arms hold
 
 
 def s1_style(rated: pd.DataFrame) -> pd.DataFrame:
@@ -217,7 +180,7 @@ def _longest_first(rated: pd.DataFrame) -> pd.DataFrame:
     return rated.sort_values("n_tokens", ascending=False, kind="stable")
 
 
-def make_arms(unit: Unit, pool: Pool, rules: Mapping[str, Rule]) -> list[Arm]:
+def make_arms(unit: Unit[Recipe], pool: Pool, rules: Mapping[str, Rule]) -> list[Arm]:
     """The arms of one unit, of what `rules` take of each part, by turns, so that what is cut is cut
     from both.
 
@@ -228,7 +191,7 @@ def make_arms(unit: Unit, pool: Pool, rules: Mapping[str, Rule]) -> list[Arm]:
     params = unit.params
     corpora = {}
     for name, rule in rules.items():
-        if params.code_source or not name.endswith(" only"):
+        if params.code_source or name not in PARTS:
             given = {part.name: rule(part) for part in pool.parts}
             tables = {part: table for part, table in given.items() if table is not None}
             large = name == "large"

@@ -39,7 +39,7 @@ def arms(params: TeacherSelection) -> dict[str, int]:
     return {short(teacher): params.corpus_size for teacher in params.teachers}
 
 
-def smoke_test(unit: Unit, teacher: str, corpus: pd.DataFrame) -> Smoke:
+def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> Smoke:
     """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test")."""
     outcome = run_arm(unit, Arm(short(teacher), corpus))
     row = unit.row | {"arm": short(teacher), "corpus_size": len(corpus)}

@@ -45,7 +45,7 @@ def arms(params: OodTradeoff) -> dict[str, int]:
     return counted
 
 
-def pool(unit: Unit) -> Pool:
+def pool(unit: Unit[OodTradeoff]) -> Pool:
     """What the arms of notebook 02 select from; the student rates the first
     params.pass_rate_questions of the questions.
     """
@@ -62,5 +62,5 @@ def pool(unit: Unit) -> Pool:
         level=table["problem_id"].map({q.id: q.level for q in questions}),
         pass_rate=table["problem_id"].map(rates.set_index("problem_id")["pass_rate"]),
     )
-    tokens = int(curated.kept["n_tokens"].sum() + curated.dropped["n_tokens"].sum())
-    return Pool(table, funnel.assign(**unit.row), rates.assign(**unit.row), tokens)
+    rates = rates.assign(**unit.row)
+    return Pool(table, funnel.assign(**unit.row), rates, curated.n_tokens)

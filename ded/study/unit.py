@@ -11,24 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ded import problems
+from ded.errors import SourceError
+from ded.params.schemas import Common, Recipe
 from ded.problems import Problem, contamination, files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ded.params.schemas import Common
+Params = TypeVar("Params", bound=Common, covariant=True)
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(Generic[Params]):
     """One student base, one replicate, and the checked parameters of the notebook that they belong
     to.
     """
 
-    params: Common = field(repr=False)
+    params: Params = field(repr=False)
     base: str  # model spec of the student before distillation
     replicate: int
     _training: dict[str, tuple] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -95,46 +97,48 @@ class Unit:
         return {"ID": asked} | perturbed | self._evaluation
 
     @cached_property
+    def _sources(self) -> dict[str, str]:
+        """{family of the suite: where its questions come from}."""
+        sources = {"ID": self.params.id_source}
+        if isinstance(self.params, Recipe) and self.params.code_id_source:
+            sources["ID code"] = self.params.code_id_source
+        for source in self.params.ood_sources:
+            family = problems.family_of(source)
+            if family in sources:
+                fault = f"ood_sources: {source!r} is the second family {family!r} of the suite"
+                raise SourceError(f"{fault}; name each once")
+            sources[family] = source
+        return sources
+
+    @cached_property
     def _evaluation(self) -> dict[str, list[Problem]]:
         params, seed = self.params, self._draw_seed("evaluation")
-        families = {"ID": problems.load(params.id_source, params.eval_id, params.split, seed)}
-        if code := getattr(params, "code_id_source", ""):
-            families["ID code"] = problems.load(code, params.eval_code, params.split, seed)
-        for source in params.ood_sources:
-            if (name := problems.family_of(source)) in families:
-                fault = f"ood_sources: {source!r} is the second family {name!r} of the suite"
-                raise problems.SourceError(f"{fault}; name each once")
-            families[name] = problems.load(source, params.eval_ood, params.split, seed)
-        return families
+        counts = {"ID": params.eval_id, "ID code": getattr(params, "eval_code", 0)}
+        return {
+            family: problems.load(source, counts.get(family, params.eval_ood), params.split, seed)
+            for family, source in self._sources.items()
+        }
 
     def _decontaminated(self, source: str) -> tuple[pd.DataFrame | None, list[Problem]]:
         """(overlaps, the questions left) of one training source, drawn once."""
-        source = source or self.params.corpus_source
-        if source not in self._training:
-            params = self.params
-            is_code = source == getattr(params, "code_source", "")
-            n = params.n_code_questions if is_code else params.n_questions
-            drawn = problems.load(source, n, "train", self._draw_seed("corpus"))
-            compared = [
-                question
-                for family, other in self._evaluation_sources().items()
-                if not (problems.procedural(source) and problems.procedural(other))
-                for question in self._evaluation[family]
-            ]
-            self._training[source] = (
-                contamination.contaminated(
-                    drawn, compared, params.contamination_ngram, params.contamination_threshold
-                )
-                if compared
-                else (None, drawn)
-            )
-        return self._training[source]
-
-    def _evaluation_sources(self) -> dict[str, str]:
-        """{family of the suite: the source of its questions}."""
-        code = getattr(self.params, "code_id_source", "")
-        ood = {problems.family_of(source): source for source in self.params.ood_sources}
-        return {"ID": self.params.id_source} | ({"ID code": code} if code else {}) | ood
+        params, source = self.params, source or self.params.corpus_source
+        if source in self._training:
+            return self._training[source]
+        n = params.n_questions
+        if isinstance(params, Recipe) and source == params.code_source:
+            n = params.n_code_questions
+        questions, overlaps = problems.load(source, n, "train", self._draw_seed("corpus")), None
+        compared = [
+            question
+            for family, other in self._sources.items()
+            if not (problems.procedural(source) and problems.procedural(other))
+            for question in self._evaluation[family]
+        ]
+        if compared:
+            limits = params.contamination_ngram, params.contamination_threshold
+            overlaps, questions = contamination.contaminated(questions, compared, *limits)
+        self._training[source] = overlaps, questions
+        return overlaps, questions
 
     def _draw_seed(self, purpose: str) -> str:
         return f"{self.params.seed} {purpose} {self.base} {self.replicate}"
@@ -162,7 +166,8 @@ def calls(units: Iterable[Unit], **axes: Iterable) -> list[dict[str, Any]]:
 
 def teachers_of(params: Common) -> list[str]:
     """The model specs of a notebook's teachers, whether it takes one or several."""
-    return list(getattr(params, "teachers", None) or [params.teacher])
+    specs = getattr(params, "teachers", None) or getattr(params, "teacher", [])
+    return [specs] if isinstance(specs, str) else list(specs)
 
 
 def short(model: str) -> str:

@@ -44,7 +44,7 @@ def arms(params: Valley) -> dict[str, int]:
     return {f"random {size}": size for size in params.sizes} | selected
 
 
-def pool(unit: Unit) -> Pool:
+def pool(unit: Unit[Valley]) -> Pool:
     """What the arms of notebook 05 select from."""
     params = unit.params
     curated = pools.curate(unit, params.teacher, params.n_attempts)
@@ -56,10 +56,8 @@ def pool(unit: Unit) -> Pool:
     wrong = pools.first_of_each(wrong).drop(columns=["step", "reason"])
     both = table["problem_id"][table["problem_id"].isin(wrong["problem_id"])]
     wrong = wrong.set_index("problem_id", drop=False).loc[both].reset_index(drop=True)
-    tokens = int(kept["n_tokens"].sum() + dropped["n_tokens"].sum())
-    return Pool(
-        table, wrong, curated.funnel.assign(teacher=short(params.teacher), **unit.row), tokens
-    )
+    funnel = curated.funnel.assign(teacher=short(params.teacher), **unit.row)
+    return Pool(table, wrong, funnel, curated.n_tokens)
 
 
 def even_cut(difficulty: pd.Series) -> float:
@@ -88,7 +86,7 @@ def describe_selections(unit: Unit, selections: dict[str, pd.DataFrame]) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _difficulty(unit: Unit) -> dict[str, float]:
+def _difficulty(unit: Unit[Valley]) -> dict[str, float]:
     """Of each training question: its level, or one minus the pass rate of the student before."""
     questions = unit.questions()
     if unit.params.difficulty == "level":

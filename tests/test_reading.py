@@ -1,0 +1,115 @@
+"""Sentences under figures: they say the estimate, its interval and where that lies, and no more."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from ded import problems, reading, stats
+
+
+def cells(**values):
+    """One base, three replicates; a column is an arm's scores."""
+    rows = [
+        {"arm": arm, "base": "s1", "replicate": replicate, "accuracy": score}
+        for arm, scores in values.items()
+        for replicate, score in enumerate(scores)
+    ]
+    return pd.DataFrame(rows)
+
+
+LIFTED = cells(before=(0.3, 0.4, 0.5), a=(0.5, 0.61, 0.7), b=(0.31, 0.38, 0.5))
+
+
+def test_a_difference_says_where_its_interval_lies():
+    above = reading.difference(LIFTED, "a", "before", "ID pass@1")
+    assert above.startswith("ID pass@1, a minus before: +20.3 [18.9, 21.8] points, above 0")
+    assert reading.difference(LIFTED, "before", "a", "x").endswith("below 0.")
+    assert "holds 0" in reading.difference(LIFTED, "b", "before", "x")
+    nothing = cells(before=(0.3, 0.4, 0.5), a=(math.nan,) * 3)
+    assert "not measured (no score of a)" in reading.difference(nothing, "a", "before", "x")
+
+
+def test_changes_name_the_extremes_and_count_intervals():
+    text = reading.changes(LIFTED, "before", "ID pass@1")
+    assert "from -0.3" in text and "(b) to +20.3" in text and "(a)" in text
+    assert "Of 2 intervals 1 lie above 0 and 0 below" in text
+    assert "no arm was measured" in reading.changes(LIFTED.query("arm == 'before'"), "before", "x")
+
+
+def test_winners_and_the_front_go_by_means():
+    assert reading.winners(LIFTED, "ID pass@1") == "Highest ID pass@1 by base: s1 a (60.3 %)."
+    ood = cells(before=(0.9,) * 3, a=(0.8,) * 3, b=(0.7,) * 3)
+    front = reading.pareto(LIFTED, ood)
+    assert "a (60.3 %, 80.0 %)" in front and "before (40.0 %, 90.0 %)" in front
+    assert "b (" not in front
+
+
+def test_corpora_in_words():
+    steps = [("sampled", 100, 0), ("length", 90, 10), ("answer", 60, 30)]
+    funnel = pd.DataFrame(steps, columns=["step", "kept", "dropped"])
+    assert reading.funnel(funnel) == (
+        "Of 100 trajectories the steps drop: length 10.0 %, answer 30.0 %."
+    )
+    assert reading.funnel(funnel.iloc[:0]) == "No trajectory was sampled."
+    rates = pd.DataFrame({"base": list("xxyy"), "pass_rate": [0.0, 1.0, 0.75, 1.0]})
+    assert "75.0 % of 4 rated questions" in reading.pass_rates(rates, 0.5)
+    assert "x 50.0 %, y 100.0 %" in reading.pass_rates(rates, 0.5)
+    assert reading.distinct([{"distinct": [1, 3]}, {"distinct": [4, 0]}], 3).startswith(
+        "50.0 % of 4 questions have 3 different"
+    )
+    apart = pd.DataFrame({"arm": ["far", "far", "near"], "min_distance": [4.0, 6.0, math.nan]})
+    assert "far 5" in reading.distances(apart) and "near" not in reading.distances(apart)
+    assert "no distances" in reading.distances(apart.iloc[2:])
+
+
+def test_teachers_in_words():
+    columns = {"own_a_minus_b": [0.1, 0.2, -0.1], "student_b_minus_a": [0.1, -0.1, 0.2]}
+    pairs = pd.DataFrame(columns | {"holds": [False, False, True]})
+    assert reading.inversions(pairs).startswith("Of 2 pairs")
+    assert ", 1 have the order" in reading.inversions(pairs).replace("\n", " ")
+    ranks = pd.DataFrame(
+        {
+            "predictor": ["own", "loss"],
+            "estimate": [0.1, -0.8],
+            "low": [-0.2, -0.9],
+            "high": [0.4, -0.5],
+        }
+    )
+    text = reading.correlations(ranks, "the gain")
+    assert "'loss' with the gain: -0.80 [-0.90, -0.50]" in text and "2 intervals 1 do not" in text
+    assert "was measured" in reading.correlations(ranks.assign(estimate=math.nan), "the gain")
+    assert reading.shifts({"a": 2.0, "b": 0.5}) == "Centroids move by 0.5 (b) to 2 (a)."
+    assert "no latent shift" in reading.shifts({})
+    reported = pd.DataFrame({"model": ["x", "y", "z"], "aime_2024": [50.0, "", 80]})
+    assert "highest is 80 (z), the lowest 50 (x)" in reading.reported_range(reported)
+
+
+@pytest.mark.parametrize(
+    "a, verdict, why",
+    [
+        ((0.6, 0.7, 0.81), "reproduced", ""),
+        ((0.1, 0.2, 0.31), "not reproduced", "the upper bound lies below 3 points"),
+        ((0.3, 0.6, 0.31), "inconclusive", "the interval decides neither way"),
+        ((math.nan,) * 3, "not judged", "no score of a"),
+    ],
+)
+def test_a_verdict_says_why(a, verdict, why):
+    table = cells(a=a, b=(0.3, 0.4, 0.5))
+    (claim,) = stats.judge([stats.claim("c", "s", stats.paired(table, "a", "b"))])
+    assert claim.verdict == verdict and why in reading.why(claim)
+    assert bool(reading.why(claim)) == (verdict != "reproduced")
+    assert reading.verdicts([claim, claim]) == f"Of 2 claims: 2 {verdict}."
+
+
+def test_what_must_not_be_shown_is_not_shown():
+    open_one, hidden = problems.load("lab:sum", 2, "train", "reading")
+    hidden = type(hidden)(**vars(hidden) | {"meta": hidden.meta | {"hide": True}})
+    rows = [
+        {"problem_id": q.id, "prompt": q.prompt, "text": "<think> 1 </think> 1", "reason": "long"}
+        for q in (hidden, open_one)
+    ]
+    text = reading.trajectory(pd.DataFrame(rows), [open_one, hidden])
+    assert open_one.prompt in text and hidden.prompt not in text and "reason: long" in text
+    assert "may be shown" in reading.dropped(pd.DataFrame(rows[:1]), [hidden])
+    assert reading.dropped(pd.DataFrame(rows[:0]), [hidden]) == "The filters dropped none of them."
