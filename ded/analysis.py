@@ -80,7 +80,7 @@ class Passage:
 
 def _likelihood(student: str, corpus: pd.DataFrame, window: int) -> float:
     examples = training.build_examples(student, corpus, 10**9)
-    completions = [Passage(e["input_ids"], e["labels"].count(-100)) for e in examples]
+    completions = [Passage(row["input_ids"], row["labels"].count(-100)) for row in examples]
     if not window:
         losses = _losses(student, completions)
         return sum(losses) / sum(completion.n_scored for completion in completions)

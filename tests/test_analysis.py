@@ -29,13 +29,17 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
     monkeypatch.setattr(analysis, "LOGITS", most)  # one at a time, or all at once
     rng = random.Random(0)
     table = pd.DataFrame(
-        [{"prompt": p.prompt, "text": tasks.solution(p, "checked", rng)} for p in asked(7)]
+        [
+            {"prompt": problem.prompt, "text": tasks.solution(problem, "checked", rng)}
+            for problem in asked(7)
+        ]
     )
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
     total = count = 0
     for row in table.itertuples():
         before, after = (
-            tok(t)["input_ids"] for t in (models.render(STUDENT, row.prompt), f"{row.text} <eos>")
+            tok(text)["input_ids"]
+            for text in (models.render(STUDENT, row.prompt), f"{row.text} <eos>")
         )
         with torch.inference_mode():
             logs = net(input_ids=torch.tensor([before + after])).logits[0].double().log_softmax(-1)
@@ -52,7 +56,10 @@ def test_lalp_scores_each_step_with_a_short_context(window):
 
     rng = random.Random(1)
     table = pd.DataFrame(
-        [{"prompt": p.prompt, "text": tasks.solution(p, "facts", rng)} for p in asked(5)]
+        [
+            {"prompt": problem.prompt, "text": tasks.solution(problem, "facts", rng)}
+            for problem in asked(5)
+        ]
     )
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
     means = []
@@ -67,9 +74,9 @@ def test_lalp_scores_each_step_with_a_short_context(window):
                 np.mean([logs[len(near) - 1 + i, token].item() for i, token in enumerate(ids)])
             )
             context = context + ids
-    found = analysis.likelihood(STUDENT, table, window)
-    assert len(means) > 20 and found["value"] == pytest.approx(np.mean(means), abs=1e-5)
-    assert found["seconds"] > 0 and analysis.likelihood(STUDENT, table, window) == found, (
+    measured = analysis.likelihood(STUDENT, table, window)
+    assert len(means) > 20 and measured["value"] == pytest.approx(np.mean(means), abs=1e-5)
+    assert measured["seconds"] > 0 and analysis.likelihood(STUDENT, table, window) == measured, (
         "the cost is that of the first time"
     )
 
@@ -77,14 +84,14 @@ def test_lalp_scores_each_step_with_a_short_context(window):
 def test_hidden_states_are_those_at_the_last_prompt_token():
     import torch
 
-    found = analysis.hidden_states(STUDENT, asked(3))
+    states = analysis.hidden_states(STUDENT, asked(3))
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
-    assert found.shape == (3, net.config.hidden_size) and found.dtype == np.float32
+    assert states.shape == (3, net.config.hidden_size) and states.dtype == np.float32
     ids = tok(models.render(STUDENT, asked(3)[1].prompt))["input_ids"]
     with torch.inference_mode():
         logits = net(input_ids=torch.tensor([ids])).logits[0, -1]
         assert torch.allclose(
-            net.lm_head(torch.tensor(found[1])), logits, atol=1e-5
+            net.lm_head(torch.tensor(states[1])), logits, atol=1e-5
         )  # normalised, as the head sees it
 
 
@@ -108,7 +115,11 @@ def test_latent_shift_is_nothing_for_one_model_and_symmetric_for_two():
 
 def test_latent_shift_with_all_axes_is_the_distance_of_the_means():
     questions = asked(6)
-    a, b = (analysis.hidden_states(m, questions) for m in (STUDENT, "lab:ancestor"))
-    found = analysis.latent_shift(STUDENT, "lab:ancestor", questions, components=12)
-    assert found["shift"] == pytest.approx(float(np.linalg.norm(a.mean(0) - b.mean(0))), rel=1e-4)
-    assert found["variance"] == pytest.approx(1)
+    before, after = (
+        analysis.hidden_states(model, questions) for model in (STUDENT, "lab:ancestor")
+    )
+    measured = analysis.latent_shift(STUDENT, "lab:ancestor", questions, components=12)
+    assert measured["shift"] == pytest.approx(
+        float(np.linalg.norm(before.mean(0) - after.mean(0))), rel=1e-4
+    )
+    assert measured["variance"] == pytest.approx(1)

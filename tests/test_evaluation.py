@@ -26,17 +26,17 @@ def verdicts(monkeypatch):
     given, calls = {}, []
 
     def sample(model, questions, n, **settings):
-        calls.append([p.id for p in questions])
+        calls.append([problem.id for problem in questions])
         return pd.DataFrame(
             [
                 {
-                    "problem_id": p.id,
+                    "problem_id": problem.id,
                     "sample_index": i,
                     "text": ["<think> a </think> b", "b"][i > 0],
                     "n_tokens": 10 + i,
                     "finish_reason": "stop",
                 }
-                for p in questions
+                for problem in questions
                 for i in range(n)
             ]
         )
@@ -44,7 +44,8 @@ def verdicts(monkeypatch):
     def grade(table, questions, **_):
         return table.assign(
             verdict=[
-                given[p][i] for p, i in zip(table["problem_id"], table["sample_index"], strict=True)
+                given[problem][i]
+                for problem, i in zip(table["problem_id"], table["sample_index"], strict=True)
             ]
         )
 
@@ -58,12 +59,12 @@ def test_truncated_and_unparsed_are_not_correct_and_errors_do_not_count(verdicts
     suite = {"ID": asked(6), "reverse": asked(2, "lab:reverse")}
     verdicts |= dict(
         zip(
-            [p.id for p in suite["ID"]],
+            [problem.id for problem in suite["ID"]],
             [["correct"], ["correct"], ["wrong"], ["unparsed"], ["truncated"], ["error"]],
             strict=True,
         )
     )
-    verdicts |= {p.id: ["error"] for p in suite["reverse"]}
+    verdicts |= {problem.id: ["error"] for problem in suite["reverse"]}
     table = evaluation.evaluate(MODEL, suite, samples=1, max_tokens=8).set_index("family")
     assert table.loc["ID", ["n", *VERDICTS]].tolist() == [6, 2, 1, 1, 1, 1]
     assert table.loc["ID", "accuracy"] == pytest.approx(2 / 5)
@@ -77,7 +78,7 @@ def test_pass_at_k_lengths_and_think_rate_over_samples(verdicts):
     suite = {"ID": asked(3)}
     verdicts |= dict(
         zip(
-            [p.id for p in suite["ID"]],
+            [problem.id for problem in suite["ID"]],
             [["wrong", "correct"], ["correct", "correct"], ["wrong", "truncated"]],
             strict=True,
         )
@@ -98,7 +99,9 @@ def test_a_question_in_two_families_counts_in_both(verdicts):
         ],
     }
     assert suite["shuffled"][0].id == first[0].id
-    verdicts |= {p.id: ["wrong"] for p in (*first, *suite["shuffled"])} | {first[0].id: ["correct"]}
+    verdicts |= {problem.id: ["wrong"] for problem in (*first, *suite["shuffled"])} | {
+        first[0].id: ["correct"]
+    }
     table = evaluation.evaluate(MODEL, suite, max_tokens=8).set_index("family")
     assert table["n"].tolist() == [3, 3] and table["accuracy"].tolist() == pytest.approx(
         [1 / 3, 1 / 3]
@@ -114,7 +117,7 @@ def test_pass_rates_are_over_judged_samples(verdicts):
         ["error"] * 3,
         ["unparsed"] * 3,
     ]
-    verdicts |= dict(zip([p.id for p in questions], given, strict=True))
+    verdicts |= dict(zip([problem.id for problem in questions], given, strict=True))
     table = evaluation.pass_rates(MODEL, questions, 3, max_tokens=8).set_index("problem_id")
     assert table.index.tolist() == [
         questions[i].id for i in (0, 1, 3)
@@ -127,7 +130,7 @@ def test_pass_rates_are_over_judged_samples(verdicts):
 
 def test_per_question_is_what_the_scores_are_made_of(verdicts):
     suite = {"ID": asked(3), "reverse": asked(1, "lab:reverse")}
-    ids = [p.id for p in (*suite["ID"], *suite["reverse"])]
+    ids = [problem.id for problem in (*suite["ID"], *suite["reverse"])]
     verdicts |= dict(
         zip(
             ids,
@@ -155,12 +158,12 @@ def test_per_question_is_what_the_scores_are_made_of(verdicts):
 
 def test_verdicts_are_kept_and_failures_of_the_grader_are_tried_again(verdicts, monkeypatch):
     suite = {"ID": asked(2)}
-    one, two = (p.id for p in suite["ID"])
-    verdicts |= {one: ["error"], two: ["correct"]}
+    first, second = (problem.id for problem in suite["ID"])
+    verdicts |= {first: ["error"], second: ["correct"]}
     assert evaluation.evaluate(MODEL, suite, max_tokens=8)["error"].tolist() == [1]
-    verdicts[one] = ["wrong"]  # the machine has recovered
+    verdicts[first] = ["wrong"]  # the machine has recovered
     assert evaluation.evaluate(MODEL, suite, max_tokens=8)["accuracy"].tolist() == [0.5]
-    verdicts[one] = ["correct"]  # now it is stored
+    verdicts[first] = ["correct"]  # now it is stored
     assert evaluation.evaluate(MODEL, suite, max_tokens=8)["accuracy"].tolist() == [0.5]
     monkeypatch.setattr("ded.grading.VERSION", 10**6)  # a grader of other rules grades again
     assert evaluation.evaluate(MODEL, suite, max_tokens=8)["accuracy"].tolist() == [1.0]
@@ -211,13 +214,13 @@ def test_lab_answers_are_graded_for_what_they_are(monkeypatch):
         return pd.DataFrame(
             [
                 {
-                    "problem_id": p.id,
+                    "problem_id": problem.id,
                     "sample_index": 0,
-                    "text": t,
+                    "text": text,
                     "n_tokens": 5,
-                    "finish_reason": f,
+                    "finish_reason": reason,
                 }
-                for p, t, f in zip(asked_for, texts, finish, strict=True)
+                for problem, text, reason in zip(asked_for, texts, finish, strict=True)
             ]
         )
 

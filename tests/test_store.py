@@ -211,7 +211,7 @@ def test_two_processes_compute_an_entry_once(folder, tmp_path):
             assert store.json(store.key("s", 1, i=i), compute) == list(range(1000))
     """
     processes = [start(code, folder) for _ in range(2)]
-    assert [p.wait(300) for p in processes] == [0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0]
     assert (tmp_path / "calls").read_text() == "xxx"
 
 
@@ -234,8 +234,10 @@ def test_a_killed_writer_leaves_nothing_that_is_read(folder):
     writer.wait()
     key = store.key("s", 1)
     assert not store.has(key) and len(list((folder / "tmp").iterdir())) == 1
-    path = store.directory(key, lambda p: (p / "whole").write_text("whole"))  # and its lock is free
-    assert [f.name for f in path.iterdir() if f.name != store.ENTRY] == ["whole"]
+    path = store.directory(
+        key, lambda work: (work / "whole").write_text("whole")
+    )  # and its lock is free
+    assert [file.name for file in path.iterdir() if file.name != store.ENTRY] == ["whole"]
     assert not list((folder / "tmp").iterdir())
 
 
@@ -262,6 +264,6 @@ def test_a_reader_beside_a_writer_sees_whole_entries(folder):
     )
     while writer.poll() is None:
         for path in folder.glob("??/*"):
-            assert {f.name for f in path.iterdir()} == {"a", "b", store.ENTRY}
+            assert {file.name for file in path.iterdir()} == {"a", "b", store.ENTRY}
         time.sleep(0.002)
     assert writer.returncode == 0 and all(store.has(store.key("s", 1, i=i)) for i in range(20))

@@ -24,9 +24,9 @@ def corpus(n, style="left", split="train"):
     asked, rng = problems.load("lab:sum/5-6", n, split, "training"), random.Random(0)
     return pd.DataFrame(
         {
-            "problem_id": [p.id for p in asked],
-            "prompt": [p.prompt for p in asked],
-            "text": [tasks.solution(p, style, rng) for p in asked],
+            "problem_id": [problem.id for problem in asked],
+            "prompt": [problem.prompt for problem in asked],
+            "text": [tasks.solution(problem, style, rng) for problem in asked],
         }
     )
 
@@ -57,9 +57,13 @@ def test_the_loss_is_on_the_completion_and_its_end_token():
 
 def test_a_sequence_that_is_too_long_is_an_error_not_cut():
     table = corpus(4)
-    longest = max(len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128))
+    longest = max(
+        len(example["input_ids"]) for example in training.build_examples(STUDENT, table, 128)
+    )
     training.build_examples(STUDENT, table, longest)
-    row = [len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128)].index(longest)
+    row = [
+        len(example["input_ids"]) for example in training.build_examples(STUDENT, table, 128)
+    ].index(longest)
     with pytest.raises(
         training.TrainingError, match=rf"row {row}: {longest} tokens, over max_length={longest - 1}"
     ):
@@ -119,9 +123,10 @@ def test_a_template_that_opens_the_think_block_itself_opens_it_once(tmp_path):
         training.build_examples(student, table, 128),
         training.build_examples(STUDENT, table, 128),
     )
-    assert [e["input_ids"] for e in ours] == [e["input_ids"] for e in plain]
+    assert [example["input_ids"] for example in ours] == [example["input_ids"] for example in plain]
     assert [
-        e["labels"].count(-100) - p["labels"].count(-100) for e, p in zip(ours, plain, strict=True)
+        example["labels"].count(-100) - other["labels"].count(-100)
+        for example, other in zip(ours, plain, strict=True)
     ] == [
         1,
         1,
@@ -139,8 +144,8 @@ def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path):
 def test_cutting_is_a_choice_by_name():
     whole = training.build_examples(STUDENT, corpus(4), 128)
     cut = training.build_examples(STUDENT, corpus(4), 20, truncate=True)
-    assert cut == [{name: ids[:20] for name, ids in e.items()} for e in whole] and any(
-        len(e["input_ids"]) > 20 for e in whole
+    assert cut == [{name: ids[:20] for name, ids in example.items()} for example in whole] and any(
+        len(example["input_ids"]) > 20 for example in whole
     )
     made = record(
         training.sft(
@@ -150,7 +155,7 @@ def test_cutting_is_a_choice_by_name():
             trainer=Trainer(allow_truncation=True),
         )
     )
-    assert made["truncated"] == sum(len(e["input_ids"]) > 20 for e in whole)
+    assert made["truncated"] == sum(len(example["input_ids"]) > 20 for example in whole)
     with pytest.raises(
         training.TrainingError,
         match=r"row 0: \d+ tokens, over max_length=20; .*trainer.allow_truncation",
@@ -179,7 +184,9 @@ def test_an_example_is_shown_with_its_mask_and_the_lengths_are_counted():
         training.show_example(STUDENT, table, 2)
         == f"<user> {row.prompt} <assistant>»{row.text} <eos>«"
     )
-    lengths = [len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128)]
+    lengths = [
+        len(example["input_ids"]) for example in training.build_examples(STUDENT, table, 128)
+    ]
     shown = training.length_histogram(STUDENT, table, max(lengths) - 1, bins=3)
     assert shown["examples"].sum() == 9 and shown.iloc[-1].to_dict() == {
         "tokens": f"over {max(lengths) - 1}",
@@ -203,11 +210,11 @@ def test_training_teaches_and_leaves_the_base_alone():
     table = corpus(8)
     before = models.load(STUDENT).get_input_embeddings().weight.clone()
     made = record(training.sft(STUDENT, table, **SETTINGS | {"epochs": 12.0}))
-    losses = [h["loss"] for h in made["loss"]]
+    losses = [entry["loss"] for entry in made["loss"]]
     assert losses[-1] < 0.8 * losses[0]
     assert made["steps"] == 24 and made["examples"] == 8
     assert made["corpus_tokens"] == sum(
-        len(e["input_ids"]) for e in training.build_examples(STUDENT, table, 128)
+        len(example["input_ids"]) for example in training.build_examples(STUDENT, table, 128)
     )
     assert (models.load(STUDENT).get_input_embeddings().weight == before).all()
 
@@ -224,7 +231,7 @@ def test_the_same_inputs_give_the_same_weights(monkeypatch, tmp_path):
 
     folder = models.locate(spec)  # an ordinary Hugging Face directory
     net = AutoModelForCausalLM.from_pretrained(folder)
-    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in net.parameters()} == {torch.float32}
     assert (
         AutoTokenizer.from_pretrained(folder).chat_template
         == models.load_tokenizer(STUDENT).chat_template
@@ -291,10 +298,10 @@ def test_trl_alone_does_the_same(tmp_path):
     table = corpus(8)
     rows = [
         {
-            "prompt": [{"role": "user", "content": p}],
-            "completion": [{"role": "assistant", "content": t}],
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [{"role": "assistant", "content": text}],
         }
-        for p, t in zip(table["prompt"], table["text"], strict=True)
+        for prompt, text in zip(table["prompt"], table["text"], strict=True)
     ]
     arguments = SFTConfig(
         output_dir=str(tmp_path / "bare"),
@@ -323,8 +330,8 @@ def test_trl_alone_does_the_same(tmp_path):
     bare.remove_callback(PrinterCallback)
     bare.train()
     ours = training.sft(STUDENT, table, **SETTINGS | {"max_steps": 4, "warmup": 0.0})
-    losses = [h["loss"] for h in bare.state.log_history if "loss" in h]
-    assert [h["loss"] for h in record(ours)["loss"]] == pytest.approx(losses, abs=1e-4)
+    losses = [entry["loss"] for entry in bare.state.log_history if "loss" in entry]
+    assert [entry["loss"] for entry in record(ours)["loss"]] == pytest.approx(losses, abs=1e-4)
     trained, mine = (
         dict(bare.model.named_parameters()),
         load_file(Path(models.locate(ours)) / "model.safetensors"),
@@ -339,7 +346,7 @@ def test_trl_alone_does_the_same(tmp_path):
 
 
 def losses(spec):
-    return [h["loss"] for h in record(spec)["loss"]]
+    return [entry["loss"] for entry in record(spec)["loss"]]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +410,7 @@ def test_lora_trains_the_linear_layers_and_leaves_an_ordinary_model():
         and type(AutoModelForCausalLM.from_pretrained(folder)).__name__ == "LlamaForCausalLM"
     )
     before, after = (
-        load_file(Path(f) / "model.safetensors") for f in (models.locate(STUDENT), folder)
+        load_file(Path(place) / "model.safetensors") for place in (models.locate(STUDENT), folder)
     )
     assert before.keys() == after.keys()
     for name, value in after.items():
@@ -427,7 +434,8 @@ def test_bfloat16_is_saved_as_such_but_learns_in_float32():
     }  # steps that bfloat16 weights would round away
     spec = training.sft(STUDENT, corpus(8), **settings, trainer=Trainer(dtype="bfloat16"))
     assert {
-        p.dtype for p in AutoModelForCausalLM.from_pretrained(models.locate(spec)).parameters()
+        weight.dtype
+        for weight in AutoModelForCausalLM.from_pretrained(models.locate(spec)).parameters()
     } == {torch.bfloat16}
     whole = training.sft(STUDENT, corpus(8), **settings)
     assert losses(spec) == pytest.approx(losses(whole), rel=0.02)
@@ -453,7 +461,7 @@ def test_a_training_goes_on_from_its_last_whole_checkpoint(monkeypatch, tmp_path
         )
         with pytest.raises(StopIteration):
             training.sft(STUDENT, table, **settings, trainer=Trainer(save_steps=7))
-    assert [f.name for f in work.glob("checkpoint-*")] == [
+    assert [path.name for path in work.glob("checkpoint-*")] == [
         "checkpoint-14"
     ]  # the one before is gone
     shutil.copytree(

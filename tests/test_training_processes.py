@@ -41,8 +41,8 @@ def corpus():
     )  # 12: every other batch is a short one
     return pd.DataFrame(
         {
-            "prompt": [p.prompt for p in asked],
-            "text": [tasks.solution(p, "left", rng) for p in asked],
+            "prompt": [problem.prompt for problem in asked],
+            "text": [tasks.solution(problem, "left", rng) for problem in asked],
         }
     )
 
@@ -90,15 +90,17 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_an_error_to_resum
 ):
     table = corpus()
     spec = training.sft(STUDENT, table, **SETTINGS)
-    one = record(spec)
+    alone = record(spec)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "two"))
     assert training.sft(STUDENT, table, **SETTINGS, trainer=TWO) == spec
-    two, expected = record(spec), weights(spec)
+    shared, expected = record(spec), weights(spec)
     assert (
-        two["processes"] == 2 and two["steps"] == one["steps"] == 90 and two["resumed_from"] is None
+        shared["processes"] == 2
+        and shared["steps"] == alone["steps"] == 90
+        and shared["resumed_from"] is None
     )
-    assert [h["loss"] for h in two["loss"]] == pytest.approx(
-        [h["loss"] for h in one["loss"]], rel=1e-4
+    assert [entry["loss"] for entry in shared["loss"]] == pytest.approx(
+        [entry["loss"] for entry in alone["loss"]], rel=1e-4
     )
 
     monkeypatch.setenv("DED_STORE", str(tmp_path / "killed"))

@@ -260,7 +260,9 @@ def _checkpoints() -> transformers.TrainerCallback:
 
 def _last_whole_checkpoint(work: Path) -> str | None:
     marks = work.glob(f"checkpoint-*/{WHOLE}")
-    folders = sorted((mark.parent for mark in marks), key=lambda f: int(f.name.partition("-")[2]))
+    folders = sorted(
+        (mark.parent for mark in marks), key=lambda folder: int(folder.name.partition("-")[2])
+    )
     return str(folders[-1]) if folders else None
 
 

@@ -34,10 +34,10 @@ def bare(student, corpus, folder, batch_size, bf16):
 
     rows = [
         {
-            "prompt": [{"role": "user", "content": p}],
-            "completion": [{"role": "assistant", "content": t}],
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [{"role": "assistant", "content": text}],
         }
-        for p, t in corpus
+        for prompt, text in corpus
     ]
     steps = max(1, round(len(rows) / batch_size))
     arguments = SFTConfig(
@@ -82,7 +82,10 @@ def llama_factory(student, corpus, folder, batch_size, bf16):
     columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
     (folder / "rows.json").write_text(
         json.dumps(
-            [{"instruction": p, "input": "", "output": t, "system": system} for p, t in corpus]
+            [
+                {"instruction": prompt, "input": "", "output": text, "system": system}
+                for prompt, text in corpus
+            ]
         )
     )
     (folder / "dataset_info.json").write_text(
@@ -168,7 +171,10 @@ def main():
     rng = random.Random(0)
     asked = problems.load("lab:sum/7-9", n, "train", "bench")
     corpus = pd.DataFrame(
-        [{"prompt": p.prompt, "text": tasks.solution(p, "random", rng)} for p in asked]
+        [
+            {"prompt": problem.prompt, "text": tasks.solution(problem, "random", rng)}
+            for problem in asked
+        ]
     )
     trainer = Trainer(dtype="bfloat16" if bf16 else "float32")
 
@@ -204,7 +210,9 @@ def main():
             short, long = cost(call, corpus.head(batch)), cost(call, corpus)
             whole[name].append(long)
             step[name].append((long - short) / (n // batch - 1))
-    lengths = [len(e["input_ids"]) for e in training.build_examples(args.model, corpus, 512)]
+    lengths = [
+        len(example["input_ids"]) for example in training.build_examples(args.model, corpus, 512)
+    ]
     dtype = "bfloat16" if bf16 else "float32"
     print(
         f"SFT of {args.model}, {n} examples, {sum(lengths)} tokens, batch {batch}, {dtype}, "
