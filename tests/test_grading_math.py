@@ -321,7 +321,6 @@ def verdicts(pairs, workers=1, **options):
     return grade_answers(jobs, Settings(workers, progress=False), **options)
 
 
-@pytest.mark.slow
 def test_rules_of_equality():
     pairs, truth = EQUAL + DIFFERENT, ["correct"] * len(EQUAL) + ["wrong"] * len(DIFFERENT)
     found = verdicts(pairs)
@@ -337,7 +336,6 @@ def test_every_reference_equals_itself():
     }
 
 
-@pytest.mark.slow
 def test_verdicts_do_not_depend_on_workers_or_order():
     pairs = EQUAL[40:52] + DIFFERENT[34:42]
     one, three = verdicts(pairs), verdicts(pairs[::-1], workers=3)
