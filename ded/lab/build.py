@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+BATCH_TOKENS, MICRO_BATCHES = 512, 4  # tokens a micro-batch, micro-batches a step
 CHECKPOINTS = lab.HERE / "checkpoints"
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<user> ' + m['content'] + ' ' }}"
@@ -163,16 +164,15 @@ def train(model: PreTrainedModel, recipe: dict, seed: int, scale: float = 1.0) -
     n_tokens, started = 0, time.time()
     losses: list[float] = []
     model.train()
-    source = batches(recipe, seed, recipe.get("micro_tokens", 512))
+    source = batches(recipe, seed, BATCH_TOKENS)
     while n_tokens < total:
-        # constant, then linear to nothing
-        decay = (1 - n_tokens / total) / recipe.get("decay", 0.5)
-        factor = min(1.0, (len(losses) + 1) / 50, decay)
+        # constant, then linear to nothing over the last half
+        factor = min(1.0, (len(losses) + 1) / 50, (1 - n_tokens / total) / 0.5)
         for peak, group in zip(peaks, groups, strict=True):
             group["lr"] = peak * max(factor, 0.01)
         # each micro-batch holds rows of one length, so mostly of one family: a step takes several,
         # or the families' gradients would pull in turns
-        micro_batches = [next(source) for _ in range(recipe.get("micro_batches", 4))]
+        micro_batches = [next(source) for _ in range(MICRO_BATCHES)]
         losses.append(_backward(model, micro_batches))
         n_tokens += sum(ids.size for ids, _ in micro_batches)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -6,7 +6,6 @@ It enters a study only when it has passed: the criteria stand in recipes.yml.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ded import evaluation, generation, params, problems, training
@@ -19,23 +18,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLING: dict[str, Any] = {"max_tokens": 128, "temperature": 0.6, "top_p": 1.0, "seed": 0}
-LEVELS = range(5, 10)
+LEVELS, N = range(5, 10), 300
+SCORES = lab.HERE / "scores.json"
 MARK = "<!-- tables -->"  # what follows it in the page is written by `record`
 
 
-def scores(name: str, n: int = 300) -> dict[str, float]:
-    """pass@1 of a lab model on dev problems, n a family and level.
+def scores(name: str) -> dict[str, float]:
+    """pass@1 of a lab model on dev problems, `N` a family and level.
 
     The keys are "sum 3", "sum 5" ... "sum 9", "code 3" ..., and each out-of-domain family.
     """
     drill = tasks.maker("sum", 3)  # few problems exist
     suite = {"sum 3": problems.draw(drill, 80, "dev", "lab")}
     for level in LEVELS:
-        suite[f"sum {level}"] = problems.load(f"lab:sum/{level}", n, "dev", "lab")
+        suite[f"sum {level}"] = problems.load(f"lab:sum/{level}", N, "dev", "lab")
     for level in tasks.LEVELS["code"]:
-        suite[f"code {level}"] = problems.load(f"lab:code/{level}", n // 3, "dev", "lab")
+        suite[f"code {level}"] = problems.load(f"lab:code/{level}", N // 3, "dev", "lab")
     for family in tasks.OOD:
-        suite[family] = problems.load(f"lab:{family}", n, "dev", "lab")
+        suite[family] = problems.load(f"lab:{family}", N, "dev", "lab")
     table = evaluation.evaluate(f"lab:{name}", suite, **SAMPLING)
     return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
 
@@ -118,16 +118,15 @@ def failures(names: list[str]) -> dict[str, dict]:
     return {name: result for name, result in checks.items() if not result["passed"]}
 
 
-def record(names: list[str], file: Path | None = None) -> dict[str, dict]:
+def record(names: list[str]) -> dict[str, dict]:
     """Scores the named models, checks the students among them, writes scores.json and the page."""
-    file = file or lab.HERE / "scores.json"
-    recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    recorded = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.is_file() else {}
     for name in names:
         recorded[name] = {"scores": scores(name)}
         if name in lab.names("student"):
             recorded[name]["check"] = check(name)
         ordered = {name: recorded[name] for name in lab.names() if name in recorded}
-        write_text(file, json.dumps(ordered, indent=1) + "\n")
+        write_text(SCORES, json.dumps(ordered, indent=1) + "\n")
     readme = lab.HERE / "README.md"
     head = readme.read_text(encoding="utf-8").partition(MARK)[0] if readme.is_file() else ""
     write_text(readme, f"{head}{MARK}\n\n{page()}")
@@ -139,7 +138,7 @@ def record(names: list[str], file: Path | None = None) -> dict[str, dict]:
 
 def page() -> str:
     """Scores, recipe, lineage and checks of every model, from what was recorded, as Markdown."""
-    recorded = json.loads((lab.HERE / "scores.json").read_text(encoding="utf-8"))
+    recorded = json.loads(SCORES.read_text(encoding="utf-8"))
     families = list(next(iter(recorded.values()))["scores"])
     scored, trained, checked = [], [], []
     for name, entry in recorded.items():

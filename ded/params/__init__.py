@@ -121,9 +121,7 @@ def validated(
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
-    """One of pydantic's errors as text: the key, its value, what is wrong, the nearest allowed
-    name.
-    """
+    """One of pydantic's errors as text: key, value, what is wrong, the nearest allowed name."""
     key, *inside = error["loc"]
     name = f"{key}" + "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in inside)
     value, context = error["input"], error.get("ctx", {})
