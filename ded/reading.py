@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ded.problems import Problem
     from ded.stats import Claim, Interval
 
+LONGEST = 2000  # characters of a text that are shown
+
 # ---- one trajectory ------------------------------------------------------------------------------
 
 
@@ -37,7 +39,12 @@ def trajectory(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
     facts = ("n_tokens", "finish_reason", "verdict", "answer", "step", "reason")
     known = [name for name in facts if name in row and row[name] not in ("", None)]
     lines = [f"{name}: {row[name]}" for name in known]
-    return "\n".join([f"question: {row['prompt']}", f"trajectory: {row['text']}", *lines])
+    texts = [f"question: {_cut(row['prompt'])}", f"trajectory: {_cut(row['text'])}"]
+    return "\n".join([*texts, *lines])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text):,} characters)"
 
 
 def dropped(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
@@ -64,22 +71,23 @@ def pass_rates(rates: pd.DataFrame, threshold: float) -> str:
     shares = easy.groupby(rates["base"]).mean()
     by_base = ", ".join(f"{base} {_percent(share)}" for base, share in shares.items())
     return (
-        f"Students pass {_percent(easy.mean())} of {len(rates):,} rated questions more often than "
-        f"{threshold:g}; these are what question compression drops ({by_base})."
+        f"Students pass {_percent(easy.mean())} of {len(rates):,} rated questions more often "
+        f"than {threshold:g}; these are what question compression drops ({by_base})."
     )
 
 
 def distinct(facts: Iterable[Mapping[str, Any]], n_kept: int) -> str:
     """How many questions have as many different valid trajectories as are kept."""
     counts = pd.Series([n for unit in facts for n in unit["distinct"]])
+    share = _percent((counts >= n_kept).mean())
     return (
-        f"{_percent((counts >= n_kept).mean())} of {len(counts)} questions have {n_kept} different "
-        f"valid trajectories or more; the median is {counts.median():g}."
+        f"{share} of {len(counts)} questions have {n_kept} different valid trajectories or more; "
+        f"the median is {counts.median():g}."
     )
 
 
 def distances(statistics: pd.DataFrame) -> str:
-    """The smallest distance between the trajectories that each rule kept, averaged over questions."""
+    """The smallest distance between the trajectories that each rule kept, mean over questions."""
     measured = statistics.dropna(subset="min_distance")
     if measured.empty:
         return "No question kept two trajectories: there are no distances to show."
@@ -121,8 +129,9 @@ def inversions(pairs: pd.DataFrame) -> str:
     inverted = int((above["student_b_minus_a"] > 0).sum())
     significant = int(above["holds"].sum())
     return (
-        f"Of {len(above)} pairs in which one teacher scores above the other, on average, {inverted} "
-        f"have the order of their students reversed; {significant} of these hold beyond chance."
+        f"Of {len(above)} pairs in which one teacher scores above the other, on average, "
+        f"{inverted} have the order of their students reversed; {significant} of these hold "
+        "beyond chance."
     )
 
 
@@ -213,7 +222,9 @@ def _said(interval: Interval) -> str:
     if math.isnan(interval.estimate):
         return f"not measured ({interval.problem})"
     place = "an interval that holds 0"
-    if interval.low * interval.high > 0:
+    if interval.flat:
+        place = "the same in all replicates, so that nothing measures the error"
+    elif interval.low * interval.high > 0:
         place = "above 0" if interval.low > 0 else "below 0"
     return f"{points(interval.estimate, interval.low, interval.high)} points, {place}"
 

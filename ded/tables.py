@@ -18,6 +18,8 @@ from ded import home, reading, stats
 from ded.files import read_yaml
 
 if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
     from ded.stats import Claim
 
 POINTS = ("estimate", "low", "high", "detectable")
@@ -55,6 +57,11 @@ def verdicts(
     table = pd.DataFrame(rows)
     bases = [column for column in table if column not in COLUMNS]
     return table[[*COLUMNS[:7], *bases, *COLUMNS[7:]]].fillna(dict.fromkeys(bases, ""))
+
+
+def readable(table: pd.DataFrame) -> Styler:
+    """The table for display: texts in full, numbers with one decimal."""
+    return table.style.hide().format(precision=1, na_rep="")
 
 
 def compare(cells: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:

@@ -73,24 +73,20 @@ def run_arm(unit: Unit, arm: Arm, perturbations: Iterable[str] = ()) -> Outcome:
     The row: base, replicate, arm, the arm's facts, questions, examples, tokens (of the corpus),
     steps (of the optimizer), note.
     """
-    families, steps, student = unit.suite(perturbations), 0, ""
+    families, steps, student, note = unit.suite(perturbations), 0, "", arm.note
     if arm.corpus.empty:
+        note = arm.note or "not measured: nothing to train on"
         scores = unscored(unit, arm.name, families)
     else:
         student = distil(unit, arm.corpus, arm.max_steps)
         steps = arm.max_steps or steps_of(unit, len(arm.corpus))
         scores = score(unit, student, arm.name, families)
-    row = (
-        unit.row
-        | {"arm": arm.name, **arm.facts}
-        | {
-            "questions": arm.corpus["problem_id"].nunique(),
-            "examples": len(arm.corpus),
-            "tokens": int(arm.corpus["n_tokens"].sum()),
-            "steps": steps,
-            "note": arm.note,
-        }
-    )
+    trained_on = {
+        "questions": arm.corpus["problem_id"].nunique(),
+        "examples": len(arm.corpus),
+        "tokens": int(arm.corpus["n_tokens"].sum()),
+    }
+    row = unit.row | {"arm": arm.name, **arm.facts, **trained_on, "steps": steps, "note": note}
     return Outcome(scores, row, student)
 
 
