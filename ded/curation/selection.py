@@ -50,25 +50,21 @@ def levenshtein(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndar
     return matrix
 
 
-def normalised(distances: np.ndarray, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
-    """A matrix of distances in edits, each divided by the longer of the two lengths."""
-    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
-    return distances / np.maximum(1, np.maximum.outer(lengths, lengths))
-
-
-def normalised_levenshtein(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndarray:
+def normalised(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndarray:
     """Edits divided by the longer length (0 for two empty lists): float64 between 0 and 1.
 
     No metric in the strict sense: the triangle inequality can fail.
     """
-    return normalised(levenshtein(token_ids, workers), token_ids)
+    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+    longer = np.maximum(1, np.maximum.outer(lengths, lengths))
+    return levenshtein(token_ids, workers) / longer
 
 
 # A metric: (lists of token ids, threads) -> symmetric matrix of distances, 0 for equal lists and
 # for them alone.
 METRICS: dict[str, Callable[[Sequence[Sequence[int]], int], np.ndarray]] = {
     "levenshtein": levenshtein,
-    "normalised": normalised_levenshtein,
+    "normalised": normalised,
 }
 
 

@@ -67,31 +67,23 @@ def curate(unit: Unit, teacher: str, n: int, source: str = "") -> curation.Filte
     trajectories = graded(unit, teacher, n, questions)
     result = filtered(unit, trajectories, questions)
     lost = _lost_before(unit, n, source, len(trajectories))
-    return result._replace(funnel=pd.concat([lost, result.funnel], ignore_index=True))
+    return result._replace(funnel=pd.concat([*lost, result.funnel], ignore_index=True))
 
 
-def _lost_before(unit: Unit, n: int, source: str, n_trajectories: int) -> pd.DataFrame:
+def _lost_before(unit: Unit, n: int, source: str, n_trajectories: int) -> list[pd.DataFrame]:
     """The funnel's rows before the filters: questions that the evaluation holds too, traces that a
     record lacks.
     """
     rows, total, overlaps = [], n * len(unit.questions(source)), unit.overlaps(source)
     if overlaps is not None:
         pairs = overlaps.head(20).itertuples(index=False)
-        rows.append(
-            {
-                "step": "contamination",
-                "kept": total,
-                "dropped": n * overlaps["train_id"].nunique(),
-                "reason": "; ".join(
-                    f"{train} in {asked} ({share:.2f})" for train, asked, share in pairs
-                ),
-            }
-        )
+        why = "; ".join(f"{train} in {asked} ({share:.2f})" for train, asked, share in pairs)
+        dropped = n * overlaps["train_id"].nunique()
+        rows.append(curation.funnel_row("contamination", total, dropped, why))
     if missing := total - n_trajectories:
         reason = f"no trace: {missing}"
-        row = {"step": "recorded", "kept": n_trajectories, "dropped": missing, "reason": reason}
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["step", "kept", "dropped", "reason"])
+        rows.append(curation.funnel_row("recorded", n_trajectories, missing, reason))
+    return rows
 
 
 def pass_rates(unit: Unit, questions: Sequence[Problem]) -> pd.DataFrame:
