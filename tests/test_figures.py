@@ -1,4 +1,4 @@
-"""Every figure from made-up tables: its panels, names, intervals and labels, and the same bytes each time."""
+"""Every figure from made-up tables: panels, names, intervals, labels; the same bytes each time."""
 
 import io
 import json
@@ -22,11 +22,11 @@ SIZES = [50, 100, 200, 400, 800, 1200, 1600, 2400]
 SELECTIONS = ["hard", "easy", "hard-tokens", "random-steps", "fixed-random", "fixed-hard"]
 RULES = ["farthest", "random", "nearest", "single", "farthest-normalised", "farthest-tokens"]
 
-OWN = dict(zip(TEACHERS, (0.944, 0.969, 0.806, 0.972, 0.594, 0.439, 0.861)))
+OWN = dict(zip(TEACHERS, (0.944, 0.969, 0.806, 0.972, 0.594, 0.439, 0.861), strict=True))
 STUDENTS = {
-    "alpha": dict(zip(TEACHERS, (0.735, 0.807, 0.611, 0.341, 0.575, 0.322, 0.737))),
-    "beta": dict(zip(TEACHERS, (0.397, 0.439, 0.469, 0.656, 0.41, 0.264, 0.37))),
-    "gamma": dict(zip(TEACHERS, (0.283, 0.267, 0.278, 0.622, 0.31, 0.227, 0.25))),
+    "alpha": dict(zip(TEACHERS, (0.735, 0.807, 0.611, 0.341, 0.575, 0.322, 0.737), strict=True)),
+    "beta": dict(zip(TEACHERS, (0.397, 0.439, 0.469, 0.656, 0.41, 0.264, 0.37), strict=True)),
+    "gamma": dict(zip(TEACHERS, (0.283, 0.267, 0.278, 0.622, 0.31, 0.227, 0.25), strict=True)),
 }
 BEFORE = {"alpha": 0.553, "beta": 0.417, "gamma": 0.278}
 
@@ -89,14 +89,13 @@ def funnel_table():
     for base in BASES:
         for replicate in range(REPLICATES):
             for teacher in TEACHERS:
-                left = 2000
-                for step, share in zip(
-                    steps, (0.99, 0.97, OWN[teacher], 0.95 - 0.03 * replicate, 0.6, 0.5)
-                ):
-                    kept = int(left * share)
+                before = 2000
+                shares = (0.99, 0.97, OWN[teacher], 0.95 - 0.03 * replicate, 0.6, 0.5)
+                for step, share in zip(steps, shares, strict=True):
+                    kept = int(before * share)
                     unit = {"base": base, "replicate": replicate, "teacher": teacher}
-                    rows.append(unit | {"step": step, "kept": kept, "dropped": left - kept})
-                    left = kept
+                    rows.append(unit | {"step": step, "kept": kept, "dropped": before - kept})
+                    before = kept
     return pd.DataFrame(rows)
 
 
@@ -111,7 +110,7 @@ def tradeoff_tables():
         (0.015, 0.001),
         (0, 0),
     )
-    more = dict(zip([*SELECTIONS, "random"], effects))
+    more = dict(zip([*SELECTIONS, "random"], effects, strict=True))
     arms = {f"random {size}": ("random", size) for size in SIZES}
     arms |= {f"{name} {size}": (name, size) for size in (200, 800) for name in SELECTIONS}
 
@@ -125,7 +124,7 @@ def tradeoff_tables():
 
     scores = make_scores(["before", *arms], ["ID", *OOD], mean, 5)
     rows = scores.loc[scores["arm"] != "before", ["base", "replicate", "arm"]].drop_duplicates()
-    selection, size = (rows["arm"].map(lambda arm: arms[arm][i]) for i in (0, 1))
+    selection, size = zip(*rows["arm"].map(arms), strict=True)
     return scores, rows.assign(selection=selection, size=size)
 
 
@@ -142,7 +141,7 @@ def rates_table():
 def diversity_tables():
     """scores, statistics and facts of notebook 03."""
     gain, rng = (
-        dict(zip(RULES, (0.643, 0.638, 0.618, 0.593, 0.640, 0.636))),
+        dict(zip(RULES, (0.643, 0.638, 0.618, 0.593, 0.640, 0.636), strict=True)),
         np.random.default_rng(6),
     )
     loss = {"ID": 0, "shuffled": 0.02, "zero": 0.09, "preamble": 0.18}
@@ -155,7 +154,7 @@ def diversity_tables():
     for i, base in enumerate(BASES):
         for replicate in range(REPLICATES):
             unit = {"base": base, "replicate": replicate}
-            for arm, mean in zip(RULES, (30, 22, 12, 0, 0.5, 29)):
+            for arm, mean in zip(RULES, (30, 22, 12, 0, 0.5, 29), strict=True):
                 low = np.maximum(0, rng.normal(mean, mean / 6, 40)).round(0 if mean != 0.5 else 2)
                 frame = pd.DataFrame({"min_distance": low, "mean_distance": low * 1.3})
                 statistics.append(frame.assign(arm=arm, **unit))
@@ -175,7 +174,7 @@ def forest_tables():
     table = pd.DataFrame(
         rows, columns=["label", "estimate", "low", "high", "group", "verdict"]
     ).assign(n=12)
-    shifts = dict(zip(BASES, (-0.02, 0, 0.02)))
+    shifts = dict(zip(BASES, (-0.02, 0, 0.02), strict=True))
     near = [
         {"label": row[0], "base": b, "estimate": row[1] + shifts[b]} for row in rows for b in BASES
     ]
@@ -192,11 +191,11 @@ RECIPE = {
     "small": 100,
     "large": 1600,
 }
-RECIPE_ID = dict(zip(RECIPE, (0.35, 0.44, 0.36, 0.38, 0.45, 0.30, 0.33, 0.52)))
+RECIPE_ID = dict(zip(RECIPE, (0.35, 0.44, 0.36, 0.38, 0.45, 0.30, 0.33, 0.52), strict=True))
 
 
 def recipe_table():
-    """Arms of notebook 04 by group; the code scores of one arm and the interval of another are not known."""
+    """Arms of notebook 04 by group; one lacks its code scores, another its interval."""
     rows = []
     for group, loss in (("ID math", 0.0), ("ID code", 0.1), ("OOD", -0.4)):
         for arm, size in RECIPE.items():
@@ -228,25 +227,28 @@ def ablation_table():
 
 
 def cheap_table():
-    """`loss` ranks the gains backwards within every base, `length` carries nothing of them and is not known for one teacher."""
+    """`loss` ranks the gains backwards within every base.
+
+    `length` carries nothing of them, and is not known for one teacher.
+    """
     rows = []
     for i, base in enumerate(BASES):
         for rank, teacher in enumerate(TEACHERS):
             for replicate in range(2):
-                one = {
+                row = {
                     "teacher": teacher,
                     "base": base,
                     "gain": 0.1 * i + 0.02 * rank - 0.05 + 0.001 * replicate,
                 }
                 length = np.nan if rank == 6 else (3, 1, 4, 0, 5, 2)[rank] + 10.0 * i
                 rows += [
-                    one
+                    row
                     | {
                         "predictor": "loss (nats a token)",
                         "value": 10.0**-rank,
                         "seconds": 2.0 + replicate,
                     },
-                    one | {"predictor": "mean length (tokens)", "value": length, "seconds": 0.01},
+                    row | {"predictor": "mean length (tokens)", "value": length, "seconds": 0.01},
                 ]
     return pd.DataFrame(rows)
 
@@ -364,11 +366,11 @@ def words(figure):
 
 
 def boxes(figure, kind):
-    found = [
+    result = [
         text for text in figure.findobj(kind) if text.get_text().strip() and text.get_visible()
     ]
     renderer = FigureCanvasAgg(figure).get_renderer()
-    return [(text.get_text(), text.axes, text.get_window_extent(renderer)) for text in found]
+    return [(text.get_text(), text.axes, text.get_window_extent(renderer)) for text in result]
 
 
 @EVERY
@@ -384,17 +386,17 @@ def test_axes_are_named_and_the_caption_says_what_the_bars_are(drawn, name):
 
 @EVERY
 def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name, monkeypatch):
-    figure, found = drawn[name], []
+    figure, result = drawn[name], []
     draw = Text.draw
     monkeypatch.setattr(
-        Text, "draw", lambda text, renderer: (found.append(text), draw(text, renderer))
+        Text, "draw", lambda text, renderer: (result.append(text), draw(text, renderer))
     )
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # ticks beyond the limits exist, and are not drawn
     page = figure.bbox.padded(1.5)
     places = {
         text: text.get_window_extent(canvas.get_renderer())
-        for text in found
+        for text in result
         if text.get_text().strip() and text.get_visible()
     }
     caption = next(text for text in places if text.get_text() == figure.get_supxlabel())
@@ -488,13 +490,13 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     ],
 )
 def test_direct_labels_do_not_cover_each_other(drawn, name):
-    found = [(text, axes, box) for text, axes, box in boxes(drawn[name], Annotation)]
-    assert len(found) >= 7
-    for i, (text, axes, box) in enumerate(found):
+    result = [(text, axes, box) for text, axes, box in boxes(drawn[name], Annotation)]
+    assert len(result) >= 7
+    for i, (text, axes, box) in enumerate(result):
         assert axes.bbox.padded(1).fully_containsx(box.x0) and axes.bbox.padded(1).fully_containsx(
             box.x1
         )
-        for other, other_axes, other_box in found[:i]:
+        for other, other_axes, other_box in result[:i]:
             assert axes is not other_axes or not box.overlaps(other_box), (text, other)
 
 
@@ -515,12 +517,12 @@ def test_rank_figure_orders_teachers_by_their_own_score(drawn):
 def test_correlations_rank_within_bases():
     table = pd.DataFrame({"base": list("aaaabbbb"), "accuracy": [1, 2, 3, 4, 11, 12, 13, 14]})
     table = table.assign(own=[4, 5, 6, 7, 0, 1, 2, 3], token_entropy=[4, 3, 2, 1, 9, 8, 7, 6])
-    found = figures.rank_correlations(
+    result = figures.rank_correlations(
         table.assign(latent_shift=1.0, n_tokens=1.0, corpus_loss=np.nan)
     )
-    found = found.set_index("predictor")["estimate"]
-    assert found["own"] == pytest.approx(1) and found["token_entropy"] == pytest.approx(-1)
-    assert np.isnan(found["latent_shift"]) and np.isnan(found["corpus_loss"])
+    result = result.set_index("predictor")["estimate"]
+    assert result["own"] == pytest.approx(1) and result["token_entropy"] == pytest.approx(-1)
+    assert np.isnan(result["latent_shift"]) and np.isnan(result["corpus_loss"])
 
 
 def test_frontier_holds_no_beaten_arm(drawn):
@@ -549,20 +551,22 @@ def at_points(ax):
 
 def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(drawn):
     table, last = recipe_table(), panels(drawn["recipe_pareto"])[-1]
-    ticks = dict(zip((label.get_text() for label in last.get_xticklabels()), last.get_xticks()))
+    words = [label.get_text() for label in last.get_xticklabels()]
+    ticks = dict(zip(words, last.get_xticks(), strict=True))
     assert list(ticks) == ["before", "100", "300", "1,600"] and 0 < ticks["before"] < ticks["100"]
-    for ax, group in zip(panels(drawn["recipe_pareto"]), ("ID math", "ID code", "OOD")):
+    groups = ("ID math", "ID code", "OOD")
+    for ax, group in zip(panels(drawn["recipe_pareto"]), groups, strict=True):
         part = table[(table["group"] == group) & table["estimate"].notna()]
-        found = at_points(ax)
-        assert set(found) == set(part["arm"]) and {arm: xy[1] for arm, xy in found.items()} == dict(
-            zip(part["arm"], part["estimate"])
-        )
-        equal = [xy[0] for arm, xy in found.items() if RECIPE[arm] == 300]
+        result = at_points(ax)
+        assert set(result) == set(part["arm"]) and {
+            arm: xy[1] for arm, xy in result.items()
+        } == dict(zip(part["arm"], part["estimate"], strict=True))
+        equal = [xy[0] for arm, xy in result.items() if RECIPE[arm] == 300]
         assert (
             len(set(equal)) == len(equal)
             and ticks["100"] < min(equal) < ticks["300"] < max(equal) < ticks["1,600"]
         )
-        assert found["large"][0] == pytest.approx(ticks["1,600"]) and found["before"][
+        assert result["large"][0] == pytest.approx(ticks["1,600"]) and result["before"][
             0
         ] == pytest.approx(ticks["before"])
     (line,) = (
@@ -585,20 +589,20 @@ def test_the_papers_figure_1_is_marked_as_reported_and_tells_sources_apart(drawn
     (legend,), (first, second) = figure.legends, panels(figure)
     assert legend.get_title().get_text() == "Reported by others, not measured here"
     assert len({handle.get_marker() for handle in legend.legend_handles}) == 4
-    found, later = at_points(first), at_points(second)
-    assert found["NTele-R1-32B-Math"][1] == pytest.approx(0.8187) and later["NTele-R1-32B-Math"][
+    result, later = at_points(first), at_points(second)
+    assert result["NTele-R1-32B-Math"][1] == pytest.approx(0.8187) and later["NTele-R1-32B-Math"][
         1
     ] == pytest.approx(0.7729)
-    assert "NTele-R1-32B" in found and "NTele-R1-32B" not in later, "not known"
-    assert {"s1-32B (I)", "s1.1-32B (I)", "LIMO-32B (I)"} <= set(later) and "s1-32B" in found
+    assert "NTele-R1-32B" in result and "NTele-R1-32B" not in later, "not known"
+    assert {"s1-32B (I)", "s1.1-32B (I)", "LIMO-32B (I)"} <= set(later) and "s1-32B" in result
     ticks = [label.get_text() for label in second.get_xticklabels()]
     assert ticks[0] == "before" and ticks[-1] == "no corpus" and "3,000" in ticks
     assert (
-        found["DS-32B"][0]
-        < found["AReaL-boba-SFT-32B"][0]
-        < found["NTele-R1-32B"][0]
-        < found["Light-R1-32B-DS"][0]
-        < found["QwQ-32B"][0]
+        result["DS-32B"][0]
+        < result["AReaL-boba-SFT-32B"][0]
+        < result["NTele-R1-32B"][0]
+        < result["Light-R1-32B-DS"][0]
+        < result["QwQ-32B"][0]
     )
     hollow = [
         bars.lines[0] for bars in first.containers if bars.lines[0].get_markerfacecolor() == "white"
@@ -609,12 +613,12 @@ def test_the_papers_figure_1_is_marked_as_reported_and_tells_sources_apart(drawn
 
 
 def test_ablation_marks_say_the_side_of_zero(drawn):
-    found = {
+    result = {
         (ax.get_title(), bars.lines[0].get_ydata()[0]): bars.lines[0].get_marker()
         for ax in panels(drawn["ablation"])
         for bars in ax.containers
     }
-    assert found == {
+    assert result == {
         ("ID math", 0): "D",
         ("ID math", 1): "X",
         ("ID math", 2): "o",
@@ -629,11 +633,11 @@ def test_ablation_marks_say_the_side_of_zero(drawn):
 
 
 def test_cheap_scores_rank_within_bases_and_tell_their_cost(drawn):
-    found = figures.cheap_score_ranks(cheap_table()).set_index("predictor")
-    assert found.loc["loss (nats a token)", ["estimate", "n", "seconds"]].tolist() == pytest.approx(
-        [-1, 21, 2.5]
-    )
-    weak = found.loc["mean length (tokens)"]
+    result = figures.cheap_score_ranks(cheap_table()).set_index("predictor")
+    assert result.loc[
+        "loss (nats a token)", ["estimate", "n", "seconds"]
+    ].tolist() == pytest.approx([-1, 21, 2.5])
+    weak = result.loc["mean length (tokens)"]
     assert weak["n"] == 18 and abs(weak["estimate"]) < 0.3 and weak["low"] < 0 < weak["high"]
     first, second = panels(drawn["cheap_scores"])
     assert (
@@ -645,7 +649,7 @@ def test_cheap_scores_rank_within_bases_and_tell_their_cost(drawn):
 
 
 def test_valley_begins_before_distillation(drawn):
-    for ax, level in zip(panels(drawn["valley"]), (0.3, 0.9, 0.1)):
+    for ax, level in zip(panels(drawn["valley"]), (0.3, 0.9, 0.1), strict=True):
         curves = [
             line.get_ydata()
             for line in ax.lines
@@ -669,13 +673,13 @@ def test_valley_begins_before_distillation(drawn):
 
 
 def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():
-    found = tables.paper_figures()
+    result = tables.paper_figures()
     assert (
-        set(found["answer"]) == {"measured", "in part", "not reproducible here"}
-        and found["why"].str.len().min() > 10
+        set(result["answer"]) == {"measured", "in part", "not reproducible here"}
+        and result["why"].str.len().min() > 10
     )
-    assert (found["figure"].eq("–") == found["answer"].eq("not reproducible here")).all()
-    for row in found.itertuples():
+    assert (result["figure"].eq("–") == result["answer"].eq("not reproducible here")).all()
+    for row in result.itertuples():
         books = [tables.home() / "notebooks" / f"{name}.ipynb" for name in row.notebook.split(", ")]
         if all(book.is_file() for book in books):
             cells = [cell for book in books for cell in json.loads(book.read_text())["cells"]]
@@ -696,18 +700,20 @@ def test_forest_shows_groups_verdicts_and_every_difference(drawn):
 
 def test_claims_become_rows_of_a_forest():
     table = pd.DataFrame({"base": "a", "replicate": range(4), "value": [0.04, 0.06, 0.05, 0.07]})
-    found = stats.stratified(table)
+    result = stats.stratified(table)
     claims = stats.judge(
         [
-            stats.claim("hard", "better", stats.Part("ID", found), stats.Part("OOD", found, 0.01)),
-            stats.claim("rises", "rises", found),
+            stats.claim(
+                "hard", "better", stats.Part("ID", result), stats.Part("OOD", result, 0.01)
+            ),
+            stats.claim("rises", "rises", result),
             stats.claim("none", "not measured", None),
         ]
     )
     rows = figures.claim_rows(claims)
     assert list(rows["label"]) == ["hard: ID", "hard: OOD", "rises"]
-    assert list(rows["verdict"]) == ["reproduced"] * 3 and rows["low"][0] == found.low
-    many = stats.judge([stats.claim("all hold", "", *(stats.Part(name, found) for name in "abc"))])
+    assert list(rows["verdict"]) == ["reproduced"] * 3 and rows["low"][0] == result.low
+    many = stats.judge([stats.claim("all hold", "", *(stats.Part(name, result) for name in "abc"))])
     rows = figures.claim_rows([*many, claims[1]])
     assert list(rows["label"]) == ["a", "b", "c", "rises"] and list(rows["verdict"]) == [
         "",
@@ -773,6 +779,7 @@ def test_nothing_leaks(drawn):
 
 
 def test_plotting_libraries_load_with_the_first_figure():
-    code = "import sys, ded.figures; print([m for m in ('matplotlib', 'seaborn', 'scipy') if m in sys.modules])"
+    heavy = ("matplotlib", "scipy", "statsmodels")
+    code = f"import sys, ded.figures; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

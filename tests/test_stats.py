@@ -58,29 +58,29 @@ def test_one_base_is_the_paired_t_test():
     a, b = (scores.loc[scores.arm == arm, "accuracy"].to_numpy() for arm in ("t0", "t1"))
     expected = ttest_rel(a, b, alternative="greater")
     low, high = ttest_rel(a, b).confidence_interval(0.95)
-    found = stats.paired(scores, "t0", "t1")
-    assert found.p_above() == pytest.approx(expected.pvalue)
-    assert (found.low, found.high, found.df) == pytest.approx((low, high, 6))
-    assert found == stats.paired(scores.drop(columns="base"), "t0", "t1")
-    assert found.n == 7
+    result = stats.paired(scores, "t0", "t1")
+    assert result.p_above() == pytest.approx(expected.pvalue)
+    assert (result.low, result.high, result.df) == pytest.approx((low, high, 6))
+    assert result == stats.paired(scores.drop(columns="base"), "t0", "t1")
+    assert result.n == 7
 
 
 def test_two_bases_are_welch():
     rng = np.random.default_rng(1)
     a, b = rng.normal(1, 1, 5), rng.normal(2, 3, 8)
     rows = [("a", i, v) for i, v in enumerate(a)] + [("b", i, -v) for i, v in enumerate(b)]
-    found = stats.stratified(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
+    result = stats.stratified(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
     low, high = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    assert (found.low * 2, found.high * 2) == pytest.approx((low, high))
+    assert (result.low * 2, result.high * 2) == pytest.approx((low, high))
 
 
 def test_bases_weigh_the_same_whatever_their_replicates():
     frame = pd.DataFrame(
         {"base": list("aabbbb"), "replicate": [0, 1, 0, 1, 2, 3], "value": [0, 2, 4, 6, 4, 6.0]}
     )
-    found = stats.stratified(frame)
-    assert found.estimate == 3.0
-    assert found.se == pytest.approx(math.sqrt(2 / 2 + (4 / 3) / 4) / 2)
+    result = stats.stratified(frame)
+    assert result.estimate == 3.0
+    assert result.se == pytest.approx(math.sqrt(2 / 2 + (4 / 3) / 4) / 2)
     assert stats.by_base(frame)["estimate"].tolist() == [1.0, 5.0]
 
 
@@ -111,14 +111,15 @@ def test_effects_by_base_are_the_paired_test_within_each_base():
 @pytest.mark.parametrize("replicates", [3, 6])
 def test_coverage(sd, replicates):
     rng = np.random.default_rng(2)
-    found = [stats.stratified(table(rng, replicates, sd, 0.5)) for _ in range(300)]
-    assert 0.92 <= np.mean([i.low <= 0.5 <= i.high for i in found]) <= 0.995
+    result = [stats.stratified(table(rng, replicates, sd, 0.5)) for _ in range(300)]
+    assert 0.92 <= np.mean([i.low <= 0.5 <= i.high for i in result]) <= 0.995
 
 
 def test_what_cannot_be_judged_says_why():
     rng = np.random.default_rng(3)
-    one = stats.stratified(table(rng, 1))
-    assert (one.low, one.high) == (-math.inf, math.inf) and "two replicates" in one.problem
+    single = stats.stratified(table(rng, 1))
+    assert (single.low, single.high) == (-math.inf, math.inf)
+    assert "two replicates" in single.problem
     lone = table(rng, 3)[lambda t: (t.base > 0) | (t.replicate == 0)]
     assert "two replicates" in stats.stratified(lone).problem
     assert (
@@ -208,15 +209,17 @@ def test_slope_starts_at_the_second_size():
     )
     scores.loc[scores["log2_size"] == 4, "accuracy"] = -9.0
     sizes = {f"n{2**x}": x for x in (4, 5, 7, 9)}
-    found = stats.slope(scores, sizes)
-    assert found.estimate == pytest.approx(0.1, abs=2e-3) and found.n == 6
-    assert stats.slope(scores, sizes, over_range=True).estimate == pytest.approx(4 * found.estimate)
+    result = stats.slope(scores, sizes)
+    assert result.estimate == pytest.approx(0.1, abs=2e-3) and result.n == 6
+    assert stats.slope(scores, sizes, over_range=True).estimate == pytest.approx(
+        4 * result.estimate
+    )
     others = scores.assign(arm="other", accuracy=0.0)
-    assert stats.slope(pd.concat([scores, others[:6]]), sizes) == found
+    assert stats.slope(pd.concat([scores, others[:6]]), sizes) == result
     assert stats.slope(scores, sizes, skip=0).estimate > 1
-    one = scores[(scores.base == "p") & (scores.replicate == 0) & (scores.log2_size > 4)]
-    by_hand = np.polyfit(one.log2_size, one.accuracy, 1)[0]
-    assert stats.slope(one, sizes, skip=0).estimate == pytest.approx(by_hand)
+    unit = scores[(scores.base == "p") & (scores.replicate == 0) & (scores.log2_size > 4)]
+    by_hand = np.polyfit(unit.log2_size, unit.accuracy, 1)[0]
+    assert stats.slope(unit, sizes, skip=0).estimate == pytest.approx(by_hand)
     with pytest.raises(ValueError, match="two values"):
         stats.slope(scores, sizes, skip=3)
 
@@ -268,16 +271,18 @@ def test_holm_counts_what_is_missing():
 )
 def test_reproduced_is_a_bound_above_zero_is_holm(drawn):
     judged = judge([claim(f"c{i}", "s", Interval(*numbers, 5)) for i, numbers in enumerate(drawn)])
-    for one in judged:
-        assert (one.verdict == "reproduced") == (one.low > 0) == (one.p_holm < stats.ALPHA)
-        assert one.low <= one.estimate <= one.high
+    for member in judged:
+        assert (member.verdict == "reproduced") == (member.low > 0) == (member.p_holm < stats.ALPHA)
+        assert member.low <= member.estimate <= member.high
 
 
 def test_family_wise_error():
     rng = np.random.default_rng(5)
     families = ([claim("c", "s", stats.stratified(table(rng))) for _ in "abcd"] for _ in range(150))
     assert (
-        np.mean([any(one.verdict == "reproduced" for one in judge(family)) for family in families])
+        np.mean(
+            [any(member.verdict == "reproduced" for member in judge(family)) for family in families]
+        )
         <= 0.07
     )
 
@@ -326,11 +331,11 @@ def test_verdict_lines_are_strict():
     ],
 )
 def test_not_below_by_more_than_a_margin(estimate, expected):
-    (one,) = judge(
+    (member,) = judge(
         [stats.not_below("c", "s", t_interval(estimate), 0.03)], delta=0.5
     )  # delta plays no part
-    assert one.verdict == expected
-    assert one.p_value == pytest.approx(
+    assert member.verdict == expected
+    assert member.p_value == pytest.approx(
         1.0 if math.isnan(estimate) else t_interval(estimate + 0.03).p_above()
     )
     assert judge([stats.not_below("c", "s", None, 0.03)])[0].verdict == "not judged"
@@ -345,7 +350,7 @@ def test_a_family_needs_more_than_a_single_claim():
     family = judge(
         [claim("w", "s", weak), claim("v", "s", t_interval(0.0)), claim("x", "s", strong)]
     )
-    assert [one.verdict for one in family] == ["inconclusive", "not reproduced", "reproduced"]
+    assert [member.verdict for member in family] == ["inconclusive", "not reproduced", "reproduced"]
     assert family[0].low < 0 < alone.low and family[0].high == pytest.approx(weak.high)
     assert family[2].level == pytest.approx(stats.ALPHA / 3)
 
@@ -360,7 +365,7 @@ def test_all_parts_of_a_claim_must_hold():
             claim("unmeasured", "s", Part("ID", better), None),
         ]
     )
-    assert [one.verdict for one in (pareto, traded, unclear, unmeasured)] == [
+    assert [member.verdict for member in (pareto, traded, unclear, unmeasured)] == [
         "reproduced",
         "not reproduced",
         "inconclusive",
@@ -378,7 +383,7 @@ def test_a_test_without_an_interval_gates_a_claim():
         (0.2, "inconclusive"),
         (math.nan, "not judged"),
     ):
-        (one,) = judge(
+        (member,) = judge(
             [
                 claim(
                     "c",
@@ -388,7 +393,7 @@ def test_a_test_without_an_interval_gates_a_claim():
                 )
             ]
         )
-        assert one.verdict == expected
+        assert member.verdict == expected
 
 
 def test_claims_are_plain_json():
@@ -396,7 +401,7 @@ def test_claims_are_plain_json():
     judged = judge(
         [claim("a", "s", t_interval(0.05)), claim("b", "s", None), claim("c", "s", lone)]
     )
-    rows = json.loads(json.dumps([one.to_dict() for one in judged], allow_nan=False))
+    rows = json.loads(json.dumps([member.to_dict() for member in judged], allow_nan=False))
     assert [row["verdict"] for row in rows] == ["reproduced", "not judged", "not judged"]
     assert rows[1]["low"] is None and rows[2]["low"] is None
     assert {
@@ -416,16 +421,16 @@ def test_claims_are_plain_json():
 def test_any_of_a_family():
     yes, no, open_ = t_interval(0.1), t_interval(-0.1), t_interval(0.015)
 
-    def found(*intervals):
+    def result(*intervals):
         return stats.any_of(
             "any", "s", judge([claim(f"c{i}", "s", part) for i, part in enumerate(intervals)])
         )
 
-    assert found(no, yes, open_).verdict == "reproduced"
-    assert found(no, yes).estimate == 0.1
-    assert found(no, no).verdict == "not reproduced"
-    assert found(no, open_).verdict == "inconclusive"
-    assert found(no, None).verdict == found().verdict == "not judged"
+    assert result(no, yes, open_).verdict == "reproduced"
+    assert result(no, yes).estimate == 0.1
+    assert result(no, no).verdict == "not reproduced"
+    assert result(no, open_).verdict == "inconclusive"
+    assert result(no, None).verdict == result().verdict == "not judged"
 
 
 @pytest.mark.parametrize("n", [3, 12])
@@ -453,9 +458,9 @@ def test_rank_inversions_finds_the_planted_pair():
     rng = np.random.default_rng(6)
     own = cells(OWN, 5, rng, 0.01)
     student = cells(np.array([[0.5], [0.7], [0.3]]) + np.zeros((3, 3)), 5, rng, 0.01)
-    found, claims = stats.rank_inversions(own, student)
-    assert len(found) == 6
-    held = found[found["holds"]]
+    result, claims = stats.rank_inversions(own, student)
+    assert len(result) == 6
+    held = result[result["holds"]]
     assert held[["a", "b"]].to_numpy().tolist() == [["t0", "t1"]]
     row = held.iloc[0]
     assert row["own_a_minus_b"] == pytest.approx(0.1, abs=0.02)
@@ -499,13 +504,13 @@ def test_regret_of_a_misleading_score():
         cells(OWN, 6, rng, 0.01),
         cells(np.array([[0.5], [0.6], [0.7]]) + np.zeros((3, 3)), 6, rng, 0.01),
     )
-    found, values = stats.regret(own, student)
-    assert found.low < 0.2 < found.high and found.n == len(values) == 18
+    result, values = stats.regret(own, student)
+    assert result.low < 0.2 < result.high and result.n == len(values) == 18
     assert set(values["by_own"]) == {"t0"} and set(values["by_smoke_test"]) == {"t2"}
     pooled = own.groupby(["arm", "replicate"], as_index=False)[
         "value"
     ].mean()  # own scores may come without bases
-    assert stats.regret(pooled, student)[0] == found
+    assert stats.regret(pooled, student)[0] == result
     tied, values = stats.regret(
         own.assign(value=1.0), student
     )  # a choice among equals is their mean
@@ -544,8 +549,8 @@ def test_regret_needs_two_replicates():
 def test_transfer_regret_and_interaction():
     rng = np.random.default_rng(12)
     own_winner = cells(0.3 + 0.2 * np.eye(3), 4, rng, 0.01)
-    found, matrix = stats.transfer_regret(own_winner)
-    assert found.low < 0.2 < found.high and found.low > 0.15
+    result, matrix = stats.transfer_regret(own_winner)
+    assert result.low < 0.2 < result.high and result.low > 0.15
     assert matrix.shape == (3, 3) and np.allclose(np.diag(matrix), 0)
     assert matrix.loc["b0", "b1"] == pytest.approx(0.2, abs=0.03)
     tested = stats.interaction(own_winner)
@@ -562,10 +567,10 @@ def test_transfer_regret_and_interaction():
 
 def test_transfer_regret_of_noise_is_nothing():
     rng = np.random.default_rng(13)
-    found = [stats.transfer_regret(cells(np.zeros((3, 3)), 4, rng))[0] for _ in range(120)]
-    estimates = [i.estimate for i in found]
+    result = [stats.transfer_regret(cells(np.zeros((3, 3)), 4, rng))[0] for _ in range(120)]
+    estimates = [i.estimate for i in result]
     assert abs(np.mean(estimates)) < 4 * np.std(estimates) / math.sqrt(120)
-    assert np.mean([i.low > 0 for i in found]) <= 0.08
+    assert np.mean([i.low > 0 for i in result]) <= 0.08
 
 
 @pytest.mark.filterwarnings(
@@ -582,9 +587,9 @@ def test_interaction_is_the_anova_with_blocks():
     expected_f, expected_p, df = full.compare_f_test(
         ols("value ~ C(block) + C(arm)", student).fit()
     )
-    found = stats.interaction(student)
-    assert (found["F"], found["p_f"]) == pytest.approx((expected_f, expected_p))
-    assert (found["df1"], found["df2"]) == (df, full.df_resid) == (6, 24)
+    result = stats.interaction(student)
+    assert (result["F"], result["p_f"]) == pytest.approx((expected_f, expected_p))
+    assert (result["df1"], result["df2"]) == (df, full.df_resid) == (6, 24)
 
 
 def test_interaction_holds_its_level_with_unequal_noise():
@@ -604,10 +609,10 @@ def test_spearman():
     rng = np.random.default_rng(16)
     x = rng.normal(size=9)
     y = np.round(x + rng.normal(size=9), 0)  # with ties
-    found = stats.spearman(x, y, n_boot=300)
-    assert found.estimate == pytest.approx(spearmanr(x, y).statistic)
-    assert -1 <= found.low <= found.estimate <= found.high <= 1
-    assert found == stats.spearman(x, y, n_boot=300)
+    result = stats.spearman(x, y, n_boot=300)
+    assert result.estimate == pytest.approx(spearmanr(x, y).statistic)
+    assert -1 <= result.low <= result.estimate <= result.high <= 1
+    assert result == stats.spearman(x, y, n_boot=300)
     assert math.isnan(stats.spearman([1, 2], [1, 2]).estimate)
 
 
@@ -624,8 +629,8 @@ def test_pass_at_k_counts_subsets(n, data):
 
 
 def test_pass_at_k_shapes_and_limits():
-    found = stats.pass_at_k([10, 4], [5, 1], 1)
-    assert found == pytest.approx([0.5, 0.25])
+    result = stats.pass_at_k([10, 4], [5, 1], 1)
+    assert result == pytest.approx([0.5, 0.25])
     assert stats.pass_at_k(200, 100, 100) == pytest.approx(1.0)
     for n, c, k in ((3, 1, 4), (3, 4, 1), (3, -1, 1), (3, 1, 0)):
         with pytest.raises(ValueError):
@@ -642,17 +647,17 @@ def benchmark(rng, questions=30, seeds=8, shift=0.0, rates=None):
 def test_more_samples_narrow_the_interval_and_leave_the_mean():
     frame = benchmark(np.random.default_rng(17))
     doubled = pd.concat([frame, frame.assign(seed=frame["seed"] + 8)])
-    one, two = stats.crossed_bootstrap(frame), stats.crossed_bootstrap(doubled)
-    assert one.estimate == pytest.approx(two.estimate) == pytest.approx(frame["value"].mean())
-    assert two.se < one.se
-    assert one.low < one.estimate < one.high and one == stats.crossed_bootstrap(frame)
+    few, many = stats.crossed_bootstrap(frame), stats.crossed_bootstrap(doubled)
+    assert few.estimate == pytest.approx(many.estimate) == pytest.approx(frame["value"].mean())
+    assert many.se < few.se
+    assert few.low < few.estimate < few.high and few == stats.crossed_bootstrap(frame)
 
 
 def test_crossed_bootstrap_covers_other_questions():
     rng, hits = np.random.default_rng(18), []
     for _ in range(120):
-        found = stats.crossed_bootstrap(benchmark(rng), n_boot=400)
-        hits.append(found.low <= 0.5 <= found.high)
+        result = stats.crossed_bootstrap(benchmark(rng), n_boot=400)
+        hits.append(result.low <= 0.5 <= result.high)
     assert np.mean(hits) >= 0.9
 
 
@@ -660,11 +665,11 @@ def test_paired_questions_cancel_their_difficulty():
     rng = np.random.default_rng(19)
     rates = np.repeat([0.05, 0.75], 15)
     a, b = benchmark(rng, rates=rates, shift=0.15), benchmark(rng, seeds=12, rates=rates)
-    found = stats.paired_questions(a, b)
-    assert found.estimate == pytest.approx(a["value"].mean() - b["value"].mean())
-    assert found.se < stats.crossed_bootstrap(a).se
-    (one,) = judge([claim("better", "s", found)])
-    assert (one.verdict == "reproduced") == (one.low > 0) == (found.p_above() < stats.ALPHA)
+    result = stats.paired_questions(a, b)
+    assert result.estimate == pytest.approx(a["value"].mean() - b["value"].mean())
+    assert result.se < stats.crossed_bootstrap(a).se
+    (member,) = judge([claim("better", "s", result)])
+    assert (member.verdict == "reproduced") == (member.low > 0) == (result.p_above() < stats.ALPHA)
     assert stats.paired_questions(a, a).estimate == 0
     with pytest.raises(ValueError, match="different questions"):
         stats.paired_questions(a, b[b["question"] > 0])
@@ -673,11 +678,11 @@ def test_paired_questions_cancel_their_difficulty():
 def test_grader_errors_are_left_out_and_counted():
     frame = benchmark(np.random.default_rng(20))
     kept = frame["value"].where((frame["question"] > 0) | (frame["seed"] > 3))
-    found = stats.crossed_bootstrap(frame.assign(value=kept))
-    assert found.estimate == pytest.approx(
+    result = stats.crossed_bootstrap(frame.assign(value=kept))
+    assert result.estimate == pytest.approx(
         frame.assign(value=kept).groupby("question")["value"].mean().mean()
     )
-    assert "grader errors 1.7%" in found.problem
+    assert "grader errors 1.7%" in result.problem
 
 
 def test_bootstrap_bounds_agree_with_p_values():

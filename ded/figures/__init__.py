@@ -8,16 +8,17 @@ or labels tell the same. The Figures are not registered with pyplot: a notebook 
 returning it, and none leaks.
 """
 
-from .diversity import arm_scores, distances, distinct, robustness
-from .forest import ablation, claim_rows, forest
-from .parts import cells, style
-from .predictors import (
+from .correlations import (
     cheap_score_ranks,
     cheap_scores,
     predictor_table,
     predictors,
     rank_correlations,
 )
-from .sizes import ood_families, paper_figure_1, recipe_pareto, same_axes, size_curve, valley
+from .differences import ablation, claim_rows, forest
+from .diversity import arm_scores, distances, distinct, robustness
+from .parts import cells, style
+from .recipe import paper_figure_1, recipe_pareto, same_axes
+from .sizes import ood_families, size_curve, valley
 from .teachers import funnel, latent_shift, teacher_interaction, teacher_rank, teacher_vs_student
 from .tradeoff import pareto, pass_rates

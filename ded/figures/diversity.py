@@ -11,25 +11,7 @@ import pandas as pd
 
 from ded import stats
 
-from .parts import (
-    DASHED,
-    RED,
-    before_level,
-    canvas,
-    caption,
-    cells,
-    curve_looks,
-    interval,
-    legend,
-    looks,
-    names,
-    percent,
-    point,
-    rows_on,
-    scores_on,
-    styled,
-    text,
-)
+from . import parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +37,7 @@ class Panel:
     value: str = "accuracy"
 
 
-@styled
+@parts.styled
 def arm_scores(
     scores: pd.DataFrame,
     families: Sequence[str] = ("ID",),
@@ -68,22 +50,22 @@ def arm_scores(
     """
     values = values or {"accuracy": "pass@1"}
     panels = [
-        Panel(f"{family} {name}", cells(scores, family, value), value)
+        Panel(f"{family} {name}", parts.cells(scores, family, value), value)
         for family in families
         for value, name in values.items()
     ]
-    return _arm_strips(panels, names(scores), "score (%)")
+    return _arm_strips(panels, parts.names(scores), "score (%)")
 
 
-@styled
+@parts.styled
 def robustness(scores: pd.DataFrame, reference: str = "ID") -> Figure:
     """pass@1 by arm on the questions as they are, and on each perturbation (group "robust").
 
     The former stands, hollow, in the panels of the latter.
     """
-    families = [reference, *names(scores[scores["group"] == "robust"], "family")]
-    panels = [Panel(family, cells(scores, family)) for family in families]
-    return _arm_strips(panels, names(scores), "pass@1 (%)", reference)
+    families = [reference, *parts.names(scores[scores["group"] == "robust"], "family")]
+    panels = [Panel(family, parts.cells(scores, family)) for family in families]
+    return _arm_strips(panels, parts.names(scores), "pass@1 (%)", reference)
 
 
 def _arm_strips(
@@ -95,53 +77,53 @@ def _arm_strips(
     if reference:
         more += f" Hollow: the same arm on {reference}."
     share = {"sharey": True, "sharex": bool(reference)}
-    height, note = 0.9 + 0.32 * len(arms), caption(first, more)
-    figure, axes = canvas(len(panels), 4, height, note, xlabel, "arm", **share)
+    height, note = 0.9 + 0.32 * len(arms), parts.caption(first, more)
+    figure, axes = parts.canvas(len(panels), 4, height, note, xlabel, "arm", **share)
     for ax, panel in zip(axes, panels, strict=True):
-        for i, (base, look) in enumerate(looks(names(first, "base")).items()):
-            means = [interval(panel.table, arm, base, panel.value).estimate for arm in arms]
+        for i, (base, look) in enumerate(parts.looks(parts.names(first, "base")).items()):
+            means = [parts.interval(panel.table, arm, base, panel.value).estimate for arm in arms]
             rows = np.arange(len(arms)) + 0.2 + 0.09 * i
             ax.plot(means, rows, linestyle="none", markersize=3, label=base, **look)
         for row, arm in enumerate(arms):
             if reference and panel is not panels[0]:
-                ax.plot(interval(first, arm).estimate, row, "o", **HOLLOW)
-            mean = interval(panel.table, arm, None, panel.value)
-            point(ax, mean, row, marker="o", color="black", elinewidth=1.4, zorder=4)
-        before_level(ax, panel.table, None, panel.value, vertical=True)
+                ax.plot(parts.interval(first, arm).estimate, row, "o", **HOLLOW)
+            mean = parts.interval(panel.table, arm, None, panel.value)
+            parts.point(ax, mean, row, marker="o", color="black", elinewidth=1.4, zorder=4)
+        parts.before_level(ax, panel.table, None, panel.value, vertical=True)
         ax.set_title(panel.title)
-        rows_on(ax, arms, top=-0.5)
+        parts.rows_on(ax, arms, top=-0.5)
     for ax in axes:
-        scores_on(ax.xaxis)
-    legend(figure, axes[0])
+        parts.scores_on(ax.xaxis)
+    parts.legend(figure, axes[0])
     return figure
 
 
-@styled
+@parts.styled
 def distances(statistics: pd.DataFrame, unit: str = "token edits") -> Figure:
     """Distances between the kept trajectories of a question, by rule, and their mean.
 
     `statistics`: base, replicate, arm, min_distance, mean_distance. Rules "...-normalised" are left
     out: their distances have another unit.
     """
-    arms = [arm for arm in names(statistics) if not arm.endswith("-normalised")]
+    arms = [arm for arm in parts.names(statistics) if not arm.endswith("-normalised")]
     table = statistics[statistics["arm"].isin(arms)]
     spread = "Box: median, quartiles of the questions; thin line: 5th to 95th percentile"
-    note = caption(table, f"{spread}; diamond: mean.")
-    figure, axes = canvas(2, 2, 0.9 + 0.36 * len(arms), note, unit, "rule", sharey=True)
+    note = parts.caption(table, f"{spread}; diamond: mean.")
+    figure, axes = parts.canvas(2, 2, 0.9 + 0.36 * len(arms), note, unit, "rule", sharey=True)
     for ax, name in zip(axes, ("smallest", "mean"), strict=True):
         value = "min_distance" if name == "smallest" else "mean_distance"
         spreads = [table.loc[table["arm"] == arm, value].dropna() for arm in arms]
         ax.boxplot(spreads, orientation="horizontal", positions=range(len(arms)), **BOX)
         means = table.groupby(["arm", "base", "replicate"])[value].mean().reset_index()
         for row, arm in enumerate(arms):
-            mean = interval(means, arm, None, value)
-            point(ax, mean, row, marker="D", color=RED, zorder=6)
+            mean = parts.interval(means, arm, None, value)
+            parts.point(ax, mean, row, marker="D", color=parts.RED, zorder=6)
         ax.set_title(f"{name} distance of kept pairs")
-        rows_on(ax, arms)
+        parts.rows_on(ax, arms)
     return figure
 
 
-@styled
+@parts.styled
 def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> Figure:
     """Histogram of the number of truly different, valid trajectories a question.
 
@@ -151,19 +133,21 @@ def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> Figure:
     table = pd.DataFrame(facts)[["base", "replicate", "lucky", "distinct"]]
     counts = table.explode("distinct").astype({"distinct": int})
     edges = np.arange(counts["distinct"].max() + 2) - 0.5
-    note = caption(table, "Dashed: twice P, the number of trajectories that a question keeps.")
+    note = parts.caption(
+        table, "Dashed: twice P, the number of trajectories that a question keeps."
+    )
     xlabel = "distinct valid trajectories of a question"
-    figure, (ax,) = canvas(1, 1, 2.5, note, xlabel, "questions (%)")
+    figure, (ax,) = parts.canvas(1, 1, 2.5, note, xlabel, "questions (%)")
     share = np.histogram(counts["distinct"], edges)[0] / len(counts)
     ax.stairs(share, edges, fill=True, color="0.85", label="all bases")
-    for base, look in curve_looks(names(table, "base")).items():
+    for base, look in parts.curve_looks(parts.names(table, "base")).items():
         own = counts.loc[counts["base"] == base, "distinct"]
         share = np.histogram(own, edges)[0] / len(own)
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.4}
         ax.stairs(share, edges, label=f"{base}: median {np.median(own):g}", **line)
-    ax.axvline(2 * n_kept, color="black", linestyle=DASHED, label=f"2P = {2 * n_kept}")
-    lucky = text(stats.stratified(table, "lucky"))
+    ax.axvline(2 * n_kept, color="black", linestyle=parts.DASHED, label=f"2P = {2 * n_kept}")
+    lucky = parts.text(stats.stratified(table, "lucky"))
     ax.set_title(f"lucky wrong chains: {lucky} % of the correct answers")
-    legend(figure, ax, "right upper", ncols=1)
-    percent(ax.yaxis)
+    parts.legend(figure, ax, "right upper", ncols=1)
+    parts.percent(ax.yaxis)
     return figure

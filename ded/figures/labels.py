@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from .parts import centre, whisker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
-REACHES = (6, 10, 15, 21, 29, 38)  # points between a name and what it names
-ANGLES = np.linspace(0, 2 * math.pi, 16, endpoint=False)
+REACHES = np.repeat([6, 10, 15, 21, 29, 38], 16)  # points between a name and what it names
+ANGLES = np.tile(np.linspace(0, 2 * math.pi, 16, endpoint=False), 6)
+TOWARD = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
 FAR = 10  # points beyond which a thin line leads from the name to its point
 LINE = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 2}
 
@@ -28,87 +30,86 @@ class Named:
     x: Any
     y: Any
 
-
-@dataclass
-class Spot:
-    """A place for a name, in pixels; `toward` leads there from its point, `reach` is in points."""
-
-    middle: np.ndarray
-    toward: np.ndarray
-    reach: float
+    @property
+    def place(self) -> tuple[float, float]:
+        """Where the point stands."""
+        return centre(self.x), centre(self.y)
 
 
-def label(ax: Axes, points: Sequence[Named], avoid: Sequence[tuple] = ()) -> None:
+def label(ax: Axes, points: Sequence[Named], avoid: Sequence[Named] = ()) -> None:
     """Names beside their points, each where it covers least.
 
-    `avoid`: more points (x, y; numbers or intervals) not to cover. To be called last: names are
+    `avoid`: more points not to cover, whose names are not shown. To be called last: names are
     placed in the pixels of the final layout and limits. Far ones get a thin line.
     """
     from matplotlib.patheffects import withStroke
 
     ax.figure.draw_without_rendering()
     renderer, scale = ax.figure.canvas.get_renderer(), ax.figure.dpi / 72
-    shown = [named for named in points if np.isfinite([centre(named.x), centre(named.y)]).all()]
+    shown = [named for named in points if np.isfinite(named.place).all()]
     if not shown:
         return
-    places = [(centre(named.x), centre(named.y)) for named in shown]
-    homes = ax.transData.transform(places)
-    ink = _ink(ax, [*((named.x, named.y) for named in points), *avoid])
-    ground = Ground(ax, ink, homes, scale)
+    homes = ax.transData.transform([named.place for named in shown])
+    panel = Panel(ax.get_window_extent(), _ink(ax, [*points, *avoid]), homes, scale)
     readable = [withStroke(linewidth=1.5, foreground="white")]  # across a line
     looks = {"ha": "center", "va": "center", "fontsize": 7, "path_effects": readable}
-    for named, place, home in zip(shown, places, homes, strict=True):
-        note = ax.annotate(named.name, place, (0, 0), textcoords="offset points", zorder=6, **looks)
-        note.set_in_layout(False)
+    for named, home in zip(shown, homes, strict=True):
+        note = ax.annotate(named.name, named.place, (0, 0), textcoords="offset points", **looks)
+        note.set(zorder=6, in_layout=False)
         half = np.array(note.get_window_extent(renderer).size) / 2
-        spot = ground.best_spot(home, half)
-        note.set_position((spot.middle - home) / scale)
-        if spot.reach > FAR:
-            end = (spot.middle - spot.toward * half - home) / scale
-            line = ax.annotate("", place, end, textcoords="offset points", arrowprops=LINE)
+        middles = home + TOWARD * (half + REACHES[:, None] * scale)
+        best = np.argmin(panel.costs(middles, home, half))
+        panel.taken.append((middles[best], half + scale))
+        note.set_position((middles[best] - home) / scale)
+        if REACHES[best] > FAR:
+            end = (middles[best] - TOWARD[best] * half - home) / scale
+            line = ax.annotate("", named.place, end, textcoords="offset points", arrowprops=LINE)
             line.set_in_layout(False)
 
 
-def _ink(ax: Axes, points: Sequence[tuple[Any, Any]]) -> np.ndarray:
+def _ink(ax: Axes, points: Sequence[Named]) -> np.ndarray:
     """Pixels that a name should not cover: points, and some along their whiskers."""
     ink = []
-    for x, y in points:
-        ink.append((centre(x), centre(y)))
-        if whisker(x) is not None:
-            ink += [(end, centre(y)) for end in np.linspace(x.low, x.high, 12)]
-        if whisker(y) is not None:
-            ink += [(centre(x), end) for end in np.linspace(y.low, y.high, 12)]
+    for named in points:
+        x, y = named.place
+        ink.append((x, y))
+        if whisker(named.x) is not None:
+            ink += [(end, y) for end in np.linspace(named.x.low, named.x.high, 12)]
+        if whisker(named.y) is not None:
+            ink += [(x, end) for end in np.linspace(named.y.low, named.y.high, 12)]
     return ax.transData.transform(ink)
 
 
-class Ground:
+@dataclass
+class Panel:
     """What a panel holds, in pixels: ink, the points that have names, the names placed so far."""
 
-    def __init__(self, ax: Axes, ink: np.ndarray, homes: np.ndarray, scale: float) -> None:
-        self.frame = ax.get_window_extent()
-        self.ink, self.homes, self.scale = ink, homes, scale
-        self.taken: list[tuple[np.ndarray, np.ndarray]] = []
+    frame: Bbox
+    ink: np.ndarray
+    homes: np.ndarray
+    scale: float  # pixels a point
+    taken: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # middle, half size
 
-    def best_spot(self, home: np.ndarray, half: np.ndarray) -> Spot:
-        """The cheapest place for a name of half size `half` around `home`; it is then taken."""
-        spots = []
-        for reach in REACHES:
-            for angle in ANGLES:
-                toward = np.array([math.cos(angle), math.sin(angle)])
-                spots.append(Spot(home + toward * (half + reach * self.scale), toward, reach))
-        best = min(spots, key=lambda spot: self._cost(spot, home, half))
-        self.taken.append((best.middle, half + self.scale))
-        return best
+    def costs(self, middles: np.ndarray, home: np.ndarray, half: np.ndarray) -> np.ndarray:
+        """Of the places (n, 2) for the middle of a name of half size `half` that belongs to `home`.
 
-    def _cost(self, spot: Spot, home: np.ndarray, half: np.ndarray) -> float:
-        """Dearest is to leave the frame, then to cover a name, a nearer point, ink; then reach."""
-        middle = spot.middle
-        outside = (middle - half < self.frame.min).any() or (middle + half > self.frame.max).any()
-        over = sum(
-            (np.abs(middle - other) < half + other_half).all() for other, other_half in self.taken
-        )
-        covered = (np.abs(self.ink - middle) < half + 1.5 * self.scale).all(axis=1).sum()
-        gaps = np.linalg.norm(np.maximum(np.abs(self.homes - middle) - half, 0), axis=1)
-        own_gap = np.linalg.norm(np.maximum(np.abs(home - middle) - half, 0))
-        nearer = (gaps < own_gap - 0.5).sum()
-        return 100 * outside + 30 * over + 3 * nearer + 2 * covered + 0.12 * spot.reach
+        Dearest is to leave the frame, then to cover a name, to be nearer to another point, to cover
+        ink; then distance.
+        """
+        beyond = (middles - half < self.frame.min) | (middles + half > self.frame.max)
+        over = np.zeros(len(middles))
+        for other, other_half in self.taken:
+            over += _within(middles - other, half + other_half)
+        covered = _within(self.ink - middles[:, None], half + 1.5 * self.scale).sum(axis=1)
+        gaps = _gap(self.homes - middles[:, None], half)
+        nearer = (gaps < _gap(home - middles, half)[:, None] - 0.5).sum(axis=1)
+        return 100 * beyond.any(axis=1) + 30 * over + 3 * nearer + 2 * covered + 0.12 * REACHES
+
+
+def _within(offsets: np.ndarray, half: np.ndarray) -> np.ndarray:
+    return (np.abs(offsets) < half).all(axis=-1)
+
+
+def _gap(offsets: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Distance from a box of half size `half` to the points at these offsets from its middle."""
+    return np.linalg.norm(np.maximum(np.abs(offsets) - half, 0), axis=-1)

@@ -11,24 +11,8 @@ import pandas as pd
 
 from ded import stats
 
+from . import parts
 from .labels import Named, label
-from .parts import (
-    RED,
-    canvas,
-    caption,
-    cells,
-    handles,
-    interval,
-    legend,
-    looks,
-    names,
-    pale_steps,
-    percent,
-    point,
-    scores_on,
-    styled,
-    text,
-)
 from .sizes import CURVE, selections
 
 if TYPE_CHECKING:
@@ -36,20 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@styled
+@parts.styled
 def pass_rates(rates: pd.DataFrame, threshold: float) -> Figure:
     """Questions by the pass rate of the student before distillation, and by level.
 
     Compression drops the shaded. `rates`: base, replicate, level, n (samples), pass_rate, a row a
     question. In the titles the share that is kept.
     """
-    k, bases = int(rates["n"].max()), names(rates, "base")
+    k, bases = int(rates["n"].max()), parts.names(rates, "base")
     step = (rates["pass_rate"] * k).round()
     rates = rates.assign(step=step, kept=rates["pass_rate"] <= threshold)
     dropped = f"Shaded: above {threshold:g}, dropped by question compression."
-    note = caption(rates, f"{k} samples a question. {dropped}")
+    note = parts.caption(rates, f"{k} samples a question. {dropped}")
     x, y = "student's pass rate (%)", "questions (%)"
-    figure, axes = canvas(len(bases), 3, 2.3, note, x, y, sharey=True)
+    figure, axes = parts.canvas(len(bases), 3, 2.3, note, x, y, sharey=True)
     first_dropped = math.floor(threshold * k + 1e-9) / k + 0.5 / k
     for ax, base in zip(axes, bases, strict=True):
         questions = rates[rates["base"] == base]
@@ -59,12 +43,12 @@ def pass_rates(rates: pd.DataFrame, threshold: float) -> Figure:
         for step in range(k + 1):
             share = units["step"].agg(lambda steps, step=step: (steps == step).mean())
             whole = stats.stratified(share.reset_index(), "step")
-            point(ax, step / k, whole, marker="", color=RED, elinewidth=1.4)
+            parts.point(ax, step / k, whole, marker="", color=parts.RED, elinewidth=1.4)
         kept = stats.stratified(units["kept"].mean().reset_index(), "kept")
-        ax.set(title=f"{base}: {text(kept)} % kept", xticks=np.arange(k + 1) / k)
-        percent(ax.xaxis, ax.yaxis)
+        ax.set(title=f"{base}: {parts.text(kept)} % kept", xticks=np.arange(k + 1) / k)
+        parts.percent(ax.xaxis, ax.yaxis)
     axes[0].set_ylim(0, min(1, axes[0].get_ylim()[1]))
-    legend(figure, axes[0])
+    parts.legend(figure, axes[0])
     return figure
 
 
@@ -81,29 +65,29 @@ def _stacked_levels(ax: Axes, questions: pd.DataFrame, levels: list, k: int) -> 
         bottom += height
 
 
-@styled
+@parts.styled
 def pareto(scores: pd.DataFrame, rows: pd.DataFrame, each_base: bool = False) -> Figure:
     """ID (x) against the OOD macro mean (y) of all arms, with the frontier.
 
     No other arm beats one on the frontier in both. Selection CURVE is joined in the order of its
     sizes; a star is the student before. `each_base`: a panel a base.
     """
-    inside, outside = cells(scores, "ID"), cells(scores, "OOD")
+    inside, outside = parts.cells(scores, "ID"), parts.cells(scores, "OOD")
     arms = selections(rows, inside)
     if (inside["arm"] == "before").any():
         before = pd.DataFrame({"arm": ["before"], "size": [0], "selection": ["before"]})
         arms = pd.concat([before, arms])
-    others = [name for name in names(arms, "selection") if name != CURVE]
-    marks = {CURVE: {"color": "black", "marker": "o"}} | looks(others, 3)
+    others = [name for name in parts.names(arms, "selection") if name != CURVE]
+    marks = {CURVE: {"color": "black", "marker": "o"}} | parts.looks(others, 3)
     marks["before"] = {"color": "0.4", "marker": "*"}
     note = (
         f"Numbers, line: sizes of {CURVE}; larger markers: larger corpora. "
         "Broad pale steps: Pareto frontier of the means."
     )
-    bases = names(inside, "base") if each_base else [None]
+    bases = parts.names(inside, "base") if each_base else [None]
     height = 2.8 if each_base else 4.2
     axis_names = "ID pass@1 (%)", "OOD pass@1 (%), macro mean"
-    figure, axes = canvas(len(bases), 2, height, caption(inside, note), *axis_names)
+    figure, axes = parts.canvas(len(bases), 2, height, parts.caption(inside, note), *axis_names)
     largest = math.log2(max(2, arms["size"].max()))
     on_curve = (arms["selection"] == CURVE).to_numpy()
     thin = {"elinewidth": 0.6, "capsize": 0}
@@ -111,29 +95,31 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame, each_base: bool = False) ->
     for ax, base in zip(axes, bases, strict=True):
         points[ax] = []
         for row in arms.itertuples(index=False):
-            x, y = interval(inside, row.arm, base), interval(outside, row.arm, base)
+            x, y = parts.interval(inside, row.arm, base), parts.interval(outside, row.arm, base)
             points[ax].append(Named(f"{row.size:g}", x, y))
             markersize = 3 + 5 * math.log2(max(1, row.size)) / largest
             if row.selection == "before":
                 markersize = 9
             zorder = 3 + (row.selection != CURVE)
-            point(ax, x, y, markersize=markersize, zorder=zorder, **thin, **marks[row.selection])
-        means = np.array([(named.x.estimate, named.y.estimate) for named in points[ax]])
+            parts.point(
+                ax, x, y, markersize=markersize, zorder=zorder, **thin, **marks[row.selection]
+            )
+        means = np.array([named.place for named in points[ax]])
         ax.plot(*means[on_curve].T, color="black", linewidth=1, zorder=2)
-        pale_steps(ax, _frontier(means), where="pre")
+        parts.pale_steps(ax, _frontier(means), where="pre")
         ax.set_title(base or "")
         ax.margins(0.08)
-        scores_on(ax.xaxis, ax.yaxis)
-    figure.legend(handles=handles(axes[0], marks), loc="outside upper center", ncols=4)
+        parts.scores_on(ax.xaxis, ax.yaxis)
+    figure.legend(handles=parts.handles(axes[0], marks), loc="outside upper center", ncols=4)
     for ax, named in points.items():
         sizes = [named[i] for i in np.flatnonzero(on_curve)]
-        line = [np.array([size.x.estimate, size.y.estimate]) for size in sizes]
+        line = [np.array(size.place) for size in sizes]
         along = [
-            start + share * (end - start)
+            Named("", *(start + share * (end - start)))
             for start, end in itertools.pairwise(line)
             for share in np.linspace(0, 1, 20)
         ]
-        label(ax, sizes, [*((other.x, other.y) for other in named), *along])
+        label(ax, sizes, [*named, *along])
     return figure
 
 

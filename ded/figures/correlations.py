@@ -10,22 +10,7 @@ import pandas as pd
 
 from ded import stats
 
-from .parts import (
-    MINUS,
-    WHITE_EDGE,
-    canvas,
-    caption,
-    cells,
-    handles,
-    interval,
-    legend,
-    looks,
-    names,
-    percent,
-    point,
-    scores_on,
-    styled,
-)
+from . import parts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +30,8 @@ def predictor_table(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame
     """One row per (base, arm), means over replicates: `PREDICTORS`, the student's ID accuracy."""
     key = ["base", "arm"]
     means = {
-        "own": cells(own).groupby(key)["accuracy"].mean(),
-        "accuracy": cells(student).groupby(key)["accuracy"].mean(),
+        "own": parts.cells(own).groupby(key)["accuracy"].mean(),
+        "accuracy": parts.cells(student).groupby(key)["accuracy"].mean(),
     }
     table = rows.groupby(key, sort=False)[list(PREDICTORS)[1:]].mean()
     return table.assign(**means).reset_index()
@@ -86,10 +71,10 @@ def _name_panel(ax: Axes, xlabel: str, rho: pd.Series, values: pd.Series) -> str
     title = f"rho {rho.estimate:+.2f}"
     if np.isfinite([rho.low, rho.high]).all():
         title += f" [{rho.low:+.2f}, {rho.high:+.2f}]"
-    return title.replace("-", MINUS)
+    return title.replace("-", parts.MINUS)
 
 
-@styled
+@parts.styled
 def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> Figure:
     """What might foretell a good teacher, against the smoke test: a panel a predictor.
 
@@ -98,26 +83,28 @@ def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> 
     """
     table = predictor_table(rows, own, student)
     rhos = rank_correlations(table).set_index("predictor")
-    own, student = cells(own), cells(student)
-    note = caption(student, f"Corpus loss: the student's, before distillation. {RHO}; descriptive.")
+    own, student = parts.cells(own), parts.cells(student)
+    note = parts.caption(
+        student, f"Corpus loss: the student's, before distillation. {RHO}; descriptive."
+    )
     y = "student's ID pass@1 (%)"
-    figure, axes = canvas(len(PREDICTORS) + 1, 3, 2.1, note, y=y, sharey=True)
-    bases = looks(names(student, "base"))
+    figure, axes = parts.canvas(len(PREDICTORS) + 1, 3, 2.1, note, y=y, sharey=True)
+    bases = parts.looks(parts.names(student, "base"))
     for ax, (name, xlabel) in zip(axes[:-1], PREDICTORS.items(), strict=True):
         source, value = (own, "accuracy") if name == "own" else (rows, name)
         for base, arm in zip(table["base"], table["arm"], strict=True):
-            x = interval(source, arm, base, value)
-            point(ax, x, interval(student, arm, base), **bases[base])
+            x = parts.interval(source, arm, base, value)
+            parts.point(ax, x, parts.interval(student, arm, base), **bases[base])
         rho = rhos.loc[name]
         title = _name_panel(ax, xlabel, rho, table[name])
         ax.set_title(title if np.isfinite(rho.estimate) else "rho: not measured")
-    scores_on(axes[0].xaxis, *(ax.yaxis for ax in axes))
-    axes[-1].legend(handles=handles(axes[-1], bases), title="student base", loc="center")
+    parts.scores_on(axes[0].xaxis, *(ax.yaxis for ax in axes))
+    axes[-1].legend(handles=parts.handles(axes[-1], bases), title="student base", loc="center")
     axes[-1].set_axis_off()
     return figure
 
 
-@styled
+@parts.styled
 def cheap_scores(table: pd.DataFrame, note: str = "") -> Figure:
     """Scores of a teacher against the gain of the student distilled from it: a panel a predictor.
 
@@ -131,17 +118,17 @@ def cheap_scores(table: pd.DataFrame, note: str = "") -> Figure:
         "bootstrap interval over the points; descriptive. Seconds: a teacher and base. " + note
     )
     y = "student's gain (points)"
-    figure, axes = canvas(len(ranks), 3, 2.1, note.strip(), y=y, sharey=True)
+    figure, axes = parts.canvas(len(ranks), 3, 2.1, note.strip(), y=y, sharey=True)
     means = table.groupby(["predictor", "base", "teacher"], sort=False)[["value", "gain"]].mean()
     for ax, (name, rho) in zip(axes, ranks.iterrows(), strict=True):
         points = means.loc[name]
-        for base, look in looks(names(table, "base")).items():
+        for base, look in parts.looks(parts.names(table, "base")).items():
             own = points[points.index.get_level_values("base") == base]
             x, y = own["value"], own["gain"]
-            ax.plot(x, y, linestyle="none", label=base, **WHITE_EDGE, **look)
+            ax.plot(x, y, linestyle="none", label=base, **parts.WHITE_EDGE, **look)
         ax.axhline(0, color="black", linewidth=0.8, zorder=1)
         title = _name_panel(ax, textwrap.fill(name, 24), rho, points["value"])
         ax.set_title(f"{title}\n{rho['seconds']:.2g} s")
-        percent(ax.yaxis)
-    legend(figure, axes[0])
+        parts.percent(ax.yaxis)
+    parts.legend(figure, axes[0])
     return figure

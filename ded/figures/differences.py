@@ -10,26 +10,13 @@ import pandas as pd
 
 from ded import stats
 
-from .parts import (
-    BLUE,
-    MINUS,
-    RED,
-    canvas,
-    delta_band,
-    legend,
-    looks,
-    names,
-    point,
-    rows_on,
-    styled,
-    whisker,
-)
+from . import parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ABOVE = {"marker": "D", "color": BLUE}
-BELOW = {"marker": "X", "color": RED}
+ABOVE = {"marker": "D", "color": parts.BLUE}
+BELOW = {"marker": "X", "color": parts.RED}
 NEITHER = {"marker": "o", "color": "0.3"}
 VERDICT_LOOKS = {"reproduced": ABOVE, "not reproduced": BELOW}
 
@@ -58,7 +45,7 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@styled
+@parts.styled
 def forest(
     rows: pd.DataFrame, delta: float = stats.DELTA, by_base: pd.DataFrame | None = None
 ) -> Figure:
@@ -82,13 +69,13 @@ def forest(
     step = 0.32 if any("\n" in name for name in labels) else 0.24
     height = 0.8 + step * (place.max() + 1) + 0.3 * (by_base is not None)
     xlabel = "difference in pass@1 (percentage points)"
-    figure, (ax,) = canvas(1, 1, height, note, xlabel)
-    delta_band(ax, delta)
+    figure, (ax,) = parts.canvas(1, 1, height, note, xlabel)
+    parts.delta_band(ax, delta)
     beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
     for y, row in zip(place, rows.itertuples(index=False), strict=True):
         verdict = getattr(row, "verdict", "")
         look = VERDICT_LOOKS.get(verdict, NEITHER)
-        point(ax, row, y, zorder=4, **look)
+        parts.point(ax, row, y, zorder=4, **look)
         ax.text(1.01, y, verdict, color=look["color"], **beside)
     on_white = {"fontweight": "bold", "bbox": {"color": "white", "pad": 1}}
     for y, heading in zip(place[begins], groups[begins], strict=True):
@@ -96,41 +83,41 @@ def forest(
             ax.text(0.01, y - 1, heading, **on_white, **beside)
     if by_base is not None:
         place_of = dict(zip(rows["label"], place, strict=True))
-        for base, look in looks(names(by_base, "base")).items():
+        for base, look in parts.looks(parts.names(by_base, "base")).items():
             effects = by_base[(by_base["base"] == base) & by_base["label"].isin(list(place_of))]
             y = effects["label"].map(place_of) + 0.3
             ax.plot(effects["estimate"], y, linestyle="none", markersize=3, label=base, **look)
-        legend(figure, ax)
+        parts.legend(figure, ax)
     ax.set(yticks=place, yticklabels=labels, ylim=(place.max() + 0.6, -0.6))
     return figure
 
 
-@styled
+@parts.styled
 def ablation(table: pd.DataFrame, delta: float = stats.DELTA, note: str = "") -> Figure:
     """Paired differences, DED minus each arm, a panel a group; shaded: the band of ±delta.
 
     `table`: arm, group, estimate, low, high (fractions). A diamond is above 0, a cross below it, a
     circle neither.
     """
-    arms, groups = names(table), names(table, "group")
+    arms, groups = parts.names(table), parts.names(table, "group")
     note = (
         "Right of 0: DED is better. Whiskers: 95 % intervals of the paired difference; diamond "
         f"above 0, cross below. Shaded: within ±{100 * delta:g} points. {note}"
     )
     height = 0.7 + 0.26 * len(arms)
-    x = f"DED {MINUS} arm (points)"
-    figure, axes = canvas(len(groups), 3, height, note.strip(), x, "arm", sharey=True)
+    x = f"DED {parts.MINUS} arm (points)"
+    figure, axes = parts.canvas(len(groups), 3, height, note.strip(), x, "arm", sharey=True)
     for ax, group in zip(axes, groups, strict=True):
-        delta_band(ax, delta)
+        parts.delta_band(ax, delta)
         for row in table[table["group"] == group].itertuples(index=False):
-            point(ax, row, arms.index(row.arm), zorder=4, **_side(row))
+            parts.point(ax, row, arms.index(row.arm), zorder=4, **_side(row))
         ax.set_title(group)
-        rows_on(ax, arms)
+        parts.rows_on(ax, arms)
     return figure
 
 
 def _side(row: Any) -> dict[str, str]:
     """The look of an interval by the side of 0 on which it lies."""
-    if whisker(row) is None or row.low <= 0 <= row.high:
+    if parts.whisker(row) is None or row.low <= 0 <= row.high:
         return NEITHER
     return ABOVE if row.low > 0 else BELOW
