@@ -158,17 +158,15 @@ def export(
     With --student its student as a model directory.
     """
     from ded import export as exporter
-    from ded.report import funnel_table
 
     folder = home() / "outputs" / preset / params.find_notebook(notebook).stem
-    about, funnel = exporter.facts(folder), folder / "funnel.csv"
+    about = exporter.facts(folder)
     if student:
         if "student" not in about["metrics"]:
             raise ExportError(f"{folder} records no student; of the notebooks, 04 does")
         exporter.student(about["metrics"]["student"], about, out)
     else:
-        table = funnel_table(funnel) if funnel.is_file() else None
-        exporter.corpus(exporter.recorded_corpus(folder), table, about, out)
+        exporter.corpus(exporter.recorded_corpus(folder), about, out)
     typer.echo(f"written: {out}")
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
-UNITS = ("share", "number")
+UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals for whoever shows it
 
 
 def out_dir(out_dir: str, preset: str, notebook: str) -> Path:

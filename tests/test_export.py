@@ -8,7 +8,7 @@ import yaml
 
 from ded import export, training
 from ded.errors import ExportError, ModelError
-from ded.report import Table, funnel_table
+from ded.report.tables import Table
 
 TEXTS = [
     "<think>\n1 + 2 = 3\n</think>\n3",
@@ -29,6 +29,7 @@ ABOUT = {
     },
     "metrics": {},
     "scores": Table("Scores", ["arm", "ID"], [["ded", "54.2 [52.6, 55.7]"]]),
+    "funnel": None,
 }
 
 
@@ -65,7 +66,7 @@ def folder(tmp_path):
     )
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nded,0.5,0.4,0.6\n")
     (folder / "manifest.json").write_text(
-        json.dumps({k: v for k, v in ABOUT.items() if k not in ("metrics", "scores")})
+        json.dumps({k: v for k, v in ABOUT.items() if k not in ("metrics", "scores", "funnel")})
     )
     (folder / "metrics.json").write_text(
         json.dumps({"claims": [], "metrics": {"student": "store:0"}})
@@ -77,9 +78,7 @@ def test_a_recorded_corpus_loads_as_a_data_set_with_every_text_as_it_was(folder,
     import datasets
 
     about = export.facts(folder)
-    out = export.corpus(
-        export.recorded_corpus(folder), funnel_table(folder / "funnel.csv"), about, tmp_path / "out"
-    )
+    out = export.corpus(export.recorded_corpus(folder), about, tmp_path / "out")
     loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"), split="train")
     assert (
         loaded["text"] == TEXTS
@@ -108,7 +107,7 @@ def test_a_recorded_corpus_loads_as_a_data_set_with_every_text_as_it_was(folder,
 
 def test_what_is_not_the_labs_is_not_licensed_as_the_labs(tmp_path):
     about = ABOUT | {"models": {"hf:org/teacher@1": "x"}}
-    front, text = card(export.corpus(table(), None, about, tmp_path / "out"))
+    front, text = card(export.corpus(table(), about, tmp_path / "out"))
     assert (
         front["license"] == "other"
         and "teacher's licence" in text
@@ -131,29 +130,30 @@ def test_hidden_questions_are_refused_by_name(tmp_path):
     with pytest.raises(
         ExportError, match="1 of its questions in this corpus must not be published"
     ) as refused:
-        export.corpus(table(ids), None, about, tmp_path / "out")
+        export.corpus(table(ids), about, tmp_path / "out")
     assert (
         source in str(refused.value)
         and ids[1] in str(refused.value)
         and not (tmp_path / "out").exists()
     )
-    front, _ = card(export.corpus(table([ids[0], ids[0], ids[2]]), None, about, tmp_path / "out"))
+    front, _ = card(export.corpus(table([ids[0], ids[0], ids[2]]), about, tmp_path / "out"))
     assert front["license"] == "other"
 
 
 def test_what_cannot_be_exported_says_why_and_leaves_nothing(folder, tmp_path):
     for wrong, words in ((table().drop(columns="text"), "no text"), (table().iloc[:0], "no rows")):
         with pytest.raises(ExportError, match=words):
-            export.corpus(wrong, None, ABOUT, tmp_path / "out")
-    with pytest.raises(ExportError, match=r"corpus_mixed\.csv is not there"):
-        export.recorded_corpus(folder, "corpus_mixed")
+            export.corpus(wrong, ABOUT, tmp_path / "out")
+    (folder / "corpus_ded.csv").unlink()
+    with pytest.raises(ExportError, match=r"corpus_ded\.csv is not there"):
+        export.recorded_corpus(folder)
     (folder / "metrics.json").unlink()
     with pytest.raises(ExportError, match="no complete run"):
         export.facts(folder)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("keep")
     with pytest.raises(ExportError, match="is there already"):
-        export.corpus(table(), None, ABOUT, tmp_path / "full")
+        export.corpus(table(), ABOUT, tmp_path / "full")
     assert (
         sorted(p.name for p in tmp_path.iterdir()) == ["full", "outputs"]
         and (tmp_path / "full" / "mine").read_text() == "keep"

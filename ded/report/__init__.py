@@ -3,21 +3,29 @@
     report.write(Path("outputs/lab"))  ->  outputs/lab/report.html and a page a notebook beside it
 
 Nothing is computed anew: what is shown was recorded by `ded.results.Recorder`, and the same results
-give the same bytes.
+give the same bytes. Pages hold all they need (images as data URIs, no scripts) and forbid the
+browser to fetch more.
 """
 
-from __future__ import annotations
-
 import os
+import re
+from collections import Counter
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from ded import files, home, results
+from ded import files, home, params, results
 from ded.errors import ReportError
-from ded.report.page import notebook_page, page
 from ded.report.read import Notebook, difference, executed, label, read
-from ded.report.tables import TABLES, Table, funnel_table, interval, number, score_table
+from ded.report.tables import BESIDE, interval, number, reported_table
 
-MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
+README_MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
+# what a verdict is must not be told by its colour alone
+MARKS = dict(zip(results.VERDICTS, "✓✗?–", strict=True))
+GUARD = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    "style-src 'unsafe-inline'; font-src data:\">"
+)
 
 
 def write(folder: Path) -> Path:
@@ -26,8 +34,6 @@ def write(folder: Path) -> Path:
     `folder` is outputs/<preset>: one folder a notebook, any number of which may be missing or
     failed, which the page says. Raises ReportError where no notebook has run at all.
     """
-    from ded import params
-
     folder, file = Path(folder), home() / "params" / "reported.yml"
     ran = [path for path in folder.glob("*/") if executed(path) or results.read_metrics(path)]
     if not ran:
@@ -39,23 +45,64 @@ def write(folder: Path) -> Path:
     for notebook in notebooks:
         source = executed(folder / notebook.name)
         if notebook.page and source:
-            files.write_text(folder / notebook.page, notebook_page(source))
+            files.write_text(folder / notebook.page, _notebook_page(source))
     reported = files.read_yaml(file) if file.is_file() else {}
-    return files.write_text(folder / "report.html", page(notebooks, reported))
+    return files.write_text(folder / "report.html", _page(notebooks, reported))
+
+
+def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
+    """The report's HTML; reported: the content of params/reported.yml, or {}."""
+    from jinja2 import Environment, FileSystemLoader
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    jinja = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    done = [notebook for notebook in notebooks if notebook.state == "done"]
+    claims = [claim for notebook in done for claim in notebook.claims]
+    sections = {*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"} & set(reported)
+    return jinja.get_template("page.html.j2").render(
+        difference=difference,
+        label=label,
+        number=number,
+        notebooks=notebooks,
+        done={notebook.name: notebook for notebook in done},
+        guard=GUARD,
+        marks=MARKS,
+        counts=Counter(claim["verdict"] for claim in claims),
+        reported=reported,
+        reported_tables={name: reported_table(name, reported[name]) for name in sections},
+        beside=BESIDE if reported else {},
+        statements={claim["notebook"]: claim["statement"] for claim in reported.get("claims", ())},
+        deltas=sorted({f"{100 * claim['delta']:g}" for claim in claims if claim.get("delta")}),
+        tokens=sum(stage["tokens"] for n in done for stage in n.manifest["stages"].values()),
+        presets=sorted({str(notebook.params.get("preset")) for notebook in done}),
+        splits=sorted({n.params["split"] for n in done if "split" in n.params}),
+    )
+
+
+def _notebook_page(notebook: Path) -> str:
+    """An executed notebook as one HTML page: without scripts, and with a policy under which a
+    browser runs and fetches nothing."""
+    from nbconvert import HTMLExporter
+
+    # it escapes texts, and pandas escapes what tables hold
+    text, _ = HTMLExporter(embed_images=True).from_filename(str(notebook))
+    text = re.sub(r"<script\b.*?</script\s*>", "", text, flags=re.DOTALL | re.IGNORECASE)
+    return text.replace("<head>", f"<head>{GUARD}", 1)
 
 
 def readme(folder: Path, file: Path) -> Path:
     """Replaces what lies between the two marks of a Markdown file by the verdicts recorded under
     `folder`, each notebook's with a figure; returns its path. ReportError for other marks."""
-    before, *between = file.read_text(encoding="utf-8").split(MARK)
+    before, *between = file.read_text(encoding="utf-8").split(README_MARK)
     if len(between) != 2:
-        raise ReportError(
-            f"{file}: {len(between)} marks {MARK}; two are needed, around what is to be replaced"
-        )
+        problem = f"{len(between)} marks {README_MARK}; two are needed, around what is replaced"
+        raise ReportError(f"{file}: {problem}")
     link = os.path.relpath(folder, file.parent)
     done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
     sections = [_readme_section(read(path), f"{link}/{path.name}") for path in done]
-    return files.write_text(file, MARK.join([before, "\n".join(["", *sections]), between[1]]))
+    return files.write_text(
+        file, README_MARK.join([before, "\n".join(["", *sections]), between[1]])
+    )
 
 
 def _readme_section(notebook: Notebook, link: str) -> str:

@@ -1,7 +1,5 @@
 """What one notebook recorded, read from its folder for the page."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections import ChainMap
@@ -10,15 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ded import home, results
-from ded.report.tables import (
-    FIGURES,
-    TABLES,
-    Shown,
-    Table,
-    funnel_table,
-    interval,
-    score_table,
-)
+from ded.report.tables import FIGURES, TABLES, Table, funnel_table, interval, score_table
 
 
 @dataclass(frozen=True)
@@ -132,16 +122,16 @@ def label(part: dict[str, Any], claim: dict[str, Any]) -> str:
 
 def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, list[Table]]:
     """The tables to show, by section; declared: what the notebook said of its own."""
-    own = {name: Shown(**entry) for name, entry in declared.items()}
-    sections = {
-        section: {name: own.pop(name, shown) for name, shown in named.items()}
-        for section, named in TABLES.items()
+    own = {
+        name: entry for name, entry in declared.items() if name not in ChainMap(*TABLES.values())
     }
-    sections["findings"] |= own
     tables = {}
-    for section, named in sections.items():
-        names = [name for name in named if f"{name}.csv" in files]
-        shown = [score_table(files[f"{name}.csv"], named[name]) for name in names]
+    for section, named in TABLES.items():
+        entries = {name: declared.get(name, entry) for name, entry in named.items()}
+        if section == "findings":
+            entries |= own
+        recorded = {name: files.get(f"{name}.csv") for name in entries}
+        shown = [score_table(file, **entries[name]) for name, file in recorded.items() if file]
         tables[section] = [table for table in shown if table]
     return tables
 

@@ -1,11 +1,9 @@
 """Recorded and reported tables as a reader sees them: texts, with units, intervals in one cell."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,14 @@ from typing import Any
 import pandas as pd
 
 from ded import files
+from ded.results import UNITS
 
 MOST_ROWS = 40  # a longer table is data, not one for a reader
+_CAPTIONS = files.read_yaml(Path(__file__).with_name("captions.yml"))
+FIGURES: dict[str, dict[str, str]] = _CAPTIONS["figures"]  # by section of the report, then by name
+TABLES: dict[str, dict[str, dict[str, str]]] = _CAPTIONS["tables"]
+BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
+Number = float | None
 
 
 @dataclass(frozen=True)
@@ -37,58 +41,26 @@ class Table:
         return f"{self.caption}:\n\n{table}"
 
 
-@dataclass(frozen=True)
-class Shown:
-    """How a recorded table is shown; unit: of what has intervals, as in `Recorder.table`."""
-
-    caption: str
-    unit: str = "share"
-
-
-_CAPTIONS = files.read_yaml(Path(__file__).with_name("captions.yml"))
-# by section of the report, then by name
-FIGURES: dict[str, dict[str, str]] = _CAPTIONS["figures"]
-TABLES = {
-    section: {name: Shown(**entry) for name, entry in tables.items()}
-    for section, tables in _CAPTIONS["tables"].items()
-}
-BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
-
-
-def score_table(file: Path, shown: Shown) -> Table | None:
-    """A recorded CSV, each column with an interval as "x [low, high]"; None for an empty or a long
-    one."""
+def score_table(file: Path, caption: str, unit: str) -> Table | None:
+    """A recorded CSV, its columns with an interval named as `Recorder.table` asks for and shown as
+    "x [low, high]"; None for an empty or a long one."""
     frame = pd.read_csv(file)
     if not 0 < len(frame) <= MOST_ROWS:
         return None
-    ends = interval_ends(frame)
+    names = [(name, f"{name}{gap}low", f"{name}{gap}high") for name in frame for gap in " _"]
+    names.append(("estimate", "low", "high"))
+    ends = {name: (low, high) for name, low, high in names if {name, low, high} <= set(frame)}
     hidden = {"se", "df"}.union(*ends.values())
     columns = [column for column in frame if column not in hidden]
-    scale, digits = (100, 1) if shown.unit == "share" else (1, 2)
 
     def cell(row: dict[str, Any], column: str) -> str:
         if column not in ends:
             return plain(row[column])
         low, high = ends[column]
-        return interval(row[column], row[low], row[high], scale=scale, digits=digits)
+        return interval(row[column], row[low], row[high], unit=unit)
 
     rows = [[cell(row, column) for column in columns] for row in frame.to_dict("records")]
-    return Table(f"{shown.caption} [95 % interval]", columns, rows)
-
-
-def interval_ends(columns: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Each column with an interval and the two that hold its ends, by the naming that
-    `Recorder.table` asks for."""
-    names = list(columns)
-    ends = {}
-    for name in names:
-        pairs = [(f"{name} low", f"{name} high"), (f"{name}_low", f"{name}_high")]
-        if name == "estimate":
-            pairs.append(("low", "high"))
-        for pair in pairs:
-            if set(pair) <= set(names):
-                ends[name] = pair
-    return ends
+    return Table(f"{caption} [95 % interval]", columns, rows)
 
 
 def funnel_table(file: Path) -> Table:
@@ -98,19 +70,18 @@ def funnel_table(file: Path) -> Table:
     units = [column for column in ("base", "replicate") if column in frame]
     measured = {"step", "kept", "dropped", "reason", *units}
     by = [column for column in frame if column not in measured]
+    if not by:
+        frame, by = frame.assign(corpus="all"), ["corpus"]
     steps = list(dict.fromkeys(frame["step"]))
     rows = []
-    for name, group in frame.groupby(by, sort=False) if by else [(("all",), frame)]:
+    for name, group in frame.groupby(by, sort=False):
         n_units = len(group.drop_duplicates(units)) if units else 1
         kept = group.groupby("step")["kept"].sum() / n_units
         cells = [f"{kept[step]:,.0f}" if step in kept else "" for step in steps]
         rows.append([" / ".join(map(str, name)), *cells, _reasons(group)])
-    return Table(
-        "Kept after each step, mean a replicate; "
-        "dropped for what reason, counts over all replicates",
-        [" / ".join(by) or "corpus", *steps, "dropped"],
-        rows,
-    )
+    what = "Kept after each step, mean a replicate"
+    caption = f"{what}; dropped for what reason, counts over all replicates"
+    return Table(caption, [" / ".join(by), *steps, "dropped"], rows)
 
 
 def _reasons(group: pd.DataFrame) -> str:
@@ -131,7 +102,9 @@ def reported_table(section: str, entries: Sequence[Mapping] | Mapping[str, Any])
     columns = [key for key in keys if key not in ("source", "note")]
     rows = []
     for entry in entries:
-        cells = [_reported_cell(entry, column) for column in columns]
+        unknown = "not known" if "note" in entry else "–"
+        texts = {key: unknown if value is None else plain(value) for key, value in entry.items()}
+        cells = [texts.get(column, "") for column in columns]
         cells[0] += f" ({entry['note']})" if entry.get("note") else ""
         cells[0] += f" [{entry['source']}]" if entry.get("source") else ""
         rows.append(cells)
@@ -139,36 +112,28 @@ def reported_table(section: str, entries: Sequence[Mapping] | Mapping[str, Any])
     return Table(section.replace("_", " ").capitalize(), head, rows)
 
 
-def _reported_cell(entry: Mapping[str, Any], key: str) -> str:
-    if key not in entry:
-        return ""
-    if entry[key] is None:
-        return "not known" if "note" in entry else "–"
-    return plain(entry[key])
-
-
-def number(value: float | None, sign: bool = False, scale: int = 100, digits: int = 1) -> str:
-    """A fraction in per cent or points, with a plus where `sign`, "–" where it is not known.
+def number(value: Number, sign: bool = False, unit: str = "share") -> str:
+    """A share in per cent or points, or what `unit` says, with a plus where `sign`, "–" where it is
+    not known.
 
     What rounds to zero has no minus.
     """
     if value is None or math.isnan(value):
         return "–"
+    scale, digits = UNITS[unit]
     return f"{scale * value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")
 
 
 def interval(
-    estimate: float | None,
-    low: float | None = None,
-    high: float | None = None,
+    estimate: Number,
+    low: Number = None,
+    high: Number = None,
     sign: bool = False,
-    scale: int = 100,
-    digits: int = 1,
+    unit: str = "share",
 ) -> str:
-    """ "12.7 [10.7, 14.8]" of fractions in per cent or points; the interval is left out where it is
+    """ "12.7 [10.7, 14.8]" of shares in per cent or points; the interval is left out where it is
     not known."""
-    text = number(estimate, sign, scale, digits)
-    ends = [number(end, False, scale, digits) for end in (low, high)]
+    text, *ends = number(estimate, sign, unit), number(low, unit=unit), number(high, unit=unit)
     return text if "–" in (text, *ends) else f"{text} [{ends[0]}, {ends[1]}]"
 
 
