@@ -14,13 +14,12 @@ takes the place of what was there, so that a cell can be run again.
     record.finish()
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
 import platform
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -30,15 +29,16 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import __version__, files, home
+import pandas as pd
+import psutil
+
+from ded import __version__, files, home, jobs
 from ded.errors import ReportError
+from ded.params.schemas import Common
+from ded.stats import Claim
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
-
-    from ded.params.schemas import Common
-    from ded.stats import Claim
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
@@ -82,17 +82,16 @@ class Recorder:
         self._started = time.perf_counter()
         show_figures()
 
-    def figure(self, name: str, figure: Figure) -> Figure:
+    def figure(self, name: str, figure: "Figure") -> "Figure":
         """Saves <name>.png (150 dpi) and <name>.svg, the same bytes each time; returns it."""
         import matplotlib
 
+        style = {"svg.hashsalt": name, "svg.fonttype": "none", "savefig.bbox": "tight"}
         without = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        with matplotlib.rc_context(style):
             for kind, metadata in without.items():
                 with self._replacing(f"{name}.{kind}") as file:
-                    figure.savefig(
-                        file, format=kind, dpi=150, bbox_inches="tight", metadata=metadata
-                    )
+                    figure.savefig(file, format=kind, dpi=150, metadata=metadata)
         return figure
 
     def table(
@@ -141,7 +140,7 @@ class Recorder:
         tokens, started = stage.tokens, time.perf_counter()
         yield stage
         seconds = time.perf_counter() - started
-        stage.seconds += seconds
+        stage.seconds = round(stage.seconds + seconds, 2)
         new = stage.tokens - tokens
         print(f"{name}: {seconds:.1f} s" + (f", {new:,} tokens" if new else ""), flush=True)
 
@@ -160,10 +159,7 @@ class Recorder:
             "python": platform.python_version(),
             "packages": _versions(),
             "hardware": _hardware(),
-            "stages": {
-                name: {"seconds": round(s.seconds, 2), "tokens": s.tokens}
-                for name, s in self.stages.items()
-            },
+            "stages": self.stages,
             "wall_seconds": round(time.perf_counter() - self._started, 2),
             "peak_memory_gib": _peak_memory(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -225,17 +221,18 @@ def show_figures() -> None:
 def _plain(value: Any) -> Any:
     """The value in strict JSON's terms: numpy and pandas as Python values, NaN and infinities as
     null, a dataclass by its to_dict or its fields, a DataFrame as a list of rows."""
-    if hasattr(value, "to_dict"):
-        is_frame = hasattr(value, "columns")
-        return _plain(value.to_dict("records") if is_frame else value.to_dict())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+    if isinstance(value, pd.DataFrame):
+        value = value.to_dict("records")
+    elif hasattr(value, "to_dict"):
+        value = value.to_dict()
+    elif dataclasses.is_dataclass(value):
+        value = vars(value)
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
@@ -272,33 +269,21 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware() -> dict[str, Any]:
-    import joblib
-    import psutil
-
+    cpuinfo = Path("/proc/cpuinfo")  # of Linux
+    cpus = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text() if cpuinfo.exists() else "")
     torch: Any = sys.modules.get("torch")  # where nothing has imported it, nothing has used a GPU
     gpus = range(torch.cuda.device_count()) if torch else ()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": joblib.cpu_count(),
+        "cpu": cpus[0] if cpus else platform.processor() or platform.machine(),
+        "cores": jobs.count(0),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in gpus],
     }
 
 
-def _cpu() -> str:
-    with suppress(OSError):  # not Linux
-        if name := re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()):
-            return name[1]
-    return platform.processor() or platform.machine()
-
-
-def _peak_memory() -> dict[str, float] | None:
+def _peak_memory() -> dict[str, float]:
     """Peak resident memory in GiB of this process and of the largest child that has ended."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB here
     whose = {"notebook": resource.RUSAGE_SELF, "largest_finished_child": resource.RUSAGE_CHILDREN}
     return {name: round(resource.getrusage(who).ru_maxrss / unit, 2) for name, who in whose.items()}
