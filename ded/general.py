@@ -4,22 +4,19 @@ lm-evaluation-harness loads and prompts its tasks and computes its metrics and s
 are the models, by spec, and the record.
 """
 
-from __future__ import annotations
-
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ded import __version__, models
 from ded.errors import BenchmarkError, ModelError, first_line, near
 from ded.grading import VERDICTS
 from ded.options import Engine
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
+BATCH_SIZE = 8  # of the harness with transformers
 
 
 def run(
@@ -28,7 +25,6 @@ def run(
     *,
     include_path: str | None = None,
     limit: int = 0,
-    batch_size: int = 8,
     fewshot: int | None = None,
     chat: bool = False,
     max_tokens: int = 0,
@@ -45,18 +41,21 @@ def run(
     BenchmarkError in one line for whatever the harness cannot do: an unknown task, a data set that
     is not reached, a task that would run generated code unisolated.
     """
-    import logging
-
     import lm_eval
-    import pandas as pd
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
-    names = _expanded(tasks, manager)
-    with _failures_in_one_line(names):
+    names: list[str] = []
+    for task in tasks:
+        if task not in manager.all_tasks:
+            unknown = f"lm_eval task {task!r} is not known{near(task, manager.all_tasks)}"
+            raise BenchmarkError(f"{unknown}; `lm-eval ls tasks` lists them")
+        is_tag = task in manager.all_tags
+        names += sorted(manager.task_index[task].tags) if is_tag else [task]
+    try:
         results = lm_eval.simple_evaluate(
-            _language_model(model, engine, batch_size, chat),
+            _language_model(model, engine, chat),
             tasks=names,
             task_manager=manager,
             limit=limit or None,
@@ -65,51 +64,34 @@ def run(
             apply_chat_template=chat,
             gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
         )
+    except ModelError:
+        raise
+    except Exception as error:  # tasks are programs of many authors, and fail in as many ways
+        reason = f"{type(error).__name__}: {first_line(error, 300)}"
+        if "unsafe" in str(error):
+            mend = "take the data: source of the same name, which does not"
+            reason = f"it runs generated code without a sandbox; {mend}"
+        raise BenchmarkError(f"lm_eval {','.join(names)}: {reason}") from error
     settings = {
         "source": "lm_eval",
         "lm_eval": lm_eval.__version__,
         "chat": chat,
         "max_tokens": max_tokens or None,
-        "batch_size": batch_size,
+        "batch_size": BATCH_SIZE,
         "limit": limit or None,
         "engine": engine.name,
         "dtype": engine.dtype,
         "model": models.fingerprint(model),
         "ded": __version__,
     }
-    return pd.DataFrame([{"model": model, **row} for row in _rows(names, results, settings)])
+    rows = [row for name in names for row in _rows(name, results)]
+    table = pd.DataFrame([{"model": model, **row} for row in rows])
+    table["settings"] = [settings | row["settings"] for row in rows]
+    return table
 
 
-def _rows(
-    tasks: Sequence[str], results: Mapping[str, Any], settings: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """A row of scores a metric of each task and of each of its members."""
-    for task in tasks:
-        for name in _members(task, results["group_subtasks"]):
-            place = {"benchmark": f"lm_eval:{task}", "group": "all" if name == task else name}
-            of_task = {
-                "task_version": results["versions"].get(name),
-                "fewshot": results["n-shot"].get(name),
-            }
-            for score in _scores(results["results"].get(name, {})):
-                yield place | score | {"settings": {**settings, **of_task}}
-
-
-def _expanded(tasks: Sequence[str], manager: TaskManager) -> list[str]:
-    """The tasks with each tag replaced by its members; BenchmarkError for an unknown one."""
-    names: list[str] = []
-    for task in tasks:
-        if task not in manager.all_tasks:
-            raise BenchmarkError(
-                f"lm_eval task {task!r} is not known{near(task, manager.all_tasks)}; "
-                "`lm-eval ls tasks` lists them"
-            )
-        is_tag = task in manager.all_tags
-        names += sorted(manager.task_index[task].tags) if is_tag else [task]
-    return names
-
-
-def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> LM:
+def _language_model(model: str, engine: Engine, chat: bool) -> Any:
+    """The harness's model, by vLLM or transformers."""
     think_end = "</think>" if chat else None
     if engine.name == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
@@ -129,26 +111,9 @@ def _language_model(model: str, engine: Engine, batch_size: int, chat: bool) -> 
     return HFLM(
         models.load(model, engine.dtype),
         tokenizer=models.load_tokenizer(model),
-        batch_size=batch_size,
+        batch_size=BATCH_SIZE,
         think_end_token=think_end,
     )
-
-
-@contextmanager
-def _failures_in_one_line(tasks: Sequence[str]) -> Iterator[None]:
-    """The harness's tasks are programs of many authors, and fail in as many ways."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error, 300)}"
-        if "unsafe" in str(error):
-            reason = (
-                "it runs generated code without a sandbox; "
-                "take the data: source of the same name, which does not"
-            )
-        raise BenchmarkError(f"lm_eval {','.join(tasks)}: {reason}") from error
 
 
 def _members(task: str, subtasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -156,6 +121,16 @@ def _members(task: str, subtasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
     yield task
     for member in subtasks.get(task) or ():
         yield from _members(member, subtasks)
+
+
+def _rows(task: str, results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row of scores a metric of a task and of each of its members; settings: the task's own."""
+    for member in _members(task, results["group_subtasks"]):
+        place = {"benchmark": f"lm_eval:{task}", "group": "all" if member == task else member}
+        version, fewshot = results["versions"].get(member), results["n-shot"].get(member)
+        own = {"task_version": version, "fewshot": fewshot}
+        for score in _scores(results["results"].get(member, {})):
+            yield place | score | {"settings": own}
 
 
 def _scores(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
