@@ -8,17 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from . import intervals
 from .claims import DELTA, Claim, Part, claim, judge
-from .intervals import (
-    Interval,
-    cells_of,
-    error_rate,
-    missing_scores,
-    paired,
-    stratified,
-    unmeasured,
-    with_base,
-)
+from .intervals import Interval
 
 # Halves that choose for each other are not independent: without a true effect their scores
 # correlate by up to 1/pi (two arms; less with more). The cross-fitted standard errors are widened
@@ -42,14 +34,14 @@ def rank_inversions(
     Returns the table (a, b, base, both differences with plain 95 % intervals, p, p_holm, holds) and
     the judged claims; hand the claims to `any_of` for 'there is an inversion'.
     """
-    student, arms = with_base(student), _same_arms(own, student)
+    student, arms = intervals.with_base(student), _same_arms(own, student)
     students = dict(iter(student.groupby("base"))) if each_base else {"all": student}
     pairs = [(a, b) for a in arms for b in arms if a != b]
-    own_above = {(a, b): paired(own, a, b, value) for a, b in pairs}
+    own_above = {(a, b): intervals.paired(own, a, b, value) for a, b in pairs}
     rows, family = [], []
     for base, scores in students.items():
         for a, b in pairs:
-            student_above = paired(scores, b, a, value)
+            student_above = intervals.paired(scores, b, a, value)
             rows.append(
                 {"a": a, "b": b, "base": base}
                 | _ends("own_a_minus_b", own_above[a, b])
@@ -89,7 +81,7 @@ def regret(
     replicate scored).
     """
     _same_arms(own, student)
-    own_cells, cells = cells_of(own, value), cells_of(student, value)
+    own_cells, cells = intervals.cells_of(own, value), intervals.cells_of(student, value)
     losses = []
     for base in cells.index.unique("base"):
         scores = cells.loc[base]
@@ -102,8 +94,8 @@ def regret(
             losses.append(loss.assign(base=base, **choices))
     columns = ["base", "replicate", "value", "by_own", "by_smoke_test"]
     table = pd.concat(losses, ignore_index=True)[columns]
-    interval = _cross_fitted(table, max(error_rate(own), error_rate(student)))
-    missing = missing_scores(own_cells, "own score") or missing_scores(cells)
+    interval = _cross_fitted(table, max(intervals.error_rate(own), intervals.error_rate(student)))
+    missing = intervals.missing_scores(own_cells, "own score") or intervals.missing_scores(cells)
     return replace(interval, missing=missing), table
 
 
@@ -116,10 +108,10 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     losses, source base x target base. With fewer than two bases there is nothing to judge: the
     interval is nan.
     """
-    cells = cells_of(student, value)
+    cells = intervals.cells_of(student, value)
     bases = list(cells.index.unique("base"))
     if len(bases) < 2:
-        return unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
+        return intervals.unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
     halves = {base: _halves(cells.loc[base].index) for base in bases}
     winners = {
         base: [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]]
@@ -137,7 +129,7 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     mean_loss = table[bases].sum(axis=1, skipna=False) / (len(bases) - 1)
     matrix = table.groupby("base")[bases].mean().T
     matrix = matrix.rename_axis("source").rename_axis("target", axis=1)
-    return _cross_fitted(table.assign(value=mean_loss), error_rate(student)), matrix
+    return _cross_fitted(table.assign(value=mean_loss), intervals.error_rate(student)), matrix
 
 
 def interaction(
@@ -152,7 +144,7 @@ def interaction(
     """
     from scipy.special import fdtrc
 
-    cells = cells_of(student, value)
+    cells = intervals.cells_of(student, value)
     codes, bases = pd.factorize(cells.index.get_level_values("base"))
     n_arms, n_blocks, n_bases = cells.shape[1], len(cells), len(bases)
     df1, df2 = (n_arms - 1) * (n_bases - 1), (n_arms - 1) * (n_blocks - n_bases)
@@ -199,7 +191,7 @@ def _halves(replicates: pd.Index) -> list[tuple[pd.Index, pd.Index]]:
 
 
 def _cross_fitted(table: pd.DataFrame, error_rate: float) -> Interval:
-    plain = stratified(table, error_rate=error_rate)
+    plain = intervals.stratified(table, error_rate=error_rate)
     return replace(plain, se=plain.se * CROSS_FIT)
 
 
