@@ -69,30 +69,24 @@ def _quality(pool: Pool, max_tokens: int, verification: str) -> curation.Filtere
 
 def _compressed(pool: Pool, candidates: pd.DataFrame, threshold: float) -> curation.Filtered:
     """Without the trajectories of questions that are answered too often."""
-    easy = curation.compress_questions(pool.rates, threshold).dropped
-    reasons = dict(zip(easy["problem_id"], easy["reason"], strict=True))
-    ids = candidates["problem_id"].tolist()
-    return curation.drop(candidates, "compression", [reasons.get(name, "") for name in ids])
+    easy = curation.compress_questions(pool.rates, threshold).dropped.set_index("problem_id")
+    reasons = candidates["problem_id"].map(easy["reason"]).fillna("")
+    return curation.drop(candidates, "compression", reasons.tolist())
 
 
 def _reasons(
     candidates: pd.DataFrame, chosen: pd.DataFrame, statistics: pd.DataFrame, n_kept: int
 ) -> list[str]:
     """Why each candidate was not chosen, "" for those that were."""
-    in_corpus = set(chosen["row"])
-    too_few = statistics[statistics["chosen"] == 0].set_index("problem_id")["distinct"].to_dict()
-    columns = ["row", "problem_id", "sample_index", "same_as"]
-
-    def reason(row: int, problem_id: str, sample: int, same_as: int) -> str:
-        if row in in_corpus:
-            return ""
-        if problem_id in too_few:
-            return f"{too_few[problem_id]} distinct, {n_kept} needed"
-        return (
-            f"equal to sample {same_as}" if same_as != sample else f"not among the {n_kept} chosen"
-        )
-
-    return list(map(reason, *(candidates[column].tolist() for column in columns)))
+    first = candidates["same_as"]
+    distinct = candidates["problem_id"].map(statistics.set_index("problem_id")["distinct"])
+    cases = [
+        (candidates["row"].isin(chosen["row"]), ""),
+        (distinct < n_kept, distinct.astype(str) + f" distinct, {n_kept} needed"),
+        (first != candidates["sample_index"], "equal to sample " + first.astype(str)),
+    ]
+    reasons = pd.Series(f"not among the {n_kept} chosen", candidates.index)
+    return reasons.case_when(cases).tolist()
 
 
 def browse(pool: Pool, choice: Choice, problem_id: str) -> pd.DataFrame:

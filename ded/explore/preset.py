@@ -38,12 +38,11 @@ def write_preset(
         own = path == params.find_notebook(notebook)
         if own or taken:
             start = run.model_dump() if own else params.load(run.preset, path.stem)
-            file = home() / "params" / name / path.name
-            texts[file.with_suffix(".yml")] = _preset_text(run.preset, path, start, taken)
-    existing = [shown(file) for file in texts if file.exists()]
+            file = home() / "params" / name / f"{path.stem}.yml"
+            texts[file] = _preset_text(run.preset, path, start, taken)
+    existing = ", ".join(shown(file) for file in texts if file.exists())
     if existing and not replace:
-        names = ", ".join(existing)
-        raise ExploreError(f"{names} would be replaced: allow that, or choose another name")
+        raise ExploreError(f"{existing} would be replaced: allow that, or choose another name")
     for file, text in texts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
@@ -54,12 +53,9 @@ def _preset_text(preset: str, path: Path, start: dict[str, Any], changed: dict[s
     """A preset's file for the notebook at `path`: what differs from its defaults; ParameterError
     where it is not valid."""
     defaults = params.defaults(path)
-    values = {
-        key: value
-        for key, value in start.items()
-        if key not in ("preset", "out_dir") and value != defaults[key]
-    }
+    values = {key: value for key, value in start.items() if value != defaults[key]}
     values |= changed | {"fixed_on": datetime.date.today().isoformat()}
+    values = {key: value for key, value in values.items() if key not in ("preset", "out_dir")}
     params.load(preset, path.stem, values)
     keys = ", ".join(changed) or "nothing"
     head = f"# Preset {preset}, changed in the interactive view: {keys}."

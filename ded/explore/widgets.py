@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NARROW, WIDE = "340px", "830px"
+DESCRIPTIONS = {
+    "max_tokens": "longest (tokens)",
+    "verification": "correct by",
+    "pass_rate_threshold": "pass rate up to",
+    "n_kept": "P",
+    "metric": "metric",
+}
 
 
 def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> VBox:
@@ -48,13 +55,23 @@ class Explorer:
     def _make_widgets(self) -> None:
         import ipywidgets as w
 
-        run, narrow = self.run, w.Layout(width=NARROW)
+        run, start, narrow = self.run, values_of(self.run), w.Layout(width=NARROW)
         look: dict[str, Any] = {"layout": narrow, "style": {"description_width": "115px"}}
         units = [(f"{study.short(u.base)}, replicate {u.replicate}", u) for u in study.units(run)]
         teachers = [(study.short(teacher), teacher) for teacher in study.teachers_of(run)]
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
-        self.values = self._value_widgets(look)
+        step = max(1, run.max_tokens // 128)
+        checks = ["answer", "steps"][: 1 + problems.checks_steps(run.corpus_source)]
+        self.values = {
+            "max_tokens": w.IntSlider(max=run.max_tokens, step=step, **look),
+            "verification": w.Dropdown(options=checks, **look),
+            "pass_rate_threshold": w.FloatSlider(max=1, step=0.05, **look),
+            "n_kept": w.IntSlider(min=1, max=start.n_kept, **look),
+            "metric": w.Dropdown(options=list(curation.METRICS), **look),
+        }
+        for key, widget in self.values.items():
+            widget.description, widget.value = DESCRIPTIONS[key], getattr(start, key)
         self.size = w.HTML()
         self.name = w.Text("mine", description="as preset", **look)
         self.replace = w.Checkbox(False, description="replace what is there", indent=False)
@@ -67,28 +84,6 @@ class Explorer:
         controls += [self.name, self.replace, self.button, self.message]
         top = w.HBox([w.VBox(controls), self.plots], layout=w.Layout(flex_flow="row wrap"))
         self.view = w.VBox([top, self.question, self.table])
-
-    def _value_widgets(self, look: dict[str, Any]) -> dict[str, Any]:
-        """A widget for each of `Values`, at the run's own value."""
-        import ipywidgets as w
-
-        run, start = self.run, values_of(self.run)
-        step = max(1, run.max_tokens // 128)
-        checks = ["answer", "steps"] if problems.checks_steps(run.corpus_source) else ["answer"]
-        widgets = {
-            "max_tokens": w.IntSlider(
-                description="longest (tokens)", max=run.max_tokens, step=step, **look
-            ),
-            "verification": w.Dropdown(description="correct by", options=checks, **look),
-            "pass_rate_threshold": w.FloatSlider(
-                description="pass rate up to", max=1, step=0.05, **look
-            ),
-            "n_kept": w.IntSlider(description="P", min=1, max=start.n_kept, **look),
-            "metric": w.Dropdown(description="metric", options=list(curation.METRICS), **look),
-        }
-        for key, widget in widgets.items():
-            widget.value = getattr(start, key)
-        return widgets
 
     def _current(self) -> Values:
         values = {key: widget.value for key, widget in self.values.items()}
