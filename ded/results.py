@@ -29,7 +29,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import psutil
 
 from ded import __version__, files, home, jobs
@@ -38,6 +37,7 @@ from ded.params.schemas import Common
 from ded.stats import Claim
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
@@ -221,6 +221,8 @@ def show_figures() -> None:
 def _plain(value: Any) -> Any:
     """The value in strict JSON's terms: numpy and pandas as Python values, NaN and infinities as
     null, a dataclass by its to_dict or its fields, a DataFrame as a list of rows."""
+    import pandas as pd
+
     if isinstance(value, pd.DataFrame):
         value = value.to_dict("records")
     elif hasattr(value, "to_dict"):
