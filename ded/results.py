@@ -14,6 +14,8 @@ takes the place of what was there, so that a cell can be run again.
     record.finish()
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
