@@ -36,11 +36,12 @@ import psutil
 from ded import __version__, files, home, jobs
 from ded.errors import ReportError
 from ded.params.schemas import Common
-from ded.stats import Claim
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from ded.stats import Claim
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
@@ -84,7 +85,7 @@ class Recorder:
         self._started = time.perf_counter()
         show_figures()
 
-    def figure(self, name: str, figure: "Figure") -> "Figure":
+    def figure(self, name: str, figure: Figure) -> Figure:
         """Saves <name>.png (150 dpi) and <name>.svg, the same bytes each time; returns it."""
         import matplotlib
 
