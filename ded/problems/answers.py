@@ -8,6 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+from ded.files import read_yaml
 
 LONGEST = 2000  # characters of a final answer; no task asks for more, and parsers fear it
 _MOST_MATCHES = 49  # looked at from the end: bounds against texts full of boxes that never close
@@ -85,45 +89,13 @@ def _inside(formula: re.Match) -> str:
 
 
 # --- normal form ------------------------------------------------------------------------------------------------------
-_TYPOGRAPHY = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in [
-        # Unicode and plain text as LaTeX
-        (r"[−–]", "-"),
-        (r"[×]", r"\\times "),
-        (r"[·⋅]", r"\\cdot "),
-        (r"π", r"\\pi "),
-        (r"∞|\binfinity\b|\boo\b", r"\\infty "),
-        (r"[°]|\\degree\b|\^\s*\{?\s*\\circ\s*\}?", r"\\degree "),
-        (r"≤|<=|\\leqslant|\\leq\b", r"\\le "),
-        (r"≥|>=|\\geqslant|\\geq\b", r"\\ge "),
-        (r"\\lt\b", "<"),
-        (r"\\gt\b", ">"),
-        (r"∪", r"\\cup "),
-        (r"∈", r"\\in "),
-        (r"±", r"\\pm "),
-        (r"²", "^2"),
-        (r"³", "^3"),
-        (r"√\s*(\d+)", r"\\sqrt{\1}"),
-        (r"√", r"\\sqrt"),
-        # thousands separators and spacing; \\ ends a row of a matrix and stays
-        (r",\s*\\!\s*", ""),
-        (r"(\\\\)|\\!", r"\1"),
-        (r"\{,\}", ""),
-        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
-        (r"(\\\\)|\\[,;: ]|~|\\q?quad\b|[\u00a0\u2009\u202f]", r"\1 "),
-        # commands that change the look alone
-        (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s*", ""),
-        (r"\\[dtc]frac", r"\\frac"),
-        (r"\\frac (\d) (\d)", r"\\frac\1\2"),
-        (r"\^ ?(-\d+)", r"^{\1}"),
-        (r"\\(?:lbrace|\{)", r"\\{"),
-        (r"\\(?:rbrace|\})", r"\\}"),
-        (r"\*\*", "^"),
-        (r"\s+", " "),
-    ]
-]
 _ONE_LARGE_NUMBER = re.compile(r"[^\d(\[{]*\d{1,3}(?:[ ,]\d{3})+(?![\d,])[^(\[{]*")
+
+
+@cache
+def _typography() -> list[tuple[re.Pattern, str]]:
+    patterns = read_yaml(Path(__file__).with_name("typography.yml"))["patterns"]
+    return [(re.compile(pattern), replacement) for pattern, replacement in patterns]
 
 
 def normalise(text: str) -> str:
@@ -134,7 +106,7 @@ def normalise(text: str) -> str:
             text = _inside(formula).strip()
         elif box := _BOX.match(text) and last_box(text):
             text = box
-    for pattern, replacement in _TYPOGRAPHY:
+    for pattern, replacement in _typography():
         text = pattern.sub(replacement, text)
     text = text.strip()
     if not text.endswith("\\."):
