@@ -531,7 +531,7 @@ def test_a_judge_that_is_down_leaves_unparsed_and_is_left_alone():
         calls.append(prompt)
         raise ConnectionError
 
-    found = decide_all(down, [(math("5"), str(i)) for i in range(10)])
+    found = decide_all([(math("5"), str(i)) for i in range(10)], down)
     assert {verdict for verdict, _ in found} == {"unparsed"} and len(calls) == 3
     assert found[-1][1] == "judge judge is down: not asked"
 

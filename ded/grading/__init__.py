@@ -5,16 +5,18 @@ A verdict is one of `VERDICTS`:
 - ``correct`` and ``wrong``: decided;
 - ``unparsed``: no answer was found, or none that the rules can read;
 - ``truncated``: the model ran out of tokens (finish_reason ``length``), whatever the text holds;
-- ``error``: the *grader* could not decide (a time-out, no isolation to run code in). Never counted as wrong.
+- ``error``: the *grader* could not decide (a time-out, no isolation to run code in). Never counted
+  as wrong.
 
-Grading is a stage of its own: it reads stored trajectories, draws nothing at random, and returns the same verdicts at
-any number of workers, so it can be rerun after the fact. `VERSION` changes when verdicts may change and belongs into
-store keys. The rules of equality and the limits of the sandbox are written down in ``docs/grading.md``.
+Grading is a stage of its own: it reads stored trajectories, draws nothing at random, and returns
+the same verdicts at any number of workers, so it can be rerun after the fact. `VERSION` changes
+when verdicts may change and belongs into store keys. The rules of equality and the limits of the
+sandbox are written down in ``docs/grading.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,7 +41,9 @@ PENDING = Decision("error", "not graded")
 
 @dataclass
 class _Row:
-    """A trajectory on its way: what follows its thinking, the final answer in it, and the decision once it is made."""
+    """A trajectory on its way: what follows its thinking, the final answer in it, and the decision
+    once it is made.
+    """
 
     problem: Problem
     text: str | None
@@ -75,14 +79,14 @@ def grade(
 
     for kind, grader in GRADERS.items():
         pending = [row for row in rows if row.decision is PENDING and row.problem.kind == kind]
-        groups = _alike(pending, "answer")
-        pairs = [(group[0].problem, group[0].answer) for group in groups]
-        decisions = grader.decide(pairs, how) if pairs else []
-        for group, decision in zip(groups, decisions, strict=True):
-            for row in group:
-                row.decision = decision
+        for row, decision in _decided(pending, "answer", grader.decide, how):
+            row.decision = decision
     if judge:
-        _ask(judge, rows, how.workers)
+        asked = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
+        asked = [row for row in asked if GRADERS[row.problem.kind].judged]
+        for row, decision in _decided(asked, "text", decide_all, judge, how.workers):
+            reason = f"{row.decision.reason}; {decision.reason}"
+            row.decision = Decision(decision.verdict, reason)
 
     graded = trajectories.copy()
     graded["verdict"] = [row.decision.verdict for row in rows]
@@ -94,8 +98,8 @@ def grade(
 def answer_part(text: Any) -> tuple[str | None, str]:
     """The answer of a completion and, where there is none, the reason: ``(answer, reason)``.
 
-    The answer is the text after the last ``</think>``, or the whole text where no think block is closed. A ``<think>``
-    that never closes leaves no answer: what follows it is still thinking.
+    The answer is the text after the last ``</think>``, or the whole text where no think block is
+    closed. A ``<think>`` that never closes leaves no answer: what follows it is still thinking.
     """
     if not isinstance(text, str):
         return None, "no text"
@@ -136,24 +140,18 @@ def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
     return _Row(problem, text, answer)
 
 
-def _alike(rows: Iterable[_Row], column: Literal["answer", "text"]) -> list[list[_Row]]:
-    """Rows of the same problem with the same answer (or text), together: they are decided once."""
-    groups: dict[tuple[str, str], list[_Row]] = {}
+def _decided(
+    rows: list[_Row],
+    column: Literal["answer", "text"],
+    decide: Callable[..., list[Decision]],
+    *how: Any,
+) -> Iterator[tuple[_Row, Decision]]:
+    """Each row and its decision by decide(pairs, *how); what is alike is decided once."""
+    alike: dict[tuple[str, str], list[_Row]] = {}
     for row in rows:
-        groups.setdefault((row.problem.id, getattr(row, column)), []).append(row)
-    return list(groups.values())
-
-
-def _ask(judge: Judge, rows: list[_Row], workers: int) -> None:
-    """Add the judge's decisions to those *unparsed* rows that do hold text."""
-    asked = [
-        row
-        for row in rows
-        if row.decision.verdict == "unparsed" and row.text and GRADERS[row.problem.kind].judged
-    ]
-    groups = _alike(asked, "text")
-    pairs = [(group[0].problem, group[0].text) for group in groups]
-    for group, decision in zip(groups, decide_all(judge, pairs, workers), strict=True):
+        alike.setdefault((row.problem.id, getattr(row, column)), []).append(row)
+    pairs = [(group[0].problem, text) for (_, text), group in alike.items()]
+    decisions = decide(pairs, *how) if pairs else []
+    for group, decision in zip(alike.values(), decisions, strict=True):
         for row in group:
-            reason = f"{row.decision.reason}; {decision.reason}"
-            row.decision = Decision(decision.verdict, reason)
+            yield row, decision

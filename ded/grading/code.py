@@ -2,18 +2,21 @@
 
 What a problem's ``meta`` may hold:
 
-- ``tests``: a list of ``{"input": text, "output": text}`` (stdin/stdout programs) or ``{"args": [...], "expected":
-  value}`` (functions; then ``entry`` is the function's name, or "Solution.method");
-- or ``assertions``: Python source that calls ``entry`` (or ``candidate``) and asserts, as in HumanEval and MBPP. It
-  runs in a sandbox of its own and sees only what the program returned; each call of the program starts it afresh;
-- ``preamble``: source put before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or "file" (input.txt,
-  output.txt);
-- ``tolerance``: floats may differ by this, absolute or relative; ``checker``: source of a program run as
-  ``checker.py input.txt correct_output.txt solution_output.txt`` that prints 1 or 0 (exit code 0 or 1 if it prints
-  nothing);
+- ``tests``: a list of ``{"input": text, "output": text}`` (stdin/stdout programs) or ``{"args":
+  [...], "expected": value}`` (functions; then ``entry`` is the function's name, or
+  "Solution.method");
+- or ``assertions``: Python source that calls ``entry`` (or ``candidate``) and asserts, as in
+  HumanEval and MBPP. It runs in a sandbox of its own and sees only what the program returned; each
+  call of the program starts it afresh;
+- ``preamble``: source put before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or
+  "file" (input.txt, output.txt);
+- ``tolerance``: floats may differ by this, absolute or relative; ``checker``: source of a program
+  run as ``checker.py input.txt correct_output.txt solution_output.txt`` that prints 1 or 0 (exit
+  code 0 or 1 if it prints nothing);
 - ``time_limit`` (CPU seconds) and ``memory_limit`` (MiB) of one test, in place of the defaults.
 
-No expected output enters the program's sandbox. Tests run in order and stop at the first that fails.
+No expected output enters the program's sandbox. Tests run in order and stop at the first that
+fails.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ _FAILS_BY_ITSELF = ("SyntaxError", "NameError", "ImportError", "ModuleNotFoundEr
 
 
 def extract(answer: str, problem: Problem | None = None) -> str | None:
-    """The program in an answer: the last fenced block marked as Python, else the last fenced block, else all of it."""
+    """The program in an answer: the last fenced block marked as Python, else the last fenced block,
+    else all of it.
+    """
     blocks = _FENCE.findall(answer)
     python = [body for language, body in blocks if language.lower() in ("python", "python3", "py")]
     bodies = python or [body for _, body in blocks] or [answer]
@@ -48,7 +53,7 @@ def extract(answer: str, problem: Problem | None = None) -> str | None:
 
 
 def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
-    """Decisions on (problem, program) pairs, those that `settings.seen` holds without running them."""
+    """Decisions on (problem, program) pairs; what `settings.seen` holds is not run."""
     if not settings.seen:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
@@ -88,9 +93,11 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
 
 
 def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
-    """The decision on one program; the verdict `AGAIN` stands for an error that a quieter machine might not make.
+    """The decision on one program; the verdict `AGAIN` stands for an error that a quieter machine
+    might not make.
 
-    box: serves functions and lends its limits and isolation; programs that may write files get a sandbox of their own.
+    box: serves functions and lends its limits and isolation; programs that may write files get a
+    sandbox of their own.
     """
     meta = problem.meta
     limits = replace(
@@ -196,8 +203,10 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
 
 
 def _assertions(source: str, meta: dict, box: Sandbox, limits: Limits) -> Decision:
-    """Run the assertions with a stand-in for the program that knows the calls made so far. When it meets a new one it
-    stops, the program answers that call in a process of its own, and the assertions start again."""
+    """Run the assertions with a stand-in for the program that knows the calls made so far. When it
+    meets a new one it stops, the program answers that call in a process of its own, and the
+    assertions start again.
+    """
     answers: dict[str, str | None] = {}
     spent = 0.0
     for _ in range(MOST_CALLS):
@@ -210,7 +219,7 @@ def _assertions(source: str, meta: dict, box: Sandbox, limits: Limits) -> Decisi
         call = result.value.decode()
         result = box.run(source, call=(meta["entry"], call), limits=limits)
         if result.outcome != "exit":
-            return _fault(result, limits)
+            return _fault(result, limits) or Decision("error", result.outcome)
         returned = result.value and not result.code
         answers[call] = result.value.decode("ascii", "replace") if returned else None
         spent += result.cpu

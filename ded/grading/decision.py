@@ -33,8 +33,8 @@ class Settings:
     """How to grade.
 
     workers: processes for math, sandboxes side by side for code; verdicts do not depend on it.
-    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is not
-        run, and its rows end as *error*, where the machine cannot isolate as asked.
+    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is
+        not run, and its rows end as *error*, where the machine cannot isolate as asked.
     limits: of code, None for the defaults; a problem's own limits come first.
     progress: whether to show progress bars.
     seen: the file in which verdicts on programs are kept and looked up, so that each distinct
@@ -54,7 +54,8 @@ class Grader:
 
     extract: (what follows the thinking, problem) -> the final answer in it, None without one.
     decide: decisions on (problem, final answer) pairs, in order.
-    absent: the reason of *unparsed* where there is no final answer. judged: whether a judge may be asked.
+    absent: the reason of *unparsed* where there is no final answer. judged: whether a judge may be
+    asked.
     """
 
     extract: Callable[[str, Problem], str | None]

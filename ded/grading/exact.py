@@ -1,4 +1,4 @@
-"""Answers that are compared as text: the whole of it up to white space, or the letter of a choice."""
+"""Answers compared as text: the whole of it up to white space, or the letter of a choice."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """Single expressions compared by math-verify, as `ded.grading.worker` does in a child of its own.
 
-https://github.com/huggingface/Math-Verify, called with exact decimals and without its tolerance for near misses.
+https://github.com/huggingface/Math-Verify, called with exact decimals and without its tolerance for
+near misses.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from ded.grading import rules
@@ -18,7 +20,9 @@ def decide(gold: str, answer: str, tolerance: float) -> Decision:
 
 
 def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
-    """math-verify's verdict on two expressions. Raises `rules.Unreadable` where it cannot read one of them."""
+    """math-verify's verdict on two expressions. Raises `rules.Unreadable` where it cannot read one
+    of them.
+    """
     from math_verify import verify
     from sympy import Basic, N
 
@@ -45,7 +49,9 @@ def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
 
 
 def _parse(text: str) -> Any:
-    """The SymPy object for LaTeX or plain mathematics, exact (decimals become fractions); None if it cannot be read."""
+    """The SymPy object for LaTeX or plain mathematics, exact (decimals become fractions); None if
+    it cannot be read.
+    """
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
@@ -54,14 +60,7 @@ def _parse(text: str) -> Any:
         text = f"{text[: match.start()]}\\sqrt{{{match[1]}}}{text[match.end() :]}"
     text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text).replace("*", r" \cdot ")
     text = re.sub(r"(\d*)\.(\d+)", _as_fraction, text)
-    normalization = NormalizationConfig(
-        basic_latex=True,
-        units=False,
-        malformed_operators=True,
-        nits=True,
-        boxed="none",
-        equations=False,
-    )
+    normalization = NormalizationConfig(malformed_operators=True, nits=True, boxed="none")
     config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)
     objects = parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
     return objects[0] if objects else None
@@ -71,6 +70,7 @@ def _as_fraction(decimal: re.Match) -> str:
     return rf"\frac{{{int(decimal[1] + decimal[2])}}}{{{10 ** len(decimal[2])}}}"
 
 
+@cache
 def warm_up() -> None:
     """Load what is loaded on first use, so that children inherit it."""
     for gold, answer in [
@@ -88,4 +88,4 @@ def warm_up() -> None:
         ("0.5x", "|x|"),
         (r"\tan 30^\circ", r"\pi"),
     ]:
-        equal(gold, answer)
+        decide(gold, answer, 0.0)

@@ -1,6 +1,7 @@
 """Answers to reasoning-gym tasks, scored by the library's own scorer in a worker process.
 
-Some of those scorers evaluate the answer as Python, so for them an answer that could do more than compute is not handed
+Some of those scorers evaluate the answer as Python, so for them an answer that could do more than
+compute is not handed
 over: it ends as *unparsed*.
 """
 
@@ -13,7 +14,7 @@ import unicodedata
 from types import ModuleType
 
 from ded.grading.decision import CORRECT, Decision, Grader, Pair, Settings
-from ded.grading.pool import Request, decide_all
+from ded.grading.pool import Task, decide_all
 from ded.problems.answers import LONGEST, last_box
 from ded.problems.record import Problem
 
@@ -30,8 +31,8 @@ _DOES_MORE = re.compile(r"__|[)\]}]\s*\(|\.\s*[^\W\d]|\b(?:lambda|import|for)\b|
 def extract(answer: str, problem: Problem | None = None) -> str | None:
     """The final answer of a completion.
 
-    The last <answer> block, else the last box, else the last line that is not empty, without an opening such as
-    "Answer:" or "The answer is".
+    The last <answer> block, else the last box, else the last line that is not empty, without an
+    opening such as "Answer:" or "The answer is".
     """
     if blocks := re.findall(r"<answer>(.*?)</answer>", answer, re.DOTALL):
         return blocks[-1].strip() or None
@@ -42,8 +43,10 @@ def extract(answer: str, problem: Problem | None = None) -> str | None:
 
 
 def harmless(answer: str) -> bool:
-    """Whether Python's or SymPy's evaluation of `answer` can do no more than compute: it calls known functions only,
-    reaches no attribute, and gives no function a string (SymPy evaluates those too)."""
+    """Whether Python's or SymPy's evaluation of `answer` can do no more than compute: it calls
+    known functions only, reaches no attribute, and gives no function a string (SymPy evaluates
+    those too).
+    """
     answer = unicodedata.normalize("NFKC", answer)  # as Python reads names
     calls = {name for name in re.findall(r"([^\W\d]\w*)\s*\(", answer) if len(name) > 1}
     string_to_function = re.search(r"['\"]", answer) and "(" in answer
@@ -59,7 +62,9 @@ def library() -> ModuleType:
 
 
 def score(task: str, entry: dict, answer: str) -> Decision:
-    """The decision on one answer to one entry of a task; a scorer that raises is the caller's *error*."""
+    """The decision on one answer to one entry of a task; a scorer that raises is the caller's
+    *error*.
+    """
     scorer = library().get_score_answer_fn(task)
     evaluates = _EVALUATES.search(inspect.getsource(sys.modules[type(scorer.__self__).__module__]))
     if len(answer) > (LONGEST if evaluates else 10 * LONGEST):  # a list of moves can be long
@@ -71,12 +76,12 @@ def score(task: str, entry: dict, answer: str) -> Decision:
 
 
 def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
-    """Decisions on (problem, answer) pairs, by the scorer of ``meta["task"]`` on ``meta["entry"]``."""
-    requests = [
-        Request("gym", {key: problem.meta[key] for key in ("task", "entry")} | {"answer": answer})
+    """Decisions on (problem, answer) pairs, by the scorer of each problem's task."""
+    arguments = [
+        {"task": problem.meta["task"], "entry": problem.meta["entry"], "answer": answer}
         for problem, answer in pairs
     ]
-    return decide_all(requests, settings)
+    return decide_all(Task(score, library), arguments, settings)
 
 
 GYM = Grader(extract, decide)

@@ -1,15 +1,16 @@
-"""What runs inside the sandbox: a supervisor that starts one process a run and reports what became of it.
+"""What runs inside the sandbox: a supervisor that starts one process a run and reports what became
+of it.
 
-Not imported by the package: `ded.grading.walls` hands this file's text to a bare Python inside the isolation, where
-it is process 1 of its own PID namespace, so that no signal from a program reaches it. It reads jobs from stdin, writes
-results to stdout, and knows no expected output. All untrusted code, compiling included, happens in a forked child; the
-child itself reads its program and input, so that the supervisor's memory, which the next child inherits, holds none of
-them.
+Not imported by the package: `ded.grading.walls` hands this file's text to a bare Python inside the
+isolation, where it is process 1 of its own PID namespace, so that no signal from a program reaches
+it. It reads jobs from stdin, writes results to stdout, and knows no expected output. All untrusted
+code, compiling included, happens in a forked child; the child itself reads its program and input,
+so that the supervisor's memory, which the next child inherits, holds none of them.
 
-argv: "1" if this is process 1 of a namespace (then everything else in it can be killed and counted), the uid for
-programs ("-1" to keep our own). A job is two marshalled dicts, limits and program, each after 4 bytes of length. A
-result is a JSON object, after 4 bytes of length, in which stdout, stderr and the returned value stand with their
-lengths, and then those three.
+argv: "1" if this is process 1 of a namespace (then everything else in it can be killed and
+counted), the uid for programs ("-1" to keep our own). A job is two marshalled dicts, limits and
+program, each after 4 bytes of length. A result is a JSON object, after 4 bytes of length, in which
+stdout, stderr and the returned value stand with their lengths, and then those three.
 """
 
 import ctypes
@@ -52,45 +53,40 @@ def write_all(fd, data):
         data = data[os.write(fd, data) :]
 
 
-# --- in the child: lower every limit, then become the program ---------------------------------------------------------
-# Of each machine: its AUDIT_ARCH, and its numbers of mmap, memfd_create and shmget
-SYSTEM_CALLS = {"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 222, 279, 194)}
-IO_URING_SETUP, MEMFD_SECRET = 425, 447
-PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
-LOAD, AND, EQUAL, AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06  # of BPF
-ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO with EPERM
-SHARED_ANONYMOUS = 0x21  # MAP_SHARED | MAP_ANONYMOUS
-
-
+# --- in the child: lower every limit, then become the program -------------------------------------
 def refuse_uncounted_memory():
-    """A seccomp filter against memory that no limit counts: memfd_create, System V segments, io_uring, memfd_secret, and
-    mmap of anonymous shared memory; other ABIs too, which number calls differently. No filter on other machines."""
-    if os.uname().machine not in SYSTEM_CALLS:
+    """A seccomp filter against memory that no limit counts.
+
+    memfd_create, System V segments, io_uring, memfd_secret, and mmap of anonymous shared memory;
+    other ABIs too, which number calls differently. No filter on other machines.
+    """
+    # the architecture for audits, and its numbers of mmap, memfd_create and shmget
+    calls = {"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 222, 279, 194)}
+    if os.uname().machine not in calls:
         return
-    arch, mmap, *refused = SYSTEM_CALLS[os.uname().machine]
-    refused += [IO_URING_SETUP, MEMFD_SECRET]
+    arch, mmap, *refused = calls[os.uname().machine]
+    refused += [425, 447]  # io_uring_setup, memfd_secret
     n = len(refused)
-    # an instruction: operation, jump if true, jump if false, operand; the last one refuses
+    # an instruction: operation, jump if true, jump if false, operand
     code = [
-        (LOAD, 0, 0, 4),  # the architecture
-        (EQUAL, 0, n + 7, arch),
-        (LOAD, 0, 0, 0),  # the number of the call
-        (AT_LEAST, n + 5, 0, 1 << 30),
-        *[(EQUAL, n + 4 - i, 0, number) for i, number in enumerate(refused)],
-        (EQUAL, 0, 3, mmap),
-        (LOAD, 0, 0, 40),  # its flags
-        (AND, 0, 0, SHARED_ANONYMOUS),
-        (EQUAL, 1, 0, SHARED_ANONYMOUS),
-        (RETURN, 0, 0, ALLOW),
-        (RETURN, 0, 0, REFUSE),
+        (0x20, 0, 0, 4),  # load the architecture
+        (0x15, 0, n + 7, arch),
+        (0x20, 0, 0, 0),  # load the number of the call
+        (0x35, n + 5, 0, 1 << 30),
+        *[(0x15, n + 4 - i, 0, number) for i, number in enumerate(refused)],
+        (0x15, 0, 3, mmap),
+        (0x20, 0, 0, 40),  # load the flags of mmap
+        (0x54, 0, 0, 0x21),
+        (0x15, 1, 0, 0x21),  # MAP_SHARED | MAP_ANONYMOUS
+        (0x06, 0, 0, 0x7FFF0000),  # allow
+        (0x06, 0, 0, 0x00050001),  # refuse, with EPERM
     ]
-    instructions = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
-    data = ctypes.create_string_buffer(instructions)
+    data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
     program = struct.pack("@HP", len(code), ctypes.addressof(data))
     prctl = ctypes.CDLL(None).prctl
     zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    prctl(PR_SET_NO_NEW_PRIVS, yes, zero, zero, zero)  # which the filter needs
-    prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), program)
+    prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
+    prctl(22, ctypes.c_ulong(2), program)  # PR_SET_SECCOMP
 
 
 def cap(which, soft, hard=None):
@@ -121,7 +117,9 @@ class NotPlain(TypeError):
 
 
 def encode(value):
-    """Plain data as JSON can carry it: tuples, sets, dicts tagged; subclasses without their class; others refused."""
+    """Plain data as JSON can carry it: tuples, sets, dicts tagged; subclasses without their class;
+    others refused.
+    """
     if value is None or isinstance(value, bool):
         return value
     for plain in (int, float, str):
@@ -131,8 +129,8 @@ def encode(value):
         return {"complex": [value.real, value.imag]}
     if isinstance(value, dict):
         return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
-    for plain, tag in ((list, None), (tuple, "tuple"), ((set, frozenset), "set")):
-        if isinstance(value, plain):
+    for kind, tag in ((list, None), (tuple, "tuple"), (set, "set"), (frozenset, "set")):
+        if isinstance(value, kind):
             items = [encode(item) for item in value]
             return {tag: items} if tag else items
     raise NotPlain(f"{type(value).__name__} is not plain data")
@@ -152,7 +150,9 @@ def decode(value):
 
 
 def stand_in(answers):
-    """A function that gives the known answers, and at a call that it does not know reports it and ends the process."""
+    """A function that gives the known answers, and at a call that it does not know reports it and
+    ends the process.
+    """
 
     def candidate(*args, **named):
         if named:
@@ -194,9 +194,10 @@ def become(job):
         if job["call"]:
             return 0
     except SystemExit as stop:
-        code = stop.code
-        if code is not None and not isinstance(code, int):
-            print(code, file=sys.stderr)
+        if isinstance(stop.code, int):
+            code = stop.code
+        elif stop.code is not None:
+            print(stop.code, file=sys.stderr)
             code = 1
     except BaseException as failure:
         code = 1
@@ -206,11 +207,13 @@ def become(job):
     if "atexit" in sys.modules:
         sys.modules["atexit"]._run_exitfuncs()
     sys.stdout.flush()
-    return (code or 0) & 0xFF
+    return code & 0xFF
 
 
 def child(limits, stdout, stderr, value):
-    """Never returns: whatever happens, the process ends here. The arguments after `limits` are pipes to write to."""
+    """Never returns: whatever happens, the process ends here. The arguments after `limits` are
+    pipes to write to.
+    """
     code = 120
     try:
         os.setsid()
@@ -239,9 +242,11 @@ def child(limits, stdout, stderr, value):
         os._exit(code)
 
 
-# --- in the supervisor ------------------------------------------------------------------------------------------------
+# --- in the supervisor ----------------------------------------------------------------------------
 def usage(pid):
-    """CPU seconds and resident bytes of everything in the namespace but us (of the child alone where there is none)."""
+    """CPU seconds and resident bytes of everything in the namespace but us (of the child alone
+    where there is none).
+    """
     ticks, pages = 0, 0
     for name in os.listdir("/proc") if ISOLATED else [str(pid)]:
         if name.isdigit() and name != "1":
@@ -282,7 +287,9 @@ def watch(pid, pidfd, limits, outputs):
 
 
 def sweep(pid):
-    """Kill and reap everything that the program left; returns the child's exit code and peak resident bytes."""
+    """Kill and reap everything that the program left; returns the child's exit code and peak
+    resident bytes.
+    """
     code, peak = 0, 0
     while True:
         with suppress(OSError):
@@ -308,7 +315,9 @@ def collect_rest(outputs, limits):
 
 
 def read_file(limits):
-    """What the program wrote to the file named by limits["read"]; nothing if that is not a plain file of bearable size."""
+    """What the program wrote to the file named by limits["read"]; nothing if that is not a plain
+    file of bearable size.
+    """
     path = os.path.join(limits["folder"], limits["read"])
     content = b""
     with suppress(OSError):
@@ -368,7 +377,7 @@ def main():
     os.umask(0o022)
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     while True:
         write_all(1, run(read_message()))
 

@@ -1,10 +1,14 @@
-"""Math: what text and whole numbers can decide is decided here; other expressions go to worker processes."""
+"""Math: what text and whole numbers can decide is decided here; other expressions go to worker
+processes.
+"""
 
 from __future__ import annotations
 
-from ded.grading import rules
+from typing import Any
+
+from ded.grading import expressions, rules
 from ded.grading.decision import Decision, Grader, Pair, Settings
-from ded.grading.pool import CPU_SECONDS, Request, decide_all
+from ded.grading.pool import CPU_SECONDS, Task, decide_all
 from ded.problems import answers
 from ded.problems.record import Problem
 
@@ -18,7 +22,9 @@ class _NeedsWorker(Exception):
 
 
 def extract(text: str, problem: Problem) -> str | None:
-    """The final answer in a text; the last number counts only where ``meta["last_number"]`` says so."""
+    """The final answer in a text; the last number counts only where ``meta["last_number"]`` says
+    so.
+    """
     return answers.extract(text, problem.meta.get("last_number", False))
 
 
@@ -30,19 +36,16 @@ def grade_answers(
     A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. A
     comparison that hits its limits of CPU time or memory ends as *error*.
     """
-    decisions = [_as_text(problem, answer) for problem, answer in pairs]
-    undecided = [i for i, decision in enumerate(decisions) if decision is None]
-    requests = [
-        Request("math", _arguments(problem) | {"answer": answer}, cpu_seconds)
-        for problem, answer in (pairs[i] for i in undecided)
-    ]
-    for i, decision in zip(undecided, decide_all(requests, settings), strict=True):
-        decisions[i] = decision
-    return decisions
+    decisions = [_as_text(*pair) for pair in pairs]
+    undecided = [pair for pair, decision in zip(pairs, decisions, strict=True) if decision is None]
+    task = Task(expressions.decide, expressions.warm_up, cpu_seconds)
+    others = iter(decide_all(task, [_arguments(*pair) for pair in undecided], settings))
+    return [decision or next(others) for decision in decisions]
 
 
-def _arguments(problem: Problem) -> dict[str, str | float]:
-    return {"gold": problem.answer, "tolerance": problem.meta.get("tolerance", 0.0)}
+def _arguments(problem: Problem, answer: str) -> dict[str, Any]:
+    tolerance = problem.meta.get("tolerance", 0.0)
+    return {"gold": problem.answer, "answer": answer, "tolerance": tolerance}
 
 
 def _as_text(problem: Problem, answer: str) -> Decision | None:
@@ -56,7 +59,7 @@ def _as_text(problem: Problem, answer: str) -> Decision | None:
     if len(answer) > SHORT:
         return None
     try:
-        return rules.decide(answer=answer, leaf=leaf, **_arguments(problem))
+        return rules.decide(leaf=leaf, **_arguments(problem, answer))
     except (_NeedsWorker, RecursionError):
         return None
 

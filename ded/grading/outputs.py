@@ -7,9 +7,11 @@ from typing import Any
 
 
 def same_value(expected: Any, value: Any, tolerance: float = 0.0) -> bool:
-    """Whether a returned value, in the tagged JSON form of the sandbox, is the expected plain value.
+    """Whether a returned value, in the tagged JSON form of the sandbox, is the expected plain
+    value.
 
-    As == in Python, but a tuple is a list. The walk follows `expected`, so a hostile value costs no more than that.
+    As == in Python, but a tuple is a list. The walk follows `expected`, so a hostile value costs no
+    more than that.
     """
     if isinstance(expected, dict):
         return _same_dict(expected, value, tolerance)
@@ -55,7 +57,9 @@ def _frozen(value: Any) -> Any:
 
 
 def close(expected: float, value: float, tolerance: float) -> bool:
-    """Within the tolerance, absolute or relative to what is expected; never for a nan or an infinity."""
+    """Within the tolerance, absolute or relative to what is expected; never for a nan or an
+    infinity.
+    """
     try:
         return math.isfinite(value) and abs(expected - value) <= tolerance * max(1.0, abs(expected))
     except OverflowError:
@@ -65,7 +69,8 @@ def close(expected: float, value: float, tolerance: float) -> bool:
 def same_output(expected: str, printed: str, tolerance: float = 0.0) -> bool:
     """Line by line and token by token, as contests compare.
 
-    Blank lines, the ends of lines and the width of gaps do not count; with a tolerance, numbers may differ by it.
+    Blank lines, the ends of lines and the width of gaps do not count; with a tolerance, numbers may
+    differ by it.
     """
     wanted, given = _tokens(expected), _tokens(printed)
     if [len(line) for line in wanted] != [len(line) for line in given]:

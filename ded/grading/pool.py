@@ -1,84 +1,109 @@
-"""Answers decided in worker processes (`ded.grading.worker`) that a bad one cannot hurt."""
+"""Answers decided in worker processes that a bad one cannot hurt.
+
+Each decision is made in a child, freshly forked from a process that has done nothing but import: it
+starts from the same state whatever was graded before it and whoever its neighbours are, and ends at
+its own limits of CPU time and memory, which the kernel enforces (math-verify's own time-outs are
+alarms that a long computation in C ignores).
+"""
 
 from __future__ import annotations
 
-import atexit
+import functools
+import gc
 import json
+import logging
 import os
-import subprocess
-import sys
+import random
+import resource
+import signal
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
+from ded.grading import expressions
 from ded.grading.decision import Decision, Settings
-from ded.grading.threads import in_threads
+from ded.grading.threads import mapped
 
-CPU_SECONDS = 5.0  # of one comparison
+CPU_SECONDS = 5.0  # of one decision
+MEMORY = 2 << 30  # bytes of address space of one decision
+IDLE_SECONDS = 60  # after which a worker ends; another one starts in a second
+# the hash seed decides the order in which SymPy tries things
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
-class Request:
-    """One answer to decide on. kind: the function of `ded.grading.worker` that decides; arguments: its own, as JSON can
-    carry them; cpu_seconds: after which the decision is *error*."""
+class Task:
+    """How to decide: decide(**arguments) for each answer; `load` imports what it needs."""
 
-    kind: str
-    arguments: dict[str, Any]
+    decide: Callable[..., Decision]
+    load: Callable[[], object]
     cpu_seconds: float = CPU_SECONDS
 
 
-def decide_all(requests: list[Request], settings: Settings) -> list[Decision]:
-    """A decision on each request, in order, by up to `settings.workers` processes."""
-
-    def decide(request: Request) -> Decision:
-        try:
-            worker = _idle.get_nowait()
-        except Empty:
-            worker = _Worker()
-        try:
-            decision = worker.decide(request)
-        except BaseException:
-            worker.stop()
-            raise
-        _idle.put(worker)
-        return decision
-
-    return in_threads(decide, requests, settings.workers, "math", settings.progress)
+def decide_all(task: Task, arguments: list[dict[str, Any]], settings: Settings) -> list[Decision]:
+    """A decision on each of the `arguments`, in order; *error* for one that hits a limit."""
+    if not arguments:
+        return []
+    executor = _executor(max(1, min(settings.workers, len(arguments))))
+    decide = functools.partial(_in_child, task)
+    requests = [json.dumps(each) for each in arguments]  # as a problem that was stored would be
+    try:
+        return mapped(executor, decide, requests, "math", settings.progress)
+    except BrokenExecutor:  # a worker was killed: the next call starts others
+        _executor.cache_clear()
+        raise
 
 
-class _Worker:
-    """A process that has imported the libraries and decides on one request at a time."""
+@functools.cache
+def _executor(workers: int) -> Any:
+    from joblib.externals.loky import ProcessPoolExecutor
 
-    def __init__(self) -> None:
-        folders = [str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(":")]
-        environment = {
-            "PYTHONPATH": ":".join(filter(None, folders)),
-            "PYTHONHASHSEED": "0",  # decides the order in which SymPy tries things
-            "OMP_NUM_THREADS": "1",
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ded.grading.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **environment},
-        )
-
-    def decide(self, request: Request) -> Decision:
-        requests, decisions = self._process.stdin, self._process.stdout
-        requests.write(json.dumps(vars(request)).encode() + b"\n")
-        requests.flush()
-        return Decision(*json.loads(decisions.readline()))
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+    return ProcessPoolExecutor(workers, timeout=IDLE_SECONDS, initializer=_prepare, env=ENVIRONMENT)
 
 
-_idle: SimpleQueue[_Worker] = SimpleQueue()  # started in a second; they wait for the next call
+# --- in the worker --------------------------------------------------------------------------------
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    logging.disable(logging.CRITICAL)
+    expressions.warm_up()
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # children are short-lived, and a collection would copy the pages that they share
 
 
-@atexit.register
-def _stop_idle() -> None:
-    while not _idle.empty():
-        _idle.get_nowait().stop()
+def _in_child(task: Task, arguments: str) -> Decision:
+    task.load()  # children inherit it
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        os.write(writer, json.dumps(_decide(task, arguments)).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        decision = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if decision:
+        return Decision(*json.loads(decision))
+    out_of_time = code == -signal.SIGPROF
+    return Decision("error", "time limit" if out_of_time else f"the comparison died (code {code})")
+
+
+def _decide(task: Task, arguments: str) -> Decision:
+    """The decision, in the child, which its limits may end before."""
+    from sympy.core.random import seed
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, task.cpu_seconds)
+    random.seed(0)
+    seed(0)
+    try:
+        return task.decide(**json.loads(arguments))
+    except MemoryError:
+        return Decision("error", "memory limit")
+    except BaseException as failure:  # whatever SymPy throws: the grader's fault
+        return Decision("error", f"{type(failure).__name__}: {str(failure)[:200]}")

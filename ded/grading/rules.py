@@ -1,8 +1,9 @@
 """When two final answers are equal.
 
-Decided here, exactly and without evaluating anything, as far as structure, plain numbers, units, percent, bases,
-intervals and lists go; what remains are single expressions, which go to math-verify (`ded.grading.expressions`). The
-rules are written down in docs/grading.md; Hendrycks et al. 2021 is the source of the form of the golds.
+Decided here, exactly and without evaluating anything, as far as structure, plain numbers, units,
+percent, bases, intervals and lists go; what remains are single expressions, which go to math-verify
+(`ded.grading.expressions`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is
+the source of the form of the golds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Unreadable(ValueError):
 
 
 def decide(gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0) -> Decision:
-    """*correct*, *wrong*, or *unparsed* where the answer cannot be read; arguments as in `compare`."""
+    """*correct*, *wrong*, or *unparsed* if the answer cannot be read; arguments as in `compare`."""
     try:
         return CORRECT if compare(gold, answer, leaf, tolerance) else DIFFERS
     except Unreadable as reason:
@@ -36,15 +37,16 @@ def decide(gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0) -> Decisi
 def compare(gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0) -> bool:
     """Whether `answer` is equal to `gold` by the rules of docs/grading.md.
 
-    leaf: decides on two expressions that are neither plain numbers nor equal texts. tolerance: by how much numbers may
-    differ, absolute or relative to the gold. Raises Unreadable where the answer cannot be read.
+    leaf: decides on two expressions that are neither plain numbers nor equal texts. tolerance: by
+    how much numbers may differ, absolute or relative to the gold. Raises Unreadable where the
+    answer cannot be read.
     """
     return _Comparison(leaf, tolerance).equal(normalise(gold), normalise(answer))
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """The order of decisions: the same text, words, matrices, equations, lists, then single values."""
+    """In this order: the same text, words, matrices, equations, lists, then single values."""
 
     leaf: Leaf
     tolerance: float
@@ -73,9 +75,11 @@ class _Comparison:
         return all(map(self.all_equal, gold, answer))
 
     def collections(self, gold: _Collection, answer: _Collection) -> bool:
-        """Tuples and intervals element by element with their brackets; sets and bare lists in any order."""
+        """Tuples and intervals element by element with their brackets; sets and bare lists in any
+        order.
+        """
         if gold.ordered or answer.ordered:
-            if gold.brackets and answer.brackets and gold.brackets.kind != answer.brackets.kind:
+            if gold.brackets and answer.brackets and gold.brackets != answer.brackets:
                 return False  # an interval is not a point, nor a set
             return self.all_equal(gold.elements, answer.elements)
         if len(gold.items) == len(answer.items) == 1:
@@ -112,7 +116,7 @@ class _Comparison:
             return False
         true, given = number(gold), number(answer)
         if true is not None and given is not None:
-            return abs(true - given) <= Fraction(self.tolerance) * max(1, abs(true))
+            return abs(true - given) <= Fraction(self.tolerance) * max(Fraction(1), abs(true))
         if _is_words(answer):
             if _words(gold) == _words(answer):
                 return True
@@ -120,9 +124,11 @@ class _Comparison:
         return self.leaf(gold, answer, self.tolerance)
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------
 def choice(text: str, options: list[str] | None = None) -> str | None:
-    """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's text, else None."""
+    """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's
+    text, else None.
+    """
     answer = extract(text) or text
     answer = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", answer)
     answer = answer.strip(" \n*_$.{}")
@@ -160,7 +166,7 @@ def _without_spaces(text: str) -> str:
     return re.sub(r"(?<!\d) +| +(?!\d)", "", text)
 
 
-# --- structure --------------------------------------------------------------------------------------------------------
+# --- structure ------------------------------------------------------------------------------------
 _OPEN, _CLOSE = "([{", ")]}"
 _LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|\\(?:cup|lor|vee)(?![a-z])"
 _RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|<|>")
@@ -182,7 +188,9 @@ def _depths(text: str) -> list[int]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """`text` cut where the pattern `separator` matches outside all brackets; empty parts are dropped."""
+    """`text` cut where the pattern `separator` matches outside all brackets; empty parts are
+    dropped.
+    """
     depths, parts, start = [*_depths(text), 0], [], 0
     for match in re.finditer(separator, text):
         if depths[match.start()] == 0:
@@ -191,62 +199,55 @@ def _split(text: str, separator: str) -> list[str]:
     return [part.strip() for part in (*parts, text[start:]) if part.strip()]
 
 
-@dataclass(frozen=True)
-class _Brackets:
-    """One pair of brackets around a whole text. kind: the pair, such as "[)"."""
-
-    kind: str
-    inside: str
-
-    @classmethod
-    def around(cls, text: str) -> _Brackets | None:
-        text = text.replace("\\{", "{").replace("\\}", "}")
-        if len(text) < 2 or text[0] not in _OPEN or text[-1] not in _CLOSE:
-            return None
-        depths = _depths(text)
-        if 0 in depths[1:-1] or depths[-1]:
-            return None
-        return cls(text[0] + text[-1], text[1:-1].strip())
+def _brackets(text: str) -> tuple[str, str]:
+    """(the pair of brackets around a whole text, such as "[)", what is inside), or ("", text)."""
+    bare = text.replace("\\{", "{").replace("\\}", "}")
+    if len(bare) < 2 or bare[0] not in _OPEN or bare[-1] not in _CLOSE:
+        return "", text
+    depths = _depths(bare)
+    if 0 in depths[1:-1] or depths[-1]:
+        return "", text
+    return bare[0] + bare[-1], bare[1:-1].strip()
 
 
 @dataclass(frozen=True)
 class _Collection:
-    """A text read as a list. items: the elements of a bare or braced list, every plus-minus as two of them."""
+    """A text read as a list.
+
+    brackets, inside: as in `_brackets`. items: the elements of a bare or braced list, every
+    plus-minus as two of them.
+    """
 
     text: str
-    brackets: _Brackets | None
+    brackets: str
+    inside: str
     items: list[str]
 
     @classmethod
     def of(cls, text: str) -> _Collection:
-        brackets = _Brackets.around(text)
-        braced = brackets and brackets.kind[0] == "{"
+        brackets, inside = _brackets(text)
         items = []
-        for item in _split(brackets.inside if braced else text, _LIST):
+        for item in _split(inside if brackets[:1] == "{" else text, _LIST):
             if r"\pm" in item or r"\mp" in item:
                 plus = item.replace(r"\pm", "+").replace(r"\mp", "-").strip()
                 minus = item.replace(r"\pm", "-").replace(r"\mp", "+").strip()
                 items += [plus.removeprefix("+").strip(), minus]
             else:
                 items.append(item)
-        return cls(text, brackets, items)
+        return cls(text, brackets, inside, items)
 
     @property
     def ordered(self) -> bool:
         """Whether this is a tuple or an interval."""
-        if self.brackets is None or self.brackets.kind[0] == "{":
-            return False
-        return len(_split(self.brackets.inside, ",|;")) > 1
+        return self.brackets[:1] in ("(", "[") and len(_split(self.inside, ",|;")) > 1
 
     @property
     def elements(self) -> list[str]:
-        return _split(self.brackets.inside, ",|;") if self.brackets and self.ordered else self.items
+        return _split(self.inside, ",|;") if self.ordered else self.items
 
     @property
     def without_brackets(self) -> str:
-        if self.brackets and self.brackets.kind[0] in "({":
-            return self.brackets.inside
-        return self.text
+        return self.text if self.brackets[:1] == "[" else self.inside
 
 
 def _matrix(text: str) -> list[list[str]] | None:
@@ -259,8 +260,9 @@ def _matrix(text: str) -> list[list[str]] | None:
 
 
 def _as_interval(text: str) -> str:
-    """An inequality in one letter as an interval ("x <= 3" is "(-\\infty,3]", "0 < x < 1" is "(0,1)"), as are all reals;
-    other text without an opening "x \\in"."""
+    """An inequality in one letter as an interval ("x <= 3" is "(-\\infty,3]", "0 < x < 1" is
+    "(0,1)"), as are all reals; other text without an opening "x \\in".
+    """
     text = re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip()
     if _ALL_REALS.fullmatch(text):
         return "(-\\infty,\\infty)"
@@ -281,8 +283,9 @@ def _as_interval(text: str) -> str:
 
 
 def _right_sides(gold: str, answer: str) -> tuple[str, str] | None:
-    """What is to be compared of equations: the right sides, where only one is an equation or the left sides are the same;
-    None where equations are compared whole, or there are none."""
+    """What is to be compared of equations: the right sides, where only one is an equation or the
+    left sides are the same; None where equations are compared whole, or there are none.
+    """
     golds, answers = (_split(text, r"(?<![<>!:\\])=") for text in (gold, answer))
     if any(len(_split(text, _LIST)) > 1 for text in (gold, answer)):
         return None
@@ -294,7 +297,7 @@ def _right_sides(gold: str, answer: str) -> tuple[str, str] | None:
     return (golds[-1], answers[-1]) if same_left else None
 
 
-# --- values -----------------------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 _NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve"
 _WITH_BASE = re.compile(r"(-?[0-9][0-9A-Za-z]*) ?_ ?\{?(\d+|\\?[a-z]*\{?\s*[a-z]+\}?)\}?")
 

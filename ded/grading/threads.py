@@ -1,30 +1,40 @@
-"""Jobs that wait for processes of their own, side by side."""
+"""Jobs side by side, with a progress bar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 Job = TypeVar("Job")
-Result = TypeVar("Result")
-Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
+
+
+def mapped(
+    executor: Executor,
+    function: Callable[[Job], Outcome],
+    jobs: list[Job],
+    description: str,
+    progress: bool,
+) -> list[Outcome]:
+    """[function(job) for job in jobs]; after a failure or an interrupt no further job is begun."""
+    from tqdm.auto import tqdm
+
+    results: Any = executor.map(function, jobs)  # a generator
+    bar = {"total": len(jobs), "desc": description, "delay": 2, "disable": not progress}
+    try:
+        return list(tqdm(results, **bar))
+    finally:
+        results.close()  # which cancels what waits
 
 
 def in_threads(
-    function: Callable[[Job], Result],
+    function: Callable[[Job], Outcome],
     jobs: list[Job],
     threads: int,
     description: str = "",
-    progress: bool = True,
-) -> list[Result]:
-    """[function(job) for job in jobs], up to `threads` at a time, with a progress bar. After a failure or an interrupt no
-    further job is begun."""
-    from tqdm.auto import tqdm
-
-    bar = {"total": len(jobs), "desc": description, "delay": 2, "disable": not (progress and jobs)}
-    with ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as executor:
-        try:
-            return list(tqdm(executor.map(function, jobs), **bar))
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+    progress: bool = False,
+) -> list[Outcome]:
+    """As `mapped`, with up to `threads` jobs at a time."""
+    with ThreadPoolExecutor(max(1, threads)) as executor:
+        return mapped(executor, function, jobs, description, progress)

@@ -65,7 +65,7 @@ def quantity(text: str) -> Quantity:
     if r"\degree" in text and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text):
         unit, text = DEGREE, text.replace(r"\degree", "").strip()
     match = _after_value().fullmatch(text)
-    name = match and (match["wrapped"] or match["bare"])
+    name = (match["wrapped"] or match["bare"]) if match else ""
     if match and not re.search(r"=|\b(?:and|or)\b", name):
         after = unit_of(WRAPPER.sub(r"\1", name))
         if unit is None or not set(after.words) <= set(unit.words):

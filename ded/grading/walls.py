@@ -36,10 +36,11 @@ def supervisor(isolated: bool, uid: int) -> list[str]:
 
 
 def bubblewrap(bwrap: str, writable: bool, scratch: int) -> list[str]:
-    """The bubblewrap command line up to the program to start. scratch: MiB of space in a writable sandbox.
+    """The bubblewrap command line up to the program to start. scratch: MiB of space in a writable
+    sandbox.
 
-    Root makes the namespaces as root and each program becomes an unused uid (root is exempt from the process limit);
-    anyone else gets a user namespace, where that limit starts afresh.
+    Root makes the namespaces as root and each program becomes an unused uid (root is exempt from
+    the process limit); anyone else gets a user namespace, where that limit starts afresh.
     """
     command = [bwrap, *_NAMESPACES.split()]
     command += (_AS_ROOT if os.geteuid() == 0 else _AS_USER).split()

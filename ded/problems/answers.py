@@ -1,4 +1,5 @@
-"""Final answers: where they stand in a text, and one form for what differs in typography only (docs/grading.md).
+"""Final answers: where they stand in a text, and one form for what differs in typography only
+(docs/grading.md).
 
 Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of the form of the golds.
 """
@@ -17,7 +18,7 @@ LONGEST = 2000  # characters of a final answer; no task asks for more, and parse
 _MOST_MATCHES = 49  # looked at from the end: bounds against texts full of boxes that never close
 
 
-# --- extraction -------------------------------------------------------------------------------------------------------
+# --- extraction -----------------------------------------------------------------------------------
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _PHRASE = re.compile(
     r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.I | re.M
@@ -29,8 +30,9 @@ _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+
 def extract(text: str, last_number: bool = False) -> str | None:
     """The final answer in a text, None if there is none.
 
-    In this order: the last box; what follows the last final-answer phrase ("the answer is", "Answer:", "####"); a text
-    that is nothing but one formula or number; and, where the task allows `last_number`, the last number in the text.
+    In this order: the last box; what follows the last final-answer phrase ("the answer is",
+    "Answer:", "####"); a text that is nothing but one formula or number; and, where the task allows
+    `last_number`, the last number in the text.
     """
     answer = last_box(text) or _after_phrase(text) or _whole(text)
     return answer or (_last_number(text) if last_number else None)
@@ -53,7 +55,7 @@ def _last_matches(pattern: re.Pattern, text: str) -> list[re.Match]:
 
 
 def _after_phrase(text: str) -> str | None:
-    """What follows the last final-answer phrase: the formula there, else the rest of the sentence."""
+    """What follows the last final-answer phrase: a formula, else the rest of the sentence."""
     for phrase in _last_matches(_PHRASE, text):
         rest = text[phrase.start(1) : phrase.start(1) + 2 * LONGEST].strip(" \n*_")
         formula = _FORMULA.search(rest)
@@ -88,7 +90,7 @@ def _inside(formula: re.Match) -> str:
     return next(filter(None, formula.groups()))
 
 
-# --- normal form ------------------------------------------------------------------------------------------------------
+# --- normal form ----------------------------------------------------------------------------------
 _ONE_LARGE_NUMBER = re.compile(r"[^\d(\[{]*\d{1,3}(?:[ ,]\d{3})+(?![\d,])[^(\[{]*")
 
 
@@ -99,7 +101,9 @@ def _typography() -> list[tuple[re.Pattern, str]]:
 
 
 def normalise(text: str) -> str:
-    """One form for what differs in typography only: delimiters, \\dfrac, Unicode, spacing, thousands separators."""
+    """One form for what differs in typography only: delimiters, \\dfrac, Unicode, spacing,
+    thousands separators.
+    """
     text = text.strip(" \n*")
     for _ in range(3):  # nested delimiters
         if formula := _FORMULA.fullmatch(text):
@@ -116,7 +120,7 @@ def normalise(text: str) -> str:
     return text
 
 
-# --- plain numbers ----------------------------------------------------------------------------------------------------
+# --- plain numbers --------------------------------------------------------------------------------
 def _repeating(whole: str, once: str, period: str) -> Fraction:
     """The value of whole.once(period)(period)..., such as 0.2333... for ("0", "2", "3")."""
     repeated = Fraction(int(period), 10 ** len(period) - 1)
@@ -124,7 +128,9 @@ def _repeating(whole: str, once: str, period: str) -> Fraction:
 
 
 def _mixed(whole: str, *parts: str | None) -> Fraction:
-    """The value of a fraction, with a whole number before it or without; of `parts`, two are its top and bottom."""
+    """The value of a fraction, with a whole number before it or without; of `parts`, two are its
+    top and bottom.
+    """
     top, bottom = (int(part) for part in parts if part)
     return int(whole or 0) + Fraction(top, bottom)
 
@@ -149,7 +155,8 @@ _PLAIN_NUMBERS: list[tuple[re.Pattern, Callable[..., Fraction]]] = [
 def number(text: str) -> Fraction | None:
     """The exact value of a plain number, None for all else.
 
-    Integers, decimals (also 0.\\overline{3}), fractions, mixed numbers and powers of ten, with or without a sign.
+    Integers, decimals (also 0.\\overline{3}), fractions, mixed numbers and powers of ten, with or
+    without a sign.
     """
     # "2 1/3" is a mixed number: its space says something
     text = text.strip() if re.search(r"\d \d", text) else text.replace(" ", "")
