@@ -1,7 +1,5 @@
 """Runs notebooks with checked parameters, one after the other, and shows their verdicts."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -10,15 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ded import home, params, results, store
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-    from papermill import PapermillExecutionError
 
 PROGRESS_BAR = "application/vnd.jupyter.widget-view+json"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
@@ -88,15 +82,14 @@ def run_all(runs: list[Run]) -> int:
             kept = f"finished stages are kept in {store.root()}"
             print(f"\ninterrupted in {run.name}; {kept}", file=sys.stderr)
             return 130
-        ended = "FAILED" if problem else "done"
-        seconds = time.perf_counter() - started
-        print(f"{run.name}: {ended} in {seconds:.0f} s", file=sys.stderr)
+        seconds = f"{time.perf_counter() - started:.0f} s"
         if problem:
-            print(problem, file=sys.stderr)
             failed.add(run.name)
+        ended = f"FAILED in {seconds}\n{problem}" if problem else f"done in {seconds}"
+        print(f"{run.name}: {ended}", file=sys.stderr)
     for run in runs:
-        print(f"\n{run.name}")
-        print("\n".join(_verdicts(run, run.name in failed)))
+        verdicts = ["  failed: no verdicts"] if run.name in failed else _verdicts(run.folder)
+        print("", run.name, *verdicts, sep="\n")
     return 1 if failed else 0
 
 
@@ -118,11 +111,9 @@ def execute(run: Run) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in (final, failed, work, folder / "metrics.json"):
         old.unlink(missing_ok=True)
-    for variable, value in ONE_THREAD.items():
-        os.environ.setdefault(variable, value)
+    os.environ.update(ONE_THREAD | os.environ)
     start = params.defaults(notebook)
-    same = [key for key, value in start.items() if run.values.get(key) == value]
-    changed = {key: value for key, value in run.values.items() if key not in same}
+    changed = {key: run.values[key] for key in run.values if run.values[key] != start.get(key)}
     print(f"{run.name}:", file=sys.stderr)
     problem = None
     try:
@@ -164,18 +155,17 @@ class _Echo:
         pass
 
 
-def _tidy(document: NotebookNode, notebook: Path, final: Path) -> None:
+def _tidy(document: Any, notebook: Path, final: Path) -> None:
     """Takes out progress bars, which show 0 % without a kernel; names files as a reader does."""
     document.metadata.pop("widgets", None)
-    if about := document.metadata.get("papermill"):
-        about["input_path"], about["output_path"] = notebook.as_posix(), final.as_posix()
+    paths = {"input_path": notebook.as_posix(), "output_path": final.as_posix()}
+    document.metadata.papermill.update(paths)
     for cell in document.cells:
-        if cell.cell_type == "code":
-            outputs = cell.outputs
+        if outputs := cell.get("outputs"):
             cell.outputs = [shown for shown in outputs if PROGRESS_BAR not in shown.get("data", {})]
 
 
-def _excerpt(error: PapermillExecutionError, kept: Path, n_lines: int = 14) -> str:
+def _excerpt(error: Any, kept: Path, n_lines: int = 14) -> str:
     """The failed cell, its exception and the end of its traceback: one screen."""
     head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
     if error.ename == "ParameterError":  # says all by itself
@@ -185,19 +175,15 @@ def _excerpt(error: PapermillExecutionError, kept: Path, n_lines: int = 14) -> s
     return "\n".join([head, "  ...", *end, f"  the whole of it: {kept}"])
 
 
-def _verdicts(run: Run, failed: bool) -> list[str]:
-    """A line a claim, from the run's metrics.json."""
-    if failed:
-        return ["  failed: no verdicts"]
-    metrics = results.read_metrics(run.folder)
+def _verdicts(folder: Path) -> list[str]:
+    """A line a claim, from the metrics.json of a run."""
+    metrics = results.read_metrics(folder)
     if metrics is None:
         return ["  wrote no metrics.json"]
     lines = []
     for claim in metrics["claims"]:
         numbers = [claim.get(key) for key in ("estimate", "low", "high")]
-        interval = ""
-        if all(isinstance(number, int | float) for number in numbers):
-            interval = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
-        statement = claim.get("statement") or claim.get("name")
+        interval = "" if None in numbers else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
+        statement = claim.get("statement") or claim["name"]
         lines.append(f"  {claim['verdict']:<15} {interval:<26} {statement}")
     return lines
