@@ -17,20 +17,16 @@ Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run w
 started), 130 Ctrl-C.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import typer
 
 from ded import home, params, runner
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,9 +72,9 @@ def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] =
     """Print the parameters that a run would use, as YAML."""
     import yaml
 
-    for one_run in runner.planned(preset, only, _changes(param)):
-        text = yaml.safe_dump(one_run.values, sort_keys=False, default_flow_style=None, width=110)
-        typer.echo(f"# {one_run.name}\n{text}")
+    for planned in runner.planned(preset, only, _changes(param)):
+        text = yaml.safe_dump(planned.values, sort_keys=False, default_flow_style=None, width=110)
+        typer.echo(f"# {planned.name}\n{text}")
 
 
 def _changes(changes: list[str]) -> dict[str, Any]:
@@ -215,34 +211,19 @@ def bench(
     for source in sources:
         if not source.startswith(HARNESS):
             problems.check(source)
+    work: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "engine": chosen}
+    sampling = {"samples": samples, "temperature": temperature, "top_p": top_p, "seed": seed}
     for source in sources:
-        answers: pd.DataFrame | None = None
+        answers = None
         if source.startswith(HARNESS):
-            scores = general.run(
-                model,
-                source.removeprefix(HARNESS).split(","),
-                include_path=str(tasks) if tasks else None,
-                limit=limit,
-                chat=chat,
-                max_tokens=max_tokens,
-                engine=chosen,
-            )
+            names = source.removeprefix(HARNESS).split(",")
+            scores = general.run(model, names, include_path=tasks, chat=chat, **work)
         else:
-            scores, answers = benchmarks.run(
-                model,
-                source,
-                samples=samples,
-                limit=limit,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                seed=seed,
-                engine=chosen,
-            )
+            scores, answers = benchmarks.run(model, source, **work | sampling)
         file = benchmarks.save(out, model, scores, answers)
         _show(scores.drop(columns=["model", "settings"]))
     recorded, _ = benchmarks.read(out, model)
-    beside = benchmarks.beside(recorded, {model: known_as} if known_as else None)
+    beside = benchmarks.beside(recorded, {model: known_as} if known_as else {})
     if (published := beside["published"].notna()).any():
         typer.echo(f"\n{benchmarks.markdown(beside[published])}")
     typer.echo(f"\n{os.path.relpath(file)}")

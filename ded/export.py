@@ -46,10 +46,9 @@ def facts(folder: Path) -> dict[str, Any]:
         raise ExportError(f"{folder} holds no complete run: run the notebook first")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     summary, funnel = folder / "summary.csv", folder / "funnel.csv"
-    shown = TABLES["findings"]["summary"]
     return manifest | {
         "metrics": metrics["metrics"],
-        "scores": score_table(summary, **shown) if summary.is_file() else None,
+        "scores": score_table(summary, **TABLES["summary"]) if summary.is_file() else None,
         "funnel": funnel_table(funnel) if funnel.is_file() else None,
     }
 

@@ -7,6 +7,7 @@ are the models, by spec, and the record.
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ def run(
     model: str,
     tasks: Sequence[str],
     *,
-    include_path: str | None = None,
+    include_path: str | Path | None = None,
     limit: int = 0,
     fewshot: int | None = None,
     chat: bool = False,

@@ -50,19 +50,26 @@ def write(folder: Path) -> Path:
     return files.write_text(folder / "report.html", _page(notebooks, reported))
 
 
-def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
-    """The report's HTML; reported: the content of params/reported.yml, or {}."""
+def _rendered(template: str, **content: Any) -> str:
     from jinja2 import Environment, FileSystemLoader
 
-    loader = FileSystemLoader(Path(__file__).parent)
-    jinja = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    jinja = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=template.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.globals |= {"difference": difference, "label": label, "number": number}
+    return jinja.get_template(template).render(content)
+
+
+def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
+    """The report's HTML; reported: the content of params/reported.yml, or {}."""
     done = [notebook for notebook in notebooks if notebook.state == "done"]
     claims = [claim for notebook in done for claim in notebook.claims]
     sections = {*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"} & set(reported)
-    return jinja.get_template("page.html.j2").render(
-        difference=difference,
-        label=label,
-        number=number,
+    return _rendered(
+        "page.html.j2",
         notebooks=notebooks,
         done={notebook.name: notebook for notebook in done},
         guard=GUARD,
@@ -99,22 +106,5 @@ def readme(folder: Path, file: Path) -> Path:
         raise ReportError(f"{file}: {problem}")
     link = os.path.relpath(folder, file.parent)
     done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
-    sections = [_readme_section(read(path), f"{link}/{path.name}") for path in done]
-    return files.write_text(
-        file, README_MARK.join([before, "\n".join(["", *sections]), between[1]])
-    )
-
-
-def _readme_section(notebook: Notebook, link: str) -> str:
-    rows = ["| claim | verdict | difference in points | detectable |", "| --- | --- | --- | --- |"]
-    for claim in notebook.claims:
-        parts = [f"{label(part, claim)} {difference(part)}".strip() for part in claim["parts"]]
-        cells = claim["name"], f"**{claim['verdict']}**", "; ".join(parts)
-        rows.append(f"| {' | '.join(cells)} | {number(claim.get('detectable'))} |")
-    text = f"### {notebook.title} ([executed]({link}/{notebook.name}.ipynb))\n\n"
-    text += "\n".join(rows) + "\n"
-    findings = notebook.figures["findings"]
-    figure = next((image for image in findings if image.name != "verdicts"), None)
-    if figure:
-        text += f"\n![{figure.text}]({link}/{figure.name}.png)\n"
-    return text
+    text = _rendered("readme.md.j2", notebooks=[read(path) for path in done], link=link)
+    return files.write_text(file, README_MARK.join([before, text, between[1]]))

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,17 +122,12 @@ def label(part: dict[str, Any], claim: dict[str, Any]) -> str:
 
 def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, list[Table]]:
     """The tables to show, by section; declared: what the notebook said of its own."""
-    own = {
-        name: entry for name, entry in declared.items() if name not in ChainMap(*TABLES.values())
-    }
-    tables = {}
-    for section, named in TABLES.items():
-        entries = {name: declared.get(name, entry) for name, entry in named.items()}
-        if section == "findings":
-            entries |= own
-        recorded = {name: files.get(f"{name}.csv") for name in entries}
-        shown = [score_table(file, **entries[name]) for name, file in recorded.items() if file]
-        tables[section] = [table for table in shown if table]
+    tables = defaultdict(list)
+    for name, shown in (TABLES | declared).items():
+        file = files.get(f"{name}.csv")
+        table = score_table(file, shown["caption"], shown["unit"]) if file else None
+        if table:
+            tables[TABLES.get(name, {}).get("section", "findings")].append(table)
     return tables
 
 

@@ -16,7 +16,7 @@ from ded.results import UNITS
 MOST_ROWS = 40  # a longer table is data, not one for a reader
 _CAPTIONS = files.read_yaml(Path(__file__).with_name("captions.yml"))
 FIGURES: dict[str, dict[str, str]] = _CAPTIONS["figures"]  # by section of the report, then by name
-TABLES: dict[str, dict[str, dict[str, str]]] = _CAPTIONS["tables"]
+TABLES: dict[str, dict[str, str]] = _CAPTIONS["tables"]
 BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
 Number = float | None
 
