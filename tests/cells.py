@@ -60,15 +60,17 @@ def sources(notebook: str) -> list[str]:
 
 def main(preset: str) -> None:
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     from ded import params
 
     for notebook, changes in json.load(sys.stdin).items():
         InteractiveShell.clear_instance()
-        shell, folder = InteractiveShell.instance(), Path(changes["out_dir"])
-        shell.user_ns |= params.load(preset, notebook, changes)
+        shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+        folder, values = Path(changes["out_dir"]), params.load(preset, notebook, changes)
+        parameters = "\n".join(f"{name} = {value!r}" for name, value in values.items())
         imports, setup, *cells = sources(notebook)
-        error = _run(shell, [imports, setup, *cells])
+        error = _run(shell, [parameters, imports, setup, *cells])
         if not error and os.environ.get("AGAIN"):
             shutil.copy(folder / "metrics.json", folder / "first.json")
             error = _run(shell, [setup, *reversed(cells), cells[-1]])
@@ -80,7 +82,7 @@ def main(preset: str) -> None:
 def _run(shell: Any, cells: list[str]) -> BaseException | None:
     """Runs cells up to the first that fails; its error."""
     for source in cells:
-        done = shell.run_cell(source)
+        done = shell.run_cell(source, store_history=True)
         if error := done.error_before_exec or done.error_in_exec:
             return error
     return None
