@@ -266,10 +266,8 @@ def read(folder: str | Path, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         rows = [row for entry in record["benchmarks"].values() for row in entry["samples"]["data"]]
         scores = _recorded_scores(record)
     except (OSError, ValueError, LookupError) as error:
-        raise BenchmarkError(
-            f"no results of model {model!r} at {path} ({type(error).__name__}); "
-            f"run `ded bench {model} SOURCE` first"
-        ) from error
+        missing = f"no results of model {model!r} at {path} ({type(error).__name__})"
+        raise BenchmarkError(f"{missing}; run `ded bench {model} SOURCE` first") from error
     return scores, pd.DataFrame(rows, columns=SAMPLES).astype({"value": float})
 
 

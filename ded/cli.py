@@ -22,7 +22,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import typer
 
 from ded import home, params, runner
@@ -229,7 +228,7 @@ def bench(
     typer.echo(f"\n{os.path.relpath(file)}")
 
 
-def _show(table: pd.DataFrame) -> None:
+def _show(table: Any) -> None:
     """Prints a table of scores, shares in per cent."""
     shares = [name for name in table if name in SHARES or name.startswith("pass@")]
     shown = table.assign(**{name: 100 * table[name] for name in shares}).round(1)

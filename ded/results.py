@@ -224,12 +224,8 @@ def show_figures() -> None:
 def _plain(value: Any) -> Any:
     """The value in strict JSON's terms: numpy and pandas as Python values, NaN and infinities as
     null, a dataclass by its to_dict or its fields, a DataFrame as a list of rows."""
-    import pandas as pd
-
-    if isinstance(value, pd.DataFrame):
-        value = value.to_dict("records")
-    elif hasattr(value, "to_dict"):
-        value = value.to_dict()
+    if hasattr(value, "to_dict"):
+        value = value.to_dict("records") if hasattr(value, "columns") else value.to_dict()
     elif dataclasses.is_dataclass(value):
         value = vars(value)
     elif hasattr(value, "tolist"):
@@ -253,11 +249,9 @@ def _commit() -> str | None:
     """The repository's commit, with '+changes' where tracked files differ from it; None outside."""
     describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     command = ["git", "-C", str(home()), *describe]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    with suppress(OSError):  # no git
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    return None
 
 
 def _versions() -> dict[str, str]:

@@ -22,10 +22,8 @@ from ded.report.tables import BESIDE, interval, number, reported_table
 README_MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
 # what a verdict is must not be told by its colour alone
 MARKS = dict(zip(results.VERDICTS, "✓✗?–", strict=True))
-GUARD = (
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-    "style-src 'unsafe-inline'; font-src data:\">"
-)
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+GUARD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 
 
 def write(folder: Path) -> Path:
@@ -37,9 +35,8 @@ def write(folder: Path) -> Path:
     folder, file = Path(folder), home() / "params" / "reported.yml"
     ran = [path for path in folder.glob("*/") if executed(path) or results.read_metrics(path)]
     if not ran:
-        raise ReportError(
-            f"no notebook has run in {folder}: first `ded reproduce --preset {folder.name}`"
-        )
+        mend = f"first `ded reproduce --preset {folder.name}`"
+        raise ReportError(f"no notebook has run in {folder}: {mend}")
     names = {path.name for path in ran} | {path.stem for path in params.notebooks()}
     notebooks = [read(folder / name) for name in sorted(names)]
     for notebook in notebooks:
@@ -53,12 +50,8 @@ def write(folder: Path) -> Path:
 def _rendered(template: str, **content: Any) -> str:
     from jinja2 import Environment, FileSystemLoader
 
-    jinja = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=template.endswith(".html.j2"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader, is_html = FileSystemLoader(Path(__file__).parent), template.endswith(".html.j2")
+    jinja = Environment(loader=loader, autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
     jinja.globals |= {"difference": difference, "label": label, "number": number}
     return jinja.get_template(template).render(content)
 
