@@ -209,7 +209,7 @@ def bench(
         raise SourceError("no source is named, such as data:aime_2024 or lm_eval:mmlu")
     for source in sources:
         if not source.startswith(HARNESS):
-            problems.check(source)
+            problems.source(source).check()
     work: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "engine": chosen}
     sampling = {"samples": samples, "temperature": temperature, "top_p": top_p, "seed": seed}
     for source in sources:

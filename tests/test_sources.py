@@ -383,7 +383,7 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
         "load_dataset",
         lambda *args, **named: asked.append((args, named)) or datasets.Dataset.from_list(rows),
     )
-    public.hub_table.cache_clear()
+    public.from_hub.cache_clear()
     public.index.cache_clear()
     (problem,) = problems.load("data:aime_2024", 1, "test", "s")
     assert (
@@ -402,7 +402,7 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
         r"data:gpqa_diamond@<file>",
     ):
         problems.load("data:gpqa_diamond", 1, "test", "s")
-    public.hub_table.cache_clear()
+    public.from_hub.cache_clear()
     public.index.cache_clear()
 
 
@@ -499,7 +499,7 @@ def test_the_users_own_problems(tmp_path):
         sum(map(len, parts)) == 200
         and len(parts[0]) > 130
         and min(map(len, parts)) > 5
-        and problems.family_of(f"file:{tmp_path / 'many.jsonl'}") == "many"
+        and problems.source(f"file:{tmp_path / 'many.jsonl'}").family == "many"
     )
 
 
@@ -600,7 +600,7 @@ def test_torn_tables_are_named(tmp_path):
 )
 def test_a_source_that_cannot_be_read_is_refused_before_any_work(source, message):
     with pytest.raises(SourceError, match=message):
-        problems.check(source)
+        problems.source(source).check()
     with pytest.raises(SourceError, match=message):
         problems.load(source, 1, "test", "s")
 
@@ -643,13 +643,15 @@ def test_a_new_kind_of_source_is_a_class_and_a_line(monkeypatch):
             return problems.draw(make, n, split, seed)
 
     with pytest.raises(SourceError, match=r"one of lab:.*file:"):
-        problems.check("squares:900")
+        problems.source("squares:900").check()
     monkeypatch.setitem(problems.SOURCES, "squares", Squares)
     drawn = problems.load("squares:900", 5, "dev", "s")
     assert len(drawn) == 5 and problems.load("squares:900", 3, "dev", "s") == drawn[:3]
-    assert problems.family_of("squares:900") == "900" and problems.procedural("squares:900")
+    assert (
+        problems.source("squares:900").family == "900" and problems.source("squares:900").procedural
+    )
     with pytest.raises(SourceError, match="'squares:many': written as squares:<largest>"):
-        problems.check("squares:many")
+        problems.source("squares:many").check()
     named = params.load("lab", "01", {"ood_sources": ["squares:900"]})
     assert named["ood_sources"] == ["squares:900"]
 
@@ -661,7 +663,7 @@ def test_names_for_tables():
         "reasoning_gym:gcd?{min_numbers: 3}": "gcd",
         "file:a/own.csv": "own",
     }
-    assert {source: problems.family_of(source) for source in named} == named
+    assert {source: problems.source(source).family for source in named} == named
 
 
 # ---- reasoning-gym
@@ -739,7 +741,9 @@ def test_perturbations_keep_the_question_and_the_answer():
         "math",
         {"template": "math"},
     )
-    made = [problems.perturb(problem, name) for name in problems.perturbations("data:math_500")]
+    made = [
+        problems.perturb(problem, name) for name in problems.source("data:math_500").perturbations
+    ]
     assert len({q.prompt for q in (problem, *made)}) == len(
         {q.id for q in (problem, *made)}
     ) == 4 and {(q.answer, q.kind) for q in made} == {("2", "math")}
@@ -754,7 +758,7 @@ def test_perturbations_keep_the_question_and_the_answer():
         problems.perturb(problem, "zero")
     (lab,) = problems.load("lab:sum/7", 1, "dev", "s")
     assert (
-        problems.perturbations("lab:sum/7")[1] == "zero"
+        problems.source("lab:sum/7").perturbations[1] == "zero"
         and len(problems.perturb(lab, "zero").meta["terms"]) == 8
     )
 
@@ -762,9 +766,9 @@ def test_perturbations_keep_the_question_and_the_answer():
 def test_steps_are_checked_for_sums_alone():
     (lab,) = problems.load("lab:sum/5", 1, "dev", "s")
     assert (
-        problems.checks_steps("lab:sum/5")
-        and not problems.checks_steps("lab:sort")
-        and not problems.checks_steps("data:gsm8k")
+        problems.source("lab:sum/5").steps
+        and not problems.source("lab:sort").steps
+        and not problems.source("data:gsm8k").steps
     )
     assert problems.trace(lab, "no work at all") is None
     with pytest.raises(SourceError, match="lab:sum alone"):

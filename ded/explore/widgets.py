@@ -62,7 +62,7 @@ class Explorer:
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
         step = max(1, run.max_tokens // 128)
-        checks = ["answer", "steps"][: 1 + problems.checks_steps(run.corpus_source)]
+        checks = ["answer", "steps"][: 1 + problems.source(run.corpus_source).steps]
         self.values = {
             "max_tokens": w.IntSlider(max=run.max_tokens, step=step, **look),
             "verification": w.Dropdown(options=checks, **look),

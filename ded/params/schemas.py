@@ -32,7 +32,7 @@ def _model(spec: str) -> str:
 
 
 def _source(source: str) -> str:
-    problems.check(source)
+    problems.source(source).check()
     return source
 
 
@@ -96,7 +96,7 @@ class Common(BaseModel):
     @classmethod
     def _checkable(cls, value: str, info: ValidationInfo) -> str:
         source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
-        if value == "steps" and not problems.checks_steps(source):
+        if value == "steps" and not problems.source(source).steps:
             raise ValueError(f"needs questions whose steps can be checked (lab:sum), not {source}")
         return value
 

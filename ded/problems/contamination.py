@@ -2,19 +2,17 @@
 share.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ded.problems.prompts import question_of
 from ded.problems.record import Problem
 
-if TYPE_CHECKING:
-    import pandas as pd
+Gram = tuple[str, ...]
 
 
 def contaminated(
@@ -27,25 +25,19 @@ def contaminated(
     lower-case words, numbers and signs of arithmetic; an evaluation question of fewer than n of
     these is one n-gram.
     """
-    import pandas as pd
-
-    index: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    sizes, lengths = [], set()
-    for i, problem in enumerate(evaluation):
-        words = _words(problem)
-        length = max(1, min(n, len(words)))
-        grams = _grams(words, length)
-        lengths.add(length)
-        sizes.append(len(grams))
+    asked = [_words(problem) for problem in evaluation]
+    evaluated = [_grams(words, max(1, min(n, len(words)))) for words in asked]
+    holders: defaultdict[Gram, list[int]] = defaultdict(list)
+    for i, grams in enumerate(evaluated):
         for gram in grams:
-            index[gram].append(i)
+            holders[gram].append(i)
+    lengths = {len(gram) for gram in holders}
     pairs, kept = [], []
     for problem in train:
         words = _words(problem)
-        shared = Counter(
-            i for length in lengths for gram in _grams(words, length) for i in index.get(gram, ())
-        )
-        shares = {i: count / sizes[i] for i, count in shared.items()}
+        grams = {gram for length in lengths for gram in _grams(words, length)}
+        shared = Counter(i for gram in grams for i in holders.get(gram, ()))
+        shares = {i: shared[i] / len(evaluated[i]) for i in sorted(shared)}
         overlaps = [i for i, share in shares.items() if share >= threshold]
         pairs += [(problem.id, evaluation[i].id, shares[i]) for i in overlaps]
         if not overlaps:
@@ -58,5 +50,5 @@ def _words(problem: Problem) -> list[str]:
     return re.findall(r"\w+|[-+*/^=<>]", text)
 
 
-def _grams(words: list[str], n: int) -> set[tuple[str, ...]]:
+def _grams(words: list[str], n: int) -> set[Gram]:
     return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}

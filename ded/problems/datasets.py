@@ -3,8 +3,6 @@
 datasets.yml tells where they lie; a new one is an entry there, and a reader here.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json
@@ -21,14 +19,6 @@ from ded.problems.answers import extract
 
 Difficulty = Literal["easy", "medium", "hard"]
 DIFFICULTIES = get_args(Difficulty)
-# what the problems' platforms import before a solution
-PREAMBLE = (
-    "from typing import *\nfrom string import *\nfrom re import *\nfrom collections import *\n"
-    "from functools import *\nfrom heapq import *\nfrom itertools import *\nfrom bisect import *\n"
-    "from operator import *\nfrom math import *\n"
-    "import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, "
-    "string, sys\n"
-)
 
 
 @dataclass
@@ -42,12 +32,10 @@ class Question:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def _aime_2024(row: dict) -> Question:
-    return Question("math", row["Problem"], str(int(row["Answer"])))
-
-
-def _aime_2025(row: dict) -> Question:
-    return Question("math", row["problem"], str(int(row["answer"])))
+def _aime(row: dict) -> Question:
+    """Of 2024, whose columns have capitals, and of 2025."""
+    cells = {name.lower(): cell for name, cell in row.items()}
+    return Question("math", cells["problem"], str(int(cells["answer"])))
 
 
 def _math_500(row: dict) -> Question:
@@ -71,20 +59,17 @@ def _gpqa_diamond(row: dict) -> Question:
 
 def _livecodebench(row: dict) -> Question:
     """A program of stdin and stdout; with starter code, a method of `Solution`."""
-    template, text = "stdin", row["question_content"]
+    difficulty, preamble = row["difficulty"], SETS["livecodebench"].preamble
+    meta = {"preamble": preamble, "group": difficulty, "date": row["contest_date"][:10]}
     tests = [*_tests(row["public_test_cases"]), *_tests(row["private_test_cases"])]
-    meta = {
-        "preamble": PREAMBLE,
-        "group": row["difficulty"],
-        "date": row["contest_date"][:10],
-        "tests": tests,
-    }
+    template, text = "stdin", row["question_content"]
     if row["starter_code"].strip():
         template = "function"
         text += f"\n\nStart from:\n```python\n{row['starter_code']}\n```"
-        meta["tests"] = [_call(test) for test in tests]
+        tests = [_call(test) for test in tests]
         meta["entry"] = f"Solution.{json.loads(row['metadata'])['func_name']}"
-    return Question(template, text, level=DIFFICULTIES.index(row["difficulty"]) + 1, meta=meta)
+    level = DIFFICULTIES.index(difficulty) + 1
+    return Question(template, text, level=level, meta=meta | {"tests": tests})
 
 
 def _call(test: dict) -> dict:
@@ -114,13 +99,11 @@ def _tests(text: str) -> list[dict]:
 
 
 def _humaneval(row: dict) -> Question:
-    preamble = row["prompt"].rpartition(f"def {row['entry_point']}")[0]
-    meta = {
-        "entry": row["entry_point"],
-        "preamble": preamble,
-        "assertions": f"{preamble}\n{row['test']}\ncheck({row['entry_point']})",
-    }
-    text = f"Complete this function.\n\n```python\n{row['prompt']}```"
+    entry, prompt = row["entry_point"], row["prompt"]
+    preamble = prompt.rpartition(f"def {entry}")[0]
+    assertions = f"{preamble}\n{row['test']}\ncheck({entry})"
+    text = f"Complete this function.\n\n```python\n{prompt}```"
+    meta = {"entry": entry, "preamble": preamble, "assertions": assertions}
     return Question("function", text, meta=meta)
 
 
@@ -152,10 +135,8 @@ def _codeforces(row: dict) -> Question:
         if row[name]:
             parts.append(f"## {name.replace('_', ' ').capitalize()}\n\n{row[name]}")
     for example in row["examples"] or []:
-        parts.append(
-            f"## Example\n\nInput:\n```\n{example['input']}\n```\n"
-            f"Output:\n```\n{example['output']}\n```"
-        )
+        shown = "Input:\n```\n{input}\n```\nOutput:\n```\n{output}\n```".format(**example)
+        parts.append(f"## Example\n\n{shown}")
     if row["note"]:
         parts.append(f"## Note\n\n{row['note']}")
     parts.append(f"Time limit: {row['time_limit']:g} s. Memory limit: {row['memory_limit']:g} MB.")
@@ -184,11 +165,12 @@ class DataSet:
     licence: str
     config: str | None = None
     code: bool = False
+    preamble: str = ""
 
 
 READERS = {
-    "aime_2024": _aime_2024,
-    "aime_2025": _aime_2025,
+    "aime_2024": _aime,
+    "aime_2025": _aime,
     "math_500": _math_500,
     "gsm8k": _gsm8k,
     "gpqa_diamond": _gpqa_diamond,

@@ -1,7 +1,5 @@
 """Local files of questions or traces: their rows, each with its place."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -57,9 +55,12 @@ def rows(path: str, columns: Iterable[str] = ()) -> Iterator[tuple[str, dict]]:
         raise SourceError(f"{path}: cannot be read ({first_line(error)}); {mend}") from None
 
 
-def repeated(name: str, place: str, before: str) -> SourceError:
-    """The error for a question at `place` whose name stands at `before` already."""
-    return SourceError(f"{place}: the question {name!r} stands already at {before}; drop repeats")
+def note(places: dict[str, str], name: str, place: str) -> None:
+    """Notes at which place a question stands; SourceError where it stands at another already."""
+    if name in places:
+        before = f"stands already at {places[name]}"
+        raise SourceError(f"{place}: the question {name!r} {before}; drop repeats")
+    places[name] = place
 
 
 def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:

@@ -1,13 +1,11 @@
 """reasoning-gym tasks as problems: made from a seed, split by content, scored by the library."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterator
-from typing import ClassVar
+from itertools import count
 
-from ded.errors import SourceError, near, no_such
+from ded.errors import near, no_such
 from ded.problems.prompts import render
 from ded.problems.record import Problem, content_hash, draw
 from ded.problems.source import Source
@@ -24,8 +22,8 @@ CHUNK = 500  # entries a data set: some tasks make all of them at once
 class ReasoningGym(Source):
     """A task of reasoning-gym with its settings: `reasoning_gym:chain_sum?{min_terms: 2}`."""
 
-    form: ClassVar[str] = "reasoning_gym:<task>[?{setting: value}]"
-    procedural: ClassVar[bool] = True
+    form = "reasoning_gym:<task>[?{setting: value}]"
+    procedural = True
     licence = "made by reasoning-gym, Apache-2.0"
 
     def check(self) -> None:
@@ -38,9 +36,8 @@ class ReasoningGym(Source):
         if self.name in (*UNSTABLE.split(), "composite"):
             raise self.error("its questions differ from process to process, or are other tasks'")
         settings = set(DATASETS[self.name][1].__dataclass_fields__) - {"seed", "size"}
-        for name in self.options:
-            if name not in settings:
-                raise self.error(no_such("setting", name, sorted(settings)))
+        for name in sorted(self.options.keys() - settings):
+            raise self.error(no_such("setting", name, sorted(settings)))
         entry = next(self._entries("check"))
         scorer = get_score_answer_fn(self.name)
         if entry["answer"] is not None and scorer(entry["answer"], entry) < 1.0:
@@ -60,18 +57,13 @@ class ReasoningGym(Source):
             answer = entry["answer"] or ""
             return question, Problem(name, self.name, level, prompt, answer, "gym", meta)
 
-        try:
-            return draw(make, n, split, seed)
-        except SourceError:
-            raise
-        except ValueError as error:
-            raise self.error(str(error)) from None
+        return draw(make, n, split, seed)
 
     def _entries(self, seed: str) -> Iterator[dict]:
         """Endless entries, as JSON has them: the scorer sees them so too."""
         from reasoning_gym import create_dataset
 
-        for chunk in range(1_000_000):
+        for chunk in count():
             start = content_hash(f"{seed} {self.name} {chunk}") % 2**32
             try:
                 made = create_dataset(self.name, seed=start, size=CHUNK, **self.options)

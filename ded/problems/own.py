@@ -1,12 +1,10 @@
 """The user's own problems, from a local file (`file:<path>`)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ded.errors import SourceError
 from ded.problems import files
@@ -35,32 +33,30 @@ class Row(BaseModel):
     def _from_text(cls, value: Any) -> Any:
         return json.loads(value or "{}") if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _whole(self) -> Row:
+    def lack(self) -> str:
+        """What the row lacks to be asked and graded, "" for nothing."""
         letters = [chr(65 + i) for i in range(len(self.meta.get("options", [])))]
-        problem = ""
         if not self.prompt and not self.question:
-            problem = "no prompt and no question, or an empty one"
-        elif self.kind == "code" and not (self.meta.get("tests") or self.meta.get("assertions")):
-            problem = "code needs meta.tests or meta.assertions"
-        elif self.kind != "code" and not self.answer:
-            problem = "no answer, or an empty one"
-        elif self.kind == "choice" and self.answer not in letters:
-            problem = "a choice needs meta.options, and the letter of one of them as its answer"
-        if problem:
-            raise ValueError(f"{problem} (docs/sources.md)")
-        return self
+            return "no prompt and no question, or an empty one"
+        if self.kind == "code":
+            tested = self.meta.get("tests") or self.meta.get("assertions")
+            return "" if tested else "code needs meta.tests or meta.assertions"
+        if not self.answer:
+            return "no answer, or an empty one"
+        if self.kind == "choice" and self.answer not in letters:
+            return "a choice needs meta.options, and the letter of one of them as its answer"
+        return ""
 
     def problem(self, family: str) -> Problem:
         """The problem of this row, of its own family or else `family`."""
         prompt, meta, family = self.prompt, self.meta, self.family or family
         if not prompt:
-            choices = listing(self.meta["options"]) if self.kind == "choice" else ""
-            prompt = self.question + choices
+            prompt = self.question
+            if self.kind == "choice":
+                prompt += listing(meta["options"])
             if self.kind != "exact":
-                template: str = self.kind
-                if self.kind == "code":
-                    template = "function" if "entry" in self.meta else "stdin"
+                program = "function" if "entry" in meta else "stdin"
+                template = program if self.kind == "code" else self.kind
                 prompt, meta = render(template, prompt), meta | {"template": template}
         name = self.id or f"{family}:{content_hash(prompt):016x}"
         return Problem(name, family, self.level, prompt, self.answer, self.kind, meta)
@@ -69,16 +65,13 @@ class Row(BaseModel):
 class OwnFile(Source):
     """A file of the user's: `file:<path>`. Every row of it is checked."""
 
-    form: ClassVar[str] = "file:<path>"
+    form = "file:<path>"
     licence = "the file's own terms"
 
     def __init__(self, text: str) -> None:
         """The family is the file's name."""
         super().__init__(text)
         self.family = Path(self.name).stem
-
-    def _split(self, rest: str) -> tuple[str, str]:
-        return rest, ""  # a path may hold any sign
 
     def check(self) -> None:
         """SourceError where there is no such file."""
@@ -88,24 +81,24 @@ class OwnFile(Source):
         """n problems of those that the column `split`, else a hash of the question, puts there."""
         places: dict[str, str] = {}
         problems = {}
-        for place, row in files.rows(self.name):
-            checked = _checked(place, row)
-            problem = checked.problem(self.family)
-            if problem.id in places:
-                raise files.repeated(problem.id, place, places[problem.id])
-            places[problem.id] = place
-            if split == (checked.split or split_of(checked.prompt or checked.question)):
+        for place, cells in files.rows(self.name):
+            row = _checked(place, cells)
+            problem = row.problem(self.family)
+            files.note(places, problem.id, place)
+            if split == (row.split or split_of(row.prompt or row.question)):
                 problems[problem.id] = problem
         if not places:
             raise SourceError(f"{self.name}: holds no questions")
         return [problems[name] for name in self.pick(list(problems), n, split, seed)]
 
 
-def _checked(place: str, row: dict) -> Row:
+def _checked(place: str, cells: dict) -> Row:
     try:
-        return Row.model_validate({key: cell for key, cell in row.items() if cell is not None})
+        row = Row.model_validate({key: cell for key, cell in cells.items() if cell is not None})
+        problem = row.lack()
+        if not problem:
+            return row
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"{first['loc'][0]} = {str(first['input'])[:40]!r}: " if first["loc"] else ""
-        why = first["msg"].removeprefix("Value error, ")
-        raise SourceError(f"{place}: {where}{why}; its columns: {', '.join(row)}") from None
+        problem = f"{first['loc'][0]} = {str(first['input'])[:40]!r}: {first['msg']}"
+    raise SourceError(f"{place}: {problem} (docs/sources.md); its columns: {', '.join(cells)}")

@@ -1,19 +1,17 @@
-"""The prompts that questions are asked with, and the question inside a prompt."""
+"""The prompts that questions are asked with, the question inside a prompt, and its variants: does a
+student answer them as well?
+"""
 
-from __future__ import annotations
+import random
+from dataclasses import replace
+from pathlib import Path
 
+from ded.files import read_yaml
 from ded.problems.record import Problem
 
-_CODE = "Reason first, then give the whole code in one ```python block."
-# one a kind of question: what follows it in the prompt; a problem's meta["template"] names its own
-TEMPLATES = {
-    "math": "Reason step by step, and give the final answer in \\boxed{}.",
-    "choice": "Reason step by step, and give the letter of the right option in \\boxed{}.",
-    "gym": ("Reason step by step, and give the final answer alone between <answer> and </answer>."),
-    "stdin": f"Solve this in Python 3: read standard input, write standard output. {_CODE}",
-    "files": f"Solve this in Python 3: read input.txt, write output.txt. {_CODE}",
-    "function": f"Solve this in Python 3, with the names asked for. {_CODE}",
-}
+_WORDS = read_yaml(Path(__file__).with_name("prompts.yml"))
+TEMPLATES: dict[str, str] = _WORDS["templates"]
+PERTURBATIONS = ("preamble", "polite", "quoted")
 
 
 def render(template: str, question: str) -> str:
@@ -28,7 +26,25 @@ def listing(options: list[str]) -> str:
 
 def question_of(problem: Problem) -> str:
     """The question inside a problem's prompt, without its template."""
-    template = problem.meta.get("template")
-    if template not in TEMPLATES:
-        return problem.prompt
-    return problem.prompt.removesuffix(f"\n\n{TEMPLATES[template]}")
+    template = TEMPLATES.get(problem.meta.get("template", ""), "")
+    return problem.prompt.removesuffix(f"\n\n{template}") if template else problem.prompt
+
+
+def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
+    """An answer-preserving variant; ValueError for one that is not among `PERTURBATIONS`.
+
+    preamble: an irrelevant sentence before the prompt; polite: a closing after it; quoted: the
+    question as a quotation.
+    """
+    prompt, question = problem.prompt, question_of(problem)
+    if name == "preamble":
+        opening = random.Random(f"{name} {seed} {problem.id}").choice(_WORDS["openings"])
+        prompt = f"{opening}\n\n{prompt}"
+    elif name == "polite":
+        prompt = f"{prompt}\n\nThank you very much for your help."
+    elif name == "quoted":
+        lines = "\n".join(f"> {line}".rstrip() for line in question.splitlines())
+        prompt = prompt.replace(question, f"Here is the task:\n\n{lines}", 1)
+    else:
+        raise ValueError(f"unknown perturbation {name!r}; known: {', '.join(PERTURBATIONS)}")
+    return replace(problem, id=f"{problem.id}~{name}{seed or ''}", prompt=prompt)

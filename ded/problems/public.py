@@ -1,15 +1,12 @@
 """The named public data sets as a source (`data:<name>`), from the hub or from a local copy."""
 
-from __future__ import annotations
-
 import logging
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -57,55 +54,48 @@ class Located(NamedTuple):
 class Public(Source):
     """A public data set: `data:math_500`, or a copy of it, `data:math_500@rows.jsonl`."""
 
-    form: ClassVar[str] = "data:<name>[@<local file>][?{option: value}]"
+    form = "data:<name>[@<local file>][?{option: value}]"
 
     def __init__(self, text: str) -> None:
-        """SourceError where no name stands before the file."""
+        """SourceError for an unknown data set or option."""
         super().__init__(text)
         self.name, _, self.file = self.name.partition("@")
         if not self.name:
             raise self.error(f"written as {self.form}")
-        self.family = self.name
-        if self.name in SETS:
-            entry = SETS[self.name]
-            self.licence, self.code = entry.licence, entry.code
-            self.file = self.file or str(files.copy_of(entry.hub) or "")
-            self.hub_id = "" if self.file else entry.hub
-
-    def check(self) -> None:
-        """SourceError for an unknown data set or option, or a missing file."""
         if self.name not in SETS:
             raise self.error(f"the data sets are {', '.join(SETS)}{near(self.name, SETS)}")
         if self.options and self.name != LCB:
             raise self.error(f"it takes no options, and has {', '.join(self.options)}")
-        if self.file and not (self.name == LCB and Path(self.file).is_dir()):
-            files.find(self.file)
-        self.window()
-
-    def window(self) -> Window:
-        """The options, the defaults where a data set has none; SourceError for others."""
         try:
-            return Window.model_validate(self.options)
+            self.window = Window.model_validate(self.options)
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{first['loc'][0]}: {first['input']!r}: {first['msg']}"
             options = "from, to (dates as 2025-02-01), difficulty, files"
             raise self.error(f"{problem}; options: {options}") from None
+        self.family, self.entry = self.name, SETS[self.name]
+        self.licence, self.code = self.entry.licence, self.entry.code
+        self.file = self.file or str(files.copy_of(self.entry.hub) or "")
+        self.hub_id = "" if self.file else self.entry.hub
+
+    def check(self) -> None:
+        """SourceError where a local file is missing."""
+        if self.file and not (self.name == LCB and Path(self.file).is_dir()):
+            files.find(self.file)
 
     def load(self, n: int, split: str, seed: str) -> list[Problem]:
         """n problems of the set's one split; `seed` shuffles the options of choices besides."""
         self.check()
-        entry = SETS[self.name]
-        if split != entry.split:
+        if split != self.entry.split:
             why = "a benchmark: nothing is trained or tuned on it"
-            if entry.split == "train":
+            if self.entry.split == "train":
                 why = "a training seed: score models on a benchmark"
-            raise self.error(f"has no {split} split, only {entry.split}: it is {why}")
-        rows = index(self.name, self.window(), *map(_version, self._paths()))
+            raise self.error(f"has no {split} split, only {self.entry.split}: it is {why}")
+        rows = index(self.entry, self.window, *map(_version, self._paths()))
         if not rows:
             raise self.error("holds no questions")
         names = self.pick(list(rows), n, split, seed)
-        problems = [_problem(self.name, name, rows[name], seed) for name in names]
+        problems = [_problem(self.entry, name, rows[name], seed) for name in names]
         if prose := sum("prose" in problem.meta for problem in problems):
             share = f"{prose} of {len(problems)} ground truths"
             LOG.info(f"{self.text}: {share} are prose, which only a judge can compare")
@@ -115,10 +105,9 @@ class Public(Source):
         """The local files of the rows; none where they are read as a table of the hub."""
         if self.name != LCB or Path(self.file or ".").is_file():
             return [self.file] if self.file else []
-        entry, names = SETS[self.name], self.window().files
         if self.file:
-            return [str(Path(self.file) / name) for name in names]
-        return [hub_file(entry, name) for name in names]
+            return [str(Path(self.file) / name) for name in self.window.files]
+        return [from_hub(self.entry, name) for name in self.window.files]
 
 
 def _version(path: str) -> tuple[str, int, int]:
@@ -128,23 +117,22 @@ def _version(path: str) -> tuple[str, int, int]:
 
 
 @lru_cache(maxsize=4)
-def index(name: str, window: Window, *versions: tuple[str, int, int]) -> dict[str, Located]:
+def index(entry: DataSet, window: Window, *versions: tuple[str, int, int]) -> dict[str, Located]:
     """{id: its row} of the questions that the options admit.
 
     versions: of the local files; without any, the hub's table is read, of which only the names are
     looked through: codeforces is 5 GB.
     """
-    entry = SETS[name]
     key = entry.columns[0]
-    located: dict[str, Located] = {}
+    places: dict[str, str] = {}
+    located = {}
     for place, row, read in _rows(entry, [path for path, *_ in versions]):
-        if name == LCB and not window.admits(row):
+        if entry.name == LCB and not window.admits(row):
             continue
         own = f"{content_hash(row[key]):016x}" if key.lower() == "question" else row[key]
-        question = f"{name}:{own}"
-        if question in located:
-            raise files.repeated(question, place, located[question].place)
-        located[question] = Located(place, read)
+        name = f"{entry.name}:{own}"
+        files.note(places, name, place)
+        located[name] = Located(place, read)
     return located
 
 
@@ -154,66 +142,47 @@ def _rows(entry: DataSet, paths: list[str]) -> Iterator[tuple[str, dict, Callabl
         for place, row in files.rows(path, entry.columns):
             yield place, row, partial(dict, row)
     if not paths:
-        table, key = hub_table(entry), entry.columns[0]
+        table, key = from_hub(entry), entry.columns[0]
         for i, name in enumerate(table[key]):
             yield f"{entry.hub}: row {i + 1}", {key: name}, partial(table.__getitem__, i)
 
 
-def _problem(source: str, name: str, row: Located, seed: str) -> Problem:
+def _problem(entry: DataSet, name: str, row: Located, seed: str) -> Problem:
     try:
-        question = SETS[source].read(row.read())
+        question = entry.read(row.read())
         if not question.text.strip():
             raise ValueError("the question is empty")
     except (LookupError, ValueError, TypeError, AttributeError, StopIteration) as error:
         why = f"{type(error).__name__}: {error}; docs/sources.md has the schema"
-        raise SourceError(f"{row.place}: no question of {source} can be read ({why})") from None
-    text, answer, meta = question.text, question.answer, question.meta
-    if question.template == "choice":
+        raise SourceError(f"{row.place}: no question of {entry.name} can be read ({why})") from None
+    template, text, answer, meta = question.template, question.text, question.answer, question.meta
+    if template == "choice":
         right, *_ = options = meta["options"]
         options = random.Random(f"{seed} {name}").sample(options, len(options))
         text, answer = text + listing(options), chr(65 + options.index(right))
         meta = meta | {"options": options}
-    return Problem(
-        id=name,
-        family=source,
-        level=question.level,
-        prompt=render(question.template, text),
-        answer=answer,
-        kind=question.template if question.template in ("math", "choice") else "code",
-        meta=meta | {"template": question.template},
-    )
+    prompt, meta = render(template, text), meta | {"template": template}
+    kind = template if template in ("math", "choice") else "code"
+    return Problem(name, entry.name, question.level, prompt, answer, kind, meta)
 
 
-# ---- the hub -----------------------------------------------------------------------------------
+@lru_cache(maxsize=16)
+def from_hub(entry: DataSet, file: str = "") -> Any:
+    """The data set as a table, or the path of one file of it, from the hub or its local cache.
 
-
-@lru_cache(maxsize=8)
-def hub_table(entry: DataSet) -> Any:
-    """The data set from the hub or its local cache; SourceError where it does not come."""
-    with _mended(entry):
+    SourceError, which tells what to do, where it does not come.
+    """
+    try:
         import datasets
-
-        return datasets.load_dataset(entry.hub, entry.config, split=entry.hub_split)
-
-
-@lru_cache(maxsize=8)
-def hub_file(entry: DataSet, file: str) -> str:
-    """The path of one file of a data set, from the hub or its local cache; else SourceError."""
-    with _mended(entry):
         from huggingface_hub import hf_hub_download
 
-        return hf_hub_download(entry.hub, file, repo_type="dataset")
-
-
-@contextmanager
-def _mended(entry: DataSet) -> Iterator[None]:
-    """Turns what the hub's clients raise into a SourceError that tells what to do."""
-    try:
-        yield
+        if file:
+            return hf_hub_download(entry.hub, file, repo_type="dataset")
+        return datasets.load_dataset(entry.hub, entry.config, split=entry.hub_split)
     except Exception as error:  # the clients' errors have no common root short of this
+        why = f"{type(error).__name__}: {first_line(error, 200)}"
         raise SourceError(
-            f"data set {entry.hub} does not come from the hub "
-            f"({type(error).__name__}: {first_line(error, 200)}). Check the network; accept its "
-            "terms and run `hf auth login` if it is gated; or name a downloaded copy: "
+            f"data set {entry.hub} does not come from the hub ({why}). Check the network; accept "
+            "its terms and run `hf auth login` if it is gated; or name a downloaded copy: "
             f"data:{entry.name}@<file>, or {entry.hub}.jsonl in the folder that DED_DATA names"
         ) from error

@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ded.errors import SourceError
+
 SPLITS = ("train", "dev", "test")
 
 
@@ -61,8 +63,8 @@ def draw(
     """n distinct problems of one split, a pure function of (make, n, split, seed).
 
     make(rng) returns (canonical text, Problem). Problems of other splits and repeats are rejected.
-    A longer draw with the same seed starts with the shorter one. Raises ValueError when the source
-    runs dry.
+    A longer draw with the same seed starts with the shorter one. SourceError when the source runs
+    dry.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
@@ -75,7 +77,8 @@ def draw(
             continue
         rejected += 1
         if rejected > 1000 + 200 * n:
-            raise ValueError(f"found only {len(drawn)} of {n} distinct problems in split {split!r}")
+            fewer = f"found only {len(drawn)} of {n} distinct problems in split {split!r}"
+            raise SourceError(f"{fewer} of {problem.family!r}: ask for fewer")
     return list(drawn.values())
 
 

@@ -3,15 +3,13 @@
 A new kind is a subclass of `Source` in a file of its own, and a line in `problems.SOURCES`.
 """
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from ded.errors import ParameterError, SourceError
 from ded.files import parse_yaml
-from ded.problems import variants
+from ded.problems.prompts import PERTURBATIONS
 from ded.problems.record import Problem, content_hash
 
 
@@ -22,37 +20,35 @@ class Source(ABC):
     in tables and figures.
     """
 
-    # how its kind is written
-    form: ClassVar[str]
+    # how its kind is written; options are taken where it has a "?"
+    form: str
     # whether it makes its questions from a seed, which keeps its splits apart by content
-    procedural: ClassVar[bool] = False
+    procedural = False
     # the hub data set that it downloads, "" for none
-    hub_id: str = ""
+    hub_id = ""
     # the terms of its questions
-    licence: str = ""
+    licence = ""
     # whether answers are known to be programs before one is read
-    code: bool = False
+    code = False
     # whether worked solutions can be checked step by step
-    steps: bool = False
+    steps = False
     # the names of the answer-preserving variants of its questions
-    perturbations: tuple[str, ...] = variants.PERTURBATIONS
+    perturbations = PERTURBATIONS
 
     def __init__(self, text: str) -> None:
-        """SourceError for an empty name, or options that are no mapping."""
+        """SourceError for an empty name, or options that are no mapping or not taken."""
         self.text = text
-        self.name, options = self._split(text.partition(":")[2])
+        match = re.fullmatch(r"(.*?)(?:\?(\{.*\}))?", text.partition(":")[2], re.DOTALL)
+        assert match  # as any text does
+        self.name, options = match.groups("")
+        self.family = self.name
         try:
             self.options: dict[str, Any] = parse_yaml(options, text) if options else {}
         except ParameterError:
             raise self.error(f"options are no YAML mapping; written as {self.form}") from None
-        self.family = self.name
-        if not self.name or not all(isinstance(key, str) for key in self.options):
+        named = all(isinstance(key, str) for key in self.options)
+        if not self.name or not named or (self.options and "?" not in self.form):
             raise self.error(f"written as {self.form}")
-
-    def _split(self, rest: str) -> tuple[str, str]:
-        """(name, options as YAML) of what follows the kind."""
-        match = re.fullmatch(r"(.*?)(?:\?(\{.*\}))?", rest, re.DOTALL)
-        return (match[1], match[2] or "") if match else (rest, "")
 
     @abstractmethod
     def check(self) -> None:

@@ -6,42 +6,19 @@ question and sample index. The styles differ as teachers differ, in order, terse
 checks and mistakes.
 """
 
-from __future__ import annotations
-
+import math
 import random
 import re
+from pathlib import Path
 
+from ded.files import read_yaml
 from ded.problems.record import Problem
 
 VERSION = 1
-STYLES = {
-    "terse": "a step a line, from the left",
-    "tens": "each step by its tens and its ones",
-    "checked": "a step a line, then the way back as a check",
-    "wordy": "terms in random order, random words, sometimes a check: samples of a question differ",
-    "bare": "the result and no work",
-    "careless": "as terse, with a slip in a fifth of the traces",
-}
+_WORDS = read_yaml(Path(__file__).with_name("worked.yml"))
+STYLES: dict[str, str] = _WORDS["styles"]
 _SUM = re.compile(r"-?\d+( [-+] \d+)*")
 Step = tuple[int, int, int]  # what it starts from, the term, what it comes to
-_WORDS = (
-    "First, {}.",
-    "So {}.",
-    "Now {}.",
-    "We get {}.",
-    "{}.",
-    "That gives {}.",
-    "Next, {}.",
-    "Then {}.",
-)
-_OPENINGS = (
-    "Let me work this out.",
-    "I will go step by step.",
-    "Okay, a sum.",
-    "Let me see.",
-    "The terms are {}.",
-    "I have to add up {}.",
-)
 
 
 def solve(problem: Problem, style: str, index: int = 0) -> str | None:
@@ -72,20 +49,18 @@ def _lines(
     """The work as a style shows it."""
     facts = [_fact(*step) for step in steps]
     back = ", ".join(_fact(after, -term, before) for before, term, after in reversed(steps))
-    match style:
-        case "tens":
-            return [_by_tens(before, term) for before, term, _ in steps]
-        case "checked":
-            return [*facts, f"Check: {back}. Right."]
-        case "bare":
-            return [f"It is {total}."]
-        case "wordy":
-            opening = rng.choice(_OPENINGS).format(expression)
-            sentences = [rng.choice(_WORDS).format(fact) for fact in facts]
-            check = [f"Let me check: {back}."] if rng.random() < 0.3 else []
-            return [opening, *sentences, *check]
-        case _:
-            return facts
+    if style == "tens":
+        return [_by_tens(before, term) for before, term, _ in steps]
+    if style == "checked":
+        return [*facts, f"Check: {back}. Right."]
+    if style == "bare":
+        return [f"It is {total}."]
+    if style == "wordy":
+        opening = rng.choice(_WORDS["openings"]).format(expression)
+        sentences = [rng.choice(_WORDS["sentences"]).format(fact) for fact in facts]
+        check = [f"Let me check: {back}."] if rng.random() < 0.3 else []
+        return [opening, *sentences, *check]
+    return facts
 
 
 def _fact(before: int, term: int, after: int) -> str:
@@ -94,15 +69,9 @@ def _fact(before: int, term: int, after: int) -> str:
 
 def _by_tens(before: int, term: int) -> str:
     """'34 + 7: 30 + 0 = 30, 4 + 7 = 11, 30 + 11 = 41'; tens and ones bear their number's sign."""
-    tens_before, ones_before = _split(before)
-    tens_term, ones_term = _split(term)
+    ones_before, ones_term = int(math.fmod(before, 10)), int(math.fmod(term, 10))
+    tens_before, tens_term = before - ones_before, term - ones_term
     tens, ones = tens_before + tens_term, ones_before + ones_term
     separate = f"{_fact(tens_before, tens_term, tens)}, {_fact(ones_before, ones_term, ones)}"
     question = _fact(before, term, before + term).partition(" =")[0]
     return f"{question}: {separate}, {_fact(tens, ones, before + term)}"
-
-
-def _split(number: int) -> tuple[int, int]:
-    """Tens and ones of a number, both with its sign."""
-    sign = 1 if number >= 0 else -1
-    return sign * (abs(number) // 10 * 10), sign * (abs(number) % 10)

@@ -135,7 +135,7 @@ def own_score(unit: Unit, teacher: str) -> pd.DataFrame:
 
 
 def _grouped(unit: Unit, table: pd.DataFrame, arm: str) -> pd.DataFrame:
-    ood = {problems.family_of(source) for source in unit.params.ood_sources}
+    ood = {problems.source(source).family for source in unit.params.ood_sources}
     groups = [
         "OOD" if f in ood else "ID" if f.startswith("ID") else "robust" for f in table["family"]
     ]

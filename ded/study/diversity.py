@@ -88,7 +88,7 @@ def lucky_share(unit: Unit, corpus: pd.DataFrame) -> float:
 
 
 def _lucky(unit: Unit, traces: list, empty: float) -> float:
-    if not problems.checks_steps(unit.params.corpus_source):
+    if not problems.source(unit.params.corpus_source).steps:
         return math.nan
     return sum(trace is None for trace in traces) / len(traces) if traces else empty
 
@@ -100,7 +100,7 @@ def _traces(unit: Unit, table: pd.DataFrame) -> list:
     None where the text has no think block, or a step is invalid.
     """
     by_id = {question.id: question for question in unit.questions()}
-    checked = problems.checks_steps(unit.params.corpus_source)
+    checked = problems.source(unit.params.corpus_source).steps
     traces: list[object] = []
     for problem_id, text in zip(table["problem_id"], table["text"], strict=True):
         parts = curation.split_think(text)

@@ -103,7 +103,7 @@ class Unit(Generic[Params]):
         if isinstance(self.params, Recipe) and self.params.code_id_source:
             sources["ID code"] = self.params.code_id_source
         for source in self.params.ood_sources:
-            family = problems.family_of(source)
+            family = problems.source(source).family
             if family in sources:
                 fault = f"ood_sources: {source!r} is the second family {family!r} of the suite"
                 raise SourceError(f"{fault}; name each once")
@@ -131,7 +131,7 @@ class Unit(Generic[Params]):
         compared = [
             question
             for family, other in self._sources.items()
-            if not (problems.procedural(source) and problems.procedural(other))
+            if not (problems.source(source).procedural and problems.source(other).procedural)
             for question in self._evaluation[family]
         ]
         if compared:

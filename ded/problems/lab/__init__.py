@@ -8,15 +8,12 @@ All text is made of tokens separated by single spaces, so that it can be read, r
 tokenised word by word.
 """
 
-from __future__ import annotations
-
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import ClassVar
+from itertools import chain
 
-from ded.problems import variants
 from ded.problems.lab import letters, programs, sums
 from ded.problems.lab.letters import DIGITS, LETTERS, OOD
 from ded.problems.lab.sums import MODULUS, PERTURBATIONS, STYLES, perturb, trace
@@ -24,58 +21,42 @@ from ded.problems.record import Problem, draw, split_of
 from ded.problems.source import Source
 
 # 20,000 problems or more at each level
-LEVELS = {
-    "sum": range(5, 13),
-    "code": range(3, 6),
-    **{family: range(5, 8) for family in OOD},
-}
+LEVELS = {"sum": range(5, 13), "code": range(3, 6)} | dict.fromkeys(OOD, range(5, 8))
 SPECIAL = ("<pad>", "<unk>", "<eos>", "<user>", "<assistant>", "<think>", "</think>")
+PYTHON = ("//", "**", "def", "return", "python")
 # the order is that of the token ids of the models that are trained
-VOCABULARY = (
-    *SPECIAL,
-    *DIGITS,
-    *sums.SIGNED,
-    *LETTERS,
-    *"+-*%/=;:,()",
-    *("//", "**", "def", "return", "python"),
-    *programs.OPERATIONS,
-    *programs.ALONE,
-    *OOD,
-    *sums.FILLERS,
-    *("check", "wait"),
-)
+_symbols = chain(SPECIAL, DIGITS, sums.SIGNED, LETTERS, "+-*%/=;:,()", PYTHON)
+_words = chain(programs.OPERATIONS, programs.ALONE, OOD, sums.FILLERS, ("check", "wait"))
+VOCABULARY = (*_symbols, *_words)
 
 
 class Lab(Source):
     """A task family of the lab, at all its levels or some: `lab:sum/7-9`."""
 
-    form: ClassVar[str] = "lab:<family>[/<from>-<to>]"
-    procedural: ClassVar[bool] = True
+    form = "lab:<family>[/<from>-<to>]"
+    procedural = True
     licence = "made by this package, Apache-2.0"
 
     def __init__(self, text: str) -> None:
-        """SourceError for options, which no family has."""
+        """The family is what stands before the levels."""
         super().__init__(text)
-        if self.options:
-            raise self.error(f"written as {self.form}")
         self.family = self.name.partition("/")[0]
         self.steps = self.family == "sum"
-        self.perturbations = PERTURBATIONS if self.steps else variants.PERTURBATIONS
+        if self.steps:
+            self.perturbations = PERTURBATIONS
 
-    def levels(self) -> list[int]:
+    def levels(self) -> Sequence[int]:
         """The levels that the source names, else all of the family; SourceError for others."""
         if self.family not in LEVELS:
             raise self.error(f"families are {', '.join(LEVELS)}")
         existing = LEVELS[self.family]
-        _, slash, named = self.name.partition("/")
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", named)
-        chosen = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not slash:
-            chosen = existing
-        if not chosen or not set(chosen) <= set(existing):
-            bounds = f"{existing[0]} and {existing[-1]}"
-            raise self.error(f"levels of {self.family} lie between {bounds}")
-        return list(chosen)
+        if self.name == self.family:
+            return existing
+        match = re.fullmatch(r"/(\d+)(?:-(\d+))?", self.name.removeprefix(self.family))
+        levels = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not levels or not set(levels) <= set(existing):
+            raise self.error(f"levels lie between {existing[0]} and {existing[-1]}")
+        return levels
 
     def check(self) -> None:
         """SourceError for an unknown family or level."""
@@ -86,9 +67,8 @@ class Lab(Source):
         levels = self.levels()
         drawn = []
         for i, level in enumerate(levels):
-            count = n // len(levels) + (i < n % len(levels))
-            make = maker(self.family, level)
-            drawn.append(draw(make, count, split, f"{seed} {self.family} {level}"))
+            count, name = n // len(levels) + (i < n % len(levels)), f"{self.family} {level}"
+            drawn.append(draw(maker(self.family, level), count, split, f"{seed} {name}"))
         longest = max(map(len, drawn))
         return [level[i] for i in range(longest) for level in drawn if i < len(level)]
 

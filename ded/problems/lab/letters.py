@@ -1,7 +1,5 @@
 """The lab's six out-of-domain families, on letters and digits."""
 
-from __future__ import annotations
-
 import random
 import string
 

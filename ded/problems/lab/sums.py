@@ -4,8 +4,6 @@ Any two neighbouring terms may be combined first, so a question with n terms has
 correct orders of work.
 """
 
-from __future__ import annotations
-
 import random
 
 from ded.problems.lab.letters import DIGITS, LETTERS
