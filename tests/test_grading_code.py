@@ -54,7 +54,8 @@ def test_verdicts():
         ),
         (
             SUM,
-            "import threading\nthreading.Thread(target=lambda: print(sum(map(int, input().split())))).start()",
+            "import threading\n"
+            "threading.Thread(target=lambda: print(sum(map(int, input().split())))).start()",
             "correct",
             "",
         ),
@@ -147,14 +148,16 @@ def test_verdicts():
         workers: grade_programs(jobs, Settings(workers, progress=False)) for workers in (1, 3)
     }
     assert verdicts[1] == verdicts[3]
-    for (_, program, verdict, reason), found in zip(cases, verdicts[1], strict=True):
-        assert found[0] == verdict and found[1].startswith(reason), (program, found)
+    for (_, program, verdict, reason), decision in zip(cases, verdicts[1], strict=True):
+        assert decision.verdict == verdict, (program, decision)
+        assert decision.reason.startswith(reason), (program, decision)
 
 
 @needs_isolation
 def test_a_checker_decides_where_several_outputs_are_right():
     checker = (
-        "import sys\nn = int(open(sys.argv[1]).read())\na, b = map(int, open(sys.argv[3]).read().split())\n"
+        "import sys\nn = int(open(sys.argv[1]).read())\n"
+        "a, b = map(int, open(sys.argv[3]).read().split())\n"
         "print(int(a + b == n))"
     )
     pair = problem(tests=[{"input": "7", "output": "3 4"}], checker=checker)
@@ -188,7 +191,9 @@ def test_each_distinct_program_runs_once(monkeypatch):
         "<think> x </think>",
     ]
     graded = grade(
-        pd.DataFrame(dict(problem_id="p", text=texts, finish_reason="stop")), [SUM], progress=False
+        pd.DataFrame({"problem_id": "p", "text": texts, "finish_reason": "stop"}),
+        [SUM],
+        progress=False,
     )
     assert sorted(ran) == sorted([ADD, "print(3)"])
     assert graded["verdict"].tolist() == ["correct"] * 4 + ["unparsed"]
@@ -198,7 +203,7 @@ def test_each_distinct_program_runs_once(monkeypatch):
 def test_without_isolation_code_is_not_run(monkeypatch):
     monkeypatch.setattr(code, "why_not", lambda isolation: "no bwrap found")
     monkeypatch.setattr(code, "grade_program", lambda *_: pytest.fail("ran"))
-    frame = pd.DataFrame(dict(problem_id=["p", "q"], text=[ADD, "4"], finish_reason="stop"))
+    frame = pd.DataFrame({"problem_id": ["p", "q"], "text": [ADD, "4"], "finish_reason": "stop"})
     graded = grade(frame, [SUM, Problem("q", "f", 1, "", "4")])
     assert graded["verdict"].tolist() == ["error", "correct"]
     assert graded["reason"][0] == "not run: no bwrap found"
@@ -212,7 +217,7 @@ def test_errors_of_the_machine_are_retried_once_and_alone(monkeypatch):
         tries.append(program)
         return (
             CORRECT
-            if tries.count(program) > 1 and program == "a" or program == "c"
+            if (tries.count(program) > 1 and program == "a") or program == "c"
             else Decision("again", "slept")
         )
 

@@ -11,7 +11,7 @@ PROBLEM = Problem("p", "reverse", 3, "reverse a b c", "c b a")
 
 def table(*rows):
     return pd.DataFrame(
-        [dict(problem_id="p", text=text, finish_reason=finish) for text, finish in rows]
+        [{"problem_id": "p", "text": text, "finish_reason": finish} for text, finish in rows]
     )
 
 

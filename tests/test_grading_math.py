@@ -323,9 +323,11 @@ def verdicts(pairs, workers=1, **options):
 
 def test_rules_of_equality():
     pairs, truth = EQUAL + DIFFERENT, ["correct"] * len(EQUAL) + ["wrong"] * len(DIFFERENT)
-    found = verdicts(pairs)
+    decisions = verdicts(pairs)
     assert not [
-        (pair, got) for pair, got, true in zip(pairs, found, truth, strict=True) if got[0] != true
+        (pair, decision)
+        for pair, decision, true in zip(pairs, decisions, truth, strict=True)
+        if decision.verdict != true
     ]
 
 
@@ -338,8 +340,8 @@ def test_every_reference_equals_itself():
 
 def test_verdicts_do_not_depend_on_workers_or_order():
     pairs = EQUAL[40:52] + DIFFERENT[34:42]
-    one, three = verdicts(pairs), verdicts(pairs[::-1], workers=3)
-    assert one == three[::-1]
+    by_one, by_three = verdicts(pairs), verdicts(pairs[::-1], workers=3)
+    assert by_one == by_three[::-1]
 
 
 def test_a_bad_expression_costs_itself_only():
@@ -349,10 +351,10 @@ def test_a_bad_expression_costs_itself_only():
         "(" * 300 + "1" + ")" * 300 + "^x",
         r"\sqrt{" * 90 + "2" + "}" * 90,
     ]
-    *found, good = verdicts(
+    *decisions, good = verdicts(
         [("x", answer) for answer in bad] + [(r"\sqrt{8}", r"2\sqrt{2}")], cpu_seconds=0.5
     )
-    assert good == ("correct", "") and {verdict for verdict, _ in found} <= {
+    assert good == ("correct", "") and {verdict for verdict, _ in decisions} <= {
         "error",
         "unparsed",
         "wrong",
@@ -375,8 +377,14 @@ def test_tolerance_only_where_the_task_asks():
         (root, "1.5"),
         (math("1/3"), "0.333"),
     ]
-    found = grade_answers(jobs, Settings(progress=False))
-    assert [verdict for verdict, _ in found] == ["correct", "wrong", "correct", "wrong", "wrong"]
+    decisions = grade_answers(jobs, Settings(progress=False))
+    assert [verdict for verdict, _ in decisions] == [
+        "correct",
+        "wrong",
+        "correct",
+        "wrong",
+        "wrong",
+    ]
 
 
 def test_what_cannot_be_read_is_unparsed():
@@ -417,7 +425,7 @@ def test_the_last_number_counts_only_where_the_task_allows():
     text = "She has 3 + 4 = 7 eggs and earns $1,234.50 in all"
     assert extract(text) is None and extract(text, last_number=True) == "$1,234.50"
     graded = grade(
-        pd.DataFrame(dict(problem_id="m", text=[text], finish_reason="stop")),
+        pd.DataFrame({"problem_id": "m", "text": [text], "finish_reason": "stop"}),
         [math("1234.5", last_number=True)],
         progress=False,
     )
@@ -476,7 +484,7 @@ def test_kinds_side_by_side():
     assert graded["answer"].tolist()[:3] == ["B", "0.5", "0.6"]
 
 
-# --- the judge --------------------------------------------------------------------------------------------------------
+# --- the judge ------------------------------------------------------------------------------------
 def test_the_judge_is_asked_about_unparsed_answers_only():
     asked = []
 
@@ -490,7 +498,7 @@ def test_the_judge_is_asked_about_unparsed_answers_only():
 
     ask.name = "model-x"
     texts = [r"\boxed{5}", r"\boxed{6}", "five it is", "five it is", "who knows", "<think> x"]
-    frame = pd.DataFrame(dict(problem_id="m", text=texts, finish_reason=["stop"] * 6))
+    frame = pd.DataFrame({"problem_id": "m", "text": texts, "finish_reason": "stop"})
     graded = grade(frame, [math("5")], judge=ask, progress=False)
     assert graded["verdict"].tolist() == [
         "correct",
@@ -531,9 +539,9 @@ def test_a_judge_that_is_down_leaves_unparsed_and_is_left_alone():
         calls.append(prompt)
         raise ConnectionError
 
-    found = decide_all([(math("5"), str(i)) for i in range(10)], down)
-    assert {verdict for verdict, _ in found} == {"unparsed"} and len(calls) == 3
-    assert found[-1][1] == "judge judge is down: not asked"
+    decisions = decide_all([(math("5"), str(i)) for i in range(10)], down)
+    assert {verdict for verdict, _ in decisions} == {"unparsed"} and len(calls) == 3
+    assert decisions[-1].reason == "judge judge is down: not asked"
 
 
 def test_an_endpoint(monkeypatch):

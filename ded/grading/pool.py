@@ -23,7 +23,7 @@ from typing import Any
 
 from ded.grading import expressions
 from ded.grading.decision import Decision, Settings
-from ded.grading.threads import mapped
+from ded.grading.parallel import mapped
 
 CPU_SECONDS = 5.0  # of one decision
 MEMORY = 2 << 30  # bytes of address space of one decision

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_grading.py [--workers 2] [--golds FOLDER]
 
---golds: a folder with .jsonl files whose rows have an "answer" (or "Answer"), such as MATH-500, AIME and GSM8K: every
-gold is graded against itself, against rewritings that the rules allow, and against near misses; disagreements are
-printed. Also read from the environment variable DED_GOLDS.
+--golds: a folder with .jsonl files whose rows have an "answer" (or "Answer"), such as MATH-500,
+AIME and GSM8K: every gold is graded against itself, against rewritings that the rules allow, and
+against near misses; disagreements are printed. Also read from the environment variable DED_GOLDS.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def answer(gold, **meta):
 
 
 def typical(n):
-    """n pairs in the proportions of MATH answers: half plain numbers, the rest expressions that differ pair by pair."""
+    """n pairs as MATH answers are: half plain numbers, half expressions, no two the same."""
     pairs = []
     for i in range(n):
         a, b = i + 2, 3 * i + 5
@@ -92,10 +92,10 @@ def speed(workers):
         line("1,000 typical math answers, start-up included", 1000, n, seconds)
     print("   verdicts:", dict(Counter(verdict for verdict, _ in verdicts)))
     for bad in PATHOLOGICAL:
-        seconds, (verdict,) = clock(grade_answers, [(answer("1"), bad)], Settings(progress=False))
-        print(
-            f"   {bad[:30]!r:<36} {verdict[0]:<9} {verdict[1][:40]:<42}{seconds:>6.1f} s (limit {CPU_SECONDS:g})"
-        )
+        pairs = [(answer("1"), bad)]
+        seconds, (decision,) = clock(grade_answers, pairs, Settings(progress=False))
+        what = f"   {bad[:30]!r:<36} {decision.verdict:<9} {decision.reason[:40]:<42}"
+        print(f"{what}{seconds:>6.1f} s (limit {CPU_SECONDS:g})")
     for isolation in sandbox.ISOLATIONS:
         if reason := sandbox.why_not(isolation):
             print(f"{isolation}: {reason}")
@@ -111,7 +111,7 @@ def speed(workers):
                 line(f"100 {what}, {isolation}", 100, n, seconds)
 
 
-# --- agreement --------------------------------------------------------------------------------------------------------
+# --- agreement ------------------------------------------------------------------------------------
 FRACTION = r"(-?)\\d?frac\{(\d+)\}\{(\d+)\}"
 
 
@@ -241,13 +241,15 @@ def agreement(folder, workers):
     ]
     jobs = [(answer(gold), given) for gold, given, _ in cases]
     seconds, verdicts = clock(grade_answers, jobs, Settings(workers, progress=False))
-    table = Counter((truth, verdict) for (_, _, truth), (verdict, _) in zip(cases, verdicts))
+    table = Counter(
+        (truth, verdict) for (_, _, truth), (verdict, _) in zip(cases, verdicts, strict=True)
+    )
     columns = ("correct", "wrong", "unparsed", "error")
     print(f"\n{len(golds)} distinct golds, {len(cases)} cases, {seconds:.0f} s")
     print(f"{'should be':<12}" + "".join(f"{column:>10}" for column in columns))
     for truth in ("correct", "wrong"):
         print(f"{truth:<12}" + "".join(f"{table[truth, column]:>10}" for column in columns))
-    for (gold, given, truth), (verdict, reason) in zip(cases, verdicts):
+    for (gold, given, truth), (verdict, reason) in zip(cases, verdicts, strict=True):
         if verdict != truth:
             print(f"   gold {gold}   given {given}   should be {truth}, is {verdict} {reason}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 Job = TypeVar("Job")
@@ -26,15 +26,3 @@ def mapped(
         return list(tqdm(results, **bar))
     finally:
         results.close()  # which cancels what waits
-
-
-def in_threads(
-    function: Callable[[Job], Outcome],
-    jobs: list[Job],
-    threads: int,
-    description: str = "",
-    progress: bool = False,
-) -> list[Outcome]:
-    """As `mapped`, with up to `threads` jobs at a time."""
-    with ThreadPoolExecutor(max(1, threads)) as executor:
-        return mapped(executor, function, jobs, description, progress)
