@@ -1,21 +1,17 @@
 """What might explain a good teacher without training: token entropy, latent shift, length, the
 student's own loss."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from ded import models, store, training
 from ded.problems import Problem
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 VERSION = 2
 STEP_END = re.compile(r"[;\n]|[.!?]$")  # of a token's text
@@ -49,13 +45,9 @@ def likelihood(student: str, corpus: pd.DataFrame, window: int = 0) -> dict[str,
     A step ends with a semicolon, a line, or a token that closes a sentence; the windows are our
     reading.
     """
-    key = store.key(
-        "likelihood",
-        VERSION,
-        student=models.fingerprint(student),
-        texts=corpus[["prompt", "text"]].to_numpy().tolist(),
-        window=window,
-    )
+    texts = corpus[["prompt", "text"]].to_numpy().tolist()
+    fingerprint = models.fingerprint(student)
+    key = store.key("likelihood", VERSION, student=fingerprint, texts=texts, window=window)
     return store.json(key, lambda: timed(lambda: _likelihood(student, corpus, window)))
 
 
@@ -66,27 +58,21 @@ def timed(compute: Callable[[], Any]) -> dict[str, Any]:
     return {"value": value, "seconds": time.perf_counter() - start}
 
 
-@dataclass(frozen=True)
-class Passage:
+class Passage(NamedTuple):
     """Token ids of which those from `start` on are scored, given all before them."""
 
     ids: list[int]
     start: int
 
-    @property
-    def n_scored(self) -> int:
-        return len(self.ids) - self.start
-
 
 def _likelihood(student: str, corpus: pd.DataFrame, window: int) -> float:
     examples = training.build_examples(student, corpus, 10**9)
-    completions = [Passage(row["input_ids"], row["labels"].count(-100)) for row in examples]
-    if not window:
-        losses = _losses(student, completions)
-        return sum(losses) / sum(completion.n_scored for completion in completions)
-    steps = _steps(student, completions, window)
-    losses = _losses(student, steps)
-    return -sum(loss / step.n_scored for loss, step in zip(losses, steps, strict=True)) / len(steps)
+    passages = [Passage(row["input_ids"], row["labels"].count(-100)) for row in examples]
+    if window:
+        passages = _steps(student, passages, window)
+    losses = np.array(_losses(student, passages))
+    lengths = np.array([len(ids) - start for ids, start in passages])
+    return float(-np.mean(losses / lengths) if window else losses.sum() / lengths.sum())
 
 
 def _steps(student: str, completions: list[Passage], window: int) -> list[Passage]:
@@ -95,10 +81,9 @@ def _steps(student: str, completions: list[Passage], window: int) -> list[Passag
     vocabulary = {token for completion in completions for token in completion.ids}
     ends = {token for token in vocabulary if STEP_END.search(tok.decode([token]).rstrip(" "))}
     steps = []
-    for completion in completions:
-        ids = completion.ids
-        inner = [i + 1 for i in range(completion.start, len(ids) - 1) if ids[i] in ends]
-        for start, end in pairwise([completion.start, *inner, len(ids)]):
+    for ids, first in completions:
+        inner = [i + 1 for i in range(first, len(ids) - 1) if ids[i] in ends]
+        for start, end in pairwise([first, *inner, len(ids)]):
             steps.append(Passage(ids[max(0, start - window) : end], min(start, window)))
     return steps
 
@@ -116,16 +101,15 @@ def _losses(student: str, passages: list[Passage]) -> list[float]:
     with torch.inference_mode():
         while order:
             longest = len(passages[order[:BATCH][-1]].ids)
-            size = LOGITS // (longest * net.get_input_embeddings().num_embeddings)
-            size = min(BATCH, max(1, size))
+            vocabulary = net.get_input_embeddings().num_embeddings
+            size = min(BATCH, max(1, LOGITS // (longest * vocabulary)))
             batch, order = order[:size], order[size:]
             rows = [torch.tensor(passages[i].ids) for i in batch]
             ids = pad_sequence(rows, batch_first=True).to(net.device)
             logits = net(input_ids=ids).logits[:, :-1].float()
-            of_tokens = cross_entropy(
-                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-            ).view(len(batch), -1)
-            for i, row in zip(batch, of_tokens.cpu(), strict=True):
+            targets = ids[:, 1:]
+            of_tokens = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+            for i, row in zip(batch, of_tokens.view(targets.shape).cpu(), strict=True):
                 losses[i] = row[passages[i].start - 1 : len(passages[i].ids) - 1].sum().item()
     return losses
 
@@ -133,7 +117,6 @@ def _losses(student: str, passages: list[Passage]) -> list[float]:
 def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
     """The last layer's hidden state at the last prompt token of each problem: array (problems,
     hidden), float32."""
-    import numpy as np
     import torch
 
     net, tok = models.load(model), models.load_tokenizer(model)
@@ -157,32 +140,22 @@ def latent_shift(
     variance that the axes explain, seconds: what computing it took, before, after: coordinates,
     (problems, components) nested lists}.
     """
-    key = store.key(
-        "latent_shift",
-        VERSION,
-        before=models.fingerprint(before),
-        after=models.fingerprint(after),
-        prompts=[[problem.id, problem.prompt] for problem in problems],
-        axes=components,
-    )
-    shift = store.json(
-        key, lambda: timed(lambda: _latent_shift(before, after, problems, components))
-    )
+
+    def compute() -> dict[str, Any]:
+        from sklearn.decomposition import PCA
+
+        states = [hidden_states(model, problems) for model in (before, after)]
+        pca = PCA(components, svd_solver="full").fit(np.concatenate(states))
+        old, new = (pca.transform(part) for part in states)
+        return {
+            "shift": float(np.linalg.norm(old.mean(0) - new.mean(0))),
+            "variance": float(pca.explained_variance_ratio_.sum()),
+            "before": np.round(old, 4).tolist(),
+            "after": np.round(new, 4).tolist(),
+        }
+
+    both = {"before": models.fingerprint(before), "after": models.fingerprint(after)}
+    prompts = [[problem.id, problem.prompt] for problem in problems]
+    key = store.key("latent_shift", VERSION, **both, prompts=prompts, axes=components)
+    shift = store.json(key, lambda: timed(compute))
     return shift["value"] | {"seconds": shift["seconds"]}
-
-
-def _latent_shift(
-    before: str, after: str, problems: list[Problem], components: int
-) -> dict[str, Any]:
-    import numpy as np
-    from sklearn.decomposition import PCA
-
-    states = [hidden_states(model, problems) for model in (before, after)]
-    pca = PCA(components, svd_solver="full").fit(np.concatenate(states))
-    old, new = (pca.transform(part) for part in states)
-    return {
-        "shift": float(np.linalg.norm(old.mean(0) - new.mean(0))),
-        "variance": float(pca.explained_variance_ratio_.sum()),
-        "before": np.round(old, 4).tolist(),
-        "after": np.round(new, 4).tolist(),
-    }

@@ -5,24 +5,20 @@ A suite is a dict: family name -> list of problems. The notebooks' suites have a
 (ID), out-of-domain families (OOD) and, where asked, perturbed copies of the in-domain one.
 """
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import pandas as pd
 
 from ded import generation, grading, problems, store
 from ded.grading import VERDICTS
 from ded.options import Engine
 from ded.problems import Problem
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 VERSION = 2
+Suite = dict[str, list[Problem]]
 
 
-def evaluate(
-    model: str, suite: dict[str, list[Problem]], *, samples: int = 1, **sampling: Any
-) -> pd.DataFrame:
+def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> pd.DataFrame:
     """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k,
     n_tokens (mean), think_rate.
 
@@ -32,29 +28,24 @@ def evaluate(
     open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p,
     seed, engine).
     """
-    import pandas as pd
-
     table = per_question(model, suite, samples=samples, **sampling)
-    counts = pd.get_dummies(pd.Categorical(table["verdict"], VERDICTS), dtype=int)
-    table = table.join(counts)
+    table = table.join(pd.get_dummies(pd.Categorical(table["verdict"], VERDICTS), dtype=int))
     by_family = table.groupby("family", sort=False)
     questions = table.groupby(["family", "question"], sort=False)["correct"].max()
-    scores = pd.DataFrame(
-        {
-            "n": by_family.size(),
-            **{verdict: by_family[verdict].sum() for verdict in VERDICTS},
-            "accuracy": by_family["value"].mean(),
-            "pass_at_k": questions.groupby("family", sort=False).mean(),
-            "n_tokens": by_family["n_tokens"].mean(),
-            "think_rate": by_family["think"].mean(),
-        }
-    )
-    return scores.reset_index()
+    scores = {
+        "n": by_family.size(),
+        **by_family[list(VERDICTS)].sum(),
+        "accuracy": by_family["value"].mean(),
+        "pass_at_k": questions.groupby("family", sort=False).mean(),
+        "n_tokens": by_family["n_tokens"].mean(),
+        "think_rate": by_family["think"].mean(),
+    }
+    return pd.DataFrame(scores).reset_index()
 
 
 def per_question(
     model: str,
-    suite: dict[str, list[Problem]],
+    suite: Suite,
     *,
     samples: int = 1,
     workers: int = 1,
@@ -68,26 +59,21 @@ def per_question(
     Arguments as in `evaluate`; workers and isolation are the grader's. Stored as a whole, unless
     the grader failed somewhere: that may be the machine's fault, and is tried again.
     """
-    import pandas as pd
-
     # One batch for all: short families share the model's calls. A shuffled copy may be the question
     # itself, so each is asked once.
     asked = list({problem.id: problem for family in suite.values() for problem in family}.values())
-    key = store.key(
-        "evaluation",
-        VERSION,
-        generation=generation.VERSION,
-        grading=[grading.VERSION, isolation],
-        problems=problems.fingerprint(asked),
-        samples=samples,
-        **generation.identity(model, sampling.get("engine", Engine())),
-        **{name: value for name, value in sampling.items() if name != "engine"},
-    )
+    decisive = {name: value for name, value in sampling.items() if name != "engine"}
+    decisive |= generation.identity(model, sampling.get("engine", Engine()))
+    decisive |= {"generation": generation.VERSION, "grading": [grading.VERSION, isolation]}
+    questions = problems.fingerprint(asked)
+    key = store.key("evaluation", VERSION, problems=questions, samples=samples, **decisive)
     if store.has(key):
         scored = store.read_table(key)
     else:
-        trajectories = generation.sample(model, asked, samples, **sampling)
-        scored = _scored(trajectories, asked, workers, isolation)
+        drawn = generation.sample(model, asked, samples, **sampling)
+        seen = store.root() / "programs.sqlite"
+        graded = grading.grade(drawn, asked, workers=workers, isolation=isolation, seen=seen)
+        scored = _scored(graded)
         if not (scored["verdict"] == "error").any():
             scored = store.table(key, lambda: scored)
     members = [
@@ -97,12 +83,8 @@ def per_question(
     return pd.concat([ids.merge(scored, on="question") for ids in members], ignore_index=True)
 
 
-def _scored(
-    trajectories: pd.DataFrame, asked: list[Problem], workers: int, isolation: str
-) -> pd.DataFrame:
+def _scored(graded: pd.DataFrame) -> pd.DataFrame:
     """The columns of `per_question` but family, one row a trajectory."""
-    seen = store.root() / "programs.sqlite"
-    graded = grading.grade(trajectories, asked, workers=workers, isolation=isolation, seen=seen)
     correct = (graded["verdict"] == "correct").astype(float)
     graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"}).assign(
         value=correct.where(graded["verdict"] != "error"),
@@ -118,7 +100,5 @@ def pass_rates(model: str, questions: list[Problem], samples: int, **sampling: A
     judged = table[table["verdict"] != "error"].groupby("question", sort=False)["value"]
     rates = judged.agg(n="size", correct="sum").astype({"correct": int})
     rates = rates.rename_axis("problem_id").reset_index()
-    levels = {problem.id: problem.level for problem in questions}
-    return rates.assign(
-        pass_rate=rates["correct"] / rates["n"], level=rates["problem_id"].map(levels)
-    )
+    levels = rates["problem_id"].map({problem.id: problem.level for problem in questions})
+    return rates.assign(pass_rate=rates["correct"] / rates["n"], level=levels)

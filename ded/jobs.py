@@ -1,13 +1,9 @@
 """Independent jobs side by side: one process a core, one thread a process.
 
 Small models run 10 to 40 times slower when every process brings as many threads as there are cores,
-so each job gets one thread unless told otherwise; results then do not depend on the number of cores
-or processes either.
+so each job gets one thread; results then do not depend on the number of cores or processes either.
 """
 
-from __future__ import annotations
-
-import logging
 import os
 import sys
 import threading
@@ -18,6 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+import joblib
+from tqdm.auto import tqdm
 
 from ded.errors import JobError
 
@@ -37,8 +36,6 @@ def count(n_jobs: int) -> int:
     """How many processes `n_jobs` means: itself, or for 0 one a usable core (affinity, cgroup)."""
     if n_jobs < 0:
         raise ValueError(f"n_jobs is {n_jobs}; allowed: 0 (one a core), 1, 2, ...")
-    import joblib
-
     return n_jobs or joblib.cpu_count()
 
 
@@ -47,7 +44,6 @@ def run(
     calls: Sequence[dict[str, Any]],
     n_jobs: int = 0,
     description: str = "",
-    threads: int = 1,
 ) -> list[Any]:
     """[function(**kwargs) for kwargs in calls], in order, `n_jobs` side by side (0: one a core).
 
@@ -56,65 +52,55 @@ def run(
     the store stays there. An interrupt stops the workers, and they end by themselves when this
     process is killed.
     """
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
-
-    calls = list(calls)
-    n_workers = max(1, min(count(n_jobs), len(calls)))
-    parallel = Parallel(
+    n = len(calls)
+    n_workers = max(1, min(count(n_jobs), n))
+    parallel = joblib.Parallel(
         n_workers,
         backend="loky",
         return_as="generator_unordered",
         batch_size=1,
         max_nbytes=None,  # arguments travel as they are, never as read-only maps of a file
-        inner_max_num_threads=threads,
+        inner_max_num_threads=1,
         initializer=_start_worker,
         initargs=(os.getpid(),),
     )
     # of loky, when idle workers have timed out between two stages, as they are to do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-    tasks = (delayed(_job)(function, index, kwargs) for index, kwargs in enumerate(calls))
+    tasks = (joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls))
     results: dict[int, Any] = {}
-    with tqdm(total=len(calls), desc=description or function.__name__, unit="job") as bar:
+    with tqdm(total=n, desc=description or function.__name__, unit="job") as bar:
         try:
             # closed at once: the traceback of an interrupt would keep the workers going
-            with _threads(threads), closing(parallel(tasks)) as finished:
+            with _one_thread(), closing(parallel(tasks)) as finished:
                 for index, result in finished:
                     results[index] = result
                     bar.update()
         except Exception as error:
-            waiting = [index for index in range(len(calls)) if index not in results]
-            raise JobError(_failure(function, calls, waiting[:n_workers], error)) from error
-    return [results[index] for index in range(len(calls))]
+            # a killed worker cannot say which job it had
+            waiting = [str(i + 1) for i in range(n) if i not in results][:n_workers]
+            unknown = f"job {' or '.join(waiting)} of {n} failed: {function.__name__}: {error!r}"
+            raise JobError(getattr(error, "__notes__", [unknown])[-1]) from error
+    return [results[i] for i in range(n)]
 
 
-def _job(function: Callable, index: int, kwargs: dict) -> tuple[int, Any]:
-    """One call, here or in a worker: its number and result. An error carries number and place."""
+def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any]:
+    """One call, here or in a worker: its number and result. An error carries a note that names the
+    call and the place."""
     try:
         return index, function(**kwargs)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-        error.job = index, place  # type: ignore[attr-defined]
+        arguments = ", ".join(f"{key}={_short(value)}" for key, value in kwargs.items())
+        what = f"{function.__name__}({arguments}): {type(error).__name__}: {error}"
+        error.add_note(f"job {index + 1} of {n} failed: {what} ({place})")
         raise
 
 
-def _failure(function: Callable, calls: list[dict], running: list[int], error: Exception) -> str:
-    name = getattr(function, "__name__", "job")
-    what = f"{type(error).__name__}: {error}"
-    if not hasattr(error, "job"):  # a killed worker cannot say which job it had
-        numbers = " or ".join(str(index + 1) for index in running)
-        return f"job {numbers} of {len(calls)} failed: {name}: {what}"
-    index, place = error.job
-    arguments = ", ".join(f"{key}={_short(value)}" for key, value in calls[index].items())
-    return f"job {index + 1} of {len(calls)} failed: {name}({arguments}): {what} ({place})"
-
-
-def _short(value: Any, limit: int = 40) -> str:
+def _short(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"<{type(value).__name__} {'x'.join(map(str, value.shape))}>"
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return f"{value!r:.40}"
 
 
 def _start_worker(parent: int) -> None:
@@ -127,27 +113,23 @@ def _start_worker(parent: int) -> None:
 
     os.environ.update(QUIET)
     threading.Thread(target=watch, daemon=True, name="ded-parent-watch").start()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 @contextmanager
-def _threads(threads: int) -> Iterator[None]:
-    """As many threads in this process, for a while: n_jobs=1 then gives the same numbers."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+def _one_thread() -> Iterator[None]:
+    """One thread in this process too, for a while: n_jobs=1 then gives the same numbers."""
+    before = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     torch = sys.modules.get("torch")
     torch_before = torch.get_num_threads() if torch else None
-    # for a torch that a job is about to import
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for a torch that a job imports
     if torch:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in THREAD_VARIABLES:
+            del os.environ[name]
+        os.environ.update(before)
         if torch:
             torch.set_num_threads(torch_before)

@@ -12,8 +12,6 @@ many of the small entries take to compute). A lock per key lets concurrent write
 once; readers take no lock.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json as _json
@@ -22,15 +20,18 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from ded import home
 from ded.errors import StoreError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from filelock import FileLock
 
 ENTRY = "entry.json"
 MISSING = "there is no such entry"
@@ -88,7 +89,7 @@ def json(key: str, compute: Callable[[], Any]) -> Any:
     """The JSON value of this key, from the store or else from `compute()` (numpy values too)."""
 
     def fill(work: Path) -> None:
-        text = _json.dumps(compute(), default=_plain, ensure_ascii=False)
+        text = _json.dumps(compute(), default=methodcaller("tolist"), ensure_ascii=False)
         (work / "value.json").write_text(text, encoding="utf-8")
 
     return _json.loads((directory(key, fill) / "value.json").read_text(encoding="utf-8"))
@@ -116,8 +117,6 @@ def directory(key: str, fill: Callable[[Path], None]) -> Path:
 
 def lock(name: str) -> FileLock:
     """A lock between all processes that use the store; it opens when its holder ends, however."""
-    from filelock import FileLock
-
     locks = root() / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{name}.lock")
@@ -125,39 +124,29 @@ def lock(name: str) -> FileLock:
 
 def sweep() -> int:
     """Removes what killed processes left under tmp/; how many folders. Safe beside writers."""
-    from filelock import Timeout
-
     removed = 0
     for leftover in (root() / "tmp").glob("*-*"):
-        try:
-            with lock(leftover.name.partition("-")[0]).acquire(timeout=0):
-                shutil.rmtree(leftover, ignore_errors=True)
-                removed += 1
-        except Timeout:
-            continue  # its writer is alive
+        with suppress(Timeout), lock(leftover.name.partition("-")[0]).acquire(timeout=0):
+            shutil.rmtree(leftover, ignore_errors=True)
+            removed += 1  # else its writer is alive
     return removed
 
 
 def _write(key: str, fill: Callable[[Path], None]) -> None:
     """Writes an entry beside its place and moves it there. The caller holds the key's lock."""
-    entry, tmp = folder(key), root() / "tmp"
-    work = tmp / f"{key}-{uuid.uuid4().hex[:8]}"
-    _remove_work(key)  # of a killed process: we hold the lock, so nobody writes there
+    entry, work = folder(key), root() / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
     work.mkdir(parents=True)
     try:
         fill(work)
         (work / ENTRY).write_text(_json.dumps({"files": _files(work)}, indent=1), encoding="utf-8")
         entry.parent.mkdir(parents=True, exist_ok=True)
         if entry.exists():  # damaged: a rename does not replace a full folder
-            entry.rename(tmp / f"{key}-{uuid.uuid4().hex[:8]}")
+            entry.rename(work.with_suffix(".damaged"))
         work.rename(entry)
     finally:
-        _remove_work(key)
-
-
-def _remove_work(key: str) -> None:
-    for leftover in (root() / "tmp").glob(f"{key}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        # of a killed process too: we hold the lock, so nobody writes there
+        for leftover in work.parent.glob(f"{key}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _files(entry: Path) -> dict[str, list]:
@@ -186,22 +175,12 @@ def _fault(entry: Path) -> str | None:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     arrow = pq.read_table(file)
     frame = arrow.to_pandas()
     for field in arrow.schema:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             frame[field.name] = arrow.column(field.name).to_pylist()
     return frame
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalars and arrays as Python values, for JSON."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be stored as JSON: {value!r:.80}")
 
 
 def _hash(value: Any) -> str:
@@ -211,7 +190,7 @@ def _hash(value: Any) -> str:
 
 def _canonical(value: Any, where: str) -> Any:
     """The value in JSON terms; types that JSON lacks are tagged, so as not to pass for others."""
-    if hasattr(value, "columns") and hasattr(value, "to_parquet"):
+    if isinstance(value, pd.DataFrame):
         columns = {str(name): _column(value[name], f"{where}.{name}") for name in value.columns}
         return {"__table__": columns}
     if isinstance(value, bytes):
@@ -224,24 +203,16 @@ def _canonical(value: Any, where: str) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [_canonical(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str):
-                raise TypeError(f"{where}: the key {name!r} of a dict is not a string")
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         return {name: _canonical(item, f"{where}.{name}") for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        fields = {name: _canonical(getattr(value, name), f"{where}.{name}") for name in names}
-        return {"__dataclass__": type(value).__name__, "fields": fields}
-    if isinstance(value, PurePath):
-        hint = "pass a hash of what lies there"
-        raise TypeError(f"{where}: a path cannot be part of a key ({value}): {hint}")
-    raise TypeError(f"{where}: a {type(value).__name__} cannot be part of a key: {value!r:.80}")
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"__dataclass__": type(value).__name__, "fields": _canonical(fields, where)}
+    allowed = "pass what it contains, or a hash of that; keys of a dict are strings"
+    raise TypeError(f"{where}: {value!r:.80} cannot be part of a key: {allowed}")
 
 
 def _column(column: pd.Series, where: str) -> str:
     """Hash of a column's values, by way of Arrow, so that it is the same before and after a round
     trip through Parquet (where a list comes back as an array, None as NaN)."""
-    import pyarrow as pa
-
     return _hash(_canonical(pa.Array.from_pandas(column).to_pylist(), where))

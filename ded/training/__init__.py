@@ -7,23 +7,25 @@ as it is, then the end token; the loss is on the completion only. Nothing is cut
 several (`ded.training.processes`); how many, and how a batch is divided, changes rounding only.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ded import models, store
 from ded.errors import TrainingError
 from ded.options import Trainer
-from ded.training.examples import build_examples, length_histogram, show_example
+from ded.training.job import (
+    Job,
+    Settings,
+    build_examples,
+    length_histogram,
+    optimizer_steps,
+    show_example,
+)
 from ded.training.processes import launch
-from ded.training.settings import Job, Settings, optimizer_steps
 from ded.training.trainer import fit
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERSION = 2
 IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # of `trainer`: not speed alone
@@ -51,21 +53,16 @@ def sft(
     `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
     """
     if corpus.empty:
-        raise TrainingError(
-            "the corpus is empty: the filters dropped everything, or no trajectory was correct"
-        )
+        raise TrainingError("the corpus is empty: no trajectory was correct and passed the filters")
     settings = Settings(
         float(learning_rate), batch_size, float(epochs), max_steps, float(warmup), max_length, seed
     )
-    identity = trainer.model_dump(include=IDENTITY)
-    key = store.key(
-        "training",
-        VERSION,
-        student=models.fingerprint(student),
-        corpus=corpus[["prompt", "text"]].to_numpy().tolist(),
-        **asdict(settings),
-        **({"trainer": identity} if identity else {}),
-    )
+    inputs = asdict(settings)
+    if identity := trainer.model_dump(include=IDENTITY):
+        inputs["trainer"] = identity
+    texts = corpus[["prompt", "text"]].to_numpy().tolist()
+    fingerprint = models.fingerprint(student)
+    key = store.key("training", VERSION, student=fingerprint, corpus=texts, **inputs)
 
     def train(folder: Path) -> None:
         examples = build_examples(student, corpus, max_length, trainer.allow_truncation)

@@ -1,9 +1,5 @@
 """The trainer where there is no GPU: the loss on the completion without what nothing here reads."""
 
-from __future__ import annotations
-
-from typing import Any
-
 LARGE = 10**7  # parameters from which a forward pass costs what it computes, not that it is called
 
 
@@ -20,13 +16,7 @@ def completion_trainer() -> type:
     from trl import SFTTrainer
 
     class CompletionTrainer(SFTTrainer):
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: dict,
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,
-        ) -> torch.Tensor:
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             mask = inputs.get("attention_mask")  # packed rows have none
             n_tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
             self._total_train_tokens += n_tokens
@@ -40,7 +30,7 @@ def completion_trainer() -> type:
                 ]
             return sum(self.loss_of(model, part, num_items_in_batch) for part in parts)
 
-        def loss_of(self, model: Any, inputs: dict, num_items_in_batch: Any) -> torch.Tensor:
+        def loss_of(self, model, inputs, num_items_in_batch):
             labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
             learnt = (labels != -100).any(0).nonzero()
             first = int(learnt[0]) if len(learnt) else labels.shape[1] - 1

@@ -5,8 +5,6 @@ several machines the command that the log begins with is run on each of the othe
 --machine_rank (see docs/scaling.md).
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -23,15 +21,9 @@ from ded import home, jobs
 from ded.errors import TrainingError
 from ded.files import read_yaml
 from ded.options import Trainer
-from ded.training.settings import MEND, Job, micro_batch
+from ded.training.job import MEND, Job, micro_batch
 
-PLAIN = {
-    "compute_environment": "LOCAL_MACHINE",
-    "distributed_type": "MULTI_GPU",
-    "num_machines": 1,
-    "machine_rank": 0,
-    "mixed_precision": "no",
-}
+PLAIN = {"distributed_type": "MULTI_GPU", "num_machines": 1, "mixed_precision": "no"}
 log = logging.getLogger("ded")
 
 
@@ -46,9 +38,15 @@ def launch(job: Job) -> None:
             f"trainer.accelerate = {job.trainer.accelerate!r} shares the model out among GPUs, "
             f"and there are none here; on a CPU take 'ddp_2cpu'"
         )
+    config_file, job_file = job.work / "accelerate.json", job.work / "job.json"
+    config_file.write_text(json.dumps(config))
+    job_file.write_bytes(TypeAdapter(Job).dump_json(job))
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    command = [*launcher, str(config_file), "-m", "ded.training.worker", str(job_file)]
     problem, log_file = job.work / "error.txt", job.work / "log.txt"
     problem.unlink(missing_ok=True)
-    code = _run(_command(job, config), log_file, environment, n_processes)
+    log.info("training with %d processes; their log: %s", n_processes, log_file)
+    code = _run(command, log_file, environment)
     if not code:
         return
     if problem.exists():
@@ -56,10 +54,8 @@ def launch(job: Job) -> None:
     text = log_file.read_text(errors="replace")
     killed = "SIGKILL" in text or "exitcode: -9" in text
     hint = f"; a process was killed, most likely for want of memory: {MEND}" if killed else ""
-    raise TrainingError(
-        f"training in {n_processes} processes failed (exit code {code}){hint}. "
-        f"Their log ends:\n{text[-2500:]}"
-    )
+    failure = f"training in {n_processes} processes failed (exit code {code}){hint}"
+    raise TrainingError(f"{failure}. Their log ends:\n{text[-2500:]}")
 
 
 def configuration(trainer: Trainer) -> dict[str, Any]:
@@ -75,25 +71,8 @@ def configuration(trainer: Trainer) -> dict[str, Any]:
     return config
 
 
-def _command(job: Job, config: dict[str, Any]) -> list[str]:
-    """The launch, once the files that it names are written."""
-    config_file, job_file = job.work / "accelerate.json", job.work / "job.json"
-    config_file.write_text(json.dumps(config))
-    job_file.write_bytes(TypeAdapter(Job).dump_json(job))
-    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-    return [
-        *launcher,
-        "--config_file",
-        str(config_file),
-        "-m",
-        "ded.training.worker",
-        str(job_file),
-    ]
-
-
-def _run(command: list[str], log_file: Path, environment: dict[str, str], n_processes: int) -> int:
+def _run(command: list[str], log_file: Path, environment: dict[str, str]) -> int:
     """Runs the launch to its end, its output in `log_file`; returns its exit code."""
-    log.info("training with %d processes; their log: %s", n_processes, log_file)
     with log_file.open("w") as stream:
         print(shlex.join(command), file=stream, flush=True)
         process = subprocess.Popen(

@@ -1,7 +1,5 @@
 """Training in this process, alone or as one of those that `accelerate launch` started, by TRL."""
 
-from __future__ import annotations
-
 import gc
 import json
 import logging
@@ -10,23 +8,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ded import models
 from ded.errors import TrainingError, first_line
+from ded.training.job import MEND, Job, micro_batch, optimizer_steps
 from ded.training.loss import completion_trainer
-from ded.training.settings import MEND, Job, micro_batch
-
-if TYPE_CHECKING:
-    import datasets
-    import transformers
-    import trl
 
 WHOLE = "whole"  # a file in every checkpoint that was written to its end
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
@@ -50,14 +41,20 @@ def fit(job: Job) -> None:
         torch.cuda.reset_peak_memory_stats()
     else:
         _freeze_imports()
-    with _enough_memory(job, arguments.per_device_train_batch_size):
+    mark = max(job.work.glob(f"checkpoint-*/{WHOLE}"), key=os.path.getmtime, default=None)
+    try:
         trainer = _trainer(job, arguments, world)
-        resumed = _last_whole_checkpoint(job.work)
         start = time.perf_counter()
-        trainer.train(resume_from_checkpoint=resumed)
+        trainer.train(resume_from_checkpoint=mark and str(mark.parent))
         seconds = time.perf_counter() - start
         losses = _losses(trainer, job)
         net = _trained(trainer, job)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
+            raise
+        longest = max(len(example["input_ids"]) for example in job.examples)
+        batch = f"{arguments.per_device_train_batch_size} example(s) of up to {longest} tokens"
+        raise TrainingError(f"out of memory with {batch}: {MEND} ({first_line(error)})") from error
     if not trainer.is_world_process_zero():
         return
     net.to(getattr(torch, job.trainer.dtype)).save_pretrained(job.folder)
@@ -67,15 +64,12 @@ def fit(job: Job) -> None:
         "processes": world,
         "steps": arguments.max_steps,
         "loss": losses,
-        "resumed_from": resumed and Path(resumed).name,
+        "resumed_from": mark and mark.parent.name,
         "seconds": round(seconds, 2),
         "tokens_per_s": round(speed, 1),
     }
     (job.folder / "training.json").write_text(json.dumps(record))
-    log.info(
-        "trained %s: %d steps on %d process(es), %.0f tokens/s, loss %.3f",
-        *(job.student, arguments.max_steps, world, speed, losses[-1]["loss"]),
-    )
+    log.info("trained %s: %d steps, %.0f tokens/s", job.student, arguments.max_steps, speed)
 
 
 def _check_devices(job: Job, world: int) -> None:
@@ -83,26 +77,22 @@ def _check_devices(job: Job, world: int) -> None:
 
     n_gpus = torch.cuda.device_count()
     if world == 1 and n_gpus > 1:
-        raise TrainingError(
-            f"{n_gpus} GPUs are visible to one process: set trainer.processes, "
-            f"or CUDA_VISIBLE_DEVICES to one of them"
-        )
+        mend = "set trainer.processes, or CUDA_VISIBLE_DEVICES to one of them"
+        raise TrainingError(f"{n_gpus} GPUs are visible to one process: {mend}")
     if job.trainer.liger and not (torch.cuda.is_available() and find_spec("liger_kernel")):
-        raise TrainingError(
-            "trainer.liger needs a GPU and the package liger-kernel (requirements/gpu.lock); "
-            "without them set it to false"
-        )
+        needs = "a GPU and the package liger-kernel (requirements/gpu.lock)"
+        raise TrainingError(f"trainer.liger needs {needs}; without them set it to false")
 
 
-def _arguments(job: Job, world: int) -> trl.SFTConfig:
-    """TRL's settings: our own batches and examples, nothing cut, nothing reported."""
+def _arguments(job: Job, world: int) -> Any:
+    """TRL's settings (an SFTConfig): our own batches and examples, nothing cut, nothing
+    reported."""
     import torch
     from trl import SFTConfig
 
-    settings, trainer = job.settings, job.trainer
-    gpu = torch.cuda.is_available()
-    micro = micro_batch(job, world)
-    steps = settings.steps(len(job.examples))
+    settings, trainer, gpu = job.settings, job.trainer, torch.cuda.is_available()
+    micro, n = micro_batch(job, world), len(job.examples)
+    steps = settings.max_steps or optimizer_steps(n, settings.epochs, settings.batch_size)
     return SFTConfig(
         output_dir=str(job.work),
         learning_rate=settings.learning_rate,
@@ -132,7 +122,7 @@ def _arguments(job: Job, world: int) -> trl.SFTConfig:
     )
 
 
-def _trainer(job: Job, arguments: trl.SFTConfig, world: int) -> trl.SFTTrainer:
+def _trainer(job: Job, arguments: Any, world: int) -> Any:
     import datasets
     import torch
     from peft import LoraConfig
@@ -161,7 +151,7 @@ def _trainer(job: Job, arguments: trl.SFTConfig, world: int) -> trl.SFTTrainer:
     return trainer
 
 
-def _load(job: Job, dtype: str) -> transformers.PreTrainedModel:
+def _load(job: Job, dtype: str) -> Any:
     """The student for this training alone, unlike `models.load`, and not yet on a device."""
     from transformers import AutoModelForCausalLM
 
@@ -169,7 +159,7 @@ def _load(job: Job, dtype: str) -> transformers.PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
 
 
-def _rows(job: Job, steps: int, world: int) -> datasets.Dataset:
+def _rows(job: Job, steps: int, world: int) -> Any:
     """The examples, from which one process draws its batches. For several to share out: those of
     all steps one after another, the batches that one process draws.
 
@@ -186,20 +176,18 @@ def _rows(job: Job, steps: int, world: int) -> datasets.Dataset:
     order: list[int] = []
     for epoch in range(math.ceil(steps / math.ceil(n / batch))):
         rng = torch.Generator().manual_seed(job.settings.seed + epoch)
-        order += torch.randperm(n, generator=rng).tolist()  # as accelerate draws them
-        order += [n] * (-n % batch)
+        # as accelerate draws them
+        order += torch.randperm(n, generator=rng).tolist() + [n] * (-n % batch)
     return datasets.Dataset.from_list([*job.examples, empty]).select(order)
 
 
-def _losses(trainer: trl.SFTTrainer, job: Job) -> list[dict[str, float]]:
+def _losses(trainer: Any, job: Job) -> list[dict[str, float]]:
     """[{step, loss}] as logged. TrainingError where one is no finite number."""
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     for entry in logged:
         if not math.isfinite(entry["loss"]):
-            raise TrainingError(
-                f"the loss is no number from step {entry['step']} on: lower the learning_rate "
-                f"({job.settings.learning_rate}), or train in float32"
-            )
+            mend = f"lower the learning_rate ({job.settings.learning_rate}), or train in float32"
+            raise TrainingError(f"the loss is no number from step {entry['step']} on: {mend}")
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in logged]
 
 
@@ -207,10 +195,8 @@ def _record(job: Job) -> dict[str, Any]:
     """What training.json says of the request and its examples."""
     import torch
 
-    eos = models.load_tokenizer(job.student).eos_token_id
-    gpu = torch.cuda.is_available()
-    return {
-        **asdict(job.settings),
+    eos, gpu = models.load_tokenizer(job.student).eos_token_id, torch.cuda.is_available()
+    return asdict(job.settings) | {
         "trainer": job.trainer.model_dump(),
         "examples": len(job.examples),
         "corpus_tokens": sum(len(example["input_ids"]) for example in job.examples),
@@ -220,9 +206,10 @@ def _record(job: Job) -> dict[str, Any]:
     }
 
 
-def _trained(trainer: trl.SFTTrainer, job: Job) -> Any:
+def _trained(trainer: Any, job: Job) -> Any:
     """The trained model as one ordinary model, on the first process: adapters merged, shards
     gathered. None on the others."""
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     if not trainer.is_fsdp_enabled:
@@ -233,14 +220,12 @@ def _trained(trainer: trl.SFTTrainer, job: Job) -> Any:
     trainer.save_model(str(gathered))  # by all processes together
     if not trainer.is_world_process_zero():
         return None
-    if not job.trainer.lora_rank:
-        return AutoModelForCausalLM.from_pretrained(gathered)
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(_load(job, job.trainer.dtype), gathered).merge_and_unload()
+    if job.trainer.lora_rank:
+        return PeftModel.from_pretrained(_load(job, job.trainer.dtype), gathered).merge_and_unload()
+    return AutoModelForCausalLM.from_pretrained(gathered)
 
 
-def _checkpoints() -> transformers.TrainerCallback:
+def _checkpoints() -> Any:
     """A callback that marks each checkpoint once every process has written its part, and only then
     removes the one before."""
     from accelerate import PartialState
@@ -256,29 +241,6 @@ def _checkpoints() -> transformers.TrainerCallback:
                     shutil.rmtree(other, ignore_errors=True)
 
     return Checkpoints()
-
-
-def _last_whole_checkpoint(work: Path) -> str | None:
-    marks = work.glob(f"checkpoint-*/{WHOLE}")
-    folders = sorted(
-        (mark.parent for mark in marks), key=lambda folder: int(folder.name.partition("-")[2])
-    )
-    return str(folders[-1]) if folders else None
-
-
-@contextmanager
-def _enough_memory(job: Job, micro: int) -> Iterator[None]:
-    """Turns a lack of memory, on a GPU or off it, into one TrainingError that names the mend."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
-            raise
-        longest = max(len(example["input_ids"]) for example in job.examples)
-        raise TrainingError(
-            f"out of memory with {micro} example(s) of up to {longest} tokens a forward pass: "
-            f"{MEND} ({first_line(error)})"
-        ) from error
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,5 @@
 """A process that `accelerate launch` starts: `python -m ded.training.worker <job.json>`."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys
@@ -9,10 +7,11 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 from pydantic import TypeAdapter
 
 from ded.errors import TrainingError
-from ded.training.settings import Job
+from ded.training.job import Job
 from ded.training.trainer import fit
 
 
@@ -30,8 +29,6 @@ def main(file: Path) -> None:
 def _watch(launcher: int, job: Job) -> None:
     """Ends this process when the launcher, or on its machine the process that asked for the
     training, has gone (SIGKILL)."""
-    import psutil
-
     elsewhere = job.host != socket.gethostname()
     while os.getppid() == launcher and (elsewhere or psutil.pid_exists(job.owner)):
         time.sleep(0.2)

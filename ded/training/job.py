@@ -1,0 +1,130 @@
+"""What a training is asked for: the settings that decide the weights, the token ids and labels of
+each trajectory, and the whole job."""
+
+import math
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+
+from ded import models
+from ded.errors import TrainingError
+from ded.options import Trainer
+
+MEND = "lower trainer.micro_batch, or set trainer.gradient_checkpointing or trainer.accelerate"
+Example = dict[str, list[int]]  # input_ids; as many labels, -100 where nothing is learnt
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a training besides `trainer` decides the weights: part of the key of its result."""
+
+    learning_rate: float  # the highest, after warm-up
+    batch_size: int  # examples an optimizer step, over all processes
+    epochs: float
+    max_steps: int  # optimizer steps; above 0 they replace epochs
+    warmup: float  # share of the steps
+    max_length: int  # tokens, prompt included
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as it is worked off in this process or handed to others as JSON."""
+
+    student: str
+    examples: list[Example]
+    folder: Path  # where the model directory is written
+    settings: Settings
+    trainer: Trainer
+    work: Path  # of checkpoints and logs
+    host: str = field(default_factory=socket.gethostname)  # of the process that asked for it
+    owner: int = field(default_factory=os.getpid)  # that process
+
+
+def optimizer_steps(examples: int, epochs: float, batch_size: int) -> int:
+    """How many optimizer steps `epochs` passes over so many examples are, at least one."""
+    return max(1, round(examples * epochs / batch_size))
+
+
+def micro_batch(job: Job, world: int) -> int:
+    """The examples that each of `world` processes takes at a time. TrainingError where they do not
+    fill the batch."""
+    batch = job.settings.batch_size
+    micro = job.trainer.micro_batch or max(1, batch // world)
+    if batch % (micro * world):
+        raise TrainingError(
+            f"batch_size={batch} is no multiple of {world} process(es) x "
+            f"trainer.micro_batch={micro}; change one of them"
+        )
+    return micro
+
+
+def build_examples(
+    student: str, corpus: pd.DataFrame, max_length: int, truncate: bool = False
+) -> list[Example]:
+    """One {input_ids, labels} for each corpus row (columns prompt and text); labels are -100 on the
+    prompt.
+
+    Raises TrainingError if a think block is lost in tokenisation, or a sequence is longer than
+    `max_length` tokens or than the model's context; with `truncate` its end is cut off instead, and
+    only a prompt that leaves nothing to learn is an error.
+    """
+    from transformers import AutoConfig
+
+    path, revision = models.locate(student), models.parse(student).revision
+    config = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
+    context = getattr(config, "max_position_embeddings", None)  # None: it does not say
+    limit, over = max_length, f"over max_length={max_length}; drop it or raise max_length"
+    if context and context < max_length:
+        limit, over = context, f"over the model's context of {context}; drop it"
+    examples = []
+    for row, (prompt, completion) in enumerate(_tokenised(student, corpus)):
+        ids, labels = prompt + completion, [-100] * len(prompt) + completion
+        if (n := len(ids)) > limit and not truncate:
+            raise TrainingError(f"row {row}: {n} tokens, {over}, or set trainer.allow_truncation")
+        if len(prompt) >= limit:
+            raise TrainingError(f"row {row}: {len(prompt)} tokens in the prompt alone, {over}")
+        examples.append({"input_ids": ids[:limit], "labels": labels[:limit]})
+    return examples
+
+
+def show_example(student: str, corpus: pd.DataFrame, row: int = 0) -> str:
+    """One row as the student is trained on it, decoded from its tokens; the loss is on »this«."""
+    if corpus.empty:
+        return "no example: no trajectory passed the filters"
+    prompt, completion = next(_tokenised(student, corpus.iloc[[row]]))
+    tok = models.load_tokenizer(student)
+    return f"{tok.decode(prompt)}»{tok.decode(completion)}«"
+
+
+def length_histogram(
+    student: str, corpus: pd.DataFrame, max_length: int, bins: int = 8
+) -> pd.DataFrame:
+    """How long the training sequences are: tokens (a range, prompt included), examples, share; what
+    is over max_length comes last."""
+    lengths = [len(prompt) + len(completion) for prompt, completion in _tokenised(student, corpus)]
+    edges = sorted({max_length * i // bins for i in range(bins + 1)})
+    labels = [f"{low + 1}-{high}" for low, high in pairwise(edges)] + [f"over {max_length}"]
+    counts = pd.cut(lengths, [*edges, math.inf], labels=labels).value_counts().tolist()
+    table = pd.DataFrame({"tokens": labels, "examples": counts})
+    return table.assign(share=(table["examples"] / max(1, len(lengths))).round(3))
+
+
+def _tokenised(student: str, corpus: pd.DataFrame) -> Iterator[tuple[list[int], list[int]]]:
+    """Yields each row's token ids: rendered prompt, completion with its end token."""
+    tok = models.load_tokenizer(student)
+    for row, (prompt, text) in enumerate(zip(corpus["prompt"], corpus["text"], strict=True)):
+        rendered = models.render(student, prompt)
+        if rendered.rstrip().endswith("<think>"):  # the template opens the think block itself
+            text = re.sub(r"^\s*<think>\n?", "", text)
+        completion = tok(text, add_special_tokens=False)["input_ids"] + [tok.eos_token_id]
+        if tok.decode(completion).count("<think>") != text.count("<think>"):
+            lost = f"<think> does not survive the tokenizer of {student!r}"
+            raise TrainingError(f"row {row}: {lost}; add it to the vocabulary")
+        yield tok(rendered, add_special_tokens=False)["input_ids"], completion
