@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # Ended rows leave a batch when this share of it remains: to leave costs the others a copy of
 # their keys and values.
 SHRINK = 0.8
+# Probabilities (rows x vocabulary) that are weighed at once: in double precision, and sorted, they
+# take ten times the memory of a batch's logits.
+SLICE = 2**24
 
 
 class Batch:
@@ -27,7 +30,7 @@ class Batch:
         padding = [longest - len(ids) for ids in prompts]
         pairs = list(zip(padding, prompts, strict=True))
         self.net = net
-        self.rows = torch.arange(len(prompts))  # which of the prompts are in it
+        self.rows = torch.arange(len(prompts), device=net.device)  # which of the prompts are in it
         self.tokens = self._tensor([[pad_token] * pad + ids for pad, ids in pairs])
         self.mask = None
         if any(padding):
@@ -40,7 +43,7 @@ class Batch:
         return torch.tensor(values, device=self.net.device)
 
     def logits(self) -> torch.Tensor:
-        """Next-token logits (rows, vocabulary) after the tokens that were fed last, on the CPU."""
+        """Next-token logits (rows, vocabulary) after the tokens that were fed last."""
         padded: dict[str, Any] = {}
         if self.mask is not None:
             positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.tokens.shape[1] :]
@@ -52,21 +55,20 @@ class Batch:
             logits_to_keep=1,
             **padded,
         )
-        return output.logits[:, -1].float().cpu()
+        return output.logits[:, -1].float().to(self.net.device)  # may come from another GPU
 
     def keep(self, index: torch.Tensor) -> None:
         """Drops all rows but these, given by their place in the batch."""
-        on_device = index.to(self.net.device)
         self.rows = self.rows[index]
-        self.cache.batch_select_indices(on_device)
+        self.cache.batch_select_indices(index.cpu())  # its layers may lie on several GPUs
         if self.mask is not None:
-            self.mask = self.mask[on_device]
+            self.mask = self.mask[index]
 
     def feed(self, tokens: torch.Tensor) -> None:
         """The next token of each row."""
         import torch
 
-        self.tokens = tokens[:, None].to(self.net.device)
+        self.tokens = tokens[:, None]
         if self.mask is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
 
@@ -88,22 +90,22 @@ def decode(
     import torch
 
     n_rows, most = noise.shape
-    ends = torch.tensor(end_tokens(net, tok))
-    uniform = torch.as_tensor(noise, dtype=torch.float32)
-    uniform = uniform.clamp(max=1 - 2**-24)  # rounding must not make it 1
-    drawn = torch.zeros(n_rows, most, dtype=torch.long)
-    lengths = torch.zeros(n_rows, dtype=torch.long)
-    entropy = torch.zeros(n_rows, dtype=torch.double)
-    ended = torch.zeros(n_rows, dtype=torch.bool)
     batch = Batch(net, prompts, tok.pad_token_id)
+    # all of it where the model is: a step waits for it once, to learn which rows go on
+    device = net.device
+    ends = torch.tensor(end_tokens(net, tok), device=device)
+    uniform = torch.as_tensor(noise, dtype=torch.float32, device=device)
+    uniform = uniform.clamp(max=1 - 2**-24)  # rounding must not make it 1
+    drawn = torch.zeros(n_rows, most, dtype=torch.long, device=device)
+    lengths = torch.zeros(n_rows, dtype=torch.long, device=device)
+    entropy = torch.zeros(n_rows, dtype=torch.double, device=device)
+    ended = torch.zeros(n_rows, dtype=torch.bool, device=device)
     with torch.inference_mode():
         for t in range(most):
-            rows, logits = batch.rows, batch.logits()
+            rows = batch.rows
             alive = ~ended[rows]
-            logs = torch.log_softmax(logits, dim=-1)
-            summed = (logs.exp() * logs).nan_to_num(0.0).sum(-1)
-            entropy[rows] -= torch.where(alive, summed, 0.0).double()
-            chosen = choose(logits, uniform[rows, t], temperature, top_p)
+            nats, chosen = weigh(batch.logits(), uniform[rows, t], temperature, top_p)
+            entropy[rows] += torch.where(alive, nats, 0.0).double()
             drawn[rows, t] = chosen
             lengths[rows] += alive
             ended[rows] |= torch.isin(chosen, ends)
@@ -114,7 +116,7 @@ def decode(
                 batch.keep(going)
                 chosen = chosen[going]
             batch.feed(chosen)
-    columns = zip(drawn, lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
+    columns = zip(drawn.cpu(), lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
     return [
         {
             "token_ids": tokens[: length - end].tolist(),
@@ -131,6 +133,22 @@ def end_tokens(net: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
     more = net.generation_config.eos_token_id
     more = more if isinstance(more, (list, tuple)) else [more]
     return sorted({tok.eos_token_id, *more} - {None})
+
+
+def weigh(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(entropies in nats at temperature 1, next tokens as `choose` draws them), a row each."""
+    import torch
+
+    entropies, tokens = [], []
+    n_slices = -(-logits.numel() // SLICE)
+    slices = zip(logits.tensor_split(n_slices), uniform.tensor_split(n_slices), strict=True)
+    for sliced, noise in slices:
+        logs = torch.log_softmax(sliced, dim=-1)
+        entropies.append(-(logs.exp() * logs).nan_to_num(0.0).sum(-1))
+        tokens.append(choose(sliced, noise, temperature, top_p))
+    return torch.cat(entropies), torch.cat(tokens)
 
 
 def choose(
