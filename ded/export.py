@@ -16,7 +16,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,9 @@ def _all_own(names: Iterable[str]) -> bool:
 def _refuse_hidden(sources: list[str], ids: set[str]) -> None:
     """ExportError where a finite source says that questions of these ids are not to be shown; those
     made from a seed never are."""
-    for source in filterfalse(problems.procedural, sources):
+    for source in sources:
+        if problems.source(source).procedural:
+            continue
         try:
             questions = problems.load(source, 0, "train", "")
         except SourceError:  # a benchmark, or a file without that split
