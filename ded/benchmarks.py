@@ -23,7 +23,7 @@ from ded import __version__, evaluation, files, generation, grading, home, jobs,
 from ded.errors import BenchmarkError
 from ded.models.spec import WITHOUT_WEIGHTS
 from ded.options import Engine
-from ded.stats import Interval, crossed_bootstrap, paired_questions, pass_at_k
+from ded.stats import Interval, crossed_bootstrap, numbers, paired_questions, pass_at_k
 
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 SAMPLES = ["benchmark", "group", "question", "seed", "value", "verdict", "n_tokens"]
@@ -205,26 +205,17 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         except ValueError as error:
             mend = "Run both with the same source and limit"
             raise BenchmarkError(f"{name} ({group}): {error}. {mend}") from error
-        judged = not interval.problem and not interval.low <= 0 <= interval.high
+        better = "a" if interval.low > 0 else "b"
+        if interval.problem or interval.low <= 0 <= interval.high:
+            better = ""
         pass_at_1 = [cells.groupby("question")["value"].mean().mean() for cells in pair]
-        rows.append(
-            {
-                "benchmark": name,
-                "group": group,
-                "a": pass_at_1[0],
-                "b": pass_at_1[1],
-                "difference": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "n": interval.n,
-                "better": ("a" if interval.low > 0 else "b") if judged else "",
-                "note": _note(interval),
-            }
-        )
+        place = {"benchmark": name, "group": group, "a": pass_at_1[0], "b": pass_at_1[1]}
+        rows.append(place | numbers(interval) | {"better": better, "note": _note(interval)})
     if not rows:
         names = [", ".join(sorted(set(table["benchmark"]))) for table in (a, b)]
         raise BenchmarkError(f"no benchmark in common: {names[0]} against {names[1]}")
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows).drop(columns=["se", "df"])
+    return table.rename(columns={"estimate": "difference"})
 
 
 # ---- the record of a model: <model>.json and <model>.csv in a folder ---------------------------

@@ -58,13 +58,14 @@ def _rendered(template: str, **content: Any) -> str:
 
 def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
     """The report's HTML; reported: the content of params/reported.yml, or {}."""
-    done = [notebook for notebook in notebooks if notebook.state == "done"]
-    claims = [claim for notebook in done for claim in notebook.claims]
+    done = {n.name: n for n in notebooks if n.state == "done"}
+    claims = [claim for n in done.values() for claim in n.claims]
+    stages = [stage for n in done.values() for stage in n.manifest["stages"].values()]
     sections = {*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"} & set(reported)
     return _rendered(
         "page.html.j2",
         notebooks=notebooks,
-        done={notebook.name: notebook for notebook in done},
+        done=done,
         guard=GUARD,
         marks=MARKS,
         counts=Counter(claim["verdict"] for claim in claims),
@@ -73,9 +74,9 @@ def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
         beside=BESIDE if reported else {},
         statements={claim["notebook"]: claim["statement"] for claim in reported.get("claims", ())},
         deltas=sorted({f"{100 * claim['delta']:g}" for claim in claims if claim.get("delta")}),
-        tokens=sum(stage["tokens"] for n in done for stage in n.manifest["stages"].values()),
-        presets=sorted({str(notebook.params.get("preset")) for notebook in done}),
-        splits=sorted({n.params["split"] for n in done if "split" in n.params}),
+        tokens=sum(stage["tokens"] for stage in stages),
+        presets=sorted({str(n.params.get("preset")) for n in done.values()}),
+        splits=sorted({n.params["split"] for n in done.values() if "split" in n.params}),
     )
 
 

@@ -132,16 +132,16 @@ def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict
 
 
 def _figures(files: list[Path]) -> dict[str, list[Image]]:
-    """The figures by section; "further" are those that no section knows."""
+    """The figures by section; "further" are those that none names."""
     images = {file.stem: _image(file) for file in files}
     figures = {
         section: [images.pop(name) for name in captions if name in images]
         for section, captions in FIGURES.items()
     }
-    further = [*images.values()]
-    if all(image.name == "verdicts" for image in figures["findings"]):
-        return figures | {"findings": figures["findings"] + further}  # a notebook of its own kind
-    return figures | {"further": further}
+    # a notebook of a kind of its own has findings that no caption names
+    own_kind = all(image.name == "verdicts" for image in figures["findings"])
+    figures.setdefault("findings" if own_kind else "further", []).extend(images.values())
+    return figures
 
 
 def _image(file: Path) -> Image:
