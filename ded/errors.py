@@ -3,8 +3,6 @@
 Each message names the culprit and the mend, and is shown to users as it is.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Files written whole or not at all, and YAML read strictly."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +28,7 @@ def write_text(file: Path, text: str) -> Path:
     return file
 
 
-def parse_yaml(text: str, place: str) -> Any:
+def parse_yaml(text: str | bytes, place: str) -> Any:
     """The value of a YAML 1.2 text; ParameterError, with `place` and the line, for all else."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -46,11 +44,7 @@ def parse_yaml(text: str, place: str) -> Any:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file, {} for an empty one; ParameterError for all else."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ParameterError(f"{shown(file)}: {error}; save it as UTF-8") from None
-    value = parse_yaml(text, shown(file))
+    value = parse_yaml(file.read_bytes(), shown(file))
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):

@@ -1,18 +1,10 @@
 """How models are sampled and students trained: the parameters `engine` and `trainer`."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
 
 from ded import home
 from ded.errors import near
@@ -57,7 +49,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     @model_serializer(mode="wrap")
-    def _changed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _changed(self, dump: Callable[["Options"], dict[str, Any]]) -> dict[str, Any]:
         fields = type(self).model_fields
         return {key: value for key, value in dump(self).items() if value != fields[key].default}
 

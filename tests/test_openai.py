@@ -631,7 +631,7 @@ def test_the_key_is_sent_and_is_nowhere(toy, monkeypatch, caplog, capfd):
 def test_a_key_in_the_parameters_is_refused_and_not_repeated(wrong):
     values = params.load("lab", "01_teacher_selection") | {"engine": wrong}
     with pytest.raises(params.ParameterError, match=f"engine.{next(iter(wrong))} must be") as error:
-        params.check("TeacherSelection", values)
+        params.check("01_teacher_selection", values)
     assert "secret" not in str(error.value)
 
 

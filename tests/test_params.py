@@ -67,7 +67,7 @@ def test_good_parameters_are_frozen():
         ("sizes", [], ["[]", "List should have at least 1 item"]),
         ("sizes", 10, ["10", "valid list"]),
         ("sizes", [10, 10], ["10 twice"]),
-        ("teachers", ["lba:x"], ["teachers[0]", "'lba:x'", "lab:...", "nearest: lab"]),
+        ("teachers", ["lba:x"], ["teachers[0]", "'lba:x'", "one of lab, hf,", "nearest: lab"]),
         ("teachers", "path:a", ["'path:a'", "valid list"]),
         ("n_kep", 3, ["unknown parameter", "nearest: n_kept"]),
     ],

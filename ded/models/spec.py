@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ded.errors import ModelError
+from ded.errors import ModelError, near
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
@@ -38,7 +38,7 @@ def parse(spec: str) -> Spec:
     if kind not in KINDS or not name:
         raise ModelError(
             f"model {spec!r}: a model is written as <kind>:<name> with kind one of "
-            f"{', '.join(KINDS)}, e.g. 'lab:student_1'"
+            f"{', '.join(KINDS)}, e.g. 'lab:student_1'{near(kind, KINDS) if name else ''}"
         )
     name, _, revision = name.partition("@") if kind == "hf" else (name, "", "")
     return Spec(kind, name, revision or None)

@@ -6,25 +6,21 @@ preset changes, and `ded.params.schemas` types and ranges. `ded` checks everythi
 (`check`).
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ded import home
-from ded.errors import ParameterError, near, no_such
+from ded.errors import DedError, ParameterError, near, no_such
 from ded.files import parse_yaml, read_yaml, shown
 from ded.options import Secret
 from ded.params.schemas import SCHEMAS, Parameters
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
 COMMAND_LINE = "the command line"
@@ -39,17 +35,17 @@ INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters
 def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Parameters:
     """The frozen parameters among `namespace` (a notebook's globals()), checked.
 
-    `schema` is a class, its name, or the notebook's. A public global that holds a plain value and
+    `schema` is a notebook's name, or a class. A public global that holds a plain value and
     is no parameter counts as a misspelt one, for that is how papermill passes an unknown key. In
     IPython only those count that the last parameters cell and papermill's after it set, so that the
     cell can be run again when the notebook has run. Raises ParameterError with all problems.
     """
-    model = schema_of(schema)
+    model = schema_of(schema) if isinstance(schema, str) else schema
     plain = {name for name, value in namespace.items() if isinstance(value, PLAIN)}
     candidates = {name for name in plain - IPYTHON if not name.startswith("_")}
     if assigned := parameter_names(namespace.get("In", [])):
         candidates &= assigned
-    names = candidates | (model.model_fields.keys() & namespace.keys())
+    names = candidates | model.model_fields.keys()
     values = {name: value for name, value in namespace.items() if name in names}
     return validated(model, values, "parameters")
 
@@ -89,7 +85,7 @@ def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = No
     file = preset_file(preset, path.stem)
     changed = read_yaml(file) if file.is_file() else {}
     values = defaults(path) | {"preset": preset}
-    places = dict.fromkeys(values, shown(path))
+    places: dict[str, str] = {}
     for place, layer in ((shown(file), changed), (COMMAND_LINE, overrides or {})):
         if layer.get("preset", preset) != preset:
             named = layer["preset"]
@@ -130,10 +126,11 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
     match error["type"]:
         case "missing":
             return f"{name} is missing"
-        case "value_error" if isinstance(context["error"], Secret):  # not to be repeated
-            return f"{name} {context['error']}"
+        case "value_error" if isinstance(context["error"], DedError):  # names its culprit
+            return f"{name}: {context['error']}"
         case "value_error":  # of a validator of ours, which goes on with the sentence
-            return f"{head} {context['error']}"
+            secret = isinstance(context["error"], Secret)  # its value is not to be repeated
+            return f"{name if secret else head} {context['error']}"
         case "extra_forbidden":
             owner = model.model_fields[str(key)].annotation if inside else model
             fields = getattr(owner, "model_fields", {})
@@ -141,12 +138,9 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
         case "literal_error" if isinstance(value, str):
             allowed = re.findall("'(.+?)'", context["expected"])
             return f"{head}: {error['msg']}{near(value, allowed)}"
-    hint = "; it is text: write it without quotes" if _is_number(value) else ""
+    is_number = isinstance(value, str) and isinstance(parse_value(value), int | float)
+    hint = "; it is text: write it without quotes" if is_number else ""
     return f"{head}: {error['msg']}{hint}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, str) and isinstance(parse_value(value), int | float)
 
 
 # ---- files -------------------------------------------------------------------------------------
@@ -216,11 +210,8 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def schema_of(schema: str | type[Parameters]) -> type[Parameters]:
-    """The schema of this name or notebook, or the class itself; ParameterError for others."""
-    if isinstance(schema, type):
-        return schema
-    by_name = SCHEMAS | {model.__name__: model for model in SCHEMAS.values()}
-    if schema not in by_name:
-        raise ParameterError(no_such("schema", schema, by_name))
-    return by_name[schema]
+def schema_of(notebook: str) -> type[Parameters]:
+    """The schema of a notebook's parameters; ParameterError where there is none."""
+    if notebook not in SCHEMAS:
+        raise ParameterError(no_such("schema", notebook, SCHEMAS))
+    return SCHEMAS[notebook]

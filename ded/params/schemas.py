@@ -4,8 +4,6 @@ Defaults, units and meanings stand in the notebooks' `parameters` cells; `ded.pa
 checks them.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -13,18 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from ded import problems
 from ded.errors import near
 from ded.lab import catalogue
-from ded.models import KINDS
+from ded.models import parse
 from ded.options import Count, Engine, Positive, Trainer, Whole
 
 # ---- the kinds of values -----------------------------------------------------------------------
 
 
 def _model(spec: str) -> str:
-    kind, _, name = spec.partition(":")
-    if kind not in KINDS or not name:
-        kinds = ", ".join(f"{kind}:..." for kind in KINDS)
-        hint = near(kind, KINDS) if name else ""
-        raise ValueError(f"is not a model spec; allowed: {kinds}{hint}")
+    kind, name, _ = parse(spec)
     if kind == "lab" and name not in catalogue.names():
         hint = near(name, catalogue.names(), prefix="lab:")
         raise ValueError(f"names no lab model; see `ded lab list`{hint}")
@@ -77,6 +71,7 @@ class Common(BaseModel):
     id_source: Source
     ood_sources: Sources
     n_questions: Count
+    samples: Count
     eval_id: Count
     eval_ood: Count
     verification: Literal["answer", "steps"]
@@ -107,7 +102,6 @@ class TeacherSelection(Common):
     teachers: Models
     corpus_size: Count
     n_attempts: Count
-    samples: Count
     shift_inputs: Count
 
 
@@ -121,7 +115,6 @@ class OodTradeoff(Common):
     pass_rate_threshold: Share
     pass_rate_samples: Count
     pass_rate_questions: Count
-    samples: Count
 
 
 class TrajectoryDiversity(Common):
@@ -131,7 +124,6 @@ class TrajectoryDiversity(Common):
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
     metric: Literal["levenshtein", "normalised"]
-    samples: Count
 
 
 class Recipe(Common):
@@ -152,7 +144,6 @@ class Recipe(Common):
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
     metric: Literal["levenshtein", "normalised"]
-    samples: Count
     eval_code: Count
     shift_inputs: Count
     lalp_window: Count
@@ -175,7 +166,6 @@ class Valley(Common):
     n_attempts: Annotated[int, Field(ge=2)]
     difficulty: Literal["level", "pass_rate"]
     pass_rate_samples: Count
-    samples: Count
 
 
 # the parameters of any of the notebooks

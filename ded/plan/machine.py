@@ -1,7 +1,5 @@
 """Whether this machine can run a preset. Looks, and starts nothing."""
 
-from __future__ import annotations
-
 import math
 import os
 import shutil
@@ -13,10 +11,8 @@ import pandas as pd
 
 from ded import models, problems, store, study
 from ded.grading import sandbox
-from ded.params.schemas import Parameters, Recipe
-from ded.plan.cost import assumptions, estimate
-from ded.plan.sizes import size_of, wants_gpu
-from ded.plan.workload import planned
+from ded.params.schemas import Parameters
+from ded.plan.cost import assumptions, estimate, planned, size_of, wants_gpu
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,8 @@ def _models(settings: Parameters) -> Iterator[Finding]:
     engine = settings.engine
     if not find_spec("vllm"):  # that it is missing is said once
         engine = engine.model_copy(update={"name": "transformers"})
-    needs: dict[str, tuple[str, ...]] = dict.fromkeys(settings.students, ("sample", "train"))
-    for teacher in study.teachers_of(settings):
-        needs.setdefault(teacher, ("sample",))
-    for spec, need in needs.items():
+    for spec in dict.fromkeys([*settings.students, *study.teachers_of(settings)]):
+        need = ("sample", "train") if spec in settings.students else ("sample",)
         try:
             models.check(spec, need, engine)
             yield Finding(f"model {spec}", True)
@@ -70,12 +64,11 @@ def _models(settings: Parameters) -> Iterator[Finding]:
 
 
 def _sources(settings: Parameters) -> Iterator[Finding]:
-    training, evaluation = [settings.corpus_source], [settings.id_source]
-    if isinstance(settings, Recipe) and settings.code_source:
-        training.append(settings.code_source)
-        evaluation.append(settings.code_id_source)
-    for text in dict.fromkeys([*training, *evaluation, *settings.ood_sources]):
-        split = "train" if text in training else settings.split
+    codes = {name: getattr(settings, name, "") for name in ("code_source", "code_id_source")}
+    trained_on = [settings.corpus_source, codes["code_source"]]
+    asked = [*trained_on, settings.id_source, codes["code_id_source"], *settings.ood_sources]
+    for text in dict.fromkeys(filter(None, asked)):
+        split = "train" if text in trained_on else settings.split
         source = problems.source(text)
         code = source.code
         try:
@@ -84,7 +77,7 @@ def _sources(settings: Parameters) -> Iterator[Finding]:
             else:
                 code = source.load(1, split, "check")[0].kind == "code"
             yield Finding(f"source {text}", True)
-        except (problems.SourceError, models.ModelError, OSError, ValueError) as error:
+        except (ValueError, OSError) as error:
             yield Finding(f"source {text}", False, str(error))
         if code:
             why_not = sandbox.why_not()
