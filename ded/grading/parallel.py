@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar
-
-Job = TypeVar("Job")
-Outcome = TypeVar("Outcome")
+from typing import Any
 
 
-def mapped(
-    executor: Executor,
-    function: Callable[[Job], Outcome],
-    jobs: list[Job],
-    description: str,
-    progress: bool,
-) -> list[Outcome]:
+def mapped(executor: Executor, function: Callable, jobs: list, title: str, progress: bool) -> list:
     """[function(job) for job in jobs]; after a failure or an interrupt no further job is begun."""
     from tqdm.auto import tqdm
 
     results: Any = executor.map(function, jobs)  # a generator
-    bar = {"total": len(jobs), "desc": description, "delay": 2, "disable": not progress}
     try:
-        return list(tqdm(results, **bar))
+        return list(tqdm(results, title, len(jobs), delay=2, disable=not progress))
     finally:
         results.close()  # which cancels what waits
