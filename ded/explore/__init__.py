@@ -11,5 +11,4 @@ from ded.errors import ExploreError
 from ded.explore.choice import Choice, browse, choose, page, prompt
 from ded.explore.figure import explored, png
 from ded.explore.pool import Pool, Values, assemble, read_pool, recorded, values_of
-from ded.explore.preset import write_preset
-from ded.explore.widgets import Explorer, explorer
+from ded.explore.widgets import explorer, write_preset

@@ -1,8 +1,6 @@
 """What filters, question compression and the choice of diverse trajectories make of a pool, and
 why."""
 
-from __future__ import annotations
-
 import html
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +13,8 @@ from ded.explore.pool import Pool, Values
 from ded.problems import Problem
 
 PREFORMATTED = "<pre style='white-space: pre-wrap'>{}</pre>"
+SHOWN = ["sample_index", "verdict", "answer", "n_tokens", "nearest", "corpus", "text"]
+HEADINGS = {"sample_index": "sample", "n_tokens": "tokens"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,19 +36,17 @@ class Choice:
 def choose(pool: Pool, values: Values) -> Choice:
     """Quality filters, question compression (none at 1), the farthest n_kept of a question, by
     `ded.curation`."""
+    n_kept, metric, threshold = values.n_kept, values.metric, values.pass_rate_threshold
     steps = [_quality(pool, values.max_tokens, values.verification)]
-    if values.pass_rate_threshold < 1:
-        steps.append(_compressed(pool, steps[-1].kept, values.pass_rate_threshold))
-    candidates = steps[-1].kept
+    if threshold < 1:
+        easy = curation.compress_questions(pool.rates, threshold).dropped.set_index("problem_id")
+        why = steps[-1].kept["problem_id"].map(easy["reason"]).fillna("").tolist()
+        steps.append(curation.drop(steps[-1].kept, "compression", why))
+    candidates, distances = steps[-1].kept, pool.distances[metric]
     chosen, statistics = curation.select_trajectories(
-        candidates,
-        values.n_kept,
-        metric=values.metric,
-        seed=pool.seed,
-        distances=pool.distances[values.metric],
-        memo=pool.memo,
+        candidates, n_kept, "farthest", metric, pool.seed, distances=distances, memo=pool.memo
     )
-    reasons = _reasons(candidates, chosen, statistics, values.n_kept)
+    reasons = _reasons(candidates, chosen, statistics, n_kept)
     steps.append(curation.drop(candidates, "farthest", reasons))
     _, funnel, dropped = curation.join(*steps)
     fates = dropped.set_index("row")[["step", "reason"]].set_axis(["step", "why"], axis=1)
@@ -65,13 +63,6 @@ def _quality(pool: Pool, max_tokens: int, verification: str) -> curation.Filtere
         verify=verification,
         step_check=lambda problem, think: pool.step_valid(problem.id, think),
     )
-
-
-def _compressed(pool: Pool, candidates: pd.DataFrame, threshold: float) -> curation.Filtered:
-    """Without the trajectories of questions that are answered too often."""
-    easy = curation.compress_questions(pool.rates, threshold).dropped.set_index("problem_id")
-    reasons = candidates["problem_id"].map(easy["reason"]).fillna("")
-    return curation.drop(candidates, "compression", reasons.tolist())
 
 
 def _reasons(
@@ -97,22 +88,16 @@ def browse(pool: Pool, choice: Choice, problem_id: str) -> pd.DataFrame:
     neither answers nor texts.
     """
     rows = choice.table[choice.table["problem_id"] == problem_id]
-    at, kept = rows["sample_index"].to_numpy(), (rows["why"] == "").to_numpy()
-    to_corpus = pool.distances[choice.values.metric][problem_id][np.ix_(at, at[kept])]
-    is_itself = at[:, None] == at[kept]
-    nearest = np.where(is_itself, np.inf, to_corpus).min(axis=1, initial=np.inf)
-    hidden = "(hidden)" if pool.questions[problem_id].meta.get("hide") else None
-    return pd.DataFrame(
-        {
-            "sample": rows["sample_index"],
-            "verdict": rows["verdict"],
-            "answer": hidden or rows["answer"],
-            "tokens": rows["n_tokens"],
-            "nearest": np.where(np.isfinite(nearest), nearest, np.nan),
-            "corpus": np.where(kept, "kept", rows["step"] + ": " + rows["why"]),
-            "text": hidden or rows["text"],
-        }
-    ).reset_index(drop=True)
+    at, kept = rows["sample_index"], rows["why"] == ""
+    apart = pd.DataFrame(pool.distances[choice.values.metric][problem_id])
+    to_others = apart.mask(np.eye(len(apart), dtype=bool)).loc[at, at[kept]]
+    rows = rows.assign(
+        nearest=to_others.min(axis=1).to_numpy(),
+        corpus=np.where(kept, "kept", rows["step"] + ": " + rows["why"]),
+    )
+    if pool.questions[problem_id].meta.get("hide"):
+        rows[["answer", "text"]] = "(hidden)"
+    return rows[SHOWN].rename(columns=HEADINGS).reset_index(drop=True)
 
 
 def page(pool: Pool, choice: Choice, problem_id: str) -> str:

@@ -6,13 +6,13 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ded.explore.choice import Choice
 from ded.explore.pool import Pool
 from ded.figures.parts import COLOURS, DASHED, style
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -31,7 +31,6 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
     corpus, values = choice.corpus, choice.values
     rates = pool.rates.dropna()
     asked = rates["problem_id"].isin(set(corpus["problem_id"]))
-    metric_title = f"{values.metric} distances; line: smallest of a question"
     with style():
         figure = again or _blank()
         for axes in figure.axes:
@@ -45,7 +44,7 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
         difficulty.set_xlim(0, 1)
         lengths.set_title("trajectories (%) by tokens")
         _compare(lengths, pool.trajectories["n_tokens"], corpus["n_tokens"], bins=30)
-        distances.set_title(metric_title)
+        distances.set_title(f"{values.metric} distances; line: smallest of a question")
         smallest = choice.statistics["min_distance"].dropna()
         _compare(distances, pool.all_distances[values.metric], smallest, bins=30)
     return figure

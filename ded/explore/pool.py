@@ -1,10 +1,8 @@
 """A teacher's stored trajectories in one unit of a recorded run, with what every choice among them
 needs."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -61,10 +59,8 @@ def recorded(folder: str | Path = "outputs/lab", notebook: str = "03") -> Common
     name = params.find_notebook(notebook).stem
     manifest = home() / folder / name / "manifest.json"
     if not manifest.is_file():
-        command = f"ded run {name[:2]} --preset {Path(folder).name}"
-        raise ExploreError(
-            f"no results of notebook {name[:2]} in {folder}; to make them: {command}"
-        )
+        mend = f"to make them: ded run {name[:2]} --preset {Path(folder).name}"
+        raise ExploreError(f"no results of notebook {name[:2]} in {folder}; {mend}")
     results.show_figures()
     return params.check(name, json.loads(manifest.read_text(encoding="utf-8"))["params"])
 
@@ -79,19 +75,15 @@ def read_pool(unit: Unit, teacher: str) -> Pool:
 
     The distances of long trajectories take a while.
     """
-    run, questions, sampling = unit.params, unit.questions(), unit.sampling()
+    run, questions = unit.params, unit.questions()
     n = getattr(run, "n_trajectories", getattr(run, "n_attempts", 1))
-    if not generation.drawn(teacher, questions, n, **sampling):
-        raise ExploreError(
-            f"no trajectories of {teacher} for {unit.base}, replicate {unit.replicate}, in the "
-            f"store {store.root()}: run the notebook again"
-        )
+    if not generation.drawn(teacher, questions, n, **unit.sampling()):
+        missing = f"no trajectories of {teacher} for {unit.base}, replicate {unit.replicate},"
+        raise ExploreError(f"{missing} in the store {store.root()}: run the notebook again")
     graded = study.graded(unit, teacher, n, questions)
     asked = questions[: getattr(run, "pass_rate_questions", None)]
-    n_rated = getattr(run, "pass_rate_samples", 0)
-    if n_rated and generation.drawn(
-        unit.base, asked, n_rated, **unit.sampling(run.eval_temperature)
-    ):
+    n_rated, sampling = getattr(run, "pass_rate_samples", 0), unit.sampling(run.eval_temperature)
+    if n_rated and generation.drawn(unit.base, asked, n_rated, **sampling):
         return assemble(graded, questions, study.pass_rates(unit, asked), "student", unit.seed)
     correct = (graded["verdict"] == "correct").where(graded["verdict"] != "error").astype(float)
     rates = correct.groupby(graded["problem_id"], sort=False).mean().rename("pass_rate")
@@ -104,18 +96,16 @@ def assemble(
     """A Pool of a table of graded trajectories: all pairwise distances, each computed once."""
     by_id = {question.id: question for question in questions}
     distances: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in curation.METRICS}
+    pairs: dict[str, list[np.ndarray]] = {metric: [] for metric in curation.METRICS}
     for name, rows in graded.groupby("problem_id", sort=False):
         token_ids, at = rows["token_ids"].tolist(), rows["sample_index"].to_numpy()
-        for metric, matrices in distances.items():
+        for metric in curation.METRICS:
             apart = curation.pairwise_distances(token_ids, metric, workers=-1)
-            matrices[name] = np.full((at.max() + 1,) * 2, np.nan)
-            matrices[name][np.ix_(at, at)] = apart
-    edits = distances["levenshtein"]
-    same_as = [
-        int((edits[name][sample] == 0).argmax())
-        for name, sample in graded[["problem_id", "sample_index"]].itertuples(index=False)
-    ]
-    table = graded.assign(row=np.arange(len(graded)), same_as=same_as)
+            pairs[metric].append(apart[np.triu_indices(len(apart), 1)])
+            distances[metric][name] = np.full((at.max() + 1,) * 2, np.nan)
+            distances[metric][name][np.ix_(at, at)] = apart
+    equal = graded.groupby(["problem_id", graded["token_ids"].map(tuple)])["sample_index"]
+    table = graded.assign(row=np.arange(len(graded)), same_as=equal.transform("min"))
     # as objects, so that a filter copies references and no texts
     table = table.astype(dict.fromkeys(table.columns[table.dtypes == "str"], object))
 
@@ -130,11 +120,6 @@ def assemble(
         rates=rates[["problem_id", "pass_rate"]],
         rated=rated,
         distances=distances,
-        all_distances={m: _all_pairs(matrices.values()) for m, matrices in distances.items()},
+        all_distances={metric: np.concatenate(parts) for metric, parts in pairs.items()},
         step_valid=step_valid,
     )
-
-
-def _all_pairs(matrices: Iterable[np.ndarray]) -> np.ndarray:
-    pairs = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in matrices])
-    return pairs[np.isfinite(pairs)]

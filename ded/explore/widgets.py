@@ -1,20 +1,22 @@
 """The interactive view in JupyterLab: sliders and menus on the left, the plots, and a question's
-trajectories below."""
+trajectories below; and the preset that its values become."""
 
 from __future__ import annotations
 
+import datetime
 import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import curation, problems, study
+import yaml
+
+from ded import curation, home, params, problems, study
 from ded.errors import ExploreError
 from ded.explore.choice import choose, page, prompt
 from ded.explore.figure import explored, png
 from ded.explore.pool import Pool, Values, read_pool, recorded, values_of
-from ded.explore.preset import write_preset
-from ded.files import shown
-from ded.params.schemas import Common
+from ded.files import shown, write_text
+from ded.params.schemas import SCHEMAS, Common
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -28,6 +30,44 @@ DESCRIPTIONS = {
     "n_kept": "P",
     "metric": "metric",
 }
+
+
+def write_preset(
+    run: Common, notebook: str, values: Values, name: str = "mine", replace: bool = False
+) -> list[Path]:
+    """Writes params/<name>/<notebook>.yml: the run's own values, over them `values` (of `Values`,
+    and teacher), as far as they differ from the notebook's defaults.
+
+    Every other notebook that takes a changed value gets such a file too, on top of the run's
+    preset. Returns the files. Before anything is written: ParameterError for values out of range,
+    ExploreError for files that are there already, unless `replace`.
+    """
+    if not name.replace("-", "_").isidentifier() or name in ("accelerate", run.preset):
+        allowed = f"letters, digits, - and _, and not {run.preset!r}, from which it is made"
+        raise ExploreError(f"{name!r} cannot be the preset's name: {allowed}")
+    before, folder = vars(values_of(run)), home() / "params" / name
+    changed = {key: value for key, value in vars(values).items() if value != before[key]}
+    texts = {}
+    for path in params.notebooks():
+        taken = {k: v for k, v in changed.items() if k in SCHEMAS[path.stem].model_fields}
+        own = path == params.find_notebook(notebook)
+        if not own and not taken:
+            continue
+        start = run.model_dump() if own else params.load(run.preset, path.stem)
+        del start["preset"], start["out_dir"]  # a preset's file says neither
+        defaults = params.defaults(path)
+        content = {key: value for key, value in start.items() if value != defaults[key]}
+        content |= taken | {"fixed_on": datetime.date.today().isoformat()}
+        params.load(run.preset, path.stem, content)
+        keys = ", ".join(taken) or "nothing"
+        head = f"# Preset {run.preset}, changed in the interactive view: {keys}."
+        text = f"{head} Other values: the notebook's defaults.\n"
+        texts[folder / f"{path.stem}.yml"] = text + yaml.safe_dump(content, sort_keys=False)
+    existing = ", ".join(shown(file) for file in texts if file.exists())
+    if existing and not replace:
+        raise ExploreError(f"{existing} would be replaced: allow that, or choose another name")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [write_text(file, text) for file, text in texts.items()]
 
 
 def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> VBox:
@@ -99,8 +139,7 @@ class Explorer:
             return
         self.pool = self.pools[key]
         self.message.value = ""
-        samples = 1 + int(self.pool.trajectories["sample_index"].max())
-        self.values["n_kept"].max = max(2, samples)
+        self.values["n_kept"].max = max(2, 1 + int(self.pool.trajectories["sample_index"].max()))
         self._choose()
         questions = enumerate(self.pool.questions.values())
         self.question.options = [(f"{i}: {prompt(q)[:100]}", q.id) for i, q in questions]
@@ -109,10 +148,8 @@ class Explorer:
     def _choose(self, _: Any = None) -> None:
         self.choice = choose(self.pool, self._current())
         examples, lengths = self.choice.statistics["chosen"], self.choice.corpus["n_tokens"]
-        self.size.value = (
-            f"<b>{examples.sum():,} examples</b> of {(examples > 0).sum():,} questions, "
-            f"{lengths.mean():.1f} tokens on average"
-        )
+        size = f"<b>{examples.sum():,} examples</b> of {(examples > 0).sum():,} questions"
+        self.size.value = f"{size}, {lengths.mean():.1f} tokens on average"
         self.figure = explored(self.pool, self.choice, self.figure)
         self.plots.value = png(self.figure)
         self._show_question()
@@ -122,13 +159,11 @@ class Explorer:
             self.table.value = page(self.pool, self.choice, self.question.value)
 
     def _write_preset(self, _: Any) -> None:
+        name, replace = self.name.value, self.replace.value
         try:
-            files = write_preset(
-                self.run, self.notebook, self._current(), self.name.value, self.replace.value
-            )
-            command = f"ded run {self.notebook} --preset {self.name.value}"
+            files = write_preset(self.run, self.notebook, self._current(), name, replace)
+            command = f"ded run {self.notebook} --preset {name}"
             text = f"written: {', '.join(map(shown, files))}. To run: {command}"
         except ValueError as error:
             text = str(error)
-        style = "white-space: pre-wrap; line-height: 1.3"
-        self.message.value = f"<div style='{style}'>{html.escape(text)}</div>"
+        self.message.value = f"<div style='white-space: pre-wrap'>{html.escape(text)}</div>"
