@@ -13,6 +13,6 @@ def mapped(executor: Executor, function: Callable, jobs: list, title: str, progr
 
     results: Any = executor.map(function, jobs)  # a generator
     try:
-        return list(tqdm(results, title, len(jobs), delay=2, disable=not progress))
+        return list(tqdm(results, desc=title, total=len(jobs), delay=2, disable=not progress))
     finally:
         results.close()  # which cancels what waits
