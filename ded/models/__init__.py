@@ -19,8 +19,7 @@ from ded import store
 from ded.errors import ModelError, first_line
 from ded.lab import catalogue
 from ded.models import endpoint, package, traces
-from ded.models.hub import hub
-from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, digest, parse
+from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, digest, hub, parse
 from ded.options import Engine
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ KINDS = {
     "store": Kind(store.folder, lambda spec: spec.name),
     "package": Kind(package.directory, lambda spec: package.find(spec.name)[1]),
     "openai": Kind(None, lambda spec: spec.name, endpoint.check),
-    "recorded": Kind(None, lambda spec: traces.fingerprint(str(spec)), traces.check),
+    "recorded": Kind(None, lambda spec: traces.fingerprint(f"recorded:{spec.name}"), traces.check),
 }
 
 
@@ -80,17 +79,13 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
     tok = load_tokenizer(spec)
     think_ids = tok(THINK, add_special_tokens=False)["input_ids"]
     if "train" in need and THINK not in tok.decode(think_ids):
-        raise ModelError(
-            f"model {spec!r}: {THINK} does not survive its tokenizer, so it cannot learn to write "
-            "it; add it to the vocabulary"
-        )
-    size, (free, where) = weights(spec, engine.dtype), free_memory()
-    if size > free:
-        raise ModelError(
-            f"model {spec!r}: its weights take {size / 2**30:.1f} GiB in {engine.dtype}, and "
-            f"{free / 2**30:.1f} GiB are free {where}; take a smaller model, engine.dtype "
-            "'bfloat16', or a machine with more memory"
-        )
+        mend = "so it cannot learn to write it; add it to the vocabulary"
+        raise ModelError(f"model {spec!r}: {THINK} does not survive its tokenizer, {mend}")
+    size, (free, where) = weights(spec, engine.dtype) / 2**30, free_memory()
+    if size > free / 2**30:
+        lack = f"take {size:.1f} GiB in {engine.dtype}, and {free / 2**30:.1f} GiB are free {where}"
+        mend = "take a smaller model, engine.dtype 'bfloat16', or a machine with more memory"
+        raise ModelError(f"model {spec!r}: its weights {lack}; {mend}")
 
 
 def locate(spec: str) -> str:
@@ -99,10 +94,9 @@ def locate(spec: str) -> str:
     kind, name, _ = parse(spec)
     find = KINDS[kind].locate
     if find is None:
-        raise ModelError(
-            f"model {spec!r}: {WITHOUT_WEIGHTS[kind]}, no weights: it can be a teacher, but not be "
-            "trained or looked into; name one with weights ('hf:<org>/<name>', 'path:<directory>')"
-        )
+        limits = "it can be a teacher, but not be trained or looked into"
+        mend = "name one with weights ('hf:<org>/<name>', 'path:<directory>')"
+        raise ModelError(f"model {spec!r}: {WITHOUT_WEIGHTS[kind]}, no weights: {limits}; {mend}")
     place = find(name)
     if isinstance(place, Path) and not (place / "config.json").is_file():
         raise ModelError(f"model {spec!r}: no model directory at {place} (config.json is missing)")
@@ -134,9 +128,8 @@ def weights(spec: str, dtype: str) -> float:
                 names = stored.keys()
                 count += sum(math.prod(stored.get_slice(name).get_shape()) for name in names)
         except (OSError, SafetensorError) as error:
-            raise ModelError(
-                f"model {spec!r}: {file.name} cannot be read ({error}); copy or download it again"
-            ) from None
+            damage = f"{file.name} cannot be read ({error}); copy or download it again"
+            raise ModelError(f"model {spec!r}: {damage}") from None
     return count * bytes_each
 
 
@@ -164,15 +157,13 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     try:
         tok = AutoTokenizer.from_pretrained(place, revision=parse(spec).revision)
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"model {spec!r}: its tokenizer cannot be loaded ({first_line(error)}); it needs "
-            "tokenizer.json and tokenizer_config.json beside the weights"
-        ) from error
+        cause = f"its tokenizer cannot be loaded ({first_line(error)})"
+        mend = "it needs tokenizer.json and tokenizer_config.json beside the weights"
+        raise ModelError(f"model {spec!r}: {cause}; {mend}") from error
     if not tok.chat_template:
-        raise ModelError(
-            f"model {spec!r}: its tokenizer has no chat template to render prompts with; take the "
-            "instruction-tuned variant, or put a chat_template.jinja beside it"
-        )
+        lack = "its tokenizer has no chat template to render prompts with"
+        mend = "take the instruction-tuned variant, or put a chat_template.jinja beside it"
+        raise ModelError(f"model {spec!r}: {lack}; {mend}")
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token
     return tok
@@ -198,11 +189,9 @@ def _load(spec: str, dtype: str, content: str) -> PreTrainedModel:
     logging.disable_progress_bar()
     several = torch.cuda.device_count() > 1
     shared = several and weights(spec, dtype) > 0.9 * torch.cuda.mem_get_info()[0]
+    settings = {"dtype": getattr(torch, dtype), "device_map": "auto" if shared else None}
     model = AutoModelForCausalLM.from_pretrained(
-        locate(spec),
-        revision=parse(spec).revision,
-        dtype=getattr(torch, dtype),
-        device_map="auto" if shared else None,
+        locate(spec), revision=parse(spec).revision, **settings
     )
     if not shared:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")

