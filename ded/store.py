@@ -12,6 +12,8 @@ many of the small entries take to compute). A lock per key lets concurrent write
 once; readers take no lock.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json as _json
@@ -23,15 +25,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from ded import home
 from ded.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd  # not at run time: the command line starts without it
 
 ENTRY = "entry.json"
 MISSING = "there is no such entry"
@@ -175,6 +177,9 @@ def _fault(entry: Path) -> str | None:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     arrow = pq.read_table(file)
     frame = arrow.to_pandas()
     for field in arrow.schema:
@@ -190,7 +195,7 @@ def _hash(value: Any) -> str:
 
 def _canonical(value: Any, where: str) -> Any:
     """The value in JSON terms; types that JSON lacks are tagged, so as not to pass for others."""
-    if isinstance(value, pd.DataFrame):
+    if hasattr(value, "to_parquet"):
         columns = {str(name): _column(value[name], f"{where}.{name}") for name in value.columns}
         return {"__table__": columns}
     if isinstance(value, bytes):
@@ -215,4 +220,6 @@ def _canonical(value: Any, where: str) -> Any:
 def _column(column: pd.Series, where: str) -> str:
     """Hash of a column's values, by way of Arrow, so that it is the same before and after a round
     trip through Parquet (where a list comes back as an array, None as NaN)."""
+    import pyarrow as pa
+
     return _hash(_canonical(pa.Array.from_pandas(column).to_pylist(), where))
