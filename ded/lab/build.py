@@ -5,38 +5,26 @@ This is pre-training, so it is a plain loop (Muon on matrices, AdamW on the rest
 through `ded.training`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from ded import jobs
 from ded.lab import catalogue as lab
 from ded.lab import competence
 from ded.problems import lab as tasks
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 BATCH_TOKENS, MICRO_BATCHES = 512, 4  # tokens a micro-batch, micro-batches a step
 CHECKPOINTS = lab.HERE / "checkpoints"
-TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<user> ' + m['content'] + ' ' }}"
-    "{% else %}{{ '<assistant> ' + m['content'] + ' <eos> ' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
-)
 
 
-def tokenizer() -> PreTrainedTokenizerBase:
+def tokenizer() -> Any:
     """The lab's word-level tokenizer, with a chat template that carries think blocks."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -46,45 +34,19 @@ def tokenizer() -> PreTrainedTokenizerBase:
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
     tok = PreTrainedTokenizerFast(tokenizer_object=raw, **special)
-    tok.chat_template, tok.model_max_length = TEMPLATE, 512
+    tok.chat_template = lab.recipes()["chat_template"]
+    tok.model_max_length = lab.recipes()["architecture"]["max_position_embeddings"]
     return tok
 
 
-def new_model(seed: int) -> PreTrainedModel:
-    """A randomly initialised Llama of 0.3 M parameters.
-
-    Hidden 96, 3 layers, 3 heads of 32 (so that vLLM can serve it).
-
-    The rotary base is 300, not 10,000: texts here are under 150 tokens, and positions are told
-    apart sooner.
-    """
+def new_model(seed: int) -> Any:
+    """A randomly initialised Llama of 0.3 M parameters, as recipes.yml has it."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tasks.VOCABULARY),
-            hidden_size=96,
-            num_hidden_layers=3,
-            num_attention_heads=3,
-            head_dim=32,
-            intermediate_size=256,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "rope_theta": 300.0},
-            bos_token_id=None,
-            eos_token_id=2,
-            pad_token_id=0,
-        )
-    )
-
-
-class Example(NamedTuple):
-    """Token ids of a prompt and its completion; the loss is on what follows the prompt."""
-
-    n_prompt: int
-    ids: list[int]
+    shape = lab.recipes()["architecture"]
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tasks.VOCABULARY), **shape))
 
 
 def stream(recipe: dict, seed: int) -> Iterator[tuple[str, str]]:
@@ -109,14 +71,14 @@ def stream(recipe: dict, seed: int) -> Iterator[tuple[str, str]]:
         yield problem.prompt, completion
 
 
-def batches(
-    recipe: dict, seed: int, tokens: int, chunk: int = 4096
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(input_ids, labels) of about `tokens` tokens, right-padded, of examples of like length.
+def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096) -> Iterator[tuple]:
+    """(input_ids, labels), tensors of about `tokens` tokens, right-padded, of examples of like
+    length.
 
     Examples are sorted by length a `chunk` at a time. Labels are -100 but on completions.
     """
-    import numpy as np
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     index = {word: i for i, word in enumerate(tasks.VOCABULARY)}
     rng, source = random.Random(f"order {seed}"), stream(recipe, seed)
@@ -125,32 +87,21 @@ def batches(
         for prompt, completion in itertools.islice(source, chunk):
             asked = [index[word] for word in f"<user> {prompt} <assistant>".split()]
             answered = [index[word] for word in f"{completion} <eos>".split()]
-            examples.append(Example(len(asked), asked + answered))
-        examples.sort(key=lambda example: len(example.ids))
-        groups = list(_groups(examples, tokens))
+            labels = [-100] * len(asked) + answered
+            examples.append((torch.tensor(asked + answered), torch.tensor(labels)))
+        groups: list[list] = [[]]
+        for example in sorted(examples, key=lambda example: len(example[0])):
+            if groups[-1] and (len(groups[-1]) + 1) * len(example[0]) > tokens:
+                groups.append([])
+            groups[-1].append(example)
         rng.shuffle(groups)
         for group in groups:
-            width = max(len(example.ids) for example in group)
-            ids = np.zeros((len(group), width), dtype=np.int64)
-            labels = np.full((len(group), width), -100, dtype=np.int64)
-            for i, (n_prompt, row) in enumerate(group):
-                ids[i, : len(row)] = row
-                labels[i, n_prompt : len(row)] = row[n_prompt:]
-            yield ids, labels
+            rows, marked = zip(*group, strict=True)
+            padded = pad_sequence(marked, batch_first=True, padding_value=-100)
+            yield pad_sequence(rows, batch_first=True), padded
 
 
-def _groups(examples: Iterable[Example], tokens: int) -> Iterator[list[Example]]:
-    """Neighbours among sorted examples, as many as make at most `tokens` tokens when padded."""
-    group: list[Example] = []
-    for example in examples:
-        if group and (len(group) + 1) * len(example.ids) > tokens:
-            yield group
-            group = []
-        group.append(example)
-    yield group
-
-
-def train(model: PreTrainedModel, recipe: dict, seed: int, scale: float = 1.0) -> dict:
+def train(model: Any, recipe: dict, seed: int, scale: float = 1.0) -> dict:
     """Pre-trains `model` in place for recipe['tokens'] x scale tokens (in millions).
 
     Returns {tokens, steps, seconds, loss: the mean of the last 200 steps}.
@@ -159,8 +110,6 @@ def train(model: PreTrainedModel, recipe: dict, seed: int, scale: float = 1.0) -
 
     total = int(recipe["tokens"] * 1e6 * scale)
     optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    peaks = [group["lr"] for group in groups]
     n_tokens, started = 0, time.time()
     losses: list[float] = []
     model.train()
@@ -168,28 +117,23 @@ def train(model: PreTrainedModel, recipe: dict, seed: int, scale: float = 1.0) -
     while n_tokens < total:
         # constant, then linear to nothing over the last half
         factor = min(1.0, (len(losses) + 1) / 50, (1 - n_tokens / total) / 0.5)
-        for peak, group in zip(peaks, groups, strict=True):
-            group["lr"] = peak * max(factor, 0.01)
         # each micro-batch holds rows of one length, so mostly of one family: a step takes several,
         # or the families' gradients would pull in turns
         micro_batches = [next(source) for _ in range(MICRO_BATCHES)]
         losses.append(_backward(model, micro_batches))
-        n_tokens += sum(ids.size for ids, _ in micro_batches)
+        n_tokens += sum(ids.numel() for ids, _ in micro_batches)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * max(factor, 0.01)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     model.eval()
-    last = losses[-200:]
-    return {
-        "tokens": n_tokens,
-        "steps": len(losses),
-        "seconds": round(time.time() - started),
-        "loss": round(sum(last) / len(last), 4),
-    }
+    last, seconds = losses[-200:], round(time.time() - started)
+    loss = round(sum(last) / len(last), 4)
+    return {"tokens": n_tokens, "steps": len(losses), "seconds": seconds, "loss": loss}
 
 
-def _optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.optim.Optimizer]:
+def _optimizers(model: Any, learning_rate: float) -> list:
     """Muon for the matrices but the embedding, AdamW for the rest."""
     import torch
 
@@ -202,16 +146,15 @@ def _optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.opti
     ]
 
 
-def _backward(model: PreTrainedModel, micro_batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+def _backward(model: Any, micro_batches: list[tuple]) -> float:
     """Adds the gradients of one step; returns its mean loss a completion token."""
     import torch
 
     n_labels = sum(int((labels >= 0).sum()) for _, labels in micro_batches)
     step_loss = 0.0
     for ids, labels in micro_batches:
-        logits = model(input_ids=torch.from_numpy(ids), use_cache=False).logits[:, :-1]
-        targets = torch.from_numpy(labels)[:, 1:].reshape(-1)
-        logits = logits.reshape(-1, logits.shape[-1])
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        targets, logits = labels[:, 1:].reshape(-1), logits.reshape(-1, logits.shape[-1])
         loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / n_labels
         loss.backward()
         step_loss += loss.item()
@@ -229,25 +172,29 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
     `lab.json` with the recipe.
     """
     import torch
+    from transformers import AutoModelForCausalLM
 
-    recipe = lab.recipes()["models"][name]
-    stretches = stretches_of(recipe)
-    start, first, result = recipe.get("parent"), 0, {"tokens": 0, "steps": 0, "seconds": 0}
+    recipe, final = lab.recipes()["models"][name], out / name
+    start, tokens = recipe.get("parent"), recipe["tokens"]
+    stretches = tokens if isinstance(tokens, list) else [tokens]
+    first, result = 0, {"tokens": 0, "steps": 0, "seconds": 0}
     if again:
         start, first = name, len(stretches) - 1 + again
         rule = lab.recipes()["competence"]["retrain"]
         stretches = [{"tokens": rule["tokens"], "mixture": rule["mixture"]}]
-        result = json.loads((Path(out) / name / "lab.json").read_text())
-    torch.manual_seed(recipe["seed"])
-    model = _start(recipe["seed"], Path(out) / start if start else None)
-    for k, changes in enumerate(stretches, first):
+        result = json.loads((final / "lab.json").read_text())
+    model = new_model(recipe["seed"])
+    if start:
+        model = AutoModelForCausalLM.from_pretrained(out / start, dtype=torch.float32)
+    for k, stretch in enumerate(stretches, first):
+        changes = stretch if isinstance(stretch, dict) else {"tokens": stretch}
         made = train(model, recipe | changes, recipe["seed"] + 1000 * k, scale)
         model = model.to(torch.bfloat16).to(torch.float32)
         result = {key: result[key] + made[key] for key in ("tokens", "steps", "seconds")}
         result |= {"loss": made["loss"], "stretches": k + 1}
     # renamed when whole: nothing half-written is read
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:
-        folder, final = Path(scratch) / name, Path(out) / name
+        folder = Path(scratch) / name
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer().save_pretrained(folder)
         about = {"name": name, "recipe": recipe, "scale": scale, **result}
@@ -258,22 +205,6 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
     return result
 
 
-def stretches_of(recipe: dict) -> list[dict]:
-    """What each stretch of a recipe's training changes in it: its `tokens`, and perhaps more."""
-    tokens = recipe["tokens"]
-    stretches = tokens if isinstance(tokens, list) else [tokens]
-    return [part if isinstance(part, dict) else {"tokens": part} for part in stretches]
-
-
-def _start(seed: int, parent: Path | None) -> PreTrainedModel:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    if parent is None:
-        return new_model(seed)
-    return AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32)
-
-
 def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     """Builds the named models (all without any), then scores and checks them.
 
@@ -282,22 +213,20 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     sensible to check them for.
     """
     recipes, rule = lab.recipes()["models"], lab.recipes()["competence"]["retrain"]
-    for name in names:
-        if name not in recipes:
-            lab.checkpoint(name)  # raises the error that names the nearest
-    names = names or list(recipes)
-    folder = Path(out or CHECKPOINTS)
+    for name in set(names) - set(recipes):
+        lab.checkpoint(name)  # raises the error that names the nearest
+    names, folder = names or list(recipes), out or CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     _build_all(names, folder, scale)
     if scale != 1.0 or out is not None:
         return
-    failed = competence.failures(names)
+    failed = competence.record(names)
     for again in range(1, rule["times"] + 1):
         if not failed:
             return
         children = [name for name in recipes if recipes[name].get("parent") in failed]
         _build_all([*failed, *children], folder, scale, again)
-        failed = competence.failures([*failed, *children])
+        failed = competence.record([*failed, *children])
     for name, result in failed.items():
         print(f"{name} still fails its check and must not enter a study: {result}")
 
@@ -305,10 +234,9 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
 def _build_all(names: list[str], folder: Path, scale: float, again: int = 0) -> None:
     """Bases first, as their children start from them; `again` is for the bases alone."""
     recipes = lab.recipes()["models"]
-    bases = [name for name in names if "parent" not in recipes[name]]
-    children = [name for name in names if "parent" in recipes[name]]
     shared = {"out": folder, "scale": scale}
+    bases = [name for name in names if "parent" not in recipes[name]]
     calls = [{"name": name, "again": again, **shared} for name in bases]
     jobs.run(build, calls, description="training bases and ancestor")
-    calls = [{"name": name, **shared} for name in children]
+    calls = [{"name": name, **shared} for name in names if name not in bases]
     jobs.run(build, calls, description="training children")

@@ -3,10 +3,10 @@
 It enters a study only when it has passed: the criteria stand in recipes.yml.
 """
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ded import evaluation, generation, params, problems, training
 from ded.files import write_text
@@ -14,12 +14,9 @@ from ded.grading import grade
 from ded.lab import catalogue as lab
 from ded.problems import lab as tasks
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SAMPLING: dict[str, Any] = {"max_tokens": 128, "temperature": 0.6, "top_p": 1.0, "seed": 0}
 LEVELS, N = range(5, 10), 300
-SCORES = lab.HERE / "scores.json"
+SCORES, README = lab.HERE / "scores.json", lab.HERE / "README.md"
 MARK = "<!-- tables -->"  # what follows it in the page is written by `record`
 
 
@@ -47,8 +44,6 @@ def _accuracy(model: str, suite: dict[str, list[problems.Problem]]) -> float:
 
 def _corpus(teacher: str, examples: int, settings: Any) -> pd.DataFrame:
     """The first verified trajectories of a teacher on training questions, sampled as needed."""
-    import pandas as pd
-
     asked = problems.load(settings.corpus_source, 4 * examples, "train", f"competence {teacher}")
     sampling = SAMPLING | {"temperature": settings.temperature}
     kept: list[dict] = []
@@ -64,14 +59,9 @@ def _corpus(teacher: str, examples: int, settings: Any) -> pd.DataFrame:
 def _gain(name: str, teacher: str, examples: int, hard: list[problems.Problem]) -> float:
     """Points that verified examples of a teacher add to the hard end, trained as in notebook 01."""
     settings: Any = params.checked("lab", "01_teacher_selection")
-    student = training.sft(
-        f"lab:{name}",
-        _corpus(teacher, examples, settings),
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        max_length=settings.max_length,
-    )
+    corpus = _corpus(teacher, examples, settings)
+    how = settings.model_dump(include={"learning_rate", "batch_size", "epochs", "max_length"})
+    student = training.sft(f"lab:{name}", corpus, **how)
     return 100 * (_accuracy(student, {"hard": hard}) - _accuracy(f"lab:{name}", {"hard": hard}))
 
 
@@ -92,45 +82,38 @@ def check(name: str) -> dict[str, Any]:
     worst = _accuracy(f"lab:{name}", ood_suite)
 
     gains: dict[str, float] = {}
+    points = rules["gain"]["points"]
     for teacher in lab.names("teacher"):
         gains[teacher] = _gain(name, teacher, rules["gain"]["examples"], questions)
-        if gains[teacher] >= rules["gain"]["points"]:
+        if gains[teacher] >= points:
             break
-    best = max(gains, key=lambda teacher: (gains[teacher], teacher))
+    gain, best = max((gain, teacher) for teacher, gain in gains.items())
 
     criteria: dict[str, dict[str, Any]] = {
         "easy": {"value": easy, "passed": easy >= rules["easy"]["at_least"]},
         "hard": {"value": round(hard, 4), "passed": low <= hard <= high},
         "ood": {"value": round(worst, 4), "passed": worst >= rules["ood"]["at_least"]},
-        "gain": {
-            "value": round(gains[best], 1),
-            "passed": gains[best] >= rules["gain"]["points"],
-            "teacher": best,
-        },
+        "gain": {"value": round(gain, 1), "passed": gain >= points, "teacher": best},
     }
     return criteria | {"passed": all(result["passed"] for result in criteria.values())}
 
 
-def failures(names: list[str]) -> dict[str, dict]:
-    """Records the named models; returns the checks of the students among them that failed."""
-    recorded = record(names)
-    checks = {name: recorded[name]["check"] for name in names if "check" in recorded[name]}
-    return {name: result for name, result in checks.items() if not result["passed"]}
-
-
 def record(names: list[str]) -> dict[str, dict]:
-    """Scores the named models, checks the students among them, writes scores.json and the page."""
+    """Scores the named models, checks the students among them, writes scores.json and the page;
+    returns the checks that failed, by name."""
     recorded = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.is_file() else {}
+    failed = {}
     for name in names:
         recorded[name] = {"scores": scores(name)}
         if name in lab.names("student"):
             recorded[name]["check"] = check(name)
+            if not recorded[name]["check"]["passed"]:
+                failed[name] = recorded[name]["check"]
         ordered = {name: recorded[name] for name in lab.names() if name in recorded}
         write_text(SCORES, json.dumps(ordered, indent=1) + "\n")
-    readme = lab.HERE / "README.md"
-    head = readme.read_text(encoding="utf-8").partition(MARK)[0] if readme.is_file() else ""
-    write_text(readme, f"{head}{MARK}\n\n{page()}")
-    return recorded
+    head = README.read_text(encoding="utf-8").partition(MARK)[0]
+    write_text(README, f"{head}{MARK}\n\n{page()}")
+    return failed
 
 
 # ---- the tables of the lab's page --------------------------------------------------------------
