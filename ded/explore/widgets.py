@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from ipywidgets import VBox
     from matplotlib.figure import Figure
 
-NARROW, WIDE = "340px", "830px"
-DESCRIPTIONS = {
-    "max_tokens": "longest (tokens)",
-    "verification": "correct by",
-    "pass_rate_threshold": "pass rate up to",
-    "n_kept": "P",
-    "metric": "metric",
-}
-
 
 def write_preset(
     run: Common, notebook: str, values: Values, name: str = "mine", replace: bool = False
@@ -95,30 +86,31 @@ class Explorer:
     def _make_widgets(self) -> None:
         import ipywidgets as w
 
-        run, start, narrow = self.run, values_of(self.run), w.Layout(width=NARROW)
+        run, start, narrow = self.run, values_of(self.run), w.Layout(width="340px")
         look: dict[str, Any] = {"layout": narrow, "style": {"description_width": "115px"}}
         units = [(f"{study.short(u.base)}, replicate {u.replicate}", u) for u in study.units(run)]
         teachers = [(study.short(teacher), teacher) for teacher in study.teachers_of(run)]
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
-        step = max(1, run.max_tokens // 128)
+        tokens = {"max": run.max_tokens, "step": max(1, run.max_tokens // 128)}
+        share, metrics = {"max": 1, "step": 0.05}, list(curation.METRICS)
         checks = ["answer", "steps"][: 1 + problems.source(run.corpus_source).steps]
         self.values = {
-            "max_tokens": w.IntSlider(max=run.max_tokens, step=step, **look),
-            "verification": w.Dropdown(options=checks, **look),
-            "pass_rate_threshold": w.FloatSlider(max=1, step=0.05, **look),
-            "n_kept": w.IntSlider(min=1, max=start.n_kept, **look),
-            "metric": w.Dropdown(options=list(curation.METRICS), **look),
+            "max_tokens": w.IntSlider(description="longest (tokens)", **tokens, **look),
+            "verification": w.Dropdown(description="correct by", options=checks, **look),
+            "pass_rate_threshold": w.FloatSlider(description="pass rate up to", **share, **look),
+            "n_kept": w.IntSlider(description="P", min=1, max=start.n_kept, **look),
+            "metric": w.Dropdown(description="metric", options=metrics, **look),
         }
         for key, widget in self.values.items():
-            widget.description, widget.value = DESCRIPTIONS[key], getattr(start, key)
+            widget.value = getattr(start, key)
         self.size = w.HTML()
         self.name = w.Text("mine", description="as preset", **look)
         self.replace = w.Checkbox(False, description="replace what is there", indent=False)
         self.button = w.Button(description="send these values to the parameters", layout=narrow)
         self.message = w.HTML(layout=narrow)
         self.plots = w.Image(format="png", layout=w.Layout(width="836px"))
-        self.question = w.Dropdown(description="question", layout=w.Layout(width=WIDE))
+        self.question = w.Dropdown(description="question", layout=w.Layout(width="830px"))
         self.table = w.HTML()
         controls = [self.unit, self.teacher, *self.values.values(), self.size]
         controls += [self.name, self.replace, self.button, self.message]

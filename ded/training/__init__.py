@@ -10,6 +10,7 @@ several (`ded.training.processes`); how many, and how a batch is divided, change
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,32 +33,20 @@ IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # of `train
 
 
 def sft(
-    student: str,
-    corpus: pd.DataFrame,
-    *,
-    learning_rate: float,
-    batch_size: int,
-    epochs: float = 1.0,
-    max_steps: int = 0,
-    warmup: float = 0.1,
-    max_length: int = 512,
-    seed: int = 0,
-    trainer: Trainer = Trainer(),
+    student: str, corpus: pd.DataFrame, *, trainer: Trainer = Trainer(), **settings: Any
 ) -> str:
     """Distils: trains `student` on `corpus` (columns prompt and text) and returns the spec of the
     trained model, "store:<key>".
 
-    AdamW, cosine schedule after `warmup` (a share of the steps), no weight decay; `batch_size`
-    examples an optimizer step over all processes. `max_steps` above 0 replaces `epochs`, for
-    comparisons at equal steps. The same inputs give the same weights on the same machine. With
-    `trainer.save_steps` a training that was killed goes on from its last whole checkpoint.
+    settings: the fields of `Settings`, of which learning_rate and batch_size are required. AdamW,
+    cosine schedule after the warm-up, no weight decay. The same inputs give the same weights on the
+    same machine. With `trainer.save_steps` a training that was killed goes on from its last whole
+    checkpoint.
     """
     if corpus.empty:
         raise TrainingError("the corpus is empty: no trajectory was correct and passed the filters")
-    settings = Settings(
-        float(learning_rate), batch_size, float(epochs), max_steps, float(warmup), max_length, seed
-    )
-    inputs = asdict(settings)
+    decisive = Settings(**settings)
+    inputs = asdict(decisive)
     if identity := trainer.model_dump(include=IDENTITY):
         inputs["trainer"] = identity
     texts = corpus[["prompt", "text"]].to_numpy().tolist()
@@ -65,10 +54,10 @@ def sft(
     key = store.key("training", VERSION, student=fingerprint, corpus=texts, **inputs)
 
     def train(folder: Path) -> None:
-        examples = build_examples(student, corpus, max_length, trainer.allow_truncation)
+        examples = build_examples(student, corpus, decisive.max_length, trainer.allow_truncation)
         work = (store.root() / "work" / key).resolve()  # of checkpoints and logs, until all is done
         work.mkdir(parents=True, exist_ok=True)
-        job = Job(student, examples, folder.resolve(), settings, trainer, work)
+        job = Job(student, examples, folder.resolve(), decisive, trainer, work)
         if trainer.processes == 1 and not trainer.accelerate:
             fit(job)
         else:

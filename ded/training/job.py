@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
+import pydantic
 
 from ded import models
 from ded.errors import TrainingError
@@ -20,17 +21,17 @@ MEND = "lower trainer.micro_batch, or set trainer.gradient_checkpointing or trai
 Example = dict[str, list[int]]  # input_ids; as many labels, -100 where nothing is learnt
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
 class Settings:
     """What of a training besides `trainer` decides the weights: part of the key of its result."""
 
     learning_rate: float  # the highest, after warm-up
     batch_size: int  # examples an optimizer step, over all processes
-    epochs: float
-    max_steps: int  # optimizer steps; above 0 they replace epochs
-    warmup: float  # share of the steps
-    max_length: int  # tokens, prompt included
-    seed: int
+    epochs: float = 1.0
+    max_steps: int = 0  # optimizer steps; above 0 they replace epochs, to compare at equal steps
+    warmup: float = 0.1  # share of the steps
+    max_length: int = 512  # tokens, prompt included
+    seed: int = 0
 
 
 @dataclass(frozen=True)
