@@ -119,13 +119,9 @@ def _group(question: problems.Problem) -> str:
 def _context(model: str) -> tuple[int, str | None]:
     """Tokens of the longest answer that is asked for, and the chat template's hash; what an
     endpoint does to a prompt is not ours to know."""
-    spec = models.parse(model)
-    if spec.kind in WITHOUT_WEIGHTS:
+    if models.parse(model).kind in WITHOUT_WEIGHTS:
         return LONGEST, None
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(models.locate(model), revision=spec.revision)
-    context = getattr(config.get_text_config(), "max_position_embeddings", None) or LONGEST
+    context = getattr(models.config(model), "max_position_embeddings", None) or LONGEST
     template = models.load_tokenizer(model).chat_template
     content = f"{problems.content_hash(str(template)):016x}" if template else None
     return min(LONGEST, context), content

@@ -106,10 +106,7 @@ def plan(model: str, unfinished: list[Unfinished], settings: Settings, engine: E
 
     EngineError for a prompt that leaves no room in the context.
     """
-    from transformers import AutoConfig
-
-    place, revision = models.locate(model), models.parse(model).revision
-    config = AutoConfig.from_pretrained(place, revision=revision).get_text_config()
+    revision, config = models.parse(model).revision, models.config(model)
     room = engine.max_model_len or getattr(config, "max_position_embeddings", None) or math.inf
     requests = _requests(model, unfinished, settings, room)
     longest = max((len(request.ids) + request.max_tokens for request in requests), default=1)
@@ -117,7 +114,7 @@ def plan(model: str, unfinished: list[Unfinished], settings: Settings, engine: E
     if engine.entropy_top and config.vocab_size <= FULL:
         n_logprobs = config.vocab_size
     llm = {
-        "model": place,
+        "model": models.locate(model),
         "revision": revision,
         "tokenizer_revision": revision,
         "dtype": engine.dtype,

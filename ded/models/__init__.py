@@ -23,7 +23,7 @@ from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, digest, hub, parse
 from ded.options import Engine
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 NO_VLLM = (
     "the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
@@ -167,6 +167,13 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token
     return tok
+
+
+def config(spec: str) -> PreTrainedConfig:
+    """The configuration of a model, of what reads and writes text in it."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(locate(spec), revision=parse(spec).revision).get_text_config()
 
 
 def load(spec: str, dtype: str = "float32") -> PreTrainedModel:

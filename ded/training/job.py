@@ -76,11 +76,7 @@ def build_examples(
     `max_length` tokens or than the model's context; with `truncate` its end is cut off instead, and
     only a prompt that leaves nothing to learn is an error.
     """
-    from transformers import AutoConfig
-
-    path, revision = models.locate(student), models.parse(student).revision
-    config = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
-    context = getattr(config, "max_position_embeddings", None)  # None: it does not say
+    context = getattr(models.config(student), "max_position_embeddings", None)  # of the model
     limit, over = max_length, f"over max_length={max_length}; drop it or raise max_length"
     if context and context < max_length:
         limit, over = context, f"over the model's context of {context}; drop it"
