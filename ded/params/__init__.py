@@ -35,10 +35,10 @@ INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters
 def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Parameters:
     """The frozen parameters among `namespace` (a notebook's globals()), checked.
 
-    `schema` is a notebook's name, or a class. A public global that holds a plain value and
-    is no parameter counts as a misspelt one, for that is how papermill passes an unknown key. In
-    IPython only those count that the last parameters cell and papermill's after it set, so that the
-    cell can be run again when the notebook has run. Raises ParameterError with all problems.
+    `schema` is a notebook's name, or a class. A public global that holds a plain value and is no
+    parameter counts as a misspelt one, for that is how papermill passes an unknown key. In IPython
+    only those count that the last parameters cell and papermill's after it set, so that the cell
+    can be run again when the notebook has run. Raises ParameterError with all problems.
     """
     model = schema_of(schema) if isinstance(schema, str) else schema
     plain = {name for name, value in namespace.items() if isinstance(value, PLAIN)}
@@ -96,10 +96,7 @@ def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = No
 
 
 def validated(
-    model: type[Model],
-    values: Mapping[str, Any],
-    place: str,
-    places: Mapping[str, str] | None = None,
+    model: type[Model], values: Mapping[str, Any], place: str, places: dict[str, str] | None = None
 ) -> Model:
     """The values as an instance of `model`; ParameterError, a line a problem, where any is wrong.
 
@@ -121,8 +118,7 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
     key, *inside = error["loc"]
     name = f"{key}" + "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in inside)
     value, context = error["input"], error.get("ctx", {})
-    text = repr(value)
-    head = f"{name} = {text if len(text) <= 60 else text[:57] + '...'}"
+    head = f"{name} = {value!r:.60}"
     match error["type"]:
         case "missing":
             return f"{name} is missing"

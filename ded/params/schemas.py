@@ -30,10 +30,6 @@ def _source(source: str) -> str:
     return source
 
 
-def _source_or_none(source: str) -> str:
-    return _source(source) if source else ""
-
-
 def _distinct(values: list) -> list:
     if repeated := [value for i, value in enumerate(values) if value in values[:i]]:
         raise ValueError(f"names {repeated[0]!r} twice; allowed: distinct values")
@@ -45,7 +41,7 @@ Model = Annotated[str, AfterValidator(_model)]
 Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
-SourceOrNone = Annotated[str, AfterValidator(_source_or_none)]  # "" is none
+SourceOrNone = Annotated[str, AfterValidator(lambda source: source and _source(source))]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 

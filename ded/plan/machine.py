@@ -107,16 +107,12 @@ def _devices(settings: Parameters) -> Iterator[Finding]:
 
 
 def _disk(preset: str, only: list[str]) -> Finding:
-    need, free = float(estimate(preset, only)["disk_gib"].sum()), _free_disk()
+    """Whether what is estimated can be written where the store lies."""
+    root = store.root()
+    folder = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(folder).free / 2**30 if os.access(folder, os.W_OK) else 0.0
+    need = float(estimate(preset, only)["disk_gib"].sum())
     note = f"{need:.1f} GiB estimated, {free:.0f} GiB free"
     if free <= need:
         note += ": set DED_STORE to a larger disk"
     return Finding("disk", free > need, note)
-
-
-def _free_disk() -> float:
-    """GiB that can be written where the store lies."""
-    folder = store.root()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free / 2**30 if os.access(folder, os.W_OK) else 0.0

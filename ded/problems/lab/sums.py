@@ -74,9 +74,8 @@ def _fact(terms: Terms, i: int) -> str:
 def _parse(text: str) -> Terms | None:
     first, *rest = text.split() or [""]
     words = [f"+{first}", *rest]  # the first term bears no sign
-    if any(word not in SIGNED for word in words):
-        return None
-    return tuple((1 if word[0] == "+" else -1, int(word[1])) for word in words)
+    signed = tuple((1 if word[0] == "+" else -1, int(word[1])) for word in words if word in SIGNED)
+    return signed if len(signed) == len(words) else None
 
 
 # ---- variants ----------------------------------------------------------------------------------
@@ -125,15 +124,11 @@ def solve(terms: Terms, style: str, rng: random.Random) -> str:
             continue
         i = rng.randrange(len(terms) - 1) if style in ("random", "checked") else 0
         fact, terms = _fact(terms, i), combine(terms, i)
-        if style == "facts":
-            steps.append(fact)
-        elif style == "totals":
-            steps.append(str(terms[0][1]))
-        elif style == "checked":
+        step = {"facts": fact, "totals": str(terms[0][1])}.get(style, show(terms))
+        if style == "checked":
             check = f"check {fact} ; " if rng.random() < 0.5 else ""
-            steps.append(check + rng.choice(("", "so ", "now ", "ok ")) + show(terms))
-        else:
-            steps.append(show(terms))
+            step = check + rng.choice(("", "so ", "now ", "ok ")) + step
+        steps.append(step)
     return " ; ".join(steps)
 
 
@@ -184,9 +179,7 @@ def _follows(old: Terms, new: Terms) -> bool:
         return False
     reach = {0}  # how many old terms the new terms so far may stand for
     for term in new:
-        kept = {i + 1 for i in reach if i < len(old) and old[i] == term}
-        combined = {
-            i + 2 for i in reach if i + 1 < len(old) and combine(old[i : i + 2], 0)[0] == term
-        }
-        reach = kept | combined
+        kept = {i + 1 for i in reach if old[i : i + 1] == (term,)}
+        pairs = {i for i in reach if i + 1 < len(old)}
+        reach = kept | {i + 2 for i in pairs if combine(old, i)[i] == term}
     return len(old) in reach
