@@ -37,7 +37,6 @@ def _variable(name: str) -> str:
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Accelerate = Annotated[str, AfterValidator(_accelerate)]
 
 
 class Options(BaseModel):
@@ -105,7 +104,7 @@ class Trainer(Options):
     # one a GPU; above 1 through accelerate launch
     processes: Count = 1
     # a file of params/accelerate/, for FSDP2 or several machines
-    accelerate: Accelerate = ""
+    accelerate: Annotated[str, AfterValidator(_accelerate)] = ""
     # optimizer steps between checkpoints to resume from; 0: none
     save_steps: Whole = 0
     # cut a sequence over max_length, instead of an error

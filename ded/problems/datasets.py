@@ -11,8 +11,11 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from jinja2 import Template
 
 from ded.files import read_yaml
 from ded.problems.answers import extract
@@ -129,24 +132,20 @@ def _s1k(row: dict) -> Question:
     return Question("math", row["question"], answer, meta=meta)
 
 
+@cache
+def _statement() -> Template:
+    return Template(SETS["codeforces"].statement)
+
+
 def _codeforces(row: dict) -> Question:
-    parts = [f"# {row['title']}", row["description"]]
-    for name in ("input_format", "output_format", "interaction_format"):
-        if row[name]:
-            parts.append(f"## {name.replace('_', ' ').capitalize()}\n\n{row[name]}")
-    for example in row["examples"] or []:
-        shown = "Input:\n```\n{input}\n```\nOutput:\n```\n{output}\n```".format(**example)
-        parts.append(f"## Example\n\n{shown}")
-    if row["note"]:
-        parts.append(f"## Note\n\n{row['note']}")
-    parts.append(f"Time limit: {row['time_limit']:g} s. Memory limit: {row['memory_limit']:g} MB.")
+    text = _statement().render(row, row=row)
     meta = {name: row[name] for name in ("time_limit", "memory_limit", "input_mode")}
     meta["tests"] = list(row["official_tests"] or row["examples"] or [])
     meta["complete"] = bool(row["official_tests_complete"])
     if row["generated_checker"]:
         meta["checker"] = row["generated_checker"]
     template = "files" if row["input_mode"] == "file" else "stdin"
-    return Question(template, "\n\n".join(parts), level=int(row["rating"] or 0), meta=meta)
+    return Question(template, text, level=int(row["rating"] or 0), meta=meta)
 
 
 # ---- the registry ------------------------------------------------------------------------------
@@ -166,6 +165,7 @@ class DataSet:
     config: str | None = None
     code: bool = False
     preamble: str = ""
+    statement: str = ""
 
 
 READERS = {

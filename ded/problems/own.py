@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ded.errors import SourceError
 from ded.problems import files
 from ded.problems.prompts import listing, render
 from ded.problems.record import Problem, content_hash, split_of
 from ded.problems.source import Source
+
+
+# as a mapping, or as text in CSV
+_mapping = BeforeValidator(lambda cell: json.loads(cell or "{}") if isinstance(cell, str) else cell)
 
 
 class Row(BaseModel):
@@ -26,12 +30,7 @@ class Row(BaseModel):
     id: str = ""
     split: Literal["train", "dev", "test", ""] = ""
     family: str = ""
-    meta: dict[str, Any] = {}
-
-    @field_validator("meta", mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return json.loads(value or "{}") if isinstance(value, str) else value
+    meta: Annotated[dict[str, Any], _mapping] = {}
 
     def lack(self) -> str:
         """What the row lacks to be asked and graded, "" for nothing."""

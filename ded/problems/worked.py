@@ -23,8 +23,7 @@ Step = tuple[int, int, int]  # what it starts from, the term, what it comes to
 
 def solve(problem: Problem, style: str, index: int = 0) -> str | None:
     """The trajectory, with its think block and <answer>; None for a question no rule here knows."""
-    entry = problem.meta.get("entry", {}).get("metadata", {})
-    expression = entry.get("expression", "")
+    expression = problem.meta.get("entry", {}).get("metadata", {}).get("expression", "")
     if problem.meta.get("task") != "chain_sum" or not _SUM.fullmatch(expression):
         return None
     terms = [int(sign + digits) for sign, digits in re.findall(r"([-+]?)\s*(\d+)", expression)]
@@ -43,10 +42,8 @@ def solve(problem: Problem, style: str, index: int = 0) -> str | None:
     return f"<think>\n{lines}\n</think>\n<answer>{total}</answer>"
 
 
-def _lines(
-    style: str, expression: str, steps: list[Step], total: int, rng: random.Random
-) -> list[str]:
-    """The work as a style shows it."""
+def _lines(style: str, asked: str, steps: list[Step], total: int, rng: random.Random) -> list[str]:
+    """The work on the sum that is asked for, as a style shows it."""
     facts = [_fact(*step) for step in steps]
     back = ", ".join(_fact(after, -term, before) for before, term, after in reversed(steps))
     if style == "tens":
@@ -56,7 +53,7 @@ def _lines(
     if style == "bare":
         return [f"It is {total}."]
     if style == "wordy":
-        opening = rng.choice(_WORDS["openings"]).format(expression)
+        opening = rng.choice(_WORDS["openings"]).format(asked)
         sentences = [rng.choice(_WORDS["sentences"]).format(fact) for fact in facts]
         check = [f"Let me check: {back}."] if rng.random() < 0.3 else []
         return [opening, *sentences, *check]
