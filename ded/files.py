@@ -39,7 +39,7 @@ def parse_yaml(text: str | bytes, place: str) -> Any:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParameterError(f"{place}{line}: {error.problem}") from None
     except (YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise ParameterError(f"{place}: {first_line(error)}") from None
+        raise ParameterError(f"{place}: {first_line(error)}; write YAML, in UTF-8") from None
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     A parameter that only some of the notebooks have is changed in those. ParameterError, for all
     notebooks at once, where any is wrong.
     """
-    paths = [params.find_notebook(name) for name in only] or params.notebooks()
+    paths = params.notebooks(only)
     if not paths:
         raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
     schemas = {path: SCHEMAS[path.stem].model_fields for path in paths if path.stem in SCHEMAS}

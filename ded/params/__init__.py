@@ -142,9 +142,10 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
 # ---- files -------------------------------------------------------------------------------------
 
 
-def notebooks() -> list[Path]:
-    """The repository's notebooks, in order."""
-    return sorted((home() / "notebooks").glob("[0-9]*.ipynb"))
+def notebooks(only: Iterable[str] = ()) -> list[Path]:
+    """The repository's notebooks in order, or those named (see `find_notebook`)."""
+    every = (home() / "notebooks").glob("[0-9]*.ipynb")
+    return [find_notebook(name) for name in only] or sorted(every)
 
 
 def presets() -> list[str]:

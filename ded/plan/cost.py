@@ -36,8 +36,8 @@ class Work:
 
 def planned(preset: str, only: Iterable[str]) -> list[tuple[str, Parameters]]:
     """(notebook, checked parameters) of the notebooks named, or of all."""
-    paths = [params.find_notebook(name) for name in only] or params.notebooks()
-    return [(path.stem, params.checked(preset, path.stem)) for path in paths]
+    names = [path.stem for path in params.notebooks(only)]
+    return [(name, params.checked(preset, name)) for name in names]
 
 
 def assumptions() -> dict[str, Any]:

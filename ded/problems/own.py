@@ -12,7 +12,6 @@ from ded.problems.prompts import listing, render
 from ded.problems.record import Problem, content_hash, split_of
 from ded.problems.source import Source
 
-
 # as a mapping, or as text in CSV
 _mapping = BeforeValidator(lambda cell: json.loads(cell or "{}") if isinstance(cell, str) else cell)
 

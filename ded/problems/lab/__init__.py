@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
 
 from ded.problems.lab import letters, programs, sums
 from ded.problems.lab.letters import DIGITS, LETTERS, OOD
@@ -69,8 +69,7 @@ class Lab(Source):
         for i, level in enumerate(levels):
             count, name = n // len(levels) + (i < n % len(levels)), f"{self.family} {level}"
             drawn.append(draw(maker(self.family, level), count, split, f"{seed} {name}"))
-        longest = max(map(len, drawn))
-        return [level[i] for i in range(longest) for level in drawn if i < len(level)]
+        return [problem for turn in zip_longest(*drawn) for problem in turn if problem]
 
 
 def maker(family: str, level: int) -> Callable[[random.Random], tuple[str, Problem]]:
