@@ -8,21 +8,18 @@ max_tokens continues the rows that a lower one had cut off. Who draws is an engi
 (`ded.generation.engines`).
 """
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ded import models, store
 from ded.errors import EngineError
-from ded.generation import lengths, openai, recorded, transformers, vllm
+from ded.generation import journal, openai, recorded, transformers, vllm
 from ded.generation.engines import EngineModule, Settings, Shard
 from ded.options import Engine
 from ded.problems import Problem
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERSION = 2
 # problems a shard: the most that a kill repeats, and the batch of the transformers engine
@@ -73,13 +70,9 @@ def sample(
     NaN where nobody counted (see `counted`). Raises EngineError or ModelError, before any work
     where that can be known.
     """
-    import pandas as pd
-
     source, who = engine_of(model, engine), identity(model, engine)
     settings = Settings(max_tokens, temperature, top_p, seed)
     shards = _shards(problems, n, settings, who)
-    for shard in shards:
-        lengths.note(_lineage(shard, settings, who), max_tokens)
     if missing := [shard for shard in shards if not store.has(shard.key)]:
         with store.lock(f"draw-{missing[0].key}"):  # whoever asks for the same waits for it
             begun = [_begun(s, settings, who) for s in missing if not store.has(s.key)]
@@ -90,16 +83,12 @@ def sample(
     tables = [store.read_table(shard.key) for shard in shards]
     tables = [table for table in tables if len(table)]  # there may be no traces for a shard
     if not tables:
-        raise EngineError(
-            f"{model}: no trajectory for any of {len(problems)} questions, the first being "
-            f"{problems[0].prompt[:80]!r}; name questions that its records hold, or a column map "
-            "under which they are found"
-        )
+        lack = f"no trajectory for any of {len(problems)} questions, the first being"
+        mend = "name questions that its records hold, or a column map under which they are found"
+        raise EngineError(f"{model}: {lack} {problems[0].prompt[:80]!r}; {mend}")
     table = pd.concat(tables, ignore_index=True).assign(model=model, engine=who["engine"])
-    order = {problem.id: i for i, problem in enumerate(problems)}
-    table["order"] = table["problem_id"].map(order)
-    table = table.sort_values(["order", "sample_index"], kind="stable", ignore_index=True)
-    return table.drop(columns="order")
+    table["order"] = table["problem_id"].map({problem.id: i for i, problem in enumerate(problems)})
+    return table.sort_values(["order", "sample_index"], ignore_index=True).drop(columns="order")
 
 
 def drawn(
@@ -146,15 +135,13 @@ def _shards(
     ]
 
 
-def _lineage(shard: Shard, settings: Settings, who: dict[str, Any]) -> str:
-    """What the shard has in common with those drawn with another max_tokens."""
-    return _key(shard.problems, shard.index, replace(settings, max_tokens=0), who)
-
-
 def _begun(shard: Shard, settings: Settings, who: dict[str, Any]) -> Shard:
     """The shard with the rows of the longest shorter draw, if there is one."""
-    for shorter in lengths.shorter(_lineage(shard, settings, who), settings.max_tokens):
-        key = _key(shard.problems, shard.index, replace(settings, max_tokens=shorter), who)
-        if store.has(key):
-            return replace(shard, started=store.read_table(key))
+
+    def key(max_tokens: int) -> str:
+        return _key(shard.problems, shard.index, replace(settings, max_tokens=max_tokens), who)
+
+    for length in journal.lengths(key(0), settings.max_tokens):
+        if length < settings.max_tokens and store.has(key(length)):
+            return replace(shard, started=store.read_table(key(length)))
     return shard

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,37 +25,25 @@ class Batch:
 
     def __init__(self, net: PreTrainedModel, prompts: list[list[int]], pad_token: int) -> None:
         import torch
+        from torch.nn.utils.rnn import pad_sequence
         from transformers.cache_utils import DynamicCache
 
-        longest = max(map(len, prompts))
-        padding = [longest - len(ids) for ids in prompts]
-        pairs = list(zip(padding, prompts, strict=True))
+        sequences = [torch.tensor(ids, device=net.device) for ids in prompts]
+        to_left: dict[str, Any] = {"batch_first": True, "padding_side": "left"}
+        mask = pad_sequence([torch.ones_like(ids) for ids in sequences], **to_left)
         self.net = net
         self.rows = torch.arange(len(prompts), device=net.device)  # which of the prompts are in it
-        self.tokens = self._tensor([[pad_token] * pad + ids for pad, ids in pairs])
-        self.mask = None
-        if any(padding):
-            self.mask = self._tensor([[0] * pad + [1] * len(ids) for pad, ids in pairs])
+        self.tokens = pad_sequence(sequences, **to_left, padding_value=pad_token)
+        self.mask = None if mask.all() else mask
         self.cache = DynamicCache(config=net.config)
-
-    def _tensor(self, values: list[list[int]]) -> torch.Tensor:
-        import torch
-
-        return torch.tensor(values, device=self.net.device)
 
     def logits(self) -> torch.Tensor:
         """Next-token logits (rows, vocabulary) after the tokens that were fed last."""
-        padded: dict[str, Any] = {}
+        inputs = {"input_ids": self.tokens, "past_key_values": self.cache, "use_cache": True}
         if self.mask is not None:
             positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.tokens.shape[1] :]
-            padded = {"attention_mask": self.mask, "position_ids": positions}
-        output = self.net(
-            input_ids=self.tokens,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **padded,
-        )
+            inputs |= {"attention_mask": self.mask, "position_ids": positions}
+        output = self.net(**inputs, logits_to_keep=1)
         return output.logits[:, -1].float().to(self.net.device)  # may come from another GPU
 
     def keep(self, index: torch.Tensor) -> None:
@@ -116,10 +105,10 @@ def decode(
                 batch.keep(going)
                 chosen = chosen[going]
             batch.feed(chosen)
-    columns = zip(drawn.cpu(), lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
+    columns = zip(drawn.tolist(), lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
     return [
         {
-            "token_ids": tokens[: length - end].tolist(),
+            "token_ids": tokens[: length - end],
             "n_tokens": length,
             "finish_reason": "stop" if end else "length",
             "entropy_sum": round(nats, 6),

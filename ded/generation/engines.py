@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
-    from ded.options import Engine
-    from ded.problems import Problem
+from ded.options import Engine
+from ded.problems import Problem
 
-    Tables = Generator[tuple["Shard", pd.DataFrame], None, None]
-
+Tables = Generator[tuple["Shard", pd.DataFrame], None, None]
 MEASURED = ("text", "token_ids", "n_tokens", "finish_reason", "entropy_sum", "missing_mass")
 COLUMNS = ("problem_id", "sample_index", "prompt", *MEASURED)
 Row = dict[str, Any]  # what an engine says of one trajectory: a value for each of MEASURED
@@ -80,8 +78,6 @@ class Shard:
 
     def table(self, rows: Sequence[Row | None]) -> pd.DataFrame:
         """The shard's table of a row a problem; None for a problem that has none."""
-        import pandas as pd
-
         records = [
             {"problem_id": problem.id, "sample_index": self.index, "prompt": problem.prompt} | row
             for problem, row in zip(self.problems, rows, strict=True)

@@ -1,20 +1,31 @@
-"""Rows of shards that are not whole yet, each written down beside the store as soon as it is
-finished: a kill loses none of them."""
-
-from __future__ import annotations
+"""What stands beside the store: rows of shards that are not whole yet, each written down as soon as
+it is finished, so that a kill loses none of them; and with which max_tokens shards were drawn."""
 
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ded import store
-from ded.generation.engines import Row, Shard, Unfinished
+from ded.generation.engines import Row, Shard, Tables, Unfinished
 
-if TYPE_CHECKING:
-    from ded.generation.engines import Tables
+
+def lengths(lineage: str, max_tokens: int) -> list[int]:
+    """The max_tokens that shards of a lineage (a shard but for its max_tokens) were asked for with
+    before, the largest first; notes this one.
+
+    One small file a lineage, a number a line. It promises nothing: whether a draw is there the
+    store says.
+    """
+    file = store.root() / "lengths" / lineage[:2] / lineage
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as stream:
+        stream.seek(0)
+        noted = {int(word) for word in stream.read().split() if word.isdigit()}
+        if max_tokens not in noted:
+            stream.write(f"{max_tokens}\n")
+    return sorted(noted, reverse=True)
 
 
 def file_of(shard: Shard) -> Path:

@@ -7,27 +7,22 @@ ids (vLLM's does) continues rows that a lower max_tokens cut off, from their tok
 completions API; what another server cut off stays truncated.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time
 import warnings
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ded import models, store
 from ded.errors import EngineError
 from ded.generation import journal
-from ded.generation.engines import Row, Settings, Shard, Unfinished
+from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished
 from ded.models import THINK
 from ded.models.endpoint import Endpoint
+from ded.options import Engine
 from ded.problems import content_hash
-
-if TYPE_CHECKING:
-    from ded.generation.engines import Tables
-    from ded.options import Engine
 
 # other names that servers give to the end of a row
 ENDS = dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop")
@@ -48,12 +43,9 @@ def drawn_from(model: str, engine: Engine) -> bool:
     return _drawn_file(model, engine).is_file()
 
 
-def _name_in_store(model: str, engine: Engine) -> str:
-    return store.key("endpoint", 1, **identity(model, engine))
-
-
 def _drawn_file(model: str, engine: Engine) -> Path:
-    return store.root() / "locks" / f"{_name_in_store(model, engine)}.drawn"
+    key = store.key("endpoint", 1, **identity(model, engine))
+    return store.root() / "locks" / f"{key}.drawn"
 
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
@@ -63,15 +55,13 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
 
     begun, server = time.monotonic(), Endpoint(model, engine)
     drawn_file = _drawn_file(model, engine)
-    with store.lock(_name_in_store(model, engine)):
+    with store.lock(drawn_file.stem):
         drawing = journal.Drawing(shards)
         asked = [row for row in drawing.unfinished if row.before is None or row.drawn]
         if n_cut := len(drawing.unfinished) - len(asked):
-            warnings.warn(
-                f"{model}: {n_cut} rows that a lower max_tokens cut off stay truncated, having "
-                "no token ids to go on from; serve it with vLLM, or draw anew with another seed",
-                stacklevel=2,
-            )
+            fault = f"{n_cut} rows that a lower max_tokens cut off stay truncated, having no token "
+            mend = "ids to go on from; serve it with vLLM, or draw anew with another seed"
+            warnings.warn(f"{model}: {fault}{mend}", stacklevel=2)
 
         def ask(row: Unfinished) -> tuple[Unfinished, Row] | None:
             if server.ended.is_set():  # by a failure: nothing new is asked
@@ -95,10 +85,9 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         except (EngineError, OSError) as error:
             pool.close()
             pool.join()  # what is under way will be paid for
-            raise EngineError(
-                f"model {model!r}: {error}. {server.counts['rows']} of {len(asked)} rows are "
-                "stored; run again to go on from there"
-            ) from None
+            stored = f"{server.counts['rows']} of {len(asked)} rows are stored"
+            mend = "run again to go on from there"
+            raise EngineError(f"model {model!r}: {error}. {stored}; {mend}") from None
         finally:
             server.ended.set()
             pool.close()
@@ -110,10 +99,8 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
     """One trajectory, whole or as long as max_tokens."""
     top = min(server.engine.entropy_top, MOST_LOGPROBS)
     seed = content_hash(f"{settings.seed} {row.problem.id} {row.shard.index} {len(row.drawn)}")
-    sampling = {
+    sampling = vars(settings) | {
         "max_tokens": settings.max_tokens - len(row.drawn),
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
         "seed": seed % 2**31,
         "return_token_ids": True,
     }
@@ -126,7 +113,9 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
             # by tokens: a template may change what an assistant message holds (some drop or add a
             # think block), so the prompt's are asked for first
             first = chat | {"max_tokens": 1, "return_token_ids": True}
-            prompt = server.post("chat/completions", first, _prompt_ids)
+            prompt = server.post(
+                "chat/completions", first, lambda reply: list(reply["prompt_token_ids"])
+            )
             logprobs = {"logprobs": top} if top else {}
             body = {"prompt": prompt + row.drawn} | sampling | logprobs
             measured = row.continued(server.post("completions", body, from_completion))
@@ -143,20 +132,14 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
     return measured
 
 
-def _prompt_ids(reply: dict[str, Any]) -> list[int]:
-    return list(reply["prompt_token_ids"])
-
-
 def from_chat(reply: dict[str, Any]) -> Row:
     """The row that a reply of chat/completions holds; ValueError, KeyError ... for half a reply."""
     choice = reply["choices"][0]
     message = choice["message"]
     text = message.get("content") or ""
     if thought := message.get("reasoning_content") or message.get("reasoning"):
-        if text:
-            text = f"{THINK}\n{thought.strip()}\n</think>\n{text.strip()}"
-        else:
-            text = f"{THINK}\n{thought.lstrip()}"
+        closed = f"{thought.strip()}\n</think>\n{text.strip()}"
+        text = f"{THINK}\n{closed if text else thought.lstrip()}"
     positions = (choice.get("logprobs") or {}).get("content") or []
     seen = [[token["logprob"] for token in position["top_logprobs"]] for position in positions]
     return _measured(reply, text.lstrip(), seen)

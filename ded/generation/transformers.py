@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from ded import models
 from ded.generation.decoding import decode
+from ded.generation.engines import Settings, Shard, Tables, Unfinished
+from ded.options import Engine
 from ded.problems import content_hash
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from transformers import PreTrainedModel
-
-    from ded.generation.engines import Settings, Shard, Tables, Unfinished
-    from ded.options import Engine
 
 # bytes of a batch's keys and values: a step of a small model costs much the same for one row and
 # for hundreds
@@ -25,12 +25,8 @@ FEWEST = 16  # rows of a batch, however large the model
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
     """The model's content, and how rows are put together in batches."""
-    return {
-        "engine": "transformers",
-        "batches": 2,
-        "model": models.fingerprint(model),
-        "dtype": engine.dtype,
-    }
+    content = {"model": models.fingerprint(model), "dtype": engine.dtype}
+    return {"engine": "transformers", "batches": 2} | content
 
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
@@ -42,34 +38,20 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
 
 def draw_shard(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFrame:
     """One shard: rows of like prompt length go together, ended rows leave the batch."""
-    import numpy as np
-
     net, tok = models.load(model, dtype), models.load_tokenizer(model)
     rows, unfinished = shard.rows(), shard.unfinished()
-    texts = [models.render(model, row.problem.prompt) for row in unfinished]
-    encoded = tok(texts, add_special_tokens=False)["input_ids"] if texts else []
-    prompts = [list(ids) + row.drawn for ids, row in zip(encoded, unfinished, strict=True)]
+    prompts = [models.prompt_ids(model, row.problem.prompt) + row.drawn for row in unfinished]
     noise = [_noise(row, settings) for row in unfinished]
     lengths = [len(ids) for ids in prompts]
     longest = max(lengths, default=0) + settings.max_tokens
     for group in groups(lengths, rows_that_fit(net, longest)):
-        completions = decode(
-            net,
-            [prompts[i] for i in group],
-            np.stack([noise[i] for i in group]),
-            settings.temperature,
-            settings.top_p,
-            tok,
-        )
+        batch, streams = [prompts[i] for i in group], np.stack([noise[i] for i in group])
+        completions = decode(net, batch, streams, settings.temperature, settings.top_p, tok)
         for i, completion in zip(group, completions, strict=True):
             rows[unfinished[i].place] = unfinished[i].continued(completion)
-    opened = models.think_prefix(model)
-    finished = [row for row in rows if row is not None]
-    for row, text in zip(
-        finished, tok.batch_decode([row["token_ids"] for row in finished]), strict=True
-    ):
-        row |= {"text": opened + text, "missing_mass": 0.0}
-    return shard.table(finished)
+    table, opened = shard.table(rows), models.think_prefix(model)
+    texts = [opened + text for text in tok.batch_decode(table["token_ids"].tolist())]
+    return table.assign(text=texts, missing_mass=0.0)
 
 
 def _noise(row: Unfinished, settings: Settings) -> np.ndarray:
@@ -78,8 +60,6 @@ def _noise(row: Unfinished, settings: Settings) -> np.ndarray:
     Its stream is as long as the row may get, and a continued row goes on in it: what it draws is
     what it would have drawn.
     """
-    import numpy as np
-
     key = content_hash(f"{settings.seed} {row.problem.id} {row.shard.index}")
     stream = np.random.Generator(np.random.Philox(key=key))
     return stream.random(settings.max_tokens)[len(row.drawn) :]

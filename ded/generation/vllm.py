@@ -6,8 +6,6 @@ problem, sample index), so that what it draws depends on no other row and a reru
 missing. Rows are written into a journal as they are finished.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -16,19 +14,16 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ded import models, store
 from ded.errors import EngineError
 from ded.generation import journal, vllm_processes
-from ded.generation.engines import Row, Settings, Shard, Unfinished
+from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished
+from ded.options import Engine
 from ded.problems import content_hash
-
-if TYPE_CHECKING:
-    from ded.generation.engines import Tables
-    from ded.options import Engine
 
 FULL = 256  # vocabularies up to this are seen whole where entropies are asked for
 log = logging.getLogger("ded")
@@ -57,13 +52,8 @@ class Job:
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
     """The model's content, and what decides how probabilities are rounded or seen."""
-    return {
-        "engine": "vllm",
-        "model": models.fingerprint(model),
-        "dtype": engine.dtype,
-        "max_model_len": engine.max_model_len,
-        "entropy_top": engine.entropy_top,
-    }
+    how = {name: getattr(engine, name) for name in ("dtype", "max_model_len", "entropy_top")}
+    return {"engine": "vllm", "model": models.fingerprint(model)} | how
 
 
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
@@ -110,9 +100,8 @@ def plan(model: str, unfinished: list[Unfinished], settings: Settings, engine: E
     room = engine.max_model_len or getattr(config, "max_position_embeddings", None) or math.inf
     requests = _requests(model, unfinished, settings, room)
     longest = max((len(request.ids) + request.max_tokens for request in requests), default=1)
-    n_logprobs = min(engine.entropy_top, config.vocab_size)
-    if engine.entropy_top and config.vocab_size <= FULL:
-        n_logprobs = config.vocab_size
+    whole = engine.entropy_top and config.vocab_size <= FULL
+    n_logprobs = config.vocab_size if whole else min(engine.entropy_top, config.vocab_size)
     llm = {
         "model": models.locate(model),
         "revision": revision,
@@ -129,25 +118,15 @@ def plan(model: str, unfinished: list[Unfinished], settings: Settings, engine: E
         # chunks of prompts make vLLM turn back the generators of rows with seeds, which a CPU's
         # cannot
         llm |= {"enforce_eager": True, "enable_chunked_prefill": False}
-    sampling = {
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "detokenize": False,
-        "flat_logprobs": True,
-        "logprobs": n_logprobs or None,
-    }
-    return Job(llm, sampling, requests)
+    distribution = {"temperature": settings.temperature, "top_p": settings.top_p}
+    outputs = {"detokenize": False, "flat_logprobs": True, "logprobs": n_logprobs or None}
+    return Job(llm, distribution | outputs, requests)
 
 
 def _requests(
     model: str, unfinished: list[Unfinished], settings: Settings, room: float
 ) -> list[Request]:
-    tok = models.load_tokenizer(model)
-
-    @cache
-    def prompt_ids(prompt: str) -> list[int]:
-        return tok(models.render(model, prompt), add_special_tokens=False)["input_ids"]
-
+    prompt_ids = cache(partial(models.prompt_ids, model))
     requests: list[Request] = []
     latest: dict[str, Request] = {}  # of each problem, to which further samples may be added
     for row in unfinished:
@@ -155,11 +134,10 @@ def _requests(
         if row.before and (len(row.drawn) >= settings.max_tokens or len(ids) >= room):
             continue  # it is at the new limit, or at that of the context
         if len(ids) >= room:
-            raise EngineError(
-                f"model {model!r}: the prompt of problem {row.problem.id!r} takes {len(ids)} "
-                f"tokens of a context of {room}, which leaves none for the answer; raise "
-                "engine.max_model_len if the model bears it, or leave it out"
-            )
+            fault = f"takes {len(ids)} tokens of a context of {room}, which leaves none for the "
+            mend = "answer; raise engine.max_model_len if the model bears it, or leave it out"
+            prompt = f"the prompt of problem {row.problem.id!r}"
+            raise EngineError(f"model {model!r}: {prompt} {fault}{mend}")
         request = None if row.before else latest.get(row.problem.id)
         next_to_it = request is not None and request.rows[-1].shard.index + 1 == row.shard.index
         # vLLM takes no n with greedy decoding

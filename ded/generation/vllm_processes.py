@@ -1,7 +1,5 @@
 """The processes in which vLLM runs, one a replica of the model: started, listened to, ended."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -15,12 +13,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from ded.errors import EngineError
-
-if TYPE_CHECKING:
-    from ded.options import Engine
+from ded.options import Engine
 
 # On a CPU: the cache in GiB; no second process and no reserved core (a start of seconds instead of
 # a minute); no compilation, which takes longer than it saves.
@@ -107,14 +103,9 @@ def _running(job_file: Path, gpus: dict[str, str]) -> Iterator[Replica]:
     env = {"VLLM_NO_USAGE_STATS": "1"} | (CPU if on_cpu() else {}) | os.environ | gpus
     log = job_file.with_suffix(".log")
     with log.open("wb") as output, job_file.with_suffix(".rows").open("a+") as rows:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=env,
-            start_new_session=True,  # so that vLLM's workers end with it
-        )
+        # in a session of its own, so that vLLM's workers end with it
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        child = subprocess.Popen(command, **streams, env=env, start_new_session=True)
         try:
             yield Replica(child, log, rows)
         finally:
@@ -129,18 +120,16 @@ def devices(engine: Engine, n_requests: int) -> list[dict[str, str]]:
     n_replicas, each = engine.data_parallel, engine.tensor_parallel
     if n_replicas == 1 or on_cpu():
         return [{}] * min(n_replicas, n_requests)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(i) for i in range(n_replicas * each)]
-    if len(gpus) < n_replicas * each:
-        raise EngineError(
-            f"engine.data_parallel {n_replicas} x engine.tensor_parallel {each} need "
-            f"{n_replicas * each} GPUs, and CUDA_VISIBLE_DEVICES names {len(gpus)}; lower them, or "
-            "let it name more"
+    n_gpus, visible = n_replicas * each, os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(i) for i in range(n_gpus)]
+    if len(gpus) < n_gpus:
+        need = (
+            f"engine.data_parallel {n_replicas} x engine.tensor_parallel {each} need {n_gpus} GPUs"
         )
-    return [
-        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])}
-        for i in range(min(n_replicas, n_requests))
-    ]
+        mend = "lower them, or let it name more"
+        raise EngineError(f"{need}, and CUDA_VISIBLE_DEVICES names {len(gpus)}; {mend}")
+    parts = [",".join(gpus[start : start + each]) for start in range(0, n_gpus, each)]
+    return [{"CUDA_VISIBLE_DEVICES": part} for part in parts[:n_requests]]
 
 
 def _check(replicas: list[Replica], codes: list[int | None], model: str, stored: str) -> None:
@@ -153,11 +142,8 @@ def _check(replicas: list[Replica], codes: list[int | None], model: str, stored:
         errors = ERROR_LINE.findall(log)
         cause = f": {errors[-1].strip()}" if errors else ""
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        of_memory = code == -signal.SIGKILL or re.search("memory|GiB", cause)
-        message = [
-            f"{model}: vLLM ended early ({how}){cause}",
-            *([MEMORY] if of_memory else []),
-            f"{stored}; run again to go on from there. The end of its log:",
-            *[line for line in log.splitlines() if line.strip()][-12:],
-        ]
-        raise EngineError("\n".join(message))
+        mend = [MEMORY] if code == -signal.SIGKILL or re.search("memory|GiB", cause) else []
+        go_on = f"{stored}; run again to go on from there. The end of its log:"
+        end = [line for line in log.splitlines() if line.strip()][-12:]
+        what = f"{model}: vLLM ended early ({how}){cause}"
+        raise EngineError("\n".join([what, *mend, go_on, *end]))

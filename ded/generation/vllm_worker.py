@@ -1,7 +1,5 @@
 """The program that a replica runs: vLLM on the requests of a job file, a line of JSON a row."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -12,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ded.errors import EngineError
 
@@ -25,14 +25,10 @@ def rows(
     from vllm.sampling_params import RequestOutputKind
 
     engine = llm.llm_engine
+    shared = sampling | {"output_kind": RequestOutputKind.FINAL_ONLY}
     for request in requests:
-        params = SamplingParams(
-            **sampling,
-            n=request["n"],
-            seed=request["seed"],
-            max_tokens=request["max_tokens"],
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        own = {name: request[name] for name in ("n", "seed", "max_tokens")}
+        params = SamplingParams(**shared, **own)
         engine.add_request(str(request["number"]), {"prompt_token_ids": request["ids"]}, params)
     while engine.has_unfinished_requests():
         for output in engine.step():
@@ -42,13 +38,10 @@ def rows(
 
 
 def _measured(completion: Any) -> dict[str, Any]:
-    import numpy as np
-
     token_ids, finish = list(completion.token_ids), completion.finish_reason
     if finish not in ("stop", "length"):
-        raise EngineError(
-            f"vLLM ended a row for another reason than its end or its length: {finish!r}"
-        )
+        how = f"for another reason than its end or its length: {finish!r}"
+        raise EngineError(f"vLLM ended a row {how}")
     entropy = missing = math.nan
     if completion.logprobs:
         logps = np.array(completion.logprobs.logprobs, dtype=float).reshape(len(token_ids), -1)

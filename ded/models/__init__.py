@@ -212,6 +212,11 @@ def render(spec: str, prompt: str) -> str:
     )
 
 
+def prompt_ids(spec: str, prompt: str) -> list[int]:
+    """The token ids of `render(spec, prompt)`."""
+    return list(load_tokenizer(spec)(render(spec, prompt), add_special_tokens=False)["input_ids"])
+
+
 def think_prefix(spec: str) -> str:
     """What a trajectory's text begins with before the first sampled token: "<think>\\n" or "".
 
