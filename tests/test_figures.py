@@ -163,7 +163,7 @@ def diversity_tables():
     return scores, pd.concat(statistics), facts
 
 
-def forest_tables():
+def forest_table():
     rows = [
         ("farthest - random", 0.005, -0.025, 0.035, "primary", "inconclusive"),
         ("farthest - nearest", 0.025, 0.003, 0.047, "primary", "reproduced"),
@@ -174,11 +174,7 @@ def forest_tables():
     table = pd.DataFrame(
         rows, columns=["label", "estimate", "low", "high", "group", "verdict"]
     ).assign(n=12)
-    shifts = dict(zip(BASES, (-0.02, 0, 0.02), strict=True))
-    near = [
-        {"label": row[0], "base": b, "estimate": row[1] + shifts[b]} for row in rows for b in BASES
-    ]
-    return table, pd.DataFrame(near)
+    return table
 
 
 RECIPE = {
@@ -292,10 +288,10 @@ NEW = (
 def plans():
     """{name: a call that draws it}"""
     own, student, before, rows = teacher_tables()
-    (scores, arms), (rules, statistics, facts), (table, near) = (
+    (scores, arms), (rules, statistics, facts), table = (
         tradeoff_tables(),
         diversity_tables(),
-        forest_tables(),
+        forest_table(),
     )
     rng = np.random.default_rng(8)
     shifts = [
@@ -313,8 +309,7 @@ def plans():
         "size_curve": lambda: figures.size_curve(scores, arms),
         "ood_families": lambda: figures.ood_families(scores, arms),
         "pareto": lambda: figures.pareto(scores, arms),
-        "pareto_bases": lambda: figures.pareto(scores, arms, each_base=True),
-        "forest": lambda: figures.forest(table, by_base=near),
+        "forest": lambda: figures.forest(table),
         "arm_scores": lambda: figures.arm_scores(
             rules, values={"accuracy": "pass@1", "pass_k": "pass@4"}
         ),
@@ -424,7 +419,6 @@ def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name, monkeypat
         ("predictors", [42] * 5),
         ("pass_rates", [5] * 3),
         ("pareto", [42]),
-        ("pareto_bases", [42] * 3),
         ("size_curve", [12]),
         ("forest", [4]),
         ("arm_scores", [6, 6]),
@@ -451,7 +445,6 @@ def test_bands_are_drawn_around_the_curves(drawn):
 
 def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["teacher_vs_student"]) == [*BASES, "mean of 3 bases"]
-    assert titles(drawn["pareto_bases"]) == BASES
     assert titles(drawn["funnel"]) == TEACHERS
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
     assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
@@ -483,7 +476,6 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     [
         "teacher_vs_student",
         "pareto",
-        "pareto_bases",
         "recipe_pareto",
         "same_axes",
         "paper_figure_1",
@@ -690,8 +682,8 @@ def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():
 
 
 def test_forest_shows_groups_verdicts_and_every_difference(drawn):
-    shown, (table, _) = words(drawn["forest"]), forest_tables()
-    for word in [*table["label"], *table["group"], *table["verdict"], *BASES, "±3 points"]:
+    shown, table = words(drawn["forest"]), forest_table()
+    for word in [*table["label"], *table["group"], *table["verdict"], "±3 points"]:
         assert word in shown
     assert figures.forest(table[["label", "estimate", "low", "high"]]).axes, (
         "labels and numbers are enough"
@@ -779,7 +771,7 @@ def test_nothing_leaks(drawn):
 
 
 def test_plotting_libraries_load_with_the_first_figure():
-    heavy = ("matplotlib", "scipy", "statsmodels")
+    heavy = ("matplotlib", "seaborn", "scipy", "statsmodels")
     code = f"import sys, ded.figures; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

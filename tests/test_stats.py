@@ -15,6 +15,7 @@ from statsmodels.stats.power import TTestPower
 
 from ded import stats
 from ded.stats import Interval, Part, claim, judge, verdict
+from ded.stats.claims import holm, holm_levels
 
 P_VALUES = st.lists(st.floats(1e-6, 1) | st.floats(1e-6, 0.03), min_size=1, max_size=8)
 
@@ -194,7 +195,7 @@ def test_pairs_need_both_arms():
     assert stats.paired(elsewhere, "a", "b") == stats.paired(scores, "a", "b")
 
 
-def test_slope_starts_at_the_second_size():
+def test_a_rise_starts_at_the_second_size():
     rng = np.random.default_rng(4)
     scores = pd.DataFrame(
         [
@@ -209,19 +210,18 @@ def test_slope_starts_at_the_second_size():
     )
     scores.loc[scores["log2_size"] == 4, "accuracy"] = -9.0
     sizes = {f"n{2**x}": x for x in (4, 5, 7, 9)}
-    result = stats.slope(scores, sizes)
-    assert result.estimate == pytest.approx(0.1, abs=2e-3) and result.n == 6
-    assert stats.slope(scores, sizes, over_range=True).estimate == pytest.approx(
-        4 * result.estimate
-    )
+    result = stats.rise(scores, sizes)
+    assert result.estimate == pytest.approx(4 * 0.1, abs=8e-3) and result.n == 6
     others = scores.assign(arm="other", accuracy=0.0)
-    assert stats.slope(pd.concat([scores, others[:6]]), sizes) == result
-    assert stats.slope(scores, sizes, skip=0).estimate > 1
-    unit = scores[(scores.base == "p") & (scores.replicate == 0) & (scores.log2_size > 4)]
-    by_hand = np.polyfit(unit.log2_size, unit.accuracy, 1)[0]
-    assert stats.slope(unit, sizes, skip=0).estimate == pytest.approx(by_hand)
+    assert stats.rise(pd.concat([scores, others[:6]]), sizes) == result
+    first = scores["log2_size"] == 4
+    assert stats.rise(scores.assign(accuracy=scores["accuracy"].mask(first, 9.0)), sizes) == result
+    unit = scores[(scores.base == "p") & (scores.replicate == 0)]
+    used = unit[unit.log2_size > 4]
+    by_hand = np.polyfit(used.log2_size, used.accuracy, 1)[0] * (9 - 5)
+    assert stats.rise(unit, sizes).estimate == pytest.approx(by_hand)
     with pytest.raises(ValueError, match="two values"):
-        stats.slope(scores, sizes, skip=3)
+        stats.rise(scores, {"n16": 4, "n32": 5})
 
 
 # ---------------------------------------------------------------- several claims
@@ -234,22 +234,22 @@ def test_holm_is_its_definition(p_values):
     m, order = len(p_values), np.argsort(p_values)
     steps = [(m - j) * p_values[i] for j, i in enumerate(order)]
     expected = [min(1, max(steps[: k + 1])) for k in range(m)]
-    assert stats.holm(p_values)[order] == pytest.approx(expected)
+    assert holm(p_values)[order] == pytest.approx(expected)
 
 
 @settings(deadline=None)
 @given(P_VALUES)
 def test_holm_levels_make_the_same_decisions(p_values):
-    decided = np.asarray(p_values) < stats.holm_levels(p_values)
-    assert decided.tolist() == [adjusted < stats.ALPHA for adjusted in stats.holm(p_values)]
-    assert stats.holm_levels(p_values).max() <= stats.ALPHA
+    decided = np.asarray(p_values) < holm_levels(p_values)
+    assert decided.tolist() == [adjusted < stats.ALPHA for adjusted in holm(p_values)]
+    assert holm_levels(p_values).max() <= stats.ALPHA
 
 
 def test_holm_stops_at_the_first_failure():
     assert (
-        stats.holm_levels([0.02, 0.02]).tolist() == [stats.ALPHA / 2] * 2
+        holm_levels([0.02, 0.02]).tolist() == [stats.ALPHA / 2] * 2
     )  # 0.02 would pass the second step alone
-    assert stats.holm_levels([0.001, 0.02, 0.02]).tolist() == [
+    assert holm_levels([0.001, 0.02, 0.02]).tolist() == [
         stats.ALPHA / 3,
         stats.ALPHA / 2,
         stats.ALPHA / 2,
@@ -257,8 +257,8 @@ def test_holm_stops_at_the_first_failure():
 
 
 def test_holm_counts_what_is_missing():
-    assert stats.holm([0.01, math.nan]).tolist() == [0.02, 1.0]
-    assert len(stats.holm([])) == len(judge([])) == 0
+    assert holm([0.01, math.nan]).tolist() == [0.02, 1.0]
+    assert len(holm([])) == len(judge([])) == 0
 
 
 @settings(max_examples=60, deadline=None)

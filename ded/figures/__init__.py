@@ -8,17 +8,19 @@ or labels tell the same. The Figures are not registered with pyplot: a notebook 
 returning it, and none leaks.
 """
 
-from .correlations import (
+from .arms import ablation, arm_scores, claim_rows, forest, robustness
+from .corpora import distances, distinct, funnel, pass_rates
+from .parts import cells, style
+from .recipe import paper_figure_1, recipe_pareto, same_axes
+from .sizes import ood_families, pareto, size_curve, valley
+from .teachers import (
     cheap_score_ranks,
     cheap_scores,
+    latent_shift,
     predictor_table,
     predictors,
     rank_correlations,
+    teacher_interaction,
+    teacher_rank,
+    teacher_vs_student,
 )
-from .differences import ablation, claim_rows, forest
-from .diversity import arm_scores, distances, distinct, robustness
-from .parts import cells, style
-from .recipe import paper_figure_1, recipe_pareto, same_axes
-from .sizes import ood_families, size_curve, valley
-from .teachers import funnel, latent_shift, teacher_interaction, teacher_rank, teacher_vs_student
-from .tradeoff import pareto, pass_rates

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ded import stats
+from ded.files import read_yaml
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-Params = ParamSpec("Params")
 
 WIDTH = 6.0  # inches: the width of a page's text
 MARKERS = "osD^vPX<>*"
@@ -31,25 +31,28 @@ BROWN, SKY, GREY, OLIVE, PURPLE = "#ca9161", "#56b4e9", "#949494", "#a89c00", "#
 COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, GREY, OLIVE, PURPLE)
 DASHED = (0, (4, 2))
 MINUS = "\N{MINUS SIGN}"
-POINT = {"linestyle": "none", "elinewidth": 1, "capsize": 1.5}
 WHITE_EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+POINT = {"linestyle": "none", "elinewidth": 1, "capsize": 1.5} | WHITE_EDGE
 
 
 # --- style and canvas -----------------------------------------------------------------------------
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style (house.mplstyle) for what is drawn inside."""
+    """The house style for what is drawn inside: seaborn's, and house.mplstyle."""
+    import seaborn
     from matplotlib import pyplot  # whose import also makes notebooks show a returned Figure
 
-    with pyplot.style.context(Path(__file__).with_name("house.mplstyle")):
+    own = Path(__file__).with_name("house.mplstyle")
+    sizes = seaborn.plotting_context("paper")
+    with pyplot.style.context([seaborn.axes_style("ticks"), sizes, own]):
         yield
 
 
-def styled(draw: Callable[Params, Figure]) -> Callable[Params, Figure]:
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorates a function that makes a Figure: the house style from first line to last tick."""
 
     @wraps(draw)
-    def figure(*args: Params.args, **kwargs: Params.kwargs) -> Figure:
+    def figure(*args: Any, **kwargs: Any) -> Figure:
         with style():
             made = draw(*args, **kwargs)
             made.draw_without_rendering()  # ticks are made on drawing: here, while the style holds
@@ -61,44 +64,53 @@ def styled(draw: Callable[Params, Figure]) -> Callable[Params, Figure]:
 
 
 def canvas(
-    panels: int,
+    titles: Sequence[str],
     columns: int,
     height: float,
-    note: str,
-    x: str = "",
-    y: str = "",
+    words: Mapping[str, str],
     width: float = WIDTH,
-    **share: Any,
+    **share: bool,
 ) -> tuple[Figure, list[Axes]]:
-    """A Figure with `panels` axes, `height` inches a row, axis names on the outer ones.
+    """A Figure with axes of these titles, `height` inches a row, axis names on the outer ones.
 
-    `note` is the small caption under them. `share` goes to `Figure.subplots` (sharex, sharey).
+    `words`: their names, x and y, and `note`, the small caption under them (see `words`). `share`
+    goes to `Figure.subplots` (sharex, sharey).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(columns, panels)
-    rows, lines = math.ceil(panels / columns), textwrap.wrap(note, int(width * 19))
+    panels, columns = len(titles), min(columns, len(titles))
+    rows, lines = math.ceil(panels / columns), textwrap.wrap(words["note"], int(width * 19))
     figure = Figure((width, height * rows + 0.12 * len(lines)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
     for empty in axes[panels:]:
         empty.set_axis_off()
-    # the last of each column, also above an empty cell
-    for ax in axes[max(0, panels - columns) : panels]:
-        ax.set_xlabel(x)
-        ax.xaxis.set_tick_params(labelbottom=True)
-    for ax in axes[:panels]:
+    for i, (ax, title) in enumerate(zip(axes[:panels], titles, strict=True)):
+        ax.set(title=title, ylabel="" if i % columns else words.get("y"))
         # not by the style alone: how many ticks fit is asked again when it no longer holds
         ax.tick_params(labelsize=7.5)
-    for ax in axes[:panels:columns]:
-        ax.set_ylabel(y)
+        if i >= panels - columns:  # the last of each column, also above an empty cell
+            ax.set_xlabel(words.get("x"))
+            ax.xaxis.set_tick_params(labelbottom=True)
     figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=6.5, color="0.35")
     return figure, axes[:panels]
 
 
-def caption(table: pd.DataFrame, more: str = "") -> str:
-    """The number of replicates and bases in a table, what the whiskers are, and `more`."""
+def words(figure: str, table: pd.DataFrame | None = None, **values: Any) -> dict[str, str]:
+    """x, y, note of a figure (words.yml), with the values put in.
+
+    With a table, the note begins with its numbers of replicates and bases.
+    """
+    texts = read_yaml(Path(__file__).with_name("words.yml"))[figure]
+    filled = {key: text.format(**values).strip() for key, text in texts.items()}
+    if table is not None:
+        filled["note"] = f"{_replicates(table)} {filled['note']}"
+    return filled
+
+
+def _replicates(table: pd.DataFrame) -> str:
+    """The number of replicates and bases in a table, and what the whiskers are."""
     counts = table.groupby("base")["replicate"].nunique()
     few, many = counts.min(), counts.max()
     n = f"{few}" if few == many else f"{few}-{many}"
@@ -106,36 +118,39 @@ def caption(table: pd.DataFrame, more: str = "") -> str:
     if few < 2:
         bars = "no interval where there is one replicate"
     bases = f"{len(counts)} student bases" if len(counts) > 1 else "one student base"
-    return f"n = {n} replicate{'s' * (n != '1')} a base, {bases}; {bars}. {more}".strip()
+    return f"n = {n} replicate{'s' * (n != '1')} a base, {bases}; {bars}."
 
 
 # --- looks and legends ----------------------------------------------------------------------------
 def looks(names: Sequence[str], start: int = 0) -> dict[str, dict]:
-    """A colour and a marker for each name, by its place."""
+    """A colour and a marker for each name, by its place; no line."""
     return {
-        name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        name: {"color": COLOURS[i % 10], "marker": MARKERS[i % 10], "linestyle": "none"}
         for i, name in enumerate(names, start)
     }
 
 
 def curve_looks(names: Sequence[str]) -> dict[str, dict]:
     """A colour, a marker and a line style for each name, by its place."""
-    return {
-        name: look | {"linestyle": LINES[i % len(LINES)]}
-        for i, (name, look) in enumerate(looks(names).items())
-    }
+    styles = itertools.cycle(LINES)
+    return {name: look | {"linestyle": next(styles)} for name, look in looks(names).items()}
 
 
-def legend(figure: Figure, ax: Axes, place: str = "upper center", ncols: int = 6) -> None:
-    """One legend for the figure, outside its panels, of what is labelled in `ax`."""
-    figure.legend(*ax.get_legend_handles_labels(), loc=f"outside {place}", ncols=ncols)
+def legend(
+    figure: Figure,
+    ax: Axes,
+    marks: Mapping[str, dict] | None = None,
+    place: str = "upper center",
+    ncols: int = 6,
+    **words: Any,
+) -> None:
+    """One legend for the figure, outside its panels: what is labelled in `ax`, then `marks`.
 
-
-def handles(ax: Axes, marks: Mapping[str, dict]) -> list:
-    """Handles for a legend of the marks themselves: {name: its look}."""
-    return [
-        ax.plot([], [], linestyle="none", label=name, **look)[0] for name, look in marks.items()
-    ]
+    `marks`: {name: its look}. `words` goes to `Figure.legend` (title, fontsize, ...).
+    """
+    for name, look in (marks or {}).items():
+        ax.plot([], [], label=name, **look)
+    figure.legend(*ax.get_legend_handles_labels(), loc=f"outside {place}", ncols=ncols, **words)
 
 
 # --- axes -----------------------------------------------------------------------------------------
@@ -171,20 +186,18 @@ def delta_band(ax: Axes, delta: float) -> None:
 # --- numbers --------------------------------------------------------------------------------------
 def names(table: pd.DataFrame, column: str = "arm") -> list[str]:
     """Distinct values in order of appearance, "before" aside."""
-    return [name for name in dict.fromkeys(table[column]) if name != "before"]
+    return [name for name in table[column].unique() if name != "before"]
 
 
-def with_mean(bases: Sequence[str]) -> dict[str, str | None]:
+def with_mean(table: pd.DataFrame) -> dict[str, str | None]:
     """{title: base} of each base, and None for the mean of the bases where there are several."""
-    titles: dict[str, str | None] = {base: base for base in bases}
-    return titles | {f"mean of {len(bases)} bases": None} if len(bases) > 1 else titles
+    titles: dict[str, str | None] = {base: base for base in names(table, "base")}
+    return titles | {f"mean of {len(titles)} bases": None} if len(titles) > 1 else titles
 
 
-def cells(scores: pd.DataFrame, family: str = "ID", value: str = "accuracy") -> pd.DataFrame:
+def cells(scores: pd.DataFrame, family: str = "ID") -> pd.DataFrame:
     """One row per (arm, base, replicate) of a family; "OOD" is the macro mean over the OOD ones."""
-    if family == "OOD":
-        return stats.macro(scores, "OOD", value)
-    return scores[scores["family"] == family]
+    return stats.macro(scores, "OOD") if family == "OOD" else scores[scores["family"] == family]
 
 
 def interval(
@@ -219,8 +232,7 @@ def text(value: stats.Interval) -> str:
 # --- marks ----------------------------------------------------------------------------------------
 def point(ax: Axes, x: Any, y: Any, **look: Any) -> None:
     """A marker at two numbers or intervals, with the whiskers of the latter."""
-    bars = {"xerr": whisker(x), "yerr": whisker(y)}
-    ax.errorbar(centre(x), centre(y), **bars, **(POINT | WHITE_EDGE | look))
+    ax.errorbar(centre(x), centre(y), xerr=whisker(x), yerr=whisker(y), **(POINT | look))
 
 
 def level(ax: Axes, value: Any, vertical: bool = False) -> None:
@@ -232,17 +244,13 @@ def level(ax: Axes, value: Any, vertical: bool = False) -> None:
 
 
 def before_level(
-    ax: Axes,
-    table: pd.DataFrame,
-    base: str | None = None,
-    value: str = "accuracy",
-    vertical: bool = False,
+    ax: Axes, table: pd.DataFrame, base: str | None = None, vertical: bool = False
 ) -> None:
     """The level of the student before distillation (arm "before"), if the table has it."""
     if (table["arm"] == "before").any():
-        level(ax, interval(table, "before", base, value), vertical)
+        level(ax, interval(table, "before", base), vertical)
 
 
-def pale_steps(ax: Axes, points: Sequence[tuple[float, float]] | np.ndarray, where: str) -> None:
-    """A frontier: broad pale steps through the points, behind all else."""
-    ax.step(*np.transpose(points), where=where, color=BLUE, linewidth=4, alpha=0.3, zorder=1)
+def pale_steps(ax: Axes, points: np.ndarray, where: str) -> None:
+    """A frontier: broad pale steps through the (n, 2) points, behind all else."""
+    ax.step(*points.T, where=where, color=BLUE, linewidth=4, alpha=0.3, zorder=1)

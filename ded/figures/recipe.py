@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,9 @@ import pandas as pd
 
 from . import parts
 from .labels import Named, label
-from .sizes import APART, BEFORE, BESIDE, SIZE, sideways, size_axis
+from .sizes import BEFORE, BESIDE, sideways, size_axis
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.2}
@@ -38,12 +36,8 @@ def recipe_pareto(table: pd.DataFrame, note: str = "") -> Figure:
     group ("ID", "OOD", ...: a panel each), estimate, low, high, fractions; a row without an
     estimate is not drawn. DED is a filled diamond. `note` ends the caption.
     """
-    note = (
-        "Whiskers: 95 % intervals. Steps: the best score that a corpus up to that size gave. "
-        f"{APART} {note}"
-    )
-    points = _recipe_points(table, "group")
-    return _named_points(points, RECIPE_LOOKS, note.strip(), frontier=True)
+    words = parts.words("recipe_pareto", note=note)
+    return _named_points(_recipe_points(table, "group"), RECIPE_LOOKS, words, frontier=True)
 
 
 @parts.styled
@@ -54,8 +48,7 @@ def same_axes(measured: pd.DataFrame, note: str = "") -> Figure:
     """
     points = _recipe_points(measured, "benchmark")
     points["panel"] += ": measured here"
-    note = f"Whiskers: 95 % intervals. {APART} {note}"
-    return _named_points(points, RECIPE_LOOKS, note.strip())
+    return _named_points(points, RECIPE_LOOKS, parts.words("same_axes", note=note))
 
 
 def _recipe_points(table: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -79,40 +72,31 @@ def paper_figure_1(reported: pd.DataFrame) -> Figure:
     for source, look in sources.items():
         marks[source, False] = look
         marks[source, True] = look | HOLLOW | {"markeredgecolor": look["color"]}
-    note = (
-        "Scores from different evaluators and settings, drawn as reported, without intervals. "
-        f"DS-32B: {student}. Hollow: distilled from another base. (I): AIME 2025 I alone. Dotted: "
-        "models that are no distillation of a known corpus. Sizes of 0.8k are approximate."
-    )
-    return _named_points(points, marks, note, sources=sources)
+    words = parts.words("paper_figure_1", student=student)
+    return _named_points(points, marks, words, sources=sources)
 
 
 def _reported_points(reported: pd.DataFrame, student: str) -> pd.DataFrame:
     """A row a reported score; `kind` is (source, whether it was made from another base)."""
-    rows = []
-    for row in reported.to_dict("records"):
-        size = pd.to_numeric(row.get("examples"), errors="coerce")
-        if row["model"] == student:
-            size = 0
-        for column, panel, part in BENCHMARKS:
-            rows.append(
-                {
-                    "arm": row["model"],
-                    "name": (row.get("short") or row["model"]) + part,
-                    "source": row["source"],
-                    "kind": (row["source"], bool(row.get("base")) and row["base"] != student),
-                    "size": BESIDE if np.isnan(size) else size,
-                    "panel": panel,
-                    "estimate": pd.to_numeric(row.get(column), errors="coerce") / 100,
-                }
-            )
-    return pd.DataFrame(rows).dropna(subset="estimate").assign(low=np.nan, high=np.nan)
+    table = reported.assign(
+        arm=reported["model"],
+        name=reported["short"].where(reported["short"] != "", reported["model"]),
+        kind=[(row.source, row.base not in ("", student)) for row in reported.itertuples()],
+        size=pd.to_numeric(reported["examples"], errors="coerce").fillna(BESIDE),
+        low=np.nan,
+        high=np.nan,
+    )
+    panels = []
+    for column, panel, more in BENCHMARKS:
+        scores = pd.to_numeric(table[column], errors="coerce") / 100
+        panels.append(table.assign(name=table["name"] + more, panel=panel, estimate=scores))
+    return pd.concat(panels).dropna(subset="estimate")
 
 
 def _named_points(
     table: pd.DataFrame,
     marks: Mapping[Any, dict],
-    note: str,
+    words: Mapping[str, str],
     frontier: bool = False,
     sources: Mapping[str, dict] | None = None,
 ) -> Figure:
@@ -124,39 +108,30 @@ def _named_points(
     table = table[np.isfinite(table["estimate"].astype(float))]
     panels = parts.names(table, "panel")
     height = 2.5 if len(panels) > 2 else 2.9
-    figure, axes = parts.canvas(len(panels), 1, height, note, SIZE, "pass@1 (%)", sharex=True)
+    figure, axes = parts.canvas(panels, 1, height, words, sharex=True)
     table = _moved_apart(table, size_axis(axes, table["size"].tolist()))
     first, last = np.log(table["x"].min()), np.log(table["x"].max())
     margin = 0.07 * max(0.5, last - first)
-    named: dict[Axes, list[Named]] = {}
-    steps: dict[Axes, list[tuple]] = {}
+    axes[0].set_xlim(np.exp(first - margin), np.exp(last + margin))
+    points, corners = [], []
     for ax, panel in zip(axes, panels, strict=True):
         rows = table[table["panel"] == panel].sort_values("size", kind="stable")
-        named[ax] = [Named(row.name, row.x, row) for row in rows.itertuples(index=False)]
         for row in rows.itertuples(index=False):
             parts.point(ax, row.x, row, zorder=4, **marks[row.kind])
             if row.size == BESIDE:
                 ax.axhline(row.estimate, color="0.6", linestyle=":", linewidth=0.9, zorder=1)
-        if frontier:
-            steps[ax] = _frontier(rows, table["x"].max())
-            parts.pale_steps(ax, steps[ax], where="post")
-        ax.set_title(panel)
+        points.append([Named(row.name, row.x, row) for row in rows.itertuples(index=False)])
+        steps = _frontier(rows, table["x"].max()) if frontier else np.empty((0, 2))
+        parts.pale_steps(ax, steps, where="post")
+        x, y = np.repeat(steps, 2, axis=0).T
+        corners.append(np.column_stack([x[1:], y[:-1]]))
         ax.margins(y=0.14)
-        ax.set_xlim(np.exp(first - margin), np.exp(last + margin))
-    for ax in axes:
         parts.scores_on(ax.yaxis)
     if sources:
-        figure.legend(
-            handles=parts.handles(axes[0], sources),
-            title="Reported by others, not measured here",
-            title_fontproperties={"weight": "bold", "size": 9},
-            loc="outside upper center",
-            fontsize=6.5,
-        )
-    for ax, points in named.items():
-        pairs = itertools.pairwise(steps.get(ax, ()))
-        along = [Named("", x, y) for (a, y), (b, _) in pairs for x in np.geomspace(a, b, 40)]
-        label(ax, points, along)
+        look: dict[str, Any] = {"title_fontproperties": {"weight": "bold", "size": 9}, "ncols": 1}
+        parts.legend(figure, axes[0], sources, title=words["legend"], fontsize=6.5, **look)
+    for ax, named, path in zip(axes, points, corners, strict=True):
+        label(ax, named, path=path)
     return figure
 
 
@@ -174,9 +149,9 @@ def _moved_apart(table: pd.DataFrame, place: Mapping[float, float]) -> pd.DataFr
     return table.merge(arms.assign(x=arms["size"].map(place) * shift))
 
 
-def _frontier(rows: pd.DataFrame, end: float) -> list[tuple[float, float]]:
+def _frontier(rows: pd.DataFrame, end: float) -> np.ndarray:
     """Steps (x, score) through the arms above all that are smaller; the last goes to `end`."""
     best = rows[rows["estimate"] > rows["estimate"].shift().cummax().fillna(-np.inf)]
     best = best.loc[best.groupby("size")["estimate"].idxmax()]
-    steps = list(zip(best["x"], best["estimate"], strict=True))
-    return [*steps, (end, steps[-1][1])]
+    steps = best[["x", "estimate"]].to_numpy()
+    return np.vstack([steps, [end, steps[-1, 1]]])

@@ -1,4 +1,4 @@
-"""Scores against corpus size: the log axis, and the curves of notebooks 02 and 05."""
+"""Scores against corpus size: the log axis, the curves, and what a corpus costs out of domain."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ded import stats
+
 from . import parts
+from .labels import Named, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE = "corpus size (examples, log scale)"
 CURVE = "random"  # the selection that is drawn as a curve
 BESIDE = np.inf  # the size of a model that was not made from a corpus of known size
-APART = "Arms of one size are moved apart sideways."
 BEFORE = {"marker": "*", "color": "0.35", "markersize": 9}
 MEASURES = {
     "accuracy": "pass@1 (%)",
@@ -45,11 +46,11 @@ def size_axis(axes: Sequence[Axes], sizes: Sequence[float]) -> dict[float, float
         if not shown or np.log(spot / place[shown[-1]]) > room:
             shown.append(size)
     words = {0.0: "before", BESIDE: "no corpus"}
-    ticks = [place[size] for size in shown]
+    labels = [words.get(size) or f"{size:,.0f}" for size in shown]
     for ax in axes:
         ax.set_xscale("log")
         ax.minorticks_off()
-        ax.set_xticks(ticks, [words.get(size) or f"{size:,.0f}" for size in shown])
+        ax.set_xticks([place[size] for size in shown], labels)
     return place
 
 
@@ -58,7 +59,7 @@ def sideways(i: Any, n: Any, step: float) -> Any:
     return step ** (i - (n - 1) / 2)
 
 
-def selections(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def _selections(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a scored arm: arm, size, selection; by size."""
     arms = rows.loc[rows["arm"].isin(scores["arm"]), ["arm", "size", "selection"]]
     return arms.drop_duplicates("arm").sort_values("size", kind="stable")
@@ -72,59 +73,52 @@ def _curve(ax: Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
     for base, look in parts.curve_looks(parts.names(table, "base")).items():
         values = [parts.interval(table, arm, base).estimate for arm in arms["arm"]]
         ax.plot(sizes, values, label=f"{CURVE}, {base}", **thin, **look)
-    means = [parts.interval(table, arm) for arm in arms["arm"]]
-    low, high = np.array([(mean.low, mean.high) for mean in means]).reshape(-1, 2).T
-    finite = np.isfinite(low) & np.isfinite(high)
-    ax.fill_between(sizes, low, high, where=finite, color="0.3", alpha=0.25, linewidth=0)
+    means = pd.DataFrame([stats.numbers(parts.interval(table, arm)) for arm in arms["arm"]])
+    finite = np.isfinite(means["high"] - means["low"])
+    band = {"where": finite, "color": "0.3", "alpha": 0.25, "linewidth": 0}
+    ax.fill_between(sizes, means["low"], means["high"], **band)
     thick = {"color": "black", "marker": "o", "linewidth": 2, "markersize": 4}
-    ax.plot(sizes, [mean.estimate for mean in means], label=f"{CURVE}, mean of bases", **thick)
+    ax.plot(sizes, means["estimate"], label=f"{CURVE}, mean of bases", **thick)
     parts.before_level(ax, table)
     size_axis([ax], sizes)
 
 
 @parts.styled
-def size_curve(scores: pd.DataFrame, rows: pd.DataFrame, family: str = "ID") -> Figure:
-    """pass@1 against corpus size (the shape of the paper's Figure 1).
+def size_curve(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """ID pass@1 against corpus size (the shape of the paper's Figure 1).
 
     Selection CURVE is a curve, the others are markers. `scores` may hold the arm "before" (dashed).
-    `rows`: arm, size, selection. Family "OOD" is the macro mean.
+    `rows`: arm, size, selection.
     """
-    table = parts.cells(scores, family)
-    arms = selections(rows, table)
-    note = parts.caption(table, "Markers of one size are moved apart sideways.")
-    mean = ", macro mean" if family == "OOD" else ""
-    figure, (ax,) = parts.canvas(1, 1, 3.3, note, SIZE, f"{family} pass@1 (%){mean}")
+    table = parts.cells(scores)
+    arms = _selections(rows, table)
+    figure, (ax,) = parts.canvas([""], 1, 3.3, parts.words("size_curve", table))
     _curve(ax, table, arms)
     others = [name for name in parts.names(arms, "selection") if name != CURVE]
-    for i, (name, look) in enumerate(parts.looks(others, 3).items()):
+    marks = parts.looks(others, 3)
+    for i, (name, look) in enumerate(marks.items()):
         for row in arms[arms["selection"] == name].itertuples(index=False):
             x = row.size * sideways(i, len(others), 2**0.13)
             parts.point(ax, x, parts.interval(table, row.arm), zorder=4, markersize=6, **look)
-        ax.plot([], [], linestyle="none", label=name, **look)
     if (table["arm"] == "before").any():
-        ax.plot([], [], color="0.25", linestyle=parts.DASHED, label="before distillation")
+        marks["before distillation"] = {"color": "0.25", "linestyle": parts.DASHED}
     parts.scores_on(ax.yaxis)
-    parts.legend(figure, ax, "right upper", ncols=1)
+    parts.legend(figure, ax, marks, "right upper", ncols=1)
     return figure
 
 
 @parts.styled
 def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """pass@1 of each OOD family and of their macro mean against corpus size, a panel each."""
-    families = ["OOD", *parts.names(scores[scores["group"] == "OOD"], "family")]
-    note = parts.caption(scores, "Dashed: the students before distillation.")
-    columns = 4 if len(families) % 3 else 3
-    share = {"sharex": True, "sharey": True}
-    x, y = "corpus size (examples)", "OOD pass@1 (%)"
-    figure, axes = parts.canvas(len(families), columns, 1.9, note, x, y, **share)
-    for ax, family in zip(axes, families, strict=True):
+    families = parts.names(scores[scores["group"] == "OOD"], "family")
+    titles, columns = ["macro mean", *families], 3 if len(families) % 3 == 2 else 4
+    words = parts.words("ood_families", scores)
+    figure, axes = parts.canvas(titles, columns, 1.9, words, sharex=True, sharey=True)
+    for ax, family in zip(axes, ["OOD", *families], strict=True):
         table = parts.cells(scores, family)
-        _curve(ax, table, selections(rows, table))
-        if family == "OOD":
-            ax.set_title("macro mean", fontweight="bold")
-        else:
-            ax.set_title(family)
+        _curve(ax, table, _selections(rows, table))
         ax.xaxis.set_tick_params(rotation=90)
+    axes[0].title.set_fontweight("bold")
     parts.scores_on(*(ax.yaxis for ax in axes))
     parts.legend(figure, axes[0], ncols=4)
     return figure
@@ -138,9 +132,9 @@ def valley(table: pd.DataFrame, note: str = "") -> Figure:
     (fractions, ends nan where there is no interval). The arm "before" (size 0) is a star; the line
     of the first arm begins there. `note` ends the caption.
     """
-    measures, arms = parts.names(table, "measure"), parts.names(table)
-    note = f"Whiskers: 95 % intervals. Dashed: the student before. {APART} {note}".strip()
-    figure, axes = parts.canvas(len(measures), 1, 2.0, note, SIZE, sharex=True)
+    measures, looks = parts.names(table, "measure"), parts.curve_looks(parts.names(table))
+    words = parts.words("valley", note=note)
+    figure, axes = parts.canvas([""] * len(measures), 1, 2.0, words, sharex=True)
     place = size_axis(axes, [float(size) for size in table["size"]])
     step = (max(place.values()) / min(place.values())) ** 0.012
     for ax, measure in zip(axes, measures, strict=True):
@@ -149,20 +143,56 @@ def valley(table: pd.DataFrame, note: str = "") -> Figure:
         for row in before.itertuples(index=False):
             parts.level(ax, row)
             parts.point(ax, place[0.0], row, zorder=4, **BEFORE)
-        for i, (arm, look) in enumerate(parts.curve_looks(arms).items()):
+        for i, (arm, look) in enumerate(looks.items()):
             own = rows[rows["arm"] == arm].sort_values("size")
-            x = own["size"].map(place) * sideways(i, len(arms), step)
+            x = own["size"].map(place) * sideways(i, len(looks), step)
             for spot, row in zip(x, own.itertuples(index=False), strict=True):
                 parts.point(ax, spot, row, zorder=4, **(look | {"linestyle": "none"}))
             y = own["estimate"]
             if i == 0 and len(before):
                 x, y = [place[0.0], *x], [before["estimate"].iloc[0], *y]
-            line = {"color": look["color"], "linestyle": look["linestyle"], "zorder": 2}
-            ax.plot(x, y, linewidth=1 if i else 1.4, **line)
-            ax.plot([], [], label=arm, **look)
+            line = look | {"marker": "", "linewidth": 1 if i else 1.4, "zorder": 2}
+            ax.plot(x, y, **line)
         ax.set_ylabel(MEASURES.get(measure, measure))
         ax.margins(y=0.1)
     for ax in axes:
         parts.scores_on(ax.yaxis)
-    parts.legend(figure, axes[0], ncols=4)
+    parts.legend(figure, axes[0], looks, ncols=4)
+    return figure
+
+
+@parts.styled
+def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """ID (x) against the OOD macro mean (y) of all arms, with the frontier.
+
+    No other arm beats one on the frontier in both. Selection CURVE is joined in the order of its
+    sizes; a star is the student before.
+    """
+    inside, outside = parts.cells(scores, "ID"), parts.cells(scores, "OOD")
+    arms = _selections(rows, inside)
+    if (inside["arm"] == "before").any():
+        before = pd.DataFrame({"arm": ["before"], "size": [0], "selection": ["before"]})
+        arms = pd.concat([before, arms])
+    others = [name for name in parts.names(arms, "selection") if name != CURVE]
+    marks = {CURVE: {"color": "black", "marker": "o", "linestyle": "none"}} | parts.looks(others, 3)
+    marks["before"] = {"color": "0.4", "marker": "*", "linestyle": "none"}
+    figure, (ax,) = parts.canvas([""], 1, 4.2, parts.words("pareto", inside, curve=CURVE))
+    doublings = np.log2(arms["size"].clip(lower=1))
+    widths = (3 + 5 * doublings / max(1, doublings.max())).mask(arms["selection"] == "before", 9)
+    points = []
+    for row, width in zip(arms.itertuples(index=False), widths, strict=True):
+        x, y = parts.interval(inside, row.arm), parts.interval(outside, row.arm)
+        points.append(Named(f"{row.size:g}", x, y))
+        look = {"elinewidth": 0.6, "capsize": 0, "markersize": width} | marks[row.selection]
+        parts.point(ax, x, y, zorder=3 + (row.selection != CURVE), **look)
+    means = pd.DataFrame([named.place for named in points])
+    on_curve = (arms["selection"] == CURVE).to_numpy()
+    curve = means[on_curve].to_numpy()
+    ax.plot(*curve.T, color="black", linewidth=1, zorder=2)
+    frontier = means[stats.unbeaten(means)].sort_values([0, 1]).to_numpy()
+    parts.pale_steps(ax, frontier, where="pre")
+    ax.margins(0.08)
+    parts.scores_on(ax.xaxis, ax.yaxis)
+    parts.legend(figure, ax, marks, ncols=4)
+    label(ax, [points[i] for i in np.flatnonzero(on_curve)], points, curve)
     return figure

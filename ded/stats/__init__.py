@@ -13,33 +13,19 @@ The rules and the reasons for them are in ``docs/statistics.md``. Words used her
 """
 
 from .benchmarks import crossed_bootstrap, paired_questions, pass_at_k, spearman
-from .claims import (
-    DELTA,
-    POWER,
-    Claim,
-    Part,
-    any_of,
-    claim,
-    detectable,
-    holm,
-    holm_levels,
-    judge,
-    not_below,
-    verdict,
-)
+from .claims import DELTA, Claim, Part, any_of, claim, detectable, judge, not_below, verdict
 from .intervals import (
     ALPHA,
-    MAX_ERROR_RATE,
     Interval,
     arm_interval,
     by_base,
-    differences,
     effects_by_base,
     error_rate,
     macro,
     numbers,
     paired,
-    slope,
+    rise,
     stratified,
+    unbeaten,
 )
 from .teachers import interaction, rank_inversions, regret, transfer_regret

@@ -4,8 +4,6 @@ Not by scipy.stats.bootstrap, which resamples one axis, while a benchmark has tw
 seeds); and where one is enough (`spearman`), its interval is nan as soon as one draw is constant.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -60,16 +58,16 @@ def _crossed(tables: Sequence[pd.DataFrame], n_boot: int) -> Interval:
     grids = [table.pivot(index="question", columns="seed", values="value") for table in tables]
     values = [grid.sort_index().astype(float) for grid in grids]
     rng = np.random.default_rng(SEED)
-    n_questions = len(values[0])
-    weights = _resample(n_questions, n_boot, rng)
+    weights = _resample(len(values[0]), n_boot, rng)
     means = [grid.mean(axis=1) for grid in values]
     draws = [_seed_means(grid.to_numpy(), n_boot, rng) for grid in values]
-    return _bootstrapped(
-        (means[0] - sum(means[1:])).mean(),
-        _weighted(draws[0] - sum(draws[1:]), weights),
-        n_questions,
-        max(float(table["value"].isna().mean()) for table in tables),
-    )
+    estimate, shifted = (means[0] - sum(means[1:])).mean(), draws[0] - sum(draws[1:])
+    # in each draw the weighted mean over the questions that have a value
+    weights = np.where(np.isfinite(shifted), weights, 0.0)
+    with np.errstate(invalid="ignore"):
+        drawn = (np.nan_to_num(shifted) * weights).sum(axis=1) / weights.sum(axis=1)
+    errors = max(float(table["value"].isna().mean()) for table in tables)
+    return _bootstrapped(estimate, drawn, len(values[0]), errors)
 
 
 def spearman(x: Sequence[float], y: Sequence[float], n_boot: int = 2000) -> Interval:
@@ -107,13 +105,6 @@ def _seed_means(cells: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.
     weights = _resample(cells.shape[1], n_boot, rng)
     with np.errstate(invalid="ignore"):
         return (weights @ np.nan_to_num(cells).T) / (weights @ np.isfinite(cells).T.astype(float))
-
-
-def _weighted(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean over the questions of each draw, those without a value left out."""
-    weights = np.where(np.isfinite(draws), weights, 0.0)
-    with np.errstate(invalid="ignore"):
-        return (np.nan_to_num(draws) * weights).sum(axis=1) / weights.sum(axis=1)
 
 
 def _bootstrapped(estimate: float, draws: np.ndarray, n: int, error_rate: float = 0.0) -> Interval:

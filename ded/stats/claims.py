@@ -1,7 +1,5 @@
 """Claims and their verdicts: Holm, the three-way rule, the difference that could be seen."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +10,11 @@ from .intervals import ALPHA, Interval, numbers, unmeasured
 
 DELTA = 0.03  # the difference that matters: 3 points
 POWER = 0.8
+WORST_FIRST = ("not judged", "not reproduced", "inconclusive", "reproduced")
+RULE = (
+    "reproduced if the lower bound (Holm over {m}) holds: {conditions}; not reproduced if an upper "
+    "bound is below {delta:g}, or below -margin where the line is not 0"
+)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -29,13 +32,12 @@ def holm_levels(p_values: Sequence[float]) -> np.ndarray:
     The k-th smallest of m p-values gets ALPHA / (m - k + 1). From the first that fails on, all get
     the level of that one, so that none of them can show a bound above its line.
     """
-    m = len(p_values)
-    order = np.argsort(_without_nan(p_values), kind="stable")
+    m, values = len(p_values), _without_nan(p_values)
+    order = np.argsort(values, kind="stable")
     steps = ALPHA / np.arange(m, 0, -1)
-    failed = np.flatnonzero(_without_nan(p_values)[order] >= steps)
-    last_step = failed[0] if len(failed) else m
+    n_rejected = np.cumprod(values[order] < steps).sum()
     levels = np.empty(m)
-    levels[order] = steps[np.minimum(np.arange(m), last_step)]
+    levels[order] = steps[np.minimum(np.arange(m), n_rejected)]
     return levels
 
 
@@ -199,46 +201,34 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
     judged still counts in the family.
     """
     p_values = [max((part.p_value for part in each.parts), default=1.0) for each in claims]
-    adjusted, levels = holm(p_values).tolist(), holm_levels(p_values).tolist()
+    adjusted, levels, m = holm(p_values).tolist(), holm_levels(p_values).tolist(), len(claims)
     judged = []
     for unjudged, p_value, p_holm, level in zip(claims, p_values, adjusted, levels, strict=True):
+        verdicts = [verdict(part, delta, level) for part in unjudged.parts]
+        outcome = _first_of(WORST_FIRST, verdicts)
+        intervals = unjudged.intervals or [unmeasured()]
+        seen = [detectable(interval.se, interval.df, ALPHA / m) for interval in intervals]
+        head, conditions = intervals[0], " and ".join(part.condition for part in unjudged.parts)
         placed = replace(unjudged, p_value=p_value, p_holm=p_holm, level=level, delta=delta)
-        judged.append(_judged(placed, len(claims)))
+        judged.append(
+            replace(
+                placed,
+                verdict=outcome,
+                estimate=head.estimate,
+                low=head.lower(level),
+                high=head.upper(),
+                n=head.n,
+                detectable=max(seen),
+                rule=RULE.format(m=m, conditions=conditions, delta=delta),
+                note=_note(placed, outcome, verdicts),
+            )
+        )
     return judged
-
-
-def _judged(placed: Claim, family_size: int) -> Claim:
-    """The verdict on a claim that has its p-values, level and delta."""
-    intervals = placed.intervals
-    verdicts = [verdict(part, placed.delta, placed.level) for part in placed.parts]
-    outcome = _first_of(("not judged", "not reproduced", "inconclusive", "reproduced"), verdicts)
-    head = intervals[0] if intervals else unmeasured()
-    seen = [detectable(interval.se, interval.df, ALPHA / family_size) for interval in intervals]
-    return replace(
-        placed,
-        verdict=outcome,
-        estimate=head.estimate,
-        low=head.lower(placed.level),
-        high=head.upper(),
-        n=head.n,
-        detectable=max(seen, default=math.nan),
-        rule=_rule(placed, family_size),
-        note=_note(placed, outcome, verdicts),
-    )
 
 
 def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
     """The first verdict of ``order`` that occurs; "not judged" where there is none at all."""
     return next((outcome for outcome in order if outcome in verdicts), "not judged")
-
-
-def _rule(judged: Claim, family_size: int) -> str:
-    conditions = " and ".join(part.condition for part in judged.parts)
-    return (
-        f"reproduced if the lower bound (Holm over {family_size}) holds: {conditions}; "
-        f"not reproduced if an upper bound is below {judged.delta:g}, "
-        "or below -margin where the line is not 0"
-    )
 
 
 def _note(judged: Claim, outcome: str, verdicts: Sequence[str]) -> str:
@@ -249,11 +239,9 @@ def _note(judged: Claim, outcome: str, verdicts: Sequence[str]) -> str:
     if any(interval.flat for interval in judged.intervals):
         return "all replicates agree exactly, so nothing measures the error"
     if outcome != "reproduced":
-        if len(judged.parts) == 1:
-            return ""
         pairs = zip(judged.parts, verdicts, strict=True)
         failing = [part.label for part, its_verdict in pairs if its_verdict != "reproduced"]
-        return "does not hold: " + ", ".join(failing)
+        return f"does not hold: {', '.join(failing)}" if len(verdicts) > 1 else ""
     head = next((part for part in judged.parts if part.interval is not None), None)
     if head and head.interval and not head.margin and head.interval.upper() < judged.delta:
         return f"real, but smaller than {judged.delta:g}"

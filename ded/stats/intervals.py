@@ -1,7 +1,5 @@
 """Intervals over replicates, and the way from a table of scores to one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,9 +130,7 @@ def stratified(table: pd.DataFrame, value: str = "value", error_rate: float = 0.
 def by_base(table: pd.DataFrame, value: str = "value") -> pd.DataFrame:
     """The same interval within each base: one row per base with estimate, low, high, se, df, n."""
     bases = with_base(table).groupby("base")
-    return pd.DataFrame(
-        [{"base": base, **numbers(stratified(rows, value))} for base, rows in bases]
-    )
+    return pd.DataFrame([{"base": base} | numbers(stratified(rows, value)) for base, rows in bases])
 
 
 def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy") -> pd.DataFrame:
@@ -177,8 +173,7 @@ def effects_by_base(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy
     Columns base, estimate, low, high (fractions), n. The t-intervals are over the replicates of
     that base, unadjusted, and infinite where it has a single one.
     """
-    effects = by_base(differences(scores, a, b, value))
-    return effects[["base", "estimate", "low", "high", "n"]]
+    return by_base(differences(scores, a, b, value)).drop(columns=["se", "df"])
 
 
 def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy") -> Interval:
@@ -193,33 +188,24 @@ def error_rate(scores: pd.DataFrame, arms: Sequence[str] | None = None) -> float
     return float(rates.max()) if len(rates) else 0.0
 
 
-def slope(
-    scores: pd.DataFrame,
-    x: Mapping[str, float],
-    value: str = "accuracy",
-    skip: int = 1,
-    over_range: bool = False,
-) -> Interval:
-    """Least-squares slope of ``value`` on ``x`` in each replicate, then the interval of the slopes.
+def rise(scores: pd.DataFrame, x: Mapping[str, float], value: str = "accuracy") -> Interval:
+    """Rise of ``value`` with ``x``: in each replicate a least-squares line, then their interval.
 
-    ``x`` maps each arm to its x; other arms are left out. The ``skip`` smallest x
-    are left out: by the rule of notebook 02 the slope starts at the second size (a valley at the
-    start is known, and shown). ``over_range`` gives the fitted rise from the first x used to the
-    last, which is in the units of DELTA. Raises ValueError if fewer than two x remain.
+    ``x`` maps each arm to its x; other arms are left out, and so is the smallest x: by the rule of
+    notebook 02 the line starts at the second size (a valley at the start is known, and shown). The
+    rise is that of the line from there to the last x, in the units of DELTA. Raises ValueError if
+    fewer than two x remain.
     """
     place = scores["arm"].map(x)
-    levels = np.unique(place.dropna())[skip:]
+    levels = np.unique(place.dropna())[1:]
     if len(levels) < 2:
-        raise ValueError(
-            f"a slope needs two values of x or more; skipping {skip} leaves {len(levels)}"
-        )
+        raise ValueError(f"a rise needs two values of x beside the first; there are {len(levels)}")
     used = scores.assign(place=place)[place >= levels[0]]
     cells = cells_of(used.assign(arm=used["place"]), value)
     centred = levels - levels.mean()
     slopes = cells.to_numpy(float) @ centred / (centred @ centred)
-    if over_range:
-        slopes = slopes * (levels[-1] - levels[0])
-    table = pd.DataFrame({"value": slopes}, index=cells.index).reset_index()
+    rises = slopes * (levels[-1] - levels[0])
+    table = pd.DataFrame({"value": rises}, index=cells.index).reset_index()
     return stratified(table, error_rate=error_rate(used))
 
 
@@ -260,3 +246,10 @@ def _error_rates(scores: pd.DataFrame) -> pd.Series:
     keys = ["arm", "family"] if "family" in scores else ["arm"]
     sums = scores.groupby(keys)[["error", "n"]].sum()
     return (sums["error"] / sums["n"]).groupby("arm").max()
+
+
+def unbeaten(means: pd.DataFrame) -> pd.Series:
+    """Which rows no other row beats: as high in every column, higher in one. False with a gap."""
+    values = means.to_numpy(float)
+    beaten = [((values >= row).all(axis=1) & (values > row).any(axis=1)).any() for row in values]
+    return means.notna().all(axis=1) & ~np.array(beaten, bool)

@@ -1,7 +1,6 @@
 """Choosing a teacher: rank inversions, regret, teacher-by-base interaction (notebook 01)."""
 
-from __future__ import annotations
-
+import itertools
 import math
 from dataclasses import replace
 
@@ -36,36 +35,23 @@ def rank_inversions(
     """
     student, arms = intervals.with_base(student), _same_arms(own, student)
     students = dict(iter(student.groupby("base"))) if each_base else {"all": student}
-    pairs = [(a, b) for a in arms for b in arms if a != b]
+    pairs = list(itertools.permutations(arms, 2))
     own_above = {(a, b): intervals.paired(own, a, b, value) for a, b in pairs}
     rows, family = [], []
-    for base, scores in students.items():
-        for a, b in pairs:
-            student_above = intervals.paired(scores, b, a, value)
-            rows.append(
-                {"a": a, "b": b, "base": base}
-                | _ends("own_a_minus_b", own_above[a, b])
-                | _ends("student_b_minus_a", student_above)
-            )
-            family.append(
-                claim(
-                    f"{a}, {b} on {base}" if each_base else f"{a}, {b}",
-                    f"{a} scores above {b}, its student below b's",
-                    Part("own a - b", own_above[a, b]),
-                    Part("student b - a", student_above),
-                )
-            )
+    for base, (a, b) in itertools.product(students, pairs):
+        student_below = intervals.paired(students[base], b, a, value)
+        parts = Part("own a - b", own_above[a, b]), Part("student b - a", student_below)
+        name = f"{a}, {b} on {base}" if each_base else f"{a}, {b}"
+        family.append(claim(name, f"{a} scores above {b}, its student below b's", *parts))
+        row = {"a": a, "b": b, "base": base}
+        ends = {"own_a_minus_b": own_above[a, b], "student_b_minus_a": student_below}
+        for column, end in ends.items():
+            row |= {column: end.estimate, f"{column}_low": end.low, f"{column}_high": end.high}
+        rows.append(row)
     judged = judge(family, delta)
-    table = pd.DataFrame(rows).assign(
-        p=[pair.p_value for pair in judged],
-        p_holm=[pair.p_holm for pair in judged],
-        holds=[pair.verdict == "reproduced" for pair in judged],
-    )
-    return table, judged
-
-
-def _ends(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    for row, pair in zip(rows, judged, strict=True):
+        row |= {"p": pair.p_value, "p_holm": pair.p_holm, "holds": pair.verdict == "reproduced"}
+    return pd.DataFrame(rows), judged
 
 
 def regret(
@@ -113,11 +99,9 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     if len(bases) < 2:
         return intervals.unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
     halves = {base: _halves(cells.loc[base].index) for base in bases}
-    winners = {
-        base: [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]]
-        for base in bases
-    }
-    losses = []
+    winners, losses = {}, []
+    for base in bases:
+        winners[base] = [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]]
     for target in bases:
         for half, (_, scored_on) in enumerate(halves[target]):
             scores = cells.loc[target].loc[scored_on]

@@ -1,11 +1,12 @@
-"""Differences with their intervals: the claims of each notebook, the ablation of notebook 04."""
+"""Arms: their scores, and the differences between them with intervals and verdicts."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ded import stats
@@ -15,10 +16,68 @@ from . import parts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+HOLLOW = {"markersize": 6, "color": "0.4", "markerfacecolor": "white"}
 ABOVE = {"marker": "D", "color": parts.BLUE}
 BELOW = {"marker": "X", "color": parts.RED}
 NEITHER = {"marker": "o", "color": "0.3"}
 VERDICT_LOOKS = {"reproduced": ABOVE, "not reproduced": BELOW}
+
+
+@parts.styled
+def arm_scores(
+    scores: pd.DataFrame,
+    families: Sequence[str] = ("ID",),
+    values: Mapping[str, str] | None = None,
+) -> Figure:
+    """Scores by arm, a panel a family ("OOD": macro mean) and value.
+
+    The bases' mean with its interval, a mark a base. `values`: {column of scores: its name}, for
+    example {"accuracy": "pass@1", "pass_k": "pass@4"}.
+    """
+    values = values or {"accuracy": "pass@1"}
+    panels = {
+        f"{family} {name}": parts.cells(scores.assign(accuracy=scores[column]), family)
+        for family in families
+        for column, name in values.items()
+    }
+    return _arm_strips(panels, parts.names(scores), "arm_scores")
+
+
+@parts.styled
+def robustness(scores: pd.DataFrame, reference: str = "ID") -> Figure:
+    """pass@1 by arm on the questions as they are, and on each perturbation (group "robust").
+
+    The former stands, hollow, in the panels of the latter.
+    """
+    families = [reference, *parts.names(scores[scores["group"] == "robust"], "family")]
+    panels = {family: parts.cells(scores, family) for family in families}
+    return _arm_strips(panels, parts.names(scores), "robustness", reference)
+
+
+def _arm_strips(
+    panels: Mapping[str, pd.DataFrame], arms: Sequence[str], name: str, reference: str = ""
+) -> Figure:
+    """A row an arm, a panel a cell table; `reference`: that whose means stand in the others."""
+    first = next(iter(panels.values()))
+    bases = parts.looks(parts.names(first, "base"))
+    words = parts.words(name, first, reference=reference)
+    share = {"sharey": True, "sharex": bool(reference)}
+    figure, axes = parts.canvas(list(panels), 4, 0.9 + 0.32 * len(arms), words, **share)
+    for ax, (title, table) in zip(axes, panels.items(), strict=True):
+        for i, (base, look) in enumerate(bases.items()):
+            means = [parts.interval(table, arm, base).estimate for arm in arms]
+            ax.plot(means, np.arange(len(arms)) + 0.2 + 0.09 * i, markersize=3, **look)
+        for row, arm in enumerate(arms):
+            if reference and title != reference:
+                ax.plot(parts.interval(first, arm).estimate, row, "o", **HOLLOW)
+            mean = parts.interval(table, arm)
+            parts.point(ax, mean, row, marker="o", color="black", elinewidth=1.4, zorder=4)
+        parts.before_level(ax, table, vertical=True)
+        parts.rows_on(ax, arms, top=-0.5)
+    for ax in axes:
+        parts.scores_on(ax.xaxis)
+    parts.legend(figure, axes[0], bases)
+    return figure
 
 
 def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
@@ -46,30 +105,23 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
 
 
 @parts.styled
-def forest(
-    rows: pd.DataFrame, delta: float = stats.DELTA, by_base: pd.DataFrame | None = None
-) -> Figure:
+def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> Figure:
     """Differences with their 95 % intervals, the zero line and the band of ±delta around it.
 
     `rows`: label, estimate, low, high (fractions) and, where known, group (a heading), verdict, n.
-    `by_base`: label, base, estimate, drawn as small markers under the interval of that label.
     """
     rows = rows.reset_index(drop=True)
-    groups = rows["group"] if "group" in rows else pd.Series("", index=rows.index)
+    groups = rows.get("group", pd.Series("", index=rows.index))
     # a heading takes a line, and so does the end of what stands under one
     begins = groups.ne(groups.shift(fill_value=""))
     place = rows.index + begins.cumsum()
-    note = (
-        "Whiskers: unadjusted 95 % intervals; a verdict takes the adjusted bound, and all parts of "
-        f"its claim. Shaded: within ±{100 * delta:g} points. "
-    )
+    n = ""
     if "n" in rows and rows["n"].notna().any():
-        note = f"n = {rows['n'].min():g} or more replicates. {note}"
+        n = f"n = {rows['n'].min():g} or more replicates. "
     labels = [textwrap.fill(str(name), 44) for name in rows["label"]]
     step = 0.32 if any("\n" in name for name in labels) else 0.24
-    height = 0.8 + step * (place.max() + 1) + 0.3 * (by_base is not None)
-    xlabel = "difference in pass@1 (percentage points)"
-    figure, (ax,) = parts.canvas(1, 1, height, note, xlabel)
+    words = parts.words("forest", n=n, points=100 * delta)
+    figure, (ax,) = parts.canvas([""], 1, 0.8 + step * (place.max() + 1), words)
     parts.delta_band(ax, delta)
     beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
     for y, row in zip(place, rows.itertuples(index=False), strict=True):
@@ -81,13 +133,6 @@ def forest(
     for y, heading in zip(place[begins], groups[begins], strict=True):
         if heading:
             ax.text(0.01, y - 1, heading, **on_white, **beside)
-    if by_base is not None:
-        place_of = dict(zip(rows["label"], place, strict=True))
-        for base, look in parts.looks(parts.names(by_base, "base")).items():
-            effects = by_base[(by_base["base"] == base) & by_base["label"].isin(list(place_of))]
-            y = effects["label"].map(place_of) + 0.3
-            ax.plot(effects["estimate"], y, linestyle="none", markersize=3, label=base, **look)
-        parts.legend(figure, ax)
     ax.set(yticks=place, yticklabels=labels, ylim=(place.max() + 0.6, -0.6))
     return figure
 
@@ -100,18 +145,12 @@ def ablation(table: pd.DataFrame, delta: float = stats.DELTA, note: str = "") ->
     circle neither.
     """
     arms, groups = parts.names(table), parts.names(table, "group")
-    note = (
-        "Right of 0: DED is better. Whiskers: 95 % intervals of the paired difference; diamond "
-        f"above 0, cross below. Shaded: within ±{100 * delta:g} points. {note}"
-    )
-    height = 0.7 + 0.26 * len(arms)
-    x = f"DED {parts.MINUS} arm (points)"
-    figure, axes = parts.canvas(len(groups), 3, height, note.strip(), x, "arm", sharey=True)
+    words = parts.words("ablation", points=100 * delta, note=note)
+    figure, axes = parts.canvas(groups, 3, 0.7 + 0.26 * len(arms), words, sharey=True)
     for ax, group in zip(axes, groups, strict=True):
         parts.delta_band(ax, delta)
         for row in table[table["group"] == group].itertuples(index=False):
             parts.point(ax, row, arms.index(row.arm), zorder=4, **_side(row))
-        ax.set_title(group)
         parts.rows_on(ax, arms)
     return figure
 
