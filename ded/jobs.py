@@ -5,6 +5,7 @@ so each job gets one thread; results then do not depend on the number of cores o
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -103,16 +104,24 @@ def _short(value: Any) -> str:
     return f"{value!r:.40}"
 
 
-def _start_worker(parent: int) -> None:
-    """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
+def end_unless(alive: Callable[[], bool], group: bool = False) -> None:
+    """Ends this process, or its whole process group, once `alive()` is false: when its parent has
+    gone, say, killed without a word."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        while alive():
+            time.sleep(0.5)
+        if group:
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _start_worker(parent: int) -> None:
+    """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
     os.environ.update(QUIET)
-    threading.Thread(target=watch, daemon=True, name="ded-parent-watch").start()
+    end_unless(lambda: os.getppid() == parent)
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 

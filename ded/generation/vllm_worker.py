@@ -3,16 +3,14 @@
 import json
 import math
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ded import jobs
 from ded.errors import EngineError
 
 
@@ -61,13 +59,7 @@ def _measured(completion: Any) -> dict[str, Any]:
 def main(job_file: Path) -> None:
     """Draws the requests of a job file and writes their rows beside it, ".rows"."""
     job = json.loads(job_file.read_text())
-
-    def end_with_parent() -> None:  # which may be killed without a word
-        while os.getppid() == job["parent"]:
-            time.sleep(1)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    jobs.end_unless(lambda: os.getppid() == job["parent"], group=True)
     from vllm import LLM
 
     llm = LLM(**job["llm"])
