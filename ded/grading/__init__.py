@@ -14,23 +14,44 @@ when verdicts may change and belongs into store keys. The rules of equality and 
 sandbox are written down in ``docs/grading.md``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from ded.grading import code, exact, gym, math
-from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Settings
+import pandas as pd
+
+from ded.errors import no_such
+from ded.grading import code, gym, math, rules
+from ded.grading.decision import (
+    CORRECT,
+    DIFFERS,
+    VERDICTS,
+    VERSION,
+    Decision,
+    Grader,
+    Pair,
+    Settings,
+)
 from ded.grading.judge import Judge, decide_all
 from ded.problems.record import Problem
 
-if TYPE_CHECKING:
-    import pandas as pd
+
+def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
+    """Equality of two texts up to white space."""
+    return [
+        CORRECT if answer.split() == problem.answer.split() else DIFFERS
+        for problem, answer in pairs
+    ]
+
+
+def letter(text: str, problem: Problem) -> str | None:
+    """The letter that a text chooses; ``meta["options"]`` may hold the options' texts."""
+    return rules.choice(text, problem.meta.get("options"))
+
 
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
-    "exact": exact.EXACT,
-    "choice": exact.CHOICE,
+    "exact": Grader(lambda text, problem: text, same_text),
+    "choice": Grader(letter, same_text, absent="no choice"),
     "math": math.MATH,
     "code": code.CODE,
     "gym": gym.GYM,
@@ -73,26 +94,32 @@ def grade(
     """
     how = Settings(**settings)
     by_id = {problem.id: problem for problem in problems}
-    _check(set(trajectories["problem_id"]), by_id)
+    for name in sorted(set(trajectories["problem_id"]) - set(by_id)):
+        raise ValueError(f"no problem {name!r} among the problems: give all that the rows refer to")
+    for kind in sorted({problem.kind for problem in by_id.values()} - set(GRADERS)):
+        raise ValueError(no_such("kind of problem", kind, GRADERS))
     columns = [trajectories[name].tolist() for name in ("problem_id", "text", "finish_reason")]
     rows = [_read(by_id[name], text, finish) for name, text, finish in zip(*columns, strict=True)]
 
     for kind, grader in GRADERS.items():
         pending = [row for row in rows if row.decision is PENDING and row.problem.kind == kind]
-        for row, decision in _decided(pending, "answer", grader.decide, how):
+        pairs = [(row.problem, row.answer or "") for row in pending]
+        for row, decision in zip(pending, _once(grader.decide, pairs, how), strict=True):
             row.decision = decision
     if judge:
-        asked = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
-        asked = [row for row in asked if GRADERS[row.problem.kind].judged]
-        for row, decision in _decided(asked, "text", decide_all, judge, how.workers):
-            reason = f"{row.decision.reason}; {decision.reason}"
-            row.decision = Decision(decision.verdict, reason)
+        pending = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
+        pending = [row for row in pending if GRADERS[row.problem.kind].judged]
+        pairs = [(row.problem, row.text or "") for row in pending]
+        for row, decision in zip(
+            pending, _once(decide_all, pairs, judge, how.workers), strict=True
+        ):
+            row.decision = Decision(decision.verdict, f"{row.decision.reason}; {decision.reason}")
 
-    graded = trajectories.copy()
-    graded["verdict"] = [row.decision.verdict for row in rows]
-    graded["answer"] = [row.answer for row in rows]
-    graded["reason"] = [row.decision.reason for row in rows]
-    return graded
+    return trajectories.assign(
+        verdict=[row.decision.verdict for row in rows],
+        answer=[row.answer for row in rows],
+        reason=[row.decision.reason for row in rows],
+    )
 
 
 def answer_part(text: Any) -> tuple[str | None, str]:
@@ -111,18 +138,6 @@ def answer_part(text: Any) -> tuple[str | None, str]:
     return tail.strip(), ""
 
 
-def _check(asked: set[str], by_id: dict[str, Problem]) -> None:
-    missing = sorted(asked - set(by_id))
-    if missing:
-        raise ValueError(
-            f"{len(missing)} problem ids are not among the problems, such as {missing[0]!r}"
-        )
-    unknown = sorted({problem.kind for problem in by_id.values()} - set(GRADERS))
-    if unknown:
-        kinds = ", ".join(GRADERS)
-        raise ValueError(f"unknown kind of problem {unknown[0]!r}; known are {kinds}")
-
-
 def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
     """The row of a trajectory, decided where no grader is needed."""
     text, reason = answer_part(completion)
@@ -131,8 +146,8 @@ def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
     if text is None:
         return _Row(problem, None, None, Decision("unparsed", reason))
     if problem.meta.get("prose"):
-        prose = Decision("unparsed", "the reference is prose: a judge's to decide")
-        return _Row(problem, text, text, prose)
+        reason = "the reference is prose: a judge's to decide"
+        return _Row(problem, text, text, Decision("unparsed", reason))
     grader = GRADERS[problem.kind]
     answer = grader.extract(text, problem)
     if answer is None:
@@ -140,18 +155,9 @@ def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
     return _Row(problem, text, answer)
 
 
-def _decided(
-    rows: list[_Row],
-    column: Literal["answer", "text"],
-    decide: Callable[..., list[Decision]],
-    *how: Any,
-) -> Iterator[tuple[_Row, Decision]]:
-    """Each row and its decision by decide(pairs, *how); what is alike is decided once."""
-    alike: dict[tuple[str, str], list[_Row]] = {}
-    for row in rows:
-        alike.setdefault((row.problem.id, getattr(row, column)), []).append(row)
-    pairs = [(group[0].problem, text) for (_, text), group in alike.items()]
-    decisions = decide(pairs, *how) if pairs else []
-    for group, decision in zip(alike.values(), decisions, strict=True):
-        for row in group:
-            yield row, decision
+def _once(decide: Callable[..., list[Decision]], pairs: list[Pair], *how: Any) -> list[Decision]:
+    """decide(pairs, *how), where what is alike is decided once."""
+    alike = {(problem.id, text): (problem, text) for problem, text in pairs}
+    decisions = decide(list(alike.values()), *how) if alike else []
+    by_pair = dict(zip(alike, decisions, strict=True))
+    return [by_pair[problem.id, text] for problem, text in pairs]

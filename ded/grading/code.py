@@ -19,8 +19,6 @@ No expected output enters the program's sandbox. Tests run in order and stop at 
 fails.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +29,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from ded.grading import seen
-from ded.grading.decision import CORRECT, VERSION, Decision, Grader, Pair, Settings
+from ded.grading.decision import CORRECT, VERSION, Decision, Grader, Pair, Settings, mapped
 from ded.grading.outputs import same_output, same_value
-from ded.grading.parallel import mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.problems.record import Problem
 
@@ -142,18 +139,18 @@ def _input(test: dict, meta: dict) -> dict[str, Any]:
 def _fault(result: Result, limits: Limits) -> Decision | None:
     """The decision on a run that did not end well."""
     last_line = _text(result.stderr).strip().rpartition("\n")[2][:200]
-    match result.outcome:
-        case "wall":
-            reason = f"slept: {result.wall:.0f} s by the clock, {result.cpu:.1f} s of CPU"
-            return Decision(AGAIN, reason)
-        case "lost":
-            return Decision(AGAIN, last_line)
-        case "cpu":
-            return Decision("wrong", f"over {limits.cpu:g} s of CPU")
-        case "memory":
-            return Decision("wrong", f"over {limits.memory} MiB of memory")
-        case "output":
-            return Decision("wrong", f"over {limits.output} MiB of output")
+    if result.outcome == "wall":
+        slept = f"slept: {result.wall:.0f} s by the clock, {result.cpu:.1f} s of CPU"
+        return Decision(AGAIN, slept)
+    if result.outcome == "lost":
+        return Decision(AGAIN, last_line)
+    most = {
+        "cpu": f"{limits.cpu:g} s of CPU",
+        "memory": f"{limits.memory} MiB of memory",
+        "output": f"{limits.output} MiB of output",
+    }
+    if result.outcome in most:
+        return Decision("wrong", f"over {most[result.outcome]}")
     if result.code == 0:
         return None
     end = f"killed by signal {-result.code}" if result.code < 0 else f"exit code {result.code}"

@@ -1,16 +1,15 @@
 """What every grader takes and gives: (problem, answer) pairs in, one `Decision` on each out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
+from tqdm.auto import tqdm
+
+from ded.grading.sandbox import Limits
 from ded.problems.record import Problem
-
-if TYPE_CHECKING:
-    from ded.grading.sandbox import Limits
 
 VERSION = 2
 VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
@@ -62,3 +61,14 @@ class Grader:
     decide: Callable[[list[Pair], Settings], list[Decision]]
     absent: str = "no final answer"
     judged: bool = True
+
+
+def mapped(executor: Executor, function: Callable, jobs: list, title: str, progress: bool) -> list:
+    """[function(job) for job in jobs], side by side and with a progress bar; after a failure or an
+    interrupt no further job is begun.
+    """
+    results: Any = executor.map(function, jobs)  # a generator
+    try:
+        return list(tqdm(results, desc=title, total=len(jobs), delay=2, disable=not progress))
+    finally:
+        results.close()  # which cancels what waits

@@ -1,11 +1,8 @@
 """Answers to reasoning-gym tasks, scored by the library's own scorer in a worker process.
 
 Some of those scorers evaluate the answer as Python, so for them an answer that could do more than
-compute is not handed
-over: it ends as *unparsed*.
+compute is not handed over: it ends as *unparsed*.
 """
-
-from __future__ import annotations
 
 import inspect
 import re
@@ -14,7 +11,7 @@ import unicodedata
 from types import ModuleType
 
 from ded.grading.decision import CORRECT, Decision, Grader, Pair, Settings
-from ded.grading.pool import Task, decide_all
+from ded.grading.pool import decide_all
 from ded.problems.answers import LONGEST, last_box
 from ded.problems.record import Problem
 
@@ -81,7 +78,7 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
         {"task": problem.meta["task"], "entry": problem.meta["entry"], "answer": answer}
         for problem, answer in pairs
     ]
-    return decide_all(Task(score, library), arguments, settings)
+    return decide_all(score, library, arguments, settings)
 
 
 GYM = Grader(extract, decide)

@@ -1,14 +1,13 @@
 """What runs inside the sandbox: a supervisor that starts one process a run and reports what became
 of it.
 
-Not imported by the package: `ded.grading.walls` hands this file's text to a bare Python inside the
-isolation, where it is process 1 of its own PID namespace, so that no signal from a program reaches
-it. It reads jobs from stdin, writes results to stdout, and knows no expected output. All untrusted
-code, compiling included, happens in a forked child; the child itself reads its program and input,
-so that the supervisor's memory, which the next child inherits, holds none of them.
+Not imported by the package: `ded.grading.sandbox` hands this file's text to a bare Python inside
+the isolation, where it is process 1 of its own PID namespace, so that no signal from a program
+reaches it. It reads jobs from stdin, writes results to stdout, and knows no expected output. All
+untrusted code, compiling included, happens in a forked child; the child itself reads its program
+and input, so that the supervisor's memory, which the next child inherits, holds none of them.
 
-argv: "1" if this is process 1 of a namespace (then everything else in it can be killed and
-counted), the uid for programs ("-1" to keep our own). A job is two marshalled dicts, limits and
+argv: the uid for programs ("-1" to keep our own). A job is two marshalled dicts, limits and
 program, each after 4 bytes of length. A result is a JSON object, after 4 bytes of length, in which
 stdout, stderr and the returned value stand with their lengths, and then those three.
 """
@@ -29,7 +28,8 @@ from contextlib import suppress
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
 MIB = 1 << 20
 VALUE_FD = 250  # where a child writes the returned value
-ISOLATED, UID = sys.argv[1] == "1", int(sys.argv[2])
+ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
+UID = int(sys.argv[1])
 
 
 def read_message():
@@ -89,16 +89,14 @@ def refuse_uncounted_memory():
     prctl(22, ctypes.c_ulong(2), program)  # PR_SET_SECCOMP
 
 
-def cap(which, soft, hard=None):
+def cap(which, amount):
     ceiling = resource.getrlimit(which)[1]
-    if ceiling == resource.RLIM_INFINITY:
-        ceiling = max(soft, hard or soft)
-    resource.setrlimit(which, (min(soft, ceiling), min(hard or soft, ceiling)))
+    amount = amount if ceiling == resource.RLIM_INFINITY else min(amount, ceiling)
+    resource.setrlimit(which, (amount, amount))
 
 
 def lower_limits(limits):
-    seconds = int(limits["cpu"]) + 1
-    cap(resource.RLIMIT_CPU, seconds, seconds + 1)
+    cap(resource.RLIMIT_CPU, int(limits["cpu"]) + 1)
     # room for reserved, never touched pages; resident memory is watched
     cap(resource.RLIMIT_AS, (limits["memory"] + 256) * MIB)
     cap(resource.RLIMIT_STACK, 64 * MIB)
@@ -257,6 +255,15 @@ def usage(pid):
     return ticks / os.sysconf("SC_CLK_TCK"), pages * resource.getpagesize()
 
 
+def exceeded(limits, cpu, memory, outputs):
+    """The limit that these seconds of CPU, bytes of memory and outputs are beyond, "" for none."""
+    if cpu > limits["cpu"]:
+        return "cpu"
+    if memory > limits["memory"] * MIB:
+        return "memory"
+    return "output" if max(map(len, outputs.values())) > limits["output"] * MIB else ""
+
+
 def watch(pid, pidfd, limits, outputs):
     """Collect output until the child ends ("exit") or goes too far."""
     poll = select.poll()
@@ -264,7 +271,9 @@ def watch(pid, pidfd, limits, outputs):
         poll.register(fd, select.POLLIN)
     now = time.monotonic()
     deadline, next_look = now + limits["wall"], now + TICK
-    while True:
+    outcome = ""
+    while not outcome:
+        cpu, memory = 0, 0
         for fd, _ in poll.poll(TICK * 1000):
             if fd == pidfd:
                 return "exit"
@@ -272,25 +281,19 @@ def watch(pid, pidfd, limits, outputs):
             if not chunk:
                 poll.unregister(fd)
             outputs[fd] += chunk
-            if len(outputs[fd]) > limits["output"] * MIB:
-                return "output"
         now = time.monotonic()
         if now > next_look:
             cpu, memory = usage(pid)
-            if cpu > limits["cpu"]:
-                return "cpu"
-            if memory > limits["memory"] * MIB:
-                return "memory"
-            if now > deadline:
-                return "wall"
             next_look = now + TICK
+        outcome = exceeded(limits, cpu, memory, outputs) or ("wall" if now > deadline else "")
+    return outcome
 
 
 def sweep(pid):
-    """Kill and reap everything that the program left; returns the child's exit code and peak
-    resident bytes.
+    """Kill and reap everything that the program left; returns the child's exit code, its peak
+    resident bytes and the CPU seconds of all.
     """
-    code, peak = 0, 0
+    code, peak, cpu = 0, 0, 0
     while True:
         with suppress(OSError):
             if ISOLATED:
@@ -300,7 +303,8 @@ def sweep(pid):
         try:
             reaped, status, used = os.wait4(-1, 0)
         except ChildProcessError:
-            return code, peak
+            return code, peak, cpu
+        cpu += used.ru_utime + used.ru_stime
         if reaped == pid:
             code, peak = os.waitstatus_to_exitcode(status), used.ru_maxrss << 10
 
@@ -328,27 +332,11 @@ def read_file(limits):
     return content
 
 
-def cpu_of_children():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def final_outcome(outcome, code, cpu, peak, outputs, limits):
-    """The outcome as the sums after the end see it: short runs are over before the first look."""
-    if outcome in ("exit", "wall") and (cpu > limits["cpu"] or code == -signal.SIGXCPU):
-        return "cpu"
-    if outcome == "exit" and peak > limits["memory"] * MIB:
-        return "memory"
-    if outcome == "exit" and any(len(data) > limits["output"] * MIB for data in outputs.values()):
-        return "output"
-    return outcome
-
-
 def run(limits):
     """One run of the program that follows in stdin; returns the result as it is sent."""
     pipes = [os.pipe() for _ in range(3)]
     outputs = {reader: bytearray() for reader, _ in pipes}
-    start, before = time.monotonic(), cpu_of_children()
+    start = time.monotonic()
     pid = os.fork()
     if pid == 0:
         child(limits, *[writer for _, writer in pipes])
@@ -358,12 +346,14 @@ def run(limits):
     pidfd = os.pidfd_open(pid)
     outcome = watch(pid, pidfd, limits, outputs)
     wall = time.monotonic() - start
-    code, peak = sweep(pid)
+    code, peak, cpu = sweep(pid)
     os.close(pidfd)
-    cpu = cpu_of_children() - before
     collect_rest(outputs, limits)
-    outcome = final_outcome(outcome, code, cpu, peak, outputs, limits)
-    stdout, stderr, value = (bytes(data) for data in outputs.values())
+    # the sums after the end: short runs are over before the first look
+    beyond = exceeded(limits, cpu, peak, outputs)
+    if beyond and (outcome == "exit" or (outcome, beyond) == ("wall", "cpu")):
+        outcome = beyond
+    stdout, stderr, value = map(bytes, outputs.values())
     if limits["read"]:
         stdout = read_file(limits)
     stderr = stderr[-2000:]

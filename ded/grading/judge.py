@@ -6,8 +6,6 @@ server. What it says is recorded as its own ("judge <name>: ..."), so that its s
 can be seen and taken out. A judge that is down, or answers nonsense, leaves the row *unparsed*.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,20 +1,22 @@
 """Math: what text and whole numbers can decide is decided here; other expressions go to worker
-processes.
+processes, where math-verify compares them.
+
+https://github.com/huggingface/Math-Verify, called with exact decimals and without its tolerance for
+near misses.
 """
 
-from __future__ import annotations
-
+import re
+from functools import cache
 from typing import Any
 
-from ded.grading import expressions, rules
+from ded.grading import rules
 from ded.grading.decision import Decision, Grader, Pair, Settings
-from ded.grading.pool import CPU_SECONDS, Task, decide_all
+from ded.grading.pool import decide_all
 from ded.problems import answers
 from ded.problems.record import Problem
 
-SHORT = (
-    200  # characters of an answer that is looked at here, where no limit of time or memory holds
-)
+# characters of an answer that is looked at here, where no limit of time or memory holds
+SHORT = 200
 
 
 class _NeedsWorker(Exception):
@@ -28,27 +30,26 @@ def extract(text: str, problem: Problem) -> str | None:
     return answers.extract(text, problem.meta.get("last_number", False))
 
 
-def grade_answers(
-    pairs: list[Pair], settings: Settings, cpu_seconds: float = CPU_SECONDS
-) -> list[Decision]:
+def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Decisions on (problem, answer) pairs, in order.
 
     A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. A
     comparison that hits its limits of CPU time or memory ends as *error*.
     """
-    decisions = [_as_text(*pair) for pair in pairs]
-    undecided = [pair for pair, decision in zip(pairs, decisions, strict=True) if decision is None]
-    task = Task(expressions.decide, expressions.warm_up, cpu_seconds)
-    others = iter(decide_all(task, [_arguments(*pair) for pair in undecided], settings))
+    arguments: list[dict[str, Any]] = [
+        {"gold": problem.answer, "answer": answer, "tolerance": problem.meta.get("tolerance", 0.0)}
+        for problem, answer in pairs
+    ]
+    decisions = [_as_text(**each) for each in arguments]
+    undecided = [each for each, made in zip(arguments, decisions, strict=True) if made is None]
+    others = iter(decide_all(decide, warm_up, undecided, settings))
     return [decision or next(others) for decision in decisions]
 
 
-def _arguments(problem: Problem, answer: str) -> dict[str, Any]:
-    tolerance = problem.meta.get("tolerance", 0.0)
-    return {"gold": problem.answer, "answer": answer, "tolerance": tolerance}
+MATH = Grader(extract, grade_answers)
 
 
-def _as_text(problem: Problem, answer: str) -> Decision | None:
+def _as_text(gold: str, answer: str, tolerance: float) -> Decision | None:
     """The decision where no expression has to be evaluated, else None."""
 
     def leaf(*_: object) -> bool:
@@ -59,9 +60,84 @@ def _as_text(problem: Problem, answer: str) -> Decision | None:
     if len(answer) > SHORT:
         return None
     try:
-        return rules.decide(leaf=leaf, **_arguments(problem, answer))
+        return rules.decide(gold, answer, leaf, tolerance)
     except (_NeedsWorker, RecursionError):
         return None
 
 
-MATH = Grader(extract, grade_answers)
+# --- in the worker --------------------------------------------------------------------------------
+def decide(gold: str, answer: str, tolerance: float) -> Decision:
+    """The decision on an answer by all rules, expressions included."""
+    return rules.decide(gold, answer, equal, tolerance)
+
+
+def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
+    """math-verify's verdict on two expressions. Raises `rules.Unreadable` where it cannot read one
+    of them.
+    """
+    from math_verify import verify
+    from sympy import Basic, N
+
+    true, given = _parse(gold), _parse(answer)
+    for text, value in ((gold, true), (answer, given)):
+        if value is None:
+            raise rules.Unreadable(f"cannot be read: {text[:80]!r}")
+    numeric = all(isinstance(value, Basic) and value.is_number for value in (true, given))
+    if numeric and tolerance:
+        return bool(abs(N(true) - N(given)) <= tolerance * max(1, abs(N(true))))
+    same = verify(
+        [true],
+        [given],
+        float_rounding=15,
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
+        raise_on_error=True,
+    )
+    if not same or not numeric:
+        return same
+    # its numerical comparison is absolute: 1/2004! and 1/2006! are both nothing
+    true, given = true.doit(), given.doit()
+    return true == given or bool(abs(N(true - given, 30)) <= abs(N(true, 30)) * 10**-12)
+
+
+def _parse(text: str) -> Any:
+    """The SymPy object for LaTeX or plain mathematics, exact (decimals become fractions); None if
+    it cannot be read.
+    """
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse
+
+    text = re.sub(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])", r"\\\1", text)
+    while match := re.search(r"\\sqrt\s*\(([^()]*)\)", text):
+        text = f"{text[: match.start()]}\\sqrt{{{match[1]}}}{text[match.end() :]}"
+    text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text).replace("*", r" \cdot ")
+    text = re.sub(r"(\d*)\.(\d+)", _as_fraction, text)
+    normalization = NormalizationConfig(malformed_operators=True, nits=True, boxed="none")
+    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)
+    objects = parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
+    return objects[0] if objects else None
+
+
+def _as_fraction(decimal: re.Match) -> str:
+    return rf"\frac{{{int(decimal[1] + decimal[2])}}}{{{10 ** len(decimal[2])}}}"
+
+
+@cache
+def warm_up() -> None:
+    """Load what is loaded on first use, so that children inherit it."""
+    for gold, answer in [
+        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
+        ("x+1", "1+y"),
+        (r"\sin \pi", "2^{k}"),
+        ("2x+3y=6", "3y+2x=7"),
+        (r"\cot x", r"\frac{\cos x}{\sin x}"),
+        ("(a+5)(b+2)", "ab+2a+5b+10"),
+        ("1-12i", "12i"),
+        (r"\log_2 3", r"\ln 2"),
+        (r"x \le 3", r"3 \ge x"),
+        (r"\binom{5}{2}", "10"),
+        ("5!", "e^{2}"),
+        ("0.5x", "|x|"),
+        (r"\tan 30^\circ", r"\pi"),
+    ]:
+        decide(gold, answer, 0.0)

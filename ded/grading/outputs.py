@@ -1,7 +1,5 @@
 """When what a program returned or printed is what its problem expects."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -6,8 +6,6 @@ its own limits of CPU time and memory, which the kernel enforces (math-verify's 
 alarms that a long computation in C ignores).
 """
 
-from __future__ import annotations
-
 import functools
 import gc
 import json
@@ -18,67 +16,60 @@ import resource
 import signal
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
 from typing import Any
 
-from ded.grading import expressions
-from ded.grading.decision import Decision, Settings
-from ded.grading.parallel import mapped
+from ded.grading.decision import Decision, Settings, mapped
 
 CPU_SECONDS = 5.0  # of one decision
 MEMORY = 2 << 30  # bytes of address space of one decision
 IDLE_SECONDS = 60  # after which a worker ends; another one starts in a second
 # the hash seed decides the order in which SymPy tries things
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+Decide = Callable[..., Decision]
 
 
-@dataclass(frozen=True)
-class Task:
-    """How to decide: decide(**arguments) for each answer; `load` imports what it needs."""
-
-    decide: Callable[..., Decision]
-    load: Callable[[], object]
-    cpu_seconds: float = CPU_SECONDS
-
-
-def decide_all(task: Task, arguments: list[dict[str, Any]], settings: Settings) -> list[Decision]:
-    """A decision on each of the `arguments`, in order; *error* for one that hits a limit."""
+def decide_all(
+    decide: Decide, load: Callable, arguments: list[dict[str, Any]], settings: Settings
+) -> list[Decision]:
+    """The decision decide(**arguments) on each of the `arguments`, in order; *error* for one that
+    hits a limit. load: imports what `decide` needs.
+    """
     if not arguments:
         return []
-    executor = _executor(max(1, min(settings.workers, len(arguments))))
-    decide = functools.partial(_in_child, task)
+    executor = _executor(max(1, min(settings.workers, len(arguments))), load)
+    in_child = functools.partial(_in_child, decide, CPU_SECONDS)
     requests = [json.dumps(each) for each in arguments]  # as a problem that was stored would be
     try:
-        return mapped(executor, decide, requests, "math", settings.progress)
+        return mapped(executor, in_child, requests, "math", settings.progress)
     except BrokenExecutor:  # a worker was killed: the next call starts others
         _executor.cache_clear()
         raise
 
 
 @functools.cache
-def _executor(workers: int) -> Any:
+def _executor(workers: int, load: Callable) -> Any:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(workers, timeout=IDLE_SECONDS, initializer=_prepare, env=ENVIRONMENT)
+    initializer = functools.partial(_prepare, load)
+    return ProcessPoolExecutor(
+        workers, timeout=IDLE_SECONDS, initializer=initializer, env=ENVIRONMENT
+    )
 
 
 # --- in the worker --------------------------------------------------------------------------------
-def _prepare() -> None:
+def _prepare(load: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     logging.disable(logging.CRITICAL)
-    expressions.warm_up()
-    gc.collect()
-    gc.freeze()
+    load()  # children inherit it
     gc.disable()  # children are short-lived, and a collection would copy the pages that they share
 
 
-def _in_child(task: Task, arguments: str) -> Decision:
-    task.load()  # children inherit it
+def _in_child(decide: Decide, cpu_seconds: float, arguments: str) -> Decision:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        os.write(writer, json.dumps(_decide(task, arguments)).encode())
+        os.write(writer, json.dumps(_limited(decide, cpu_seconds, arguments)).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -90,7 +81,7 @@ def _in_child(task: Task, arguments: str) -> Decision:
     return Decision("error", "time limit" if out_of_time else f"the comparison died (code {code})")
 
 
-def _decide(task: Task, arguments: str) -> Decision:
+def _limited(decide: Decide, cpu_seconds: float, arguments: str) -> Decision:
     """The decision, in the child, which its limits may end before."""
     from sympy.core.random import seed
 
@@ -98,11 +89,11 @@ def _decide(task: Task, arguments: str) -> Decision:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, task.cpu_seconds)
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     random.seed(0)
     seed(0)
     try:
-        return task.decide(**json.loads(arguments))
+        return decide(**json.loads(arguments))
     except MemoryError:
         return Decision("error", "memory limit")
     except BaseException as failure:  # whatever SymPy throws: the grader's fault

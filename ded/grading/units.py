@@ -1,7 +1,5 @@
 """Units of measure beside a number: what they are called, and when two of them agree."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path
