@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 
 from ded.grading import code, grade, sandbox
-from ded.grading.code import extract, grade_programs
+from ded.grading.code import extract, grade_programs, same_output, same_value
 from ded.grading.decision import CORRECT, Decision, Settings
-from ded.grading.outputs import same_output, same_value
 from ded.grading.sandbox import Limits
 from ded.problems import Problem
 

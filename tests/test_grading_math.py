@@ -454,7 +454,9 @@ def test_the_last_number_counts_only_where_the_task_allows():
     ],
 )
 def test_multiple_choice(text, letter):
-    assert rules.choice(text, ["Rome", "Paris", "Oslo", "Bern"]) == letter
+    options = ["Rome", "Paris", "Oslo", "Bern"]
+    question = Problem("c", "c", 1, "", "B", "choice", {"options": options})
+    assert rules.choice(text, question) == letter
 
 
 def test_kinds_side_by_side():

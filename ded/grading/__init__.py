@@ -22,36 +22,13 @@ import pandas as pd
 
 from ded.errors import no_such
 from ded.grading import code, gym, math, rules
-from ded.grading.decision import (
-    CORRECT,
-    DIFFERS,
-    VERDICTS,
-    VERSION,
-    Decision,
-    Grader,
-    Pair,
-    Settings,
-)
+from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
 from ded.grading.judge import Judge, decide_all
 from ded.problems.record import Problem
 
-
-def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
-    """Equality of two texts up to white space."""
-    return [
-        CORRECT if answer.split() == problem.answer.split() else DIFFERS
-        for problem, answer in pairs
-    ]
-
-
-def letter(text: str, problem: Problem) -> str | None:
-    """The letter that a text chooses; ``meta["options"]`` may hold the options' texts."""
-    return rules.choice(text, problem.meta.get("options"))
-
-
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
-    "exact": Grader(lambda text, problem: text, same_text),
-    "choice": Grader(letter, same_text, absent="no choice"),
+    "exact": rules.EXACT,
+    "choice": rules.CHOICE,
     "math": math.MATH,
     "code": code.CODE,
     "gym": gym.GYM,

@@ -20,17 +20,17 @@ fails.
 """
 
 import json
+import math
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 from ded.grading import seen
 from ded.grading.decision import CORRECT, VERSION, Decision, Grader, Pair, Settings, mapped
-from ded.grading.outputs import same_output, same_value
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.problems.record import Problem
 
@@ -70,21 +70,16 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """
     if reason := why_not(settings.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
-    workers = max(1, settings.workers)
-    boxes: SimpleQueue[Sandbox] = SimpleQueue()
+    threads = threading.local()
 
     def run(pair: Pair) -> Decision:
-        box = boxes.get()
-        try:
-            return grade_program(*pair, box)
-        finally:
-            boxes.put(box)
+        if not hasattr(threads, "box"):  # one each
+            threads.box = stack.enter_context(Sandbox(settings.limits, settings.isolation))
+        return grade_program(*pair, threads.box)
 
-    with ExitStack() as stack:
-        for _ in range(workers):
-            boxes.put(stack.enter_context(Sandbox(settings.limits, settings.isolation)))
-        with ThreadPoolExecutor(workers) as executor:
-            decisions = mapped(executor, run, pairs, "code", settings.progress)
+    workers = ThreadPoolExecutor(max(1, settings.workers))
+    with ExitStack() as stack, workers:
+        decisions = mapped(workers, run, pairs, "code", settings.progress)
         for i, pair in enumerate(pairs):
             if decisions[i].verdict == AGAIN:
                 verdict, reason = run(pair)
@@ -139,18 +134,16 @@ def _input(test: dict, meta: dict) -> dict[str, Any]:
 def _fault(result: Result, limits: Limits) -> Decision | None:
     """The decision on a run that did not end well."""
     last_line = _text(result.stderr).strip().rpartition("\n")[2][:200]
-    if result.outcome == "wall":
-        slept = f"slept: {result.wall:.0f} s by the clock, {result.cpu:.1f} s of CPU"
-        return Decision(AGAIN, slept)
-    if result.outcome == "lost":
-        return Decision(AGAIN, last_line)
-    most = {
-        "cpu": f"{limits.cpu:g} s of CPU",
-        "memory": f"{limits.memory} MiB of memory",
-        "output": f"{limits.output} MiB of output",
+    reasons = {
+        "wall": f"slept: {result.wall:.0f} s by the clock, {result.cpu:.1f} s of CPU",
+        "lost": last_line,
+        "cpu": f"over {limits.cpu:g} s of CPU",
+        "memory": f"over {limits.memory} MiB of memory",
+        "output": f"over {limits.output} MiB of output",
     }
-    if result.outcome in most:
-        return Decision("wrong", f"over {most[result.outcome]}")
+    if result.outcome in reasons:
+        verdict = AGAIN if result.outcome in ("wall", "lost") else "wrong"
+        return Decision(verdict, reasons[result.outcome])
     if result.code == 0:
         return None
     end = f"killed by signal {-result.code}" if result.code < 0 else f"exit code {result.code}"
@@ -231,3 +224,81 @@ def _assertions(source: str, meta: dict, box: Sandbox, limits: Limits) -> Decisi
 
 def _text(output: bytes) -> str:
     return output.decode("utf-8", "replace")
+
+
+# --- comparing ------------------------------------------------------------------------------------
+def same_value(expected: Any, value: Any, tolerance: float = 0.0) -> bool:
+    """Whether a returned value, in the tagged JSON form of the sandbox, is the expected plain
+    value.
+
+    As == in Python, but a tuple is a list. The walk follows `expected`, so a hostile value costs no
+    more than that.
+    """
+    if isinstance(expected, (dict, set, frozenset)):
+        tag = "dict" if isinstance(expected, dict) else "set"
+        items = value.get(tag) if isinstance(value, dict) else None
+        if items is None or len(items) != len(expected):
+            return False
+        if not isinstance(expected, dict):
+            return set(map(_frozen, items)) == set(map(_frozen, expected))
+        given = {_frozen(key): item for key, item in items}
+        wanted = {_frozen(key): item for key, item in expected.items()}
+        return wanted.keys() == given.keys() and all(
+            same_value(item, given[key], tolerance) for key, item in wanted.items()
+        )
+    if isinstance(value, dict):
+        value = value.get("tuple")
+    if isinstance(expected, (list, tuple)):
+        if not isinstance(value, list) or len(value) != len(expected):
+            return False
+        pairs = zip(expected, value, strict=True)
+        return all(same_value(wanted, item, tolerance) for wanted, item in pairs)
+    if tolerance and all(isinstance(number, (int, float)) for number in (expected, value)):
+        return close(expected, value, tolerance)
+    return type(value) in (bool, int, float, str, type(None)) and value == expected
+
+
+def _frozen(value: Any) -> Any:
+    """A hashable form of a value, the same for its plain and its tagged form."""
+    if isinstance(value, dict):
+        (value,) = value.values()
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def close(expected: float, value: float, tolerance: float) -> bool:
+    """Within the tolerance, absolute or relative to what is expected; never for a nan or an
+    infinity.
+    """
+    try:
+        return math.isfinite(value) and abs(expected - value) <= tolerance * max(1.0, abs(expected))
+    except OverflowError:
+        return False
+
+
+def same_output(expected: str, printed: str, tolerance: float = 0.0) -> bool:
+    """Line by line and token by token, as contests compare.
+
+    Blank lines, the ends of lines and the width of gaps do not count; with a tolerance, numbers may
+    differ by it.
+    """
+    wanted, given = _tokens(expected), _tokens(printed)
+    if [len(line) for line in wanted] != [len(line) for line in given]:
+        return False
+    return wanted == given or all(
+        _same_token(*tokens, tolerance)
+        for lines in zip(wanted, given, strict=True)
+        for tokens in zip(*lines, strict=True)
+    )
+
+
+def _tokens(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+def _same_token(expected: str, printed: str, tolerance: float) -> bool:
+    if expected == printed or not tolerance:
+        return expected == printed
+    try:
+        return close(float(expected), float(printed), tolerance)
+    except ValueError:
+        return False

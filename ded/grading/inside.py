@@ -293,7 +293,7 @@ def sweep(pid):
     """Kill and reap everything that the program left; returns the child's exit code, its peak
     resident bytes and the CPU seconds of all.
     """
-    code, peak, cpu = 0, 0, 0
+    code, peak, cpu = 0, 0, 0.0
     while True:
         with suppress(OSError):
             if ISOLATED:

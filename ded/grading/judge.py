@@ -38,8 +38,7 @@ class RemoteJudge:
     timeout: float = 60.0
 
     def __call__(self, prompt: str) -> str:
-        url = self.base_url.rstrip("/")
-        engine = Engine(base_url=url, api_key_env=self.key_variable, timeout=self.timeout)
+        engine = Engine(base_url=self.base_url, api_key_env=self.key_variable, timeout=self.timeout)
         messages = [{"role": "user", "content": prompt}]
         body = {"temperature": 0, "max_tokens": 1000, "messages": messages}
         with closing(Endpoint(f"openai:{self.name}", engine)) as server:
@@ -54,9 +53,7 @@ def decide(ask: Judge, problem: Problem, answer: str) -> Decision:
     """The judge's decision on one answer; the verdict is *unparsed* where it is down or unclear."""
     name = getattr(ask, "name", "judge")
     template = Path(__file__).with_name("judge.txt").read_text(encoding="utf-8").strip()
-    prompt = template.format(
-        problem=problem.prompt, reference=problem.answer, answer=answer[-4000:]
-    )
+    prompt = template.format(problem=problem, answer=answer[-4000:])
     try:
         reply = ask(prompt)
     except Exception as failure:  # any client's errors

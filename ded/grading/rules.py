@@ -2,8 +2,8 @@
 
 Decided here, exactly and without evaluating anything, as far as structure, plain numbers, units,
 percent, bases, intervals and lists go; what remains are single expressions, which go to math-verify
-(`ded.grading.math`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is
-the source of the form of the golds.
+(`ded.grading.math`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is the
+source of the form of the golds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ded.grading import units
-from ded.grading.decision import CORRECT, DIFFERS, Decision
+from ded.grading.decision import CORRECT, DIFFERS, Decision, Grader, Pair, Settings
 from ded.problems.answers import extract, normalise, number
+from ded.problems.record import Problem
 
 # (gold, answer, tolerance) -> whether expressions are equal
 Leaf = Callable[[str, str, float], bool]
@@ -84,11 +85,10 @@ class _Comparison:
             return self.equal(*inner)
         unmatched = list(answer.items)
         for item in gold.items:
-            matches = (i for i, other in enumerate(unmatched) if self.equal(item, other))
-            position = next(matches, None)
-            if position is None:
+            match = next((other for other in unmatched if self.equal(item, other)), None)
+            if match is None:
                 return False
-            del unmatched[position]
+            unmatched.remove(match)
         return not unmatched
 
     def values(self, gold: str, answer: str) -> bool:
@@ -120,10 +120,11 @@ class _Comparison:
 
 
 # --- words ----------------------------------------------------------------------------------------
-def choice(text: str, options: list[str] | None = None) -> str | None:
+def choice(text: str, problem: Problem) -> str | None:
     """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's
-    text, else None.
+    text, else None. ``meta["options"]`` may hold the options' texts.
     """
+    options = problem.meta.get("options") or []
     answer = extract(text) or text
     answer = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", answer)
     answer = answer.strip(" \n*_$.{}")
@@ -135,10 +136,22 @@ def choice(text: str, options: list[str] | None = None) -> str | None:
     last = chr(ord("A") + len(options) - 1) if options else "Z"
     if letter and letter[1].upper() <= last:
         return letter[1].upper()
-    texts = [_words(option) for option in options or []]
+    texts = [_words(option) for option in options]
     if texts.count(_words(answer)) != 1:
         return None
     return chr(ord("A") + texts.index(_words(answer)))
+
+
+def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
+    """Equality of two texts up to white space."""
+    return [
+        CORRECT if answer.split() == problem.answer.split() else DIFFERS
+        for problem, answer in pairs
+    ]
+
+
+EXACT = Grader(lambda text, problem: text, same_text)
+CHOICE = Grader(choice, same_text, absent="no choice")
 
 
 def _words(text: str) -> str:

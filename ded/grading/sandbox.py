@@ -158,8 +158,10 @@ class Sandbox(AbstractContextManager):
         # the supervisor keeps `wall`; this guards against its own end
         deadline = time.monotonic() + 2 * wall + 30
         try:
-            self._send(bounds)
-            self._send(vars(program))
+            for message in (bounds, vars(program)):
+                data = marshal.dumps(message)
+                self.process.stdin.write(struct.pack("<I", len(data)) + data)
+            self.process.stdin.flush()
             (length,) = struct.unpack("<I", self._receive(4, deadline))
             result = json.loads(self._receive(length, deadline))
             for name in ("stdout", "stderr", "value"):
@@ -189,11 +191,6 @@ class Sandbox(AbstractContextManager):
             command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes
         )
 
-    def _send(self, message: dict[str, Any]) -> None:
-        data = marshal.dumps(message)
-        self.process.stdin.write(struct.pack("<I", len(data)) + data)
-        self.process.stdin.flush()
-
     def _receive(self, n: int, deadline: float) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
         poll = select.poll()
@@ -211,10 +208,8 @@ class Sandbox(AbstractContextManager):
         """End it and everything in it. The next `run` starts a fresh one."""
         if self.process is not None:
             self.process.kill()
-            for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-                with suppress(OSError):
-                    pipe.close()
-            self.process.wait()
+            with suppress(OSError), self.process:  # whose end closes the pipes and waits
+                pass
             if not self._bwrap and self.folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
         self.process, self.folder, self._runs = None, "", 0
