@@ -27,11 +27,11 @@ from ded.grading.judge import Judge, decide_all
 from ded.problems.record import Problem
 
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
-    "exact": rules.EXACT,
-    "choice": rules.CHOICE,
-    "math": math.MATH,
-    "code": code.CODE,
-    "gym": gym.GYM,
+    "exact": Grader(lambda text, problem: text, rules.same_text),
+    "choice": Grader(rules.choice, rules.same_text, absent="no choice"),
+    "math": Grader(math.extract, math.grade_answers),
+    "code": Grader(code.extract, code.decide, absent="no program", judged=False),
+    "gym": Grader(gym.extract, gym.decide),
 }
 
 PENDING = Decision("error", "not graded")
@@ -45,8 +45,8 @@ class _Row:
 
     problem: Problem
     text: str | None
-    answer: str | None = None
-    decision: Decision = PENDING
+    answer: str | None
+    decision: Decision
 
 
 def grade(
@@ -87,9 +87,8 @@ def grade(
         pending = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
         pending = [row for row in pending if GRADERS[row.problem.kind].judged]
         pairs = [(row.problem, row.text or "") for row in pending]
-        for row, decision in zip(
-            pending, _once(decide_all, pairs, judge, how.workers), strict=True
-        ):
+        judged = _once(decide_all, pairs, judge, how.workers)
+        for row, decision in zip(pending, judged, strict=True):
             row.decision = Decision(decision.verdict, f"{row.decision.reason}; {decision.reason}")
 
     return trajectories.assign(
@@ -118,18 +117,18 @@ def answer_part(text: Any) -> tuple[str | None, str]:
 def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
     """The row of a trajectory, decided where no grader is needed."""
     text, reason = answer_part(completion)
-    if finish_reason == "length":
-        return _Row(problem, text, text, Decision("truncated", "ran out of tokens"))
-    if text is None:
-        return _Row(problem, None, None, Decision("unparsed", reason))
-    if problem.meta.get("prose"):
-        reason = "the reference is prose: a judge's to decide"
-        return _Row(problem, text, text, Decision("unparsed", reason))
     grader = GRADERS[problem.kind]
-    answer = grader.extract(text, problem)
-    if answer is None:
-        return _Row(problem, text, None, Decision("unparsed", grader.absent))
-    return _Row(problem, text, answer)
+    answer, decision = text, PENDING
+    if finish_reason == "length":
+        decision = Decision("truncated", "ran out of tokens")
+    elif text is None:
+        decision = Decision("unparsed", reason)
+    elif problem.meta.get("prose"):
+        decision = Decision("unparsed", "the reference is prose: a judge's to decide")
+    else:
+        answer = grader.extract(text, problem)
+        decision = Decision("unparsed", grader.absent) if answer is None else PENDING
+    return _Row(problem, text, answer, decision)
 
 
 def _once(decide: Callable[..., list[Decision]], pairs: list[Pair], *how: Any) -> list[Decision]:

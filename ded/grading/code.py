@@ -27,10 +27,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from ded.grading import seen
-from ded.grading.decision import CORRECT, VERSION, Decision, Grader, Pair, Settings, mapped
+from ded.grading.decision import CORRECT, VERSION, Decision, Pair, Settings, mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.problems.record import Problem
 
@@ -56,9 +57,6 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
     return seen.grade(pairs, run, settings.seen, VERSION, settings.isolation, settings.limits)
-
-
-CODE = Grader(extract, decide, absent="no program", judged=False)
 
 
 def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
@@ -95,11 +93,8 @@ def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
     sandbox of their own.
     """
     meta = problem.meta
-    limits = replace(
-        box.limits,
-        cpu=meta.get("time_limit") or box.limits.cpu,
-        memory=int(meta.get("memory_limit") or box.limits.memory),
-    )
+    cpu, memory = meta.get("time_limit"), meta.get("memory_limit")
+    limits = replace(box.limits, cpu=cpu or box.limits.cpu, memory=int(memory or box.limits.memory))
     source = "\n".join(filter(None, (meta.get("preamble"), program)))
     if meta.get("assertions"):
         return _assertions(source, meta, box, limits)
@@ -282,13 +277,10 @@ def same_output(expected: str, printed: str, tolerance: float = 0.0) -> bool:
     differ by it.
     """
     wanted, given = _tokens(expected), _tokens(printed)
-    if [len(line) for line in wanted] != [len(line) for line in given]:
-        return False
-    return wanted == given or all(
-        _same_token(*tokens, tolerance)
-        for lines in zip(wanted, given, strict=True)
-        for tokens in zip(*lines, strict=True)
-    )
+    if not tolerance or [len(line) for line in wanted] != [len(line) for line in given]:
+        return wanted == given
+    pairs = zip(chain.from_iterable(wanted), chain.from_iterable(given), strict=True)
+    return all(_same_token(*pair, tolerance) for pair in pairs)
 
 
 def _tokens(text: str) -> list[list[str]]:
@@ -296,9 +288,7 @@ def _tokens(text: str) -> list[list[str]]:
 
 
 def _same_token(expected: str, printed: str, tolerance: float) -> bool:
-    if expected == printed or not tolerance:
-        return expected == printed
     try:
-        return close(float(expected), float(printed), tolerance)
+        return expected == printed or close(float(expected), float(printed), tolerance)
     except ValueError:
         return False

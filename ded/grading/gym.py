@@ -10,7 +10,7 @@ import sys
 import unicodedata
 from types import ModuleType
 
-from ded.grading.decision import CORRECT, Decision, Grader, Pair, Settings
+from ded.grading.decision import CORRECT, Decision, Pair, Settings
 from ded.grading.pool import decide_all
 from ded.problems.answers import LONGEST, last_box
 from ded.problems.record import Problem
@@ -79,6 +79,3 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
         for problem, answer in pairs
     ]
     return decide_all(score, library, arguments, settings)
-
-
-GYM = Grader(extract, decide)

@@ -142,9 +142,7 @@ def decode(value):
     ((tag, items),) = value.items()
     if tag == "complex":
         return complex(*items)
-    if tag == "dict":
-        return {decode(key): decode(item) for key, item in items}
-    return (tuple if tag == "tuple" else set)(decode(item) for item in items)
+    return {"dict": dict, "tuple": tuple, "set": set}[tag](decode(items))
 
 
 def stand_in(answers):
@@ -296,10 +294,7 @@ def sweep(pid):
     code, peak, cpu = 0, 0, 0.0
     while True:
         with suppress(OSError):
-            if ISOLATED:
-                os.kill(-1, signal.SIGKILL)
-            else:
-                os.killpg(pid, signal.SIGKILL)
+            os.kill(-1 if ISOLATED else -pid, signal.SIGKILL)  # all, or the child's group
         try:
             reaped, status, used = os.wait4(-1, 0)
         except ChildProcessError:

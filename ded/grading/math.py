@@ -11,7 +11,7 @@ from typing import Any
 
 from ded.files import read_yaml
 from ded.grading import rules
-from ded.grading.decision import Decision, Grader, Pair, Settings
+from ded.grading.decision import Decision, Pair, Settings
 from ded.grading.pool import decide_all
 from ded.problems import answers
 from ded.problems.record import Problem
@@ -45,9 +45,6 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     undecided = [each for each, made in zip(arguments, decisions, strict=True) if made is None]
     others = iter(decide_all(decide, warm_up, undecided, settings))
     return [decision or next(others) for decision in decisions]
-
-
-MATH = Grader(extract, grade_answers)
 
 
 def _as_text(gold: str, answer: str, tolerance: float) -> Decision | None:

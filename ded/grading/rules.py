@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ded.grading import units
-from ded.grading.decision import CORRECT, DIFFERS, Decision, Grader, Pair, Settings
+from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings
 from ded.problems.answers import extract, normalise, number
 from ded.problems.record import Problem
 
@@ -148,10 +148,6 @@ def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
         CORRECT if answer.split() == problem.answer.split() else DIFFERS
         for problem, answer in pairs
     ]
-
-
-EXACT = Grader(lambda text, problem: text, same_text)
-CHOICE = Grader(choice, same_text, absent="no choice")
 
 
 def _words(text: str) -> str:

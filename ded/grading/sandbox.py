@@ -266,16 +266,12 @@ def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
     command += (_AS_ROOT if os.geteuid() == 0 else _AS_USER).split()
     for folder in ("/usr", *map(str, reversed(Path(_python()).parents[:-1]))):  # readable here
         command += ["--perms", "0755", "--dir", folder]
-    for folder in _LIBRARIES:
-        if os.path.islink(folder):
-            command += ["--symlink", os.readlink(folder), folder]
-        elif os.path.isdir(folder):
-            command += ["--ro-bind", folder, folder]
-    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    command += ["--ro-bind", _python(), _python()]
-    for folder in (f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"):
-        if sys.base_prefix != "/usr" and os.path.isdir(folder):
-            command += ["--ro-bind", folder, folder]
+    own = [_python(), f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"]
+    for path in dict.fromkeys([*_LIBRARIES, "/etc/ld.so.cache", *own]):
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+        else:
+            command += ["--ro-bind-try", path, path]
     command += ["--proc", "/proc", "--dev", "/dev"]
     if writable:
         for folder in ("/tmp", "/dev/shm"):

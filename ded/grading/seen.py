@@ -39,11 +39,11 @@ def grade(
         for start in tqdm(starts, desc="code", unit=f"{CHUNK} programs", delay=5, leave=False):
             end = start + CHUNK
             chunk = dict(zip(keys[start:end], pairs[start:end], strict=True))
-            marks = ",".join("?" * len(chunk))
-            kept = base.execute(f"select * from programs where key in ({marks})", list(chunk))
-            decisions |= {key: Decision(verdict, reason) for key, verdict, reason in kept}
-            new = [key for key in chunk if key not in decisions]
-            ran = dict(zip(new, run([chunk[key] for key in new]) if new else [], strict=True))
+            query = f"select * from programs where key in ({','.join('?' * len(chunk))})"
+            for key, verdict, reason in base.execute(query, list(chunk)):
+                decisions[key] = Decision(verdict, reason)
+            new = {key: pair for key, pair in chunk.items() if key not in decisions}
+            ran = dict(zip(new, run(list(new.values())) if new else [], strict=True))
             decisions |= ran
             rows = [(key, *decision) for key, decision in ran.items() if decision[0] != "error"]
             with base:
