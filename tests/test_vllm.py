@@ -17,7 +17,7 @@ import tqdm.auto
 
 from ded import generation, models, problems, store
 from ded.errors import EngineError
-from ded.generation import journal, vllm, vllm_processes
+from ded.generation import journal, vllm
 from ded.generation.engines import Settings, Shard
 from ded.generation.journal import Drawing
 from ded.options import Engine
@@ -139,21 +139,21 @@ def test_what_vllm_is_asked_to_measure(monkeypatch):
 
 
 def test_gpus_are_shared_out_over_replicas(monkeypatch):
-    assert vllm_processes.devices(Engine(name="vllm", data_parallel=3), 2) == [
+    assert vllm.devices(Engine(name="vllm", data_parallel=3), 2) == [
         {},
         {},
     ]  # on a CPU, and no more replicas than requests
-    monkeypatch.setattr(vllm_processes, "on_cpu", lambda: False)
+    monkeypatch.setattr(vllm, "on_cpu", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     two = Engine(name="vllm", data_parallel=2, tensor_parallel=2)
-    assert vllm_processes.devices(two, 9) == [
+    assert vllm.devices(two, 9) == [
         {"CUDA_VISIBLE_DEVICES": "4,5"},
         {"CUDA_VISIBLE_DEVICES": "6,7"},
     ]
-    assert vllm_processes.devices(Engine(name="vllm", tensor_parallel=2), 9) == [{}]
+    assert vllm.devices(Engine(name="vllm", tensor_parallel=2), 9) == [{}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     with pytest.raises(EngineError, match="need 4 GPUs, and CUDA_VISIBLE_DEVICES names 3"):
-        vllm_processes.devices(two, 9)
+        vllm.devices(two, 9)
 
 
 def test_rows_are_put_together(monkeypatch):
@@ -163,9 +163,9 @@ def test_rows_are_put_together(monkeypatch):
     )  # a template that opens the block in the prompt
     drawn = iter([row([12], "length"), row([], "stop"), row([13, 14], "stop")])
     monkeypatch.setattr(
-        vllm_processes,
+        vllm,
         "sampled",
-        lambda model, requests, *rest: ((i, 0, next(drawn)) for i in range(len(requests))),
+        lambda model, job, engine: ((i, 0, next(drawn)) for i in range(len(job.requests))),
     )
     assert list(sample(questions(2), max_tokens=1).token_ids) == [[12], []]
     longer = sample(questions(2), max_tokens=5)
@@ -291,7 +291,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     asked, (body, parts) = questions(5), DEATHS[death]
     some = "write(job['requests'][:3], 12)\nrows.write('[4, 0, {\"tok')\n"
-    monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, some + body))
+    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, some + body))
     with pytest.raises(EngineError) as caught:
         sample(asked)
     for part in [f"model {MODEL!r}: vLLM ended early", "3 of 5 rows are stored; run again", *parts]:
@@ -301,7 +301,7 @@ def test_what_a_dead_engine_leaves_is_kept_and_told(death, monkeypatch, tmp_path
         tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, disable=True)
     )  # as in the jobs of a study
     rest = "assert len(job['requests']) == 2\nwrite(job['requests'], 13)"
-    monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, rest))
+    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, rest))
     assert [ids[0] for ids in sample(asked).token_ids] == [12, 12, 12, 13, 13]
     assert not list(store.root().glob("journal/*"))
 
@@ -311,7 +311,7 @@ def test_a_full_disk_ends_every_engine(replicas, monkeypatch, tmp_path):
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     monkeypatch.setattr(generation, "SHARD", 2)
     two = "write(job['requests'][:2], 12)\ntime.sleep(100)"
-    monkeypatch.setattr(vllm_processes.sys, "executable", fake(tmp_path, two))
+    monkeypatch.setattr(vllm.sys, "executable", fake(tmp_path, two))
     running = []
 
     def full(key, compute):
@@ -364,7 +364,7 @@ SCRIPT = """
 @really
 def test_rows_outlive_a_kill_and_the_engine_does_not(monkeypatch):
     monkeypatch.setattr(generation, "SHARD", 64)
-    asked, real, sizes = questions(128), vllm_processes.sampled, []
+    asked, real, sizes = questions(128), vllm.sampled, []
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)], stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -373,11 +373,11 @@ def test_rows_outlive_a_kill_and_the_engine_does_not(monkeypatch):
         parent.kill()
     assert not psutil.wait_procs(left, timeout=10)[1]
 
-    def counting(model, requests, *rest):
-        sizes.append(sum(request["n"] for request in requests))
-        return real(model, requests, *rest)
+    def counting(model, job, engine):
+        sizes.append(sum(len(request.rows) for request in job.requests))
+        return real(model, job, engine)
 
-    monkeypatch.setattr(vllm_processes, "sampled", counting)
+    monkeypatch.setattr(vllm, "sampled", counting)
     table = sample(asked, 2)
     assert (
         sizes == [236] and len(table) == 256 and not list(store.root().glob("journal/*"))

@@ -34,14 +34,14 @@ def main():
         return print("vLLM is not installed: nothing to compare")
 
     from ded import generation, models, problems
-    from ded.generation import vllm, vllm_processes, vllm_worker
+    from ded.generation import vllm, vllm_worker
     from ded.generation.engines import Settings, Shard
     from ded.options import Engine
 
-    for name, value in (vllm_processes.CPU if vllm_processes.on_cpu() else {}).items():
+    for name, value in (vllm.CPU if vllm.on_cpu() else {}).items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    clock = time.process_time if vllm_processes.on_cpu() else time.perf_counter
+    clock = time.process_time if vllm.on_cpu() else time.perf_counter
     asked = problems.load("lab:sum/7-9", args.prompts, "dev", "bench")
     if not args.model.startswith("lab:"):
         asked = [
@@ -89,12 +89,21 @@ def main():
         )
         return int(draw["n_tokens"].sum())
 
-    def here(spec, requests, shared, engine):
-        numbered = [request | {"number": i} for i, request in enumerate(requests)]
-        for row in vllm_worker.rows(llm, numbered, shared["sampling"]):
+    def here(spec, job, engine):
+        requests = [
+            {
+                "number": i,
+                "ids": r.ids,
+                "n": len(r.rows),
+                "seed": r.seed,
+                "max_tokens": r.max_tokens,
+            }
+            for i, r in enumerate(job.requests)
+        ]
+        for row in vllm_worker.rows(llm, requests, job.sampling):
             yield json.loads(json.dumps(row))
 
-    vllm_processes.sampled = here
+    vllm.sampled = here
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DED_STORE"] = folder
         print(f"{'what':<22}{'how':<7}{'seconds':>9}{'tokens':>9}{'tokens/s':>10}{'ratio':>7}")
