@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ded import generation, models, problems
-from ded.generation import decoding, transformers
+from ded.generation import transformers
 from ded.options import Engine
 from ded.problems import Problem
 
@@ -278,7 +278,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it():
         (1.0, [0, 1, 2, 3]),
     ):
         counts = np.bincount(
-            decoding.choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4
+            transformers.choose(logits.expand(1000, 4), uniform, 1.0, top_p).numpy(), minlength=4
         )
         expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
         assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
@@ -290,7 +290,7 @@ def test_inverse_transform_gives_every_token_its_share():
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0)) * 2
     uniform = (torch.arange(20_000) + 0.5) / 20_000
     for temperature in (1.0, 0.4):
-        chosen = decoding.choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
+        chosen = transformers.choose(logits.expand(20_000, 50), uniform, temperature, 1.0)
         exact = torch.softmax(logits[0].double() / temperature, -1).numpy()
         assert np.abs(np.bincount(chosen.numpy(), minlength=50) - 20_000 * exact).max() <= 1.01
 
@@ -301,7 +301,7 @@ def test_the_ends_of_the_noise_draw_only_tokens_that_can_be(extreme):
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, "1 +2 ="))["input_ids"]]
     probabilities = np.exp(logits_after("1 +2 =")[0].numpy())
-    found = decoding.decode(net, ids, np.array([[extreme]]), 1.0, 0.5, tok)[0]["token_ids"]
+    found = transformers.decode(net, ids, np.array([[extreme]]), 1.0, 0.5, tok)[0]["token_ids"]
     top = np.argsort(-probabilities, kind="stable")
     kept = top[: int((probabilities[top].cumsum() / probabilities.sum() < 0.5).sum()) + 1]
     assert found[0] in kept and found[0] == (kept.min() if extreme == 0 else kept.max())
@@ -341,10 +341,10 @@ def test_rows_that_end_leave_the_others_as_they_were():
     net, tok = models.load(MODEL), models.load_tokenizer(MODEL)
     ids = [tok(models.render(MODEL, p.prompt))["input_ids"] for p in questions(30)]
     noise = np.random.default_rng(0).random((30, 50))
-    together = decoding.decode(net, ids, noise, 0.8, 0.95, tok)
+    together = transformers.decode(net, ids, noise, 0.8, 0.95, tok)
     assert len({r["n_tokens"] for r in together}) > 5
     for i in range(30):
-        alone = decoding.decode(net, ids[i : i + 1], noise[i : i + 1], 0.8, 0.95, tok)[0]
+        alone = transformers.decode(net, ids[i : i + 1], noise[i : i + 1], 0.8, 0.95, tok)[0]
         assert (
             alone["token_ids"] == together[i]["token_ids"]
             and alone["finish_reason"] == together[i]["finish_reason"]

@@ -116,8 +116,8 @@ def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
             }
         ]
     }
-    assert math.isnan(openai.from_chat(reply)["n_tokens"]) and math.isnan(
-        openai.from_chat(reply)["entropy_sum"]
+    assert math.isnan(openai.from_reply(reply)["n_tokens"]) and math.isnan(
+        openai.from_reply(reply)["entropy_sum"]
     )
     for n, measured in (
         (3, True),
@@ -126,7 +126,7 @@ def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
     ):  # of hidden reasoning there are no log-probabilities
         assert (
             math.isfinite(
-                openai.from_chat(reply | {"usage": {"completion_tokens": n}})["entropy_sum"]
+                openai.from_reply(reply | {"usage": {"completion_tokens": n}})["entropy_sum"]
             )
             == measured
         )

@@ -108,7 +108,7 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
     try:
         if row.before is None:
             logprobs = {"logprobs": True, "top_logprobs": top} if top else {}
-            measured = server.post("chat/completions", chat | sampling | logprobs, from_chat)
+            measured = server.post("chat/completions", chat | sampling | logprobs, from_reply)
         else:
             # by tokens: a template may change what an assistant message holds (some drop or add a
             # think block), so the prompt's are asked for first
@@ -118,7 +118,7 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
             )
             logprobs = {"logprobs": top} if top else {}
             body = {"prompt": prompt + row.drawn} | sampling | logprobs
-            measured = row.continued(server.post("completions", body, from_completion))
+            measured = row.continued(server.post("completions", body, from_reply))
     except EngineError as error:
         raise EngineError(f"problem {row.problem.id!r}: {error}") from None
     reason = measured["finish_reason"]
@@ -132,31 +132,19 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
     return measured
 
 
-def from_chat(reply: dict[str, Any]) -> Row:
-    """The row that a reply of chat/completions holds; ValueError, KeyError ... for half a reply."""
-    choice = reply["choices"][0]
-    message = choice["message"]
-    text = message.get("content") or ""
-    if thought := message.get("reasoning_content") or message.get("reasoning"):
-        closed = f"{thought.strip()}\n</think>\n{text.strip()}"
-        text = f"{THINK}\n{closed if text else thought.lstrip()}"
-    positions = (choice.get("logprobs") or {}).get("content") or []
-    seen = [[token["logprob"] for token in position["top_logprobs"]] for position in positions]
-    return _measured(reply, text.lstrip(), seen)
-
-
-def from_completion(reply: dict[str, Any]) -> Row:
-    """The row that a reply of completions holds; ValueError, KeyError ... for half a reply."""
-    choice = reply["choices"][0]
-    positions = (choice.get("logprobs") or {}).get("top_logprobs") or []
-    return _measured(reply, choice["text"], [list(position.values()) for position in positions])
-
-
-def _measured(reply: dict[str, Any], text: str, seen: list[list[float]]) -> Row:
-    """A row, NaN for what the server did not say; `seen`: log-probabilities of the likeliest
-    tokens, for each position."""
+def from_reply(reply: dict[str, Any]) -> Row:
+    """The row that a reply of chat/completions or completions holds, NaN for what the server did
+    not say; ValueError, KeyError ... for half a reply."""
     choice, usage = reply["choices"][0], reply.get("usage") or {}
-    finish, token_ids = choice["finish_reason"], choice.get("token_ids") or []
+    logprobs, token_ids = choice.get("logprobs") or {}, choice.get("token_ids") or []
+    # log-probabilities of the likeliest tokens, for each position
+    if "message" in choice:
+        text, positions = _with_thought(choice["message"]), logprobs.get("content") or []
+        seen = [[token["logprob"] for token in position["top_logprobs"]] for position in positions]
+    else:
+        text, positions = choice["text"], logprobs.get("top_logprobs") or []
+        seen = [list(position.values()) for position in positions]
+    finish = choice["finish_reason"]
     if finish in BROKEN:
         raise ValueError(f"the server broke it off: {finish}")
     finish = ENDS.get(finish, finish)
@@ -176,3 +164,12 @@ def _measured(reply: dict[str, Any], text: str, seen: list[list[float]]) -> Row:
         "entropy_sum": round(entropy, 6),
         "missing_mass": round(missing, 6),
     }
+
+
+def _with_thought(message: dict[str, Any]) -> str:
+    """A message's text, its reasoning before it where the server took the two apart."""
+    text = message.get("content") or ""
+    if thought := message.get("reasoning_content") or message.get("reasoning"):
+        closed = f"{thought.strip()}\n</think>\n{text.strip()}"
+        text = f"{THINK}\n{closed if text else thought.lstrip()}"
+    return text.lstrip()

@@ -1,5 +1,5 @@
-"""The transformers engine: own forward passes (`ded.generation.decoding`), so that every row has a
-random stream of its own and entropies come for free."""
+"""The transformers engine: own forward passes, so that every row draws from noise of its own, and
+its next-token distributions are seen whole."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import numpy as np
 import pandas as pd
 
 from ded import models
-from ded.generation.decoding import decode
 from ded.generation.engines import Settings, Shard, Tables, Unfinished
 from ded.options import Engine
 from ded.problems import content_hash
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # bytes of a batch's keys and values: a step of a small model costs much the same for one row and
 # for hundreds
 ROOM = 2**28
 FEWEST = 16  # rows of a batch, however large the model
+# Ended rows leave a batch when this share of it remains: to leave costs the others a copy of
+# their keys and values.
+SHRINK = 0.8
+# Probabilities (rows x vocabulary) that are weighed at once: in double precision, and sorted, they
+# take ten times the memory of a batch's logits.
+SLICE = 2**24
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
@@ -80,3 +86,144 @@ def groups(lengths: list[int], most: int) -> list[list[int]]:
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     parts = -(-len(order) // most)
     return [order[len(order) * k // parts : len(order) * (k + 1) // parts] for k in range(parts)]
+
+
+class Batch:
+    """Rows that are decoded together: what the model sees next of each, and keys and values of
+    what it has seen. Prompts of unequal length are padded on the left."""
+
+    def __init__(self, net: PreTrainedModel, prompts: list[list[int]], pad_token: int) -> None:
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+        from transformers.cache_utils import DynamicCache
+
+        sequences = [torch.tensor(ids, device=net.device) for ids in prompts]
+        to_left: dict[str, Any] = {"batch_first": True, "padding_side": "left"}
+        mask = pad_sequence([torch.ones_like(ids) for ids in sequences], **to_left)
+        self.net = net
+        self.rows = torch.arange(len(prompts), device=net.device)  # which of the prompts are in it
+        self.tokens = pad_sequence(sequences, **to_left, padding_value=pad_token)
+        self.mask = None if mask.all() else mask
+        self.cache = DynamicCache(config=net.config)
+
+    def logits(self) -> torch.Tensor:
+        """Next-token logits (rows, vocabulary) after the tokens that were fed last."""
+        inputs = {"input_ids": self.tokens, "past_key_values": self.cache, "use_cache": True}
+        if self.mask is not None:
+            positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.tokens.shape[1] :]
+            inputs |= {"attention_mask": self.mask, "position_ids": positions}
+        output = self.net(**inputs, logits_to_keep=1)
+        return output.logits[:, -1].float().to(self.net.device)  # may come from another GPU
+
+    def keep(self, index: torch.Tensor) -> None:
+        """Drops all rows but these, given by their place in the batch."""
+        self.rows = self.rows[index]
+        self.cache.batch_select_indices(index.cpu())  # its layers may lie on several GPUs
+        if self.mask is not None:
+            self.mask = self.mask[index]
+
+    def feed(self, tokens: torch.Tensor) -> None:
+        """The next token of each row."""
+        import torch
+
+        self.tokens = tokens[:, None]
+        if self.mask is not None:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+
+
+def decode(
+    net: PreTrainedModel,
+    prompts: list[list[int]],
+    noise: np.ndarray,
+    temperature: float,
+    top_p: float,
+    tok: PreTrainedTokenizerBase,
+) -> list[dict[str, Any]]:
+    """Completions of prompts (token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
+
+    noise: uniform numbers in [0, 1), shape (rows, most tokens); token t of a row is the inverse of
+    its distribution function at noise[row, t], so a row's tokens do not depend on the rows beside
+    it. entropy_sum: nats, of the distributions at temperature 1.
+    """
+    import torch
+
+    n_rows, most = noise.shape
+    batch = Batch(net, prompts, tok.pad_token_id)
+    # all of it where the model is: a step waits for it once, to learn which rows go on
+    device = net.device
+    ends = torch.tensor(end_tokens(net, tok), device=device)
+    uniform = torch.as_tensor(noise, dtype=torch.float32, device=device)
+    uniform = uniform.clamp(max=1 - 2**-24)  # rounding must not make it 1
+    drawn = torch.zeros(n_rows, most, dtype=torch.long, device=device)
+    lengths = torch.zeros(n_rows, dtype=torch.long, device=device)
+    entropy = torch.zeros(n_rows, dtype=torch.double, device=device)
+    ended = torch.zeros(n_rows, dtype=torch.bool, device=device)
+    with torch.inference_mode():
+        for t in range(most):
+            rows = batch.rows
+            alive = ~ended[rows]
+            nats, chosen = weigh(batch.logits(), uniform[rows, t], temperature, top_p)
+            entropy[rows] += torch.where(alive, nats, 0.0).double()
+            drawn[rows, t] = chosen
+            lengths[rows] += alive
+            ended[rows] |= torch.isin(chosen, ends)
+            going = (~ended[rows]).nonzero().squeeze(-1)
+            if not len(going):
+                break
+            if len(going) <= SHRINK * len(rows):
+                batch.keep(going)
+                chosen = chosen[going]
+            batch.feed(chosen)
+    columns = zip(drawn.tolist(), lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
+    return [
+        {
+            "token_ids": tokens[: length - end],
+            "n_tokens": length,
+            "finish_reason": "stop" if end else "length",
+            "entropy_sum": round(nats, 6),
+        }
+        for tokens, length, end, nats in columns
+    ]
+
+
+def end_tokens(net: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a completion: the tokenizer's, and those of the generation config."""
+    more = net.generation_config.eos_token_id
+    more = more if isinstance(more, (list, tuple)) else [more]
+    return sorted({tok.eos_token_id, *more} - {None})
+
+
+def weigh(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(entropies in nats at temperature 1, next tokens as `choose` draws them), a row each."""
+    import torch
+
+    entropies, tokens = [], []
+    n_slices = -(-logits.numel() // SLICE)
+    slices = zip(logits.tensor_split(n_slices), uniform.tensor_split(n_slices), strict=True)
+    for sliced, noise in slices:
+        logs = torch.log_softmax(sliced, dim=-1)
+        entropies.append(-(logs.exp() * logs).nan_to_num(0.0).sum(-1))
+        tokens.append(choose(sliced, noise, temperature, top_p))
+    return torch.cat(entropies), torch.cat(tokens)
+
+
+def choose(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+) -> torch.Tensor:
+    """Next tokens (rows,) by inverse transform of each row's distribution at `uniform`; greedy at
+    temperature 0. top_p keeps the smallest set of likeliest tokens that reaches it."""
+    import torch
+
+    if temperature == 0:
+        return logits.argmax(-1)
+    probs = torch.softmax(logits.double() / temperature, dim=-1)
+    if top_p < 1:
+        ordered, index = probs.sort(dim=-1, descending=True, stable=True)
+        ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
+        probs = torch.zeros_like(probs).scatter(-1, index, ordered)
+    total = probs.cumsum(-1)
+    targets = uniform.double()[:, None] * total[:, -1:]
+    tokens = torch.searchsorted(total, targets, right=True).squeeze(-1)
+    return tokens.clamp(max=logits.shape[-1] - 1)

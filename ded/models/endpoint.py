@@ -19,7 +19,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ded.errors import EngineError, ModelError
-from ded.models.spec import parse
+from ded.models.spec import MENDS, parse
 from ded.options import Engine
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ WAIT = 2.0  # seconds before the second try, doubled for each further one
 LONGEST_RETRY_AFTER = 300.0  # seconds, the most that a server may ask for
 # fields left out where the server refuses them
 OPTIONAL = ("seed", "logprobs", "top_logprobs", "return_token_ids")
-# what to do about a status; the key's is said by `Endpoint.refusal`
-FITS = (
-    "lower max_tokens if prompt and answer do not fit its context, or set the parameter that it "
-    "names to what it takes"
-)
-PLACE = "correct the model's name, or engine.base_url (most end in /v1)"
-MENDS = {400: FITS, 422: FITS, 402: "top up the account", 404: PLACE, 405: PLACE}
-MENDS[429] = "lower engine.concurrency, or wait"
 log = logging.getLogger("ded")
 Answer = TypeVar("Answer")
 
@@ -149,10 +141,9 @@ class Endpoint:
         """What a reply says, without the key that it may quote, and the mend."""
         status, variable = reply.status_code, self.engine.api_key_env
         text = reply.text.replace(self._key, "***") if self._key else reply.text
-        mend = MENDS.get(status, "see its log")
-        if status in (401, 403):
+        mend = MENDS["endpoint"].get(status, "see its log").format(variable)
+        if status in (401, 403) and not variable:
             mend = "name the environment variable that holds its key in engine.api_key_env"
-            mend = f"correct the key in ${variable}" if variable else mend
         if reply.is_redirect:
             mend = "name in engine.base_url where it redirects to (https?)"
         text = " ".join(text.split())[:300]

@@ -15,19 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ded.errors import ModelError, first_line, near
+from ded.files import read_yaml
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
 THINK = "<think>"
-# why the hub gives nothing, by its client's errors, and what helps
-REASONS = {
-    "GatedRepoError": "it is gated: accept its terms on its page, then run `hf auth login`",
-    "RevisionNotFoundError": "it has no revision {!r}",
-    "RepositoryNotFoundError": "the hub knows no such id: check the spelling, or run "
-    "`hf auth login` if it is private",
-    "HFValidationError": "an id is written as <org>/<name>",
-    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, and there is no copy of it here",
-}
+MENDS = read_yaml(Path(__file__).with_name("mends.yml"))
 
 
 class Spec(NamedTuple):
@@ -88,8 +81,8 @@ def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[st
             mend += f"{name}.jsonl in the folder of DED_DATA"
         error_name = type(error).__name__
         reason = f"the hub does not answer ({error_name}: {first_line(error)}): check the network"
-        if error_name in REASONS:
-            reason = REASONS[error_name].format(revision)
+        if error_name in MENDS["hub"]:
+            reason = MENDS["hub"][error_name].format(revision)
         raise ModelError(f"{what}: {reason}; or name a downloaded copy with {mend}") from error
     sizes = getattr(info, "safetensors", None)
     return info.sha, float(sizes.total) if sizes else math.nan
