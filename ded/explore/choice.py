@@ -3,12 +3,12 @@ why."""
 
 import html
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
 
-from ded import curation
+from ded import curation, study
 from ded.explore.pool import Pool, Values
 from ded.problems import Problem
 
@@ -61,8 +61,13 @@ def _quality(pool: Pool, max_tokens: int, verification: str) -> curation.Filtere
         list(pool.questions.values()),
         max_tokens=max_tokens,
         verify=verification,
-        step_check=lambda problem, think: pool.step_valid(problem.id, think),
+        step_check=lambda problem, think: _step_valid(pool, problem.id, think),
     )
+
+
+@cache
+def _step_valid(pool: Pool, problem_id: str, think: str) -> bool:
+    return study.step_valid(pool.questions[problem_id], think)
 
 
 def _reasons(

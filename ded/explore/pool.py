@@ -2,9 +2,7 @@
 needs."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +36,7 @@ class Pool:
     equal one). rates: problem_id and pass_rate of `rated`, the "student", or the "teacher" where
     the run stored no student's. distances: by metric and problem_id, a matrix indexed by
     sample_index (nan for a sample that is not there); all_distances: by metric, those of all pairs
-    of a question, in one array. step_valid: whether the steps of (problem_id, think text) are
-    valid; memo: see `curation.select_trajectories`.
+    of a question, in one array. memo: see `curation.select_trajectories`.
     """
 
     seed: int
@@ -49,7 +46,6 @@ class Pool:
     rated: str
     distances: dict[str, dict[str, np.ndarray]]
     all_distances: dict[str, np.ndarray]
-    step_valid: Callable[[str, str], bool]
     memo: dict = field(default_factory=dict)
 
 
@@ -108,11 +104,6 @@ def assemble(
     table = graded.assign(row=np.arange(len(graded)), same_as=equal.transform("min"))
     # as objects, so that a filter copies references and no texts
     table = table.astype(dict.fromkeys(table.columns[table.dtypes == "str"], object))
-
-    @cache
-    def step_valid(problem_id: str, think: str) -> bool:
-        return study.step_valid(by_id[problem_id], think)
-
     return Pool(
         seed=seed,
         questions=by_id,
@@ -121,5 +112,4 @@ def assemble(
         rated=rated,
         distances=distances,
         all_distances={metric: np.concatenate(parts) for metric, parts in pairs.items()},
-        step_valid=step_valid,
     )

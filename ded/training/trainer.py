@@ -123,14 +123,12 @@ def _arguments(job: Job, world: int) -> Any:
 
 
 def _trainer(job: Job, arguments: Any, world: int) -> Any:
-    import datasets
     import torch
     from peft import LoraConfig
     from transformers import PrinterCallback
     from transformers.utils.logging import disable_progress_bar
     from trl import SFTTrainer
 
-    datasets.disable_progress_bars()
     disable_progress_bar()
     dtype, lora, rank = "float32", None, job.trainer.lora_rank
     if rank:
