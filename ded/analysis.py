@@ -119,13 +119,12 @@ def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
     hidden), float32."""
     import torch
 
-    net, tok = models.load(model), models.load_tokenizer(model)
+    net = models.load(model)
     rows = []
     with torch.inference_mode():
         for problem in problems:
-            prompt = models.render(model, problem.prompt)
-            ids = tok(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
-            states = net(input_ids=ids.to(net.device), output_hidden_states=True).hidden_states
+            ids = torch.tensor([models.prompt_ids(model, problem.prompt)], device=net.device)
+            states = net(input_ids=ids, output_hidden_states=True).hidden_states
             rows.append(states[-1][0, -1].float().cpu().numpy())
     return np.stack(rows)
 

@@ -36,9 +36,8 @@ def file_of(shard: Shard) -> Path:
 def read(shard: Shard) -> dict[int, Row]:
     """The rows written down, by place; half a line, left by a kill, is none."""
     rows: dict[int, Row] = {}
-    if not file_of(shard).is_file():
-        return rows
-    for line in file_of(shard).read_text(errors="replace").splitlines():
+    text = file_of(shard).read_text(errors="replace") if file_of(shard).is_file() else ""
+    for line in text.splitlines():
         with suppress(ValueError, TypeError):
             place, row = json.loads(line)
             rows[place] = row

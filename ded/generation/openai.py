@@ -38,12 +38,9 @@ def identity(model: str, engine: Engine) -> dict[str, Any]:
     return {"engine": "openai", "model": models.fingerprint(model), "base_url": engine.base_url}
 
 
-def drawn_from(model: str, engine: Engine) -> bool:
-    """Whether the store may hold rows of this model: finished work needs its endpoint no more."""
-    return _drawn_file(model, engine).is_file()
-
-
-def _drawn_file(model: str, engine: Engine) -> Path:
+def drawn_file(model: str, engine: Engine) -> Path:
+    """A file that is there once the store may hold rows of this model: finished work needs its
+    endpoint no more."""
     key = store.key("endpoint", 1, **identity(model, engine))
     return store.root() / "locks" / f"{key}.drawn"
 
@@ -54,8 +51,8 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     from tqdm.auto import tqdm
 
     begun, server = time.monotonic(), Endpoint(model, engine)
-    drawn_file = _drawn_file(model, engine)
-    with store.lock(drawn_file.stem):
+    paid = drawn_file(model, engine)
+    with store.lock(paid.stem):
         drawing = journal.Drawing(shards)
         asked = [row for row in drawing.unfinished if row.before is None or row.drawn]
         if n_cut := len(drawing.unfinished) - len(asked):
@@ -73,7 +70,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
                 server.ended.set()
                 raise
             server.counts["rows"] += 1
-            drawn_file.touch()
+            paid.touch()
             return row, measured
 
         # its threads are daemons: an interrupt does not wait for them

@@ -49,7 +49,7 @@ def _unusable(params: Common, specs: list[str]) -> list[str]:
             models.check(spec, needs, params.engine)
         except ModelError as error:
             # a study that is finished needs its endpoint no more
-            if parse(spec).kind == "openai" and openai.drawn_from(spec, params.engine):
+            if parse(spec).kind == "openai" and openai.drawn_file(spec, params.engine).is_file():
                 hint = (
                     "What was drawn from it before is used; the run ends at the first missing row"
                 )
