@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ded import curation
-from ded.curation import selection
+from ded.curation import filters, selection
 from ded.problems import lab as tasks
 
 GOOD = "<think> 1 ; 2 </think> 3"
@@ -72,7 +72,7 @@ def sampled(questions, seed=0, letters=6, length=12, copies=1):
     ],
 )
 def test_format(text, reason):
-    kept, _, dropped = curation.filter_format(trajectories([text]))
+    kept, _, dropped = filters.filter_format(trajectories([text]))
     assert len(kept) == (not reason) and dropped.reason.tolist() == ([reason] if reason else [])
     assert (curation.split_think(text) is None) == bool(reason)
 
@@ -81,7 +81,7 @@ def test_length_drops_the_long_and_the_cut_off():
     table = trajectories(
         [GOOD] * 4, n_tokens=[5, 6, 7, 6], finish_reason=["stop", "stop", "stop", "length"]
     )
-    kept, funnel, dropped = curation.filter_length(table, max_tokens=6)
+    kept, funnel, dropped = filters.filter_length(table, max_tokens=6)
     assert kept.sample_index.tolist() == [0, 1]
     assert dropped.reason.tolist() == ["over 6 tokens", "cut off while sampling"]
     assert funnel.to_dict("records") == [
@@ -143,33 +143,29 @@ def test_steps_find_the_lucky_chain():
     }
     assert len(curation.curate(table, [problem], max_tokens=50).kept) == 3
     with pytest.raises(ValueError, match="step_check"):
-        curation.filter_correct(table, "steps", [problem])
+        filters.filter_correct(table, "steps", [problem])
     with pytest.raises(ValueError, match="no problem"):
-        curation.filter_correct(table, "steps", [], check)
+        filters.filter_correct(table, "steps", [], check)
 
 
 def test_correctness_needs_a_graded_table_and_a_known_rule():
     with pytest.raises(ValueError, match="verdict"):
-        curation.filter_correct(trajectories([GOOD]).drop(columns="verdict"))
+        filters.filter_correct(trajectories([GOOD]).drop(columns="verdict"))
     with pytest.raises(ValueError, match="stepz"):
-        curation.filter_correct(trajectories([GOOD]), "stepz")
+        filters.filter_correct(trajectories([GOOD]), "stepz")
 
 
-def test_compression_splits_the_questions_in_two():
+def test_compression_drops_what_is_answered_too_often():
     rates = pd.DataFrame(
         {"problem_id": list("abcde"), "pass_rate": [0.0, 0.5, 0.75, 1.0, math.nan]}
     )
     hard = curation.compress_questions(rates, 0.5)
-    easy = curation.compress_questions(rates, 0.5, keep="easy")
-    assert hard.kept.problem_id.tolist() == ["a", "b"] and easy.kept.problem_id.tolist() == [
-        "c",
-        "d",
-    ]
+    assert hard.kept.problem_id.tolist() == ["a", "b"]
+    assert hard.dropped.problem_id.tolist() == ["c", "d", "e"]
+    assert hard.dropped.reason.tolist() == ["pass rate above 0.5"] * 2 + ["no pass rate"]
     assert hard.funnel.reason.tolist() == ["pass rate above 0.5: 2; no pass rate: 1"]
-    assert easy.dropped.reason.tolist() == ["pass rate not above 0.5"] * 2 + ["no pass rate"]
-    for wrong in ({"threshold": 1.5}, {"threshold": 0.5, "keep": "medium"}):
-        with pytest.raises(ValueError):
-            curation.compress_questions(rates, **wrong)
+    with pytest.raises(ValueError, match="threshold is"):
+        curation.compress_questions(rates, 1.5)
 
 
 # --- distances and selection ---------------------------------------------------------------------
@@ -209,22 +205,22 @@ def test_farthest_and_nearest_agree_with_brute_force(p):
     for seed in range(20):
         table = sampled({"q": 9}, seed, letters=3, length=6)  # few letters: many ties
         distances = curation.pairwise_distances(table.token_ids.tolist())
-        assert curation.choose_farthest(distances, p) == brute_force(distances, p)
-        assert curation.choose_nearest(distances, p) == brute_force(distances, p, nearest=True)
+        assert selection.choose_farthest(distances, p) == brute_force(distances, p)
+        assert selection.choose_nearest(distances, p) == brute_force(distances, p, nearest=True)
 
 
 def test_greedy_keeps_its_guarantee(monkeypatch):
     for seed in range(20):
         distances = curation.pairwise_distances(sampled({"q": 12}, seed).token_ids.tolist())
         best, closest = (
-            curation.choose_farthest(distances, 4),
-            curation.choose_nearest(distances, 4),
+            selection.choose_farthest(distances, 4),
+            selection.choose_nearest(distances, 4),
         )
         with monkeypatch.context() as patch:
             patch.setattr(selection, "EXACT", 0)
             far, near = (
-                curation.choose_farthest(distances, 4),
-                curation.choose_nearest(distances, 4),
+                selection.choose_farthest(distances, 4),
+                selection.choose_nearest(distances, 4),
             )
         assert far == sorted(set(far)) and near == sorted(set(near)) and len(far) == len(near) == 4
         assert 2 * spread(distances, far, min) >= spread(distances, best, min)
@@ -239,9 +235,9 @@ def test_greedy_is_used_where_subsets_are_too_many():
     distances = np.abs(
         np.subtract.outer(np.arange(40), np.arange(40))
     )  # 40 points on a line; comb(40, 4) > EXACT
-    chosen = curation.choose_farthest(distances, 4)
+    chosen = selection.choose_farthest(distances, 4)
     assert {0, 39} < set(chosen) and spread(distances, chosen, min) >= 13 / 2
-    assert spread(distances, curation.choose_nearest(distances, 4), max) == 3
+    assert spread(distances, selection.choose_nearest(distances, 4), max) == 3
 
 
 def test_rules_keep_the_same_questions_and_equally_many_rows():

@@ -176,7 +176,7 @@ def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_hig
         student={"x": ((0.5, 0.6), (0.4, 0.8)), "y": ((0.5, 0.5), (0.9, math.nan))},
         own={"x": ((0.9, 0.9), (1.0, 0.7)), "y": ((1, 1), (1, 1))},
     )
-    found = study.choice.choose(settings(), table).set_index("base")
+    found = study.teachers.choose(settings(), table).set_index("base")
     assert found["teacher"].tolist() == ["lab:pairs", "lab:left"], (
         "the better mean; one that lacks a replicate is out"
     )
@@ -186,10 +186,11 @@ def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_hig
         and found.loc["y", "top_ties"] == 2
     )
     drawn = {
-        study.choice.choose(settings(), table).set_index("base").loc["y", "top"] for _ in range(12)
+        study.teachers.choose(settings(), table).set_index("base").loc["y", "top"]
+        for _ in range(12)
     }
     assert drawn == {"lab:left", "lab:pairs"}, "a tie is drawn, not given to the first"
-    nothing = study.choice.choose(settings(), table.assign(student=math.nan))
+    nothing = study.teachers.choose(settings(), table.assign(student=math.nan))
     assert nothing["teacher"].tolist() == ["", ""] and nothing["top"].iloc[0] == "lab:left"
 
 
@@ -212,7 +213,7 @@ def test_jobs_carry_the_teachers_of_their_base():
 
 def test_a_candidate_is_scored_trained_on_and_measured(worked):
     p = settings()
-    row = study.choice.smoke_test(unit(p, 0), SOLVER)
+    row = study.teachers.candidate(unit(p, 0), SOLVER)
     assert (
         row["examples"] == 12
         and row["own"] == 1.0
@@ -228,8 +229,8 @@ def test_a_candidate_is_scored_trained_on_and_measured(worked):
         and row["entropy"] == pytest.approx(0.5, rel=0.1)
     )
     assert row["smoke_seconds"] > 0 and row["shift_seconds"] > 0 and row["own_seconds"] > 0
-    assert study.choice.smoke_test(unit(p, 0), SOLVER) == row, "costs are those of the first time"
-    empty = study.choice.smoke_test(unit(p, 0), BASE)  # an untrained model: no trajectory passes
+    assert study.teachers.candidate(unit(p, 0), SOLVER) == row, "costs are those of the first time"
+    empty = study.teachers.candidate(unit(p, 0), BASE)  # an untrained model: no trajectory passes
     assert (
         empty["examples"] == 0
         and empty["own"] == 0
@@ -407,13 +408,13 @@ def cheap(n_select, bases=("x", "y")):
 
 def test_scores_and_gains_come_from_different_replicates():
     table = cheap(2)
-    points = study.predictors.points(table)
+    points = study.teachers.points(table)
     one = points[(points["base"] == "x") & (points["teacher"] == "1")].set_index("predictor")
     assert one.loc["smoke test's gain (needs the training)", "value"] == pytest.approx(
         0.11
     )  # of replicate 0
     assert set(one["gain"].round(6)) == {0.1}  # of replicate 1
-    assert len(points) == 7 * 5 * 2 and set(study.predictors.points(cheap(1))["predictor"]) == set(
+    assert len(points) == 7 * 5 * 2 and set(study.teachers.points(cheap(1))["predictor"]) == set(
         points["predictor"]
     ) - {"smoke test's gain (needs the training)"}
 
@@ -422,8 +423,8 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
     from ded import figures
 
     table = cheap(2)
-    found = study.predictors.with_regret(
-        table, figures.cheap_score_ranks(study.predictors.points(table))
+    found = study.teachers.with_regret(
+        table, figures.cheap_score_ranks(study.teachers.points(table))
     ).set_index("predictor")
     loss, own = found.loc["student's loss on the corpus (nats a token)"], found.loc["own pass@1"]
     assert (
@@ -431,22 +432,20 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
         and loss["regret"] == pytest.approx(0)
         and own["regret"] == pytest.approx(0.2, abs=0.02)
     )
-    said = study.predictors.advice(found.reset_index())
+    said = study.teachers.advice(found.reset_index())
     assert "'student's loss" in said or "'LALP" in said
     assert "latent shift" not in said and "smoke test's gain" not in said, "they need the training"
     wrong = table.assign(
         loss=-table["loss"], lalp=table["own"]
     )  # the loss that ranks perfectly, but the wrong way round
-    said = study.predictors.advice(
-        study.predictors.with_regret(
-            wrong, figures.cheap_score_ranks(study.predictors.points(wrong))
-        )
+    said = study.teachers.advice(
+        study.teachers.with_regret(wrong, figures.cheap_score_ranks(study.teachers.points(wrong)))
     )
     assert "student's loss" not in said
     nothing = table.assign(**dict.fromkeys(("gain", "smoke"), np.nan))
-    assert "Nothing" in study.predictors.advice(
-        study.predictors.with_regret(
-            nothing, figures.cheap_score_ranks(study.predictors.points(nothing))
+    assert "Nothing" in study.teachers.advice(
+        study.teachers.with_regret(
+            nothing, figures.cheap_score_ranks(study.teachers.points(nothing))
         )
     )
 

@@ -860,7 +860,7 @@ def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatc
         "finish_reason": "stop",
         "verdict": "correct",
     }
-    monkeypatch.setattr(study.pools, "graded", lambda *_: pd.DataFrame([row] * 4))
+    monkeypatch.setattr(study.pipeline, "graded", lambda *_: pd.DataFrame([row] * 4))
     funnel = study.curate(study.Unit(p, "b", 0), "teacher", 4).funnel
     assert (
         funnel.iloc[0].to_dict()

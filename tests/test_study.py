@@ -288,7 +288,7 @@ def test_the_smoke_test_from_corpus_to_scores(worked):
 
 def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
     p = params(**TEACHERS)
-    monkeypatch.setattr(study.pools, "step_valid", lambda problem, think: len(think) % 2 == 0)
+    monkeypatch.setattr(study.pipeline, "step_valid", lambda problem, think: len(think) % 2 == 0)
     by_answer = study.curate(unit(p), TEACHER, 1).kept
     strict = SimpleNamespace(**vars(p) | {"verification": "steps"})
     by_steps = study.curate(unit(strict), TEACHER, 1).kept
@@ -355,7 +355,7 @@ def test_an_arm_whose_pool_is_too_small_is_not_measured_and_says_why(worked, rat
 def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkeypatch):
     p = params(**TEACHERS)
     monkeypatch.setattr(
-        study.pools,
+        study.pipeline,
         "graded",
         lambda *args, real=study.graded: real(*args).assign(verdict="wrong"),
     )

@@ -79,7 +79,7 @@ def test_what_is_cut_off_or_malformed_is_no_wrong_answer(monkeypatch):
         step = curated.dropped["step"].where(~curated.dropped["problem_id"].isin(lost), "format")
         return curated._replace(dropped=curated.dropped.assign(step=step))
 
-    monkeypatch.setattr(study.pools, "curate", curate)
+    monkeypatch.setattr(study.pipeline, "curate", curate)
     again = selections(p)["incorrect"]
     assert set(again["problem_id"]) == set(real["problem_id"]) - lost
 

@@ -8,23 +8,8 @@ from ded.curation.filters import (
     curate,
     drop,
     equal_tokens,
-    fault,
-    filter_correct,
-    filter_format,
-    filter_length,
     funnel_row,
     join,
     split_think,
 )
-from ded.curation.selection import (
-    METRICS,
-    RULES,
-    Candidates,
-    Selection,
-    choose_farthest,
-    choose_nearest,
-    levenshtein,
-    normalised,
-    pairwise_distances,
-    select_trajectories,
-)
+from ded.curation.selection import METRICS, RULES, pairwise_distances, select_trajectories

@@ -6,9 +6,6 @@ often each reason applied; and the rows dropped, each with its step and reason. 
 check", "question compression", "diversity".
 """
 
-from __future__ import annotations
-
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -37,7 +34,6 @@ class Filtered(NamedTuple):
 def curate(
     trajectories: pd.DataFrame,
     problems: Sequence[Problem],
-    *,
     max_tokens: int,
     verify: str = "answer",
     step_check: StepCheck | None = None,
@@ -57,21 +53,17 @@ def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
     """Drops trajectories over `max_tokens` tokens, and those that sampling cut off, whose length
     nobody knows.
     """
-
-    def reason(n_tokens: int, finish_reason: str) -> str:
-        if n_tokens > max_tokens:
-            return f"over {max_tokens} tokens"
-        return "cut off while sampling" if finish_reason == "length" else ""
-
-    ends = trajectories["n_tokens"].tolist(), trajectories["finish_reason"].tolist()
-    return drop(trajectories, "length", list(map(reason, *ends)))
+    long = trajectories["n_tokens"] > max_tokens
+    cut_off = trajectories["finish_reason"] == "length"
+    why = [f"over {max_tokens} tokens", "cut off while sampling"]
+    return drop(trajectories, "length", np.select([long, cut_off], why, "").tolist())
 
 
 def filter_format(trajectories: pd.DataFrame) -> Filtered:
     """Keeps texts that are one well-paired <think> ... </think>, from the start on, then a
     non-empty answer.
     """
-    return drop(trajectories, "format", list(map(fault, trajectories["text"].tolist())))
+    return drop(trajectories, "format", [fault(text) for text in trajectories["text"]])
 
 
 def filter_correct(
@@ -91,7 +83,7 @@ def filter_correct(
         raise ValueError(f"require must be 'answer' or 'steps', not {require!r}")
     if "verdict" not in graded:
         raise ValueError("the trajectories are not graded: they have no column 'verdict'")
-    verdicts = graded["verdict"].tolist()
+    verdicts = graded["verdict"]
     reasons = ["" if verdict == "correct" else str(verdict) or "ungraded" for verdict in verdicts]
     answer = drop(graded, "answer", reasons)
     if require == "answer":
@@ -102,15 +94,12 @@ def filter_correct(
 
     def reason(problem_id: str, text: str) -> str:
         if problem_id not in by_id:
-            among = f"among the {len(by_id)} problems"
-            raise ValueError(f"no problem {problem_id!r} {among}: its steps cannot be checked")
-        parts = split_think(text)
-        if parts is None:
-            return "no think block"
-        return "" if step_check(by_id[problem_id], parts[0]) else "invalid step"
+            raise ValueError(f"no problem {problem_id!r} is given: its steps cannot be checked")
+        think, _ = split_think(text) or ("", "")  # without a think block no step is valid
+        return "" if step_check(by_id[problem_id], think) else "invalid step"
 
-    checked = answer.kept["problem_id"].tolist(), answer.kept["text"].tolist()
-    return join(answer, drop(answer.kept, "steps", list(map(reason, *checked))))
+    reasons = list(map(reason, answer.kept["problem_id"], answer.kept["text"]))
+    return join(answer, drop(answer.kept, "steps", reasons))
 
 
 def split_think(text: str) -> tuple[str, str] | None:
@@ -139,27 +128,20 @@ def fault(text: str) -> str:
     return "no answer" if text.endswith(CLOSE) else ""
 
 
-def compress_questions(pass_rates: pd.DataFrame, threshold: float, keep: str = "hard") -> Filtered:
+def compress_questions(pass_rates: pd.DataFrame, threshold: float) -> Filtered:
     """Question compression: drops questions that the student answers too often (paper; its
     threshold is not known).
 
-    pass_rates: one row a question with problem_id and pass_rate (0 to 1). keep "hard" drops a pass
-    rate above the threshold, "easy" keeps exactly those; a question without a pass rate (grader
-    errors only) is dropped by both. The kept ids are `.kept.problem_id`.
+    pass_rates: one row a question with problem_id and pass_rate (0 to 1). Dropped are those with a
+    pass rate above the threshold, and those without one (grader errors only). The kept ids are
+    `.kept.problem_id`.
     """
-    if keep not in ("hard", "easy"):
-        raise ValueError(f"keep must be 'hard' or 'easy', not {keep!r}")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}; a pass rate lies between 0 and 1")
-    missed = f"pass rate {'above' if keep == 'hard' else 'not above'} {threshold:g}"
-
-    def reason(pass_rate: float) -> str:
-        if math.isnan(pass_rate):
-            return "no pass rate"
-        is_hard = pass_rate <= threshold
-        return "" if is_hard == (keep == "hard") else missed
-
-    return drop(pass_rates, "compression", [reason(rate) for rate in pass_rates["pass_rate"]])
+    rates = pass_rates["pass_rate"]
+    why = ["no pass rate", f"pass rate above {threshold:g}"]
+    reasons = np.select([rates.isna(), rates > threshold], why, "")
+    return drop(pass_rates, "compression", reasons.tolist())
 
 
 def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.DataFrame:

@@ -4,8 +4,6 @@ max-min dispersion.
 A metric or a rule is one function and one line in `METRICS` or `RULES`. Paper: "diversity".
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections import Counter
@@ -40,13 +38,9 @@ def levenshtein(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndar
         counts = Counter(token for ids in token_ids for token in ids)
         rename = {token: chr(rank) for rank, (token, _) in enumerate(counts.most_common())}
         texts = ["".join(map(rename.__getitem__, ids)) for ids in token_ids]
-        matrix[rows, columns] = matrix[columns, rows] = cpdist(
-            [texts[i] for i in rows],
-            [texts[j] for j in columns],
-            scorer=Levenshtein.distance,
-            dtype=np.int32,
-            workers=workers,
-        )
+        first, second = [texts[i] for i in rows], [texts[i] for i in columns]
+        edits = cpdist(first, second, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
+        matrix[rows, columns] = matrix[columns, rows] = edits
     return matrix
 
 
@@ -85,7 +79,6 @@ class Candidates:
     token_ids: Sequence[Sequence[int]]
     rng: random.Random
     metric: str = "levenshtein"
-    workers: int = 1
     distances: np.ndarray | None = None  # between all of them, where they were computed before
 
     @cached_property
@@ -93,15 +86,8 @@ class Candidates:
         """Places of the different ones: equal token ids count once, by the first of them."""
         if self.distances is not None:
             return sorted(set((self.distances == 0).argmax(axis=1).tolist()))
-        first: dict[tuple[int, ...], int] = {}
-        for place, ids in enumerate(self.token_ids):
-            first.setdefault(tuple(ids), place)
-        return list(first.values())
-
-    @cached_property
-    def apart(self) -> np.ndarray:
-        """Distances between the distinct ones."""
-        return self.between(self.distinct)
+        keys = [tuple(ids) for ids in self.token_ids]
+        return sorted({keys.index(key) for key in keys})
 
     def between(self, places: Sequence[int]) -> np.ndarray:
         """Distances between the trajectories at some places, computed for these alone where need
@@ -109,19 +95,21 @@ class Candidates:
         """
         if self.distances is not None:
             return self.distances[np.ix_(places, places)]
-        return pairwise_distances([self.token_ids[i] for i in places], self.metric, self.workers)
+        return pairwise_distances([self.token_ids[i] for i in places], self.metric)
 
 
 def farthest(candidates: Candidates, n: int) -> list[int]:
     """The n distinct ones whose smallest pairwise distance is largest (max-min dispersion,
     `choose_farthest`).
     """
-    return [candidates.distinct[i] for i in choose_farthest(candidates.apart, n)]
+    apart = candidates.between(candidates.distinct)
+    return [candidates.distinct[i] for i in choose_farthest(apart, n)]
 
 
 def nearest(candidates: Candidates, n: int) -> list[int]:
     """The n distinct ones whose largest pairwise distance is smallest (`choose_nearest`)."""
-    return [candidates.distinct[i] for i in choose_nearest(candidates.apart, n)]
+    apart = candidates.between(candidates.distinct)
+    return [candidates.distinct[i] for i in choose_nearest(apart, n)]
 
 
 def any_distinct(candidates: Candidates, n: int) -> list[int]:
@@ -163,7 +151,6 @@ def select_trajectories(
     metric: str = "levenshtein",
     seed: int = 0,
     short: str = "drop",
-    workers: int = 1,
     distances: Mapping[str, np.ndarray] | None = None,
     memo: dict | None = None,
 ) -> Selection:
@@ -181,58 +168,44 @@ def select_trajectories(
     who chooses from parts of one table again and again: what was chosen among the same candidates.
     """
     _require("rule", rule, RULES)
-    _require("metric", metric, METRICS)
     _require("short", short, ("drop", "keep"))
     if n_kept < 1:
         raise ValueError(f"n_kept is {n_kept}; at least one trajectory a question is chosen")
     memo = {} if memo is None else memo
-    token_ids, sample_index = kept["token_ids"].tolist(), kept["sample_index"].tolist()
+    ordered = kept.sort_values("sample_index", kind="stable")
+    token_ids, sample_index = ordered["token_ids"].tolist(), ordered["sample_index"].tolist()
+    rows_of = ordered.groupby("problem_id", sort=False).indices
     chosen_rows, statistics = [], []
     bar = {"desc": f"choosing {rule}", "unit": "question", "delay": 2, "leave": False}
-    for problem_id, rows in tqdm(_rows_of_questions(kept).items(), **bar):
+    for problem_id in tqdm(kept["problem_id"].unique(), **bar):
+        rows = rows_of[problem_id].tolist()
         indices = tuple(sample_index[row] for row in rows)
         key = (problem_id, indices, n_kept, rule, metric, seed, short)
         if key not in memo:
             matrix = distances[problem_id][np.ix_(indices, indices)] if distances else None
-            candidates = Candidates(
-                [token_ids[row] for row in rows],
-                random.Random(content_hash(f"{seed} {problem_id}")),
-                metric,
-                workers,
-                matrix,
-            )
+            rng = random.Random(content_hash(f"{seed} {problem_id}"))
+            candidates = Candidates([token_ids[row] for row in rows], rng, metric, matrix)
             memo[key] = _choose(candidates, n_kept, rule, short)
         places, facts = memo[key]
         chosen_rows += [rows[place] for place in places]
-        statistics.append({"problem_id": problem_id} | facts)
+        statistics.append([problem_id, *facts])
     table = pd.DataFrame(statistics, columns=["problem_id", *FACTS])
-    return Selection(kept.iloc[chosen_rows].reset_index(drop=True), table)
+    return Selection(ordered.iloc[chosen_rows].reset_index(drop=True), table)
 
 
 FACTS = ("candidates", "distinct", "chosen", "min_distance", "mean_distance")
 
 
-def _rows_of_questions(kept: pd.DataFrame) -> dict[str, list[int]]:
-    """{problem_id: places of its rows in the table, by sample_index}, in order of appearance."""
-    rows: dict[str, list[int]] = {}
-    for row, problem_id in enumerate(kept["problem_id"].tolist()):
-        rows.setdefault(problem_id, []).append(row)
-    sample_index = kept["sample_index"].tolist()
-    return {name: sorted(places, key=sample_index.__getitem__) for name, places in rows.items()}
-
-
 def _choose(
     candidates: Candidates, n_kept: int, rule: str, short: str
-) -> tuple[list[int], dict[str, float]]:
+) -> tuple[list[int], tuple[float, ...]]:
     """(places of the chosen among the candidates, the question's `FACTS`)."""
     n_distinct = len(candidates.distinct)
     n_chosen = min(n_kept, n_distinct) if short == "keep" or n_distinct >= n_kept else 0
     places = RULES[rule](candidates, n_chosen) if n_chosen else []
-    apart = candidates.between(places)
-    pairs = apart[np.triu_indices(len(places), 1)].tolist()
-    smallest, mean = (min(pairs), sum(pairs) / len(pairs)) if pairs else (math.nan, math.nan)
-    facts = (len(candidates.token_ids), n_distinct, n_chosen, float(smallest), mean)
-    return places, dict(zip(FACTS, facts, strict=True))
+    pairs = candidates.between(places)[np.triu_indices(len(places), 1)].tolist()
+    smallest, mean = (float(min(pairs)), sum(pairs) / len(pairs)) if pairs else (math.nan,) * 2
+    return places, (len(candidates.token_ids), n_distinct, n_chosen, smallest, mean)
 
 
 def choose_farthest(distances: np.ndarray, n: int) -> list[int]:
@@ -301,6 +274,5 @@ def _subsets(n_items: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _require(what: str, value: str, allowed: Iterable[str]) -> None:
     if value not in allowed:
-        raise ValueError(
-            f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{near(value, allowed)}"
-        )
+        hint = near(value, allowed)
+        raise ValueError(f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{hint}")

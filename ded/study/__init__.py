@@ -3,31 +3,30 @@ students.
 
 A unit is one student base and one rerun with questions of its own. Its pool is what a teacher's
 trajectories leave after the filters; an arm is a named part of it; `run_arm` is the one way from an
-arm to scores. What belongs to one finding stands in a module of its own: `teachers` (01),
-`tradeoff` (02), `diversity` (03), `choice`, `recipe` and `predictors` (04), `valley` (05).
+arm to scores. What belongs to one finding stands in a module of its own: `teachers` (01, and the
+choice of a teacher in 04), `tradeoff` (02), `diversity` (03), `recipe` (04), `valley` (05).
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ded.study import choice, diversity, pools, predictors, recipe, teachers, tradeoff, valley
-from ded.study.arms import (
+from ded.study import diversity, pipeline, recipe, teachers, tradeoff, valley
+from ded.study.pipeline import (
     Arm,
-    Outcome,
     before,
-    distil,
+    curate,
+    filtered,
+    graded,
     own_score,
+    pass_rates,
     run_arm,
-    score,
+    shuffled,
     sized,
+    step_valid,
     steps_of,
-    unscored,
+    teacher_corpus,
 )
-from ded.study.manifest import describe
-from ded.study.pools import Corpus, curate, graded, pass_rates, step_valid, teacher_corpus
-from ded.study.unit import Unit, calls, short, teachers_of, units
+from ded.study.unit import Unit, calls, describe, short, teachers_of, units
 
 # What each notebook distils: a function from its parameters to {arm: examples that it trains on at
 # most}. Plans count these.

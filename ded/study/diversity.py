@@ -1,21 +1,17 @@
 """Notebook 03: selection rules among M verified trajectories a question, and their students."""
 
-from __future__ import annotations
-
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ded import curation, problems
-from ded.study import pools
-from ded.study.arms import Arm
-
-if TYPE_CHECKING:
-    from ded.params.schemas import TrajectoryDiversity
-    from ded.study.unit import Unit
+from ded.params.schemas import TrajectoryDiversity
+from ded.study import pipeline
+from ded.study.unit import Unit
 
 RULES = ("farthest", "random", "nearest", "single", "farthest-normalised", "farthest-tokens")
 
@@ -31,7 +27,7 @@ class Pool:
     be checked, lucky is NaN and trajectories that differ as texts are different.
     """
 
-    chosen: dict[str, curation.Selection]
+    chosen: dict[str, curation.selection.Selection]
     facts: dict[str, Any]
 
 
@@ -42,55 +38,45 @@ def arms(params: TrajectoryDiversity) -> dict[str, int]:
     return dict.fromkeys(RULES, params.n_questions * params.n_kept)
 
 
-def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, str]]) -> Pool:
+def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, Any]]) -> Pool:
     """The corpora of all rules, over the same questions and of equal size.
 
     rules: {arm: `rule` and `metric` of `curation.select_trajectories`}.
     """
     params, questions = unit.params, unit.questions()
-    trajectories = pools.graded(unit, params.teacher, params.n_trajectories, questions)
-    kept = pools.filtered(unit, trajectories, questions).kept
+    trajectories = pipeline.graded(unit, params.teacher, params.n_trajectories, questions)
+    kept = pipeline.filtered(unit, trajectories, questions).kept
     chosen = {}
-    for arm, rule in rules.items():
-        selection = curation.select_trajectories(
-            kept, params.n_kept, rule["rule"], rule["metric"], unit.seed
-        )
-        chosen[arm] = selection._replace(chosen=pools.without_ids(selection.chosen))
-    return Pool(chosen, unit.row | _facts(unit, trajectories))
-
-
-def _facts(unit: Unit, trajectories: pd.DataFrame) -> dict[str, Any]:
+    for name, rule in rules.items():
+        selection = curation.select_trajectories(kept, params.n_kept, seed=unit.seed, **rule)
+        chosen[name] = selection._replace(chosen=pipeline.without_ids(selection.chosen))
     correct = trajectories[trajectories["verdict"] == "correct"]
     traces = _traces(unit, correct)
-    distinct: dict[str, set] = {question.id: set() for question in unit.questions()}
-    for problem_id, trace in zip(correct["problem_id"], traces, strict=True):
-        if trace:
-            distinct[problem_id].add(trace)
-    return {
+    different = set(zip(correct["problem_id"], traces, strict=True))
+    distinct = Counter(problem_id for problem_id, trace in different if trace)
+    facts = {
         "sampled": len(trajectories),
         "correct": len(correct) / len(trajectories),
         "lucky": _lucky(unit, traces, empty=0.0),
-        "distinct": [len(different) for different in distinct.values()],
+        "distinct": [distinct[question.id] for question in questions],
         "tokens": int(trajectories["n_tokens"].sum()),
     }
+    return Pool(chosen, unit.row | facts)
 
 
-def arm(unit: Unit, name: str, corpus: pd.DataFrame, max_steps: int) -> Arm:
-    """An arm of notebook 03, with the share of lucky chains in its corpus among the facts."""
-    return Arm(name, corpus, max_steps, facts={"lucky": lucky_share(unit, corpus)})
-
-
-def lucky_share(unit: Unit, corpus: pd.DataFrame) -> float:
-    """The share of a corpus's trajectories with an invalid step; NaN where steps cannot be checked
-    or there are none.
+def arm(unit: Unit, name: str, corpus: pd.DataFrame, max_steps: int) -> pipeline.Arm:
+    """An arm of notebook 03, with the share of lucky chains in its corpus among the facts (NaN
+    where steps cannot be checked or there are none).
     """
-    return _lucky(unit, _traces(unit, corpus), empty=math.nan)
+    lucky = _lucky(unit, _traces(unit, corpus), empty=math.nan)
+    return pipeline.Arm(name, corpus, max_steps, facts={"lucky": lucky})
 
 
 def _lucky(unit: Unit, traces: list, empty: float) -> float:
+    """The share of trajectories with an invalid step."""
     if not problems.source(unit.params.corpus_source).steps:
         return math.nan
-    return sum(trace is None for trace in traces) / len(traces) if traces else empty
+    return traces.count(None) / len(traces) if traces else empty
 
 
 def _traces(unit: Unit, table: pd.DataFrame) -> list:
@@ -100,13 +86,11 @@ def _traces(unit: Unit, table: pd.DataFrame) -> list:
     None where the text has no think block, or a step is invalid.
     """
     by_id = {question.id: question for question in unit.questions()}
-    checked = problems.source(unit.params.corpus_source).steps
-    traces: list[object] = []
-    for problem_id, text in zip(table["problem_id"], table["text"], strict=True):
-        parts = curation.split_think(text)
-        think = parts[0] if parts else None
-        if think is not None and checked:
-            traces.append(problems.trace(by_id[problem_id], think))
-        else:
-            traces.append(think)
-    return traces
+    parts = [curation.split_think(text) for text in table["text"]]
+    thinks = [None if part is None else part[0] for part in parts]
+    if not problems.source(unit.params.corpus_source).steps:
+        return thinks
+    return [
+        None if think is None else problems.trace(by_id[problem_id], think)
+        for problem_id, think in zip(table["problem_id"], thinks, strict=True)
+    ]

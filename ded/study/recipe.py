@@ -1,32 +1,26 @@
 """Notebook 04, second half: what DED and the arms that it is measured against are made from.
 
 Where params.code_source names a source, every corpus but the single-part ones is half math and half
-code. The teachers come from `ded.study.choice`.
+code. The teachers come from `ded.study.teachers`.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ded import curation
+from ded.params.schemas import Recipe
 from ded.problems import Problem
-from ded.study import pools
-from ded.study.arms import Arm, steps_of
-from ded.study.unit import short
-
-if TYPE_CHECKING:
-    from ded.params.schemas import Recipe
-    from ded.study.unit import Unit
+from ded.study import pipeline
+from ded.study.unit import Unit, short
 
 CURATED = ("random", "no compression", "no diversity", "top teacher")
 PARTS = ("math only", "code only")
 STYLES = ("s1 style", "LIMO style")
-NOTHING = pd.DataFrame(columns=["problem_id", "part", "prompt", "text", "n_tokens"])
+NOTHING = pd.DataFrame(columns=["problem_id", "part", "prompt", "text", "n_tokens", "turn"])
 SHOWN = ["problem_id", "part", "prompt", "text", "teacher", "n_tokens", "level", "pass_rate"]
 SHOWN += ["sample_index", "base", "replicate"]
 
@@ -87,21 +81,21 @@ def pool(unit: Unit[Recipe], teacher: str, top: str) -> Pool:
     highest itself; "": none.
     """
     params = unit.params
-    sources = {"math": params.corpus_source, "code": params.code_source}
-    sources = {name: source for name, source in sources.items() if source and teacher}
+    named = {"math": params.corpus_source, "code": params.code_source} if teacher else {}
+    sources = {name: source for name, source in named.items() if source}
     parts = [_part(unit, name, source, teacher, top) for name, source in sources.items()]
     empty = pd.DataFrame(columns=["step", "kept", "dropped", "reason", "pool"])
-    funnel = pd.concat([part.funnel for part in parts] or [empty])
+    funnel = pd.concat([part.funnel for part in parts] or [empty]).assign(**unit.row)
     questions = [question for source in sources.values() for question in unit.questions(source)]
     hidden = frozenset(question.id for question in questions if question.meta.get("hide"))
-    return Pool(parts, funnel.assign(**unit.row), sum(part.tokens for part in parts), hidden)
+    return Pool(parts, funnel, sum(part.tokens for part in parts), hidden)
 
 
 def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) -> Part:
     params, questions = unit.params, unit.questions(source)
     half = math.ceil(params.corpus_size / 2) if params.code_source else params.corpus_size
-    curated = pools.curate(unit, teacher, 1, source)
-    rates = pools.pass_rates(unit, questions[: params.pass_rate_questions])
+    curated = pipeline.curate(unit, teacher, 1, source)
+    rates = pipeline.pass_rates(unit, questions[: params.pass_rate_questions])
     rates = rates[["problem_id", "level", "pass_rate"]]
     compressed = curation.compress_questions(rates, params.pass_rate_threshold)
     hard_ids = set(compressed.kept["problem_id"])
@@ -113,7 +107,7 @@ def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) ->
     funnel = [curated.funnel.assign(pool=name), compressed.funnel.assign(pool=f"{name} questions")]
     return Part(
         name,
-        pools.without_ids(curated.kept).merge(rates, how="left", on="problem_id"),
+        pipeline.without_ids(curated.kept).merge(rates, how="left", on="problem_id"),
         diverse.merge(rates, on="problem_id"),
         uncompressed,
         from_top,
@@ -123,7 +117,7 @@ def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) ->
 
 
 def _diverse(
-    unit: Unit[Recipe], teacher: str, questions: Sequence[Problem], size: int
+    unit: Unit[Recipe], teacher: str, questions: list[Problem], size: int
 ) -> tuple[pd.DataFrame, int]:
     """(`size` examples, tokens sampled): of each question the P farthest apart of M trajectories,
     all where fewer differ.
@@ -131,25 +125,22 @@ def _diverse(
     Questions are worked in their order and in blocks until there are enough, so that none is
     sampled in vain. No teacher, no examples.
     """
-    chosen, n_examples, tokens = [], 0, 0
+    params, tokens = unit.params, 0
+    chosen: list[pd.DataFrame] = []
     for block in blocks(unit, questions if teacher else []):
-        trajectories = pools.graded(unit, teacher, unit.params.n_trajectories, block)
+        trajectories = pipeline.graded(unit, teacher, params.n_trajectories, block)
+        kept = pipeline.filtered(unit, trajectories, block).kept
         selection = curation.select_trajectories(
-            pools.filtered(unit, trajectories, block).kept,
-            unit.params.n_kept,
-            metric=unit.params.metric,
-            seed=unit.seed,
-            short="keep",
+            kept, params.n_kept, metric=params.metric, seed=unit.seed, short="keep"
         )
-        chosen.append(pools.without_ids(selection.chosen))
-        n_examples += len(selection.chosen)
+        chosen.append(pipeline.without_ids(selection.chosen))
         tokens += int(trajectories["n_tokens"].sum())
-        if n_examples >= size:
+        if sum(map(len, chosen)) >= size:
             break
     return pd.concat(chosen or [NOTHING]).head(size), tokens
 
 
-def blocks(unit: Unit[Recipe], questions: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
+def blocks(unit: Unit[Recipe], questions: list[Problem]) -> Iterator[list[Problem]]:
     """The questions in their order, as many at once as half a corpus takes with P trajectories of
     each.
     """
@@ -160,27 +151,23 @@ def blocks(unit: Unit[Recipe], questions: Sequence[Problem]) -> Iterator[Sequenc
 
 def s1_style(rated: pd.DataFrame) -> pd.DataFrame:
     """After s1 (arXiv 2501.19393): spread over the levels, of each the longest first; questions
-    always passed left out.
+    always passed, or not rated, left out.
     """
-    longest = _longest_first(rated)
-    unsolved = longest[longest["pass_rate"] < 1]
-    turn = unsolved.groupby("level").cumcount()
-    return unsolved.assign(turn=turn).sort_values(["turn", "level"], kind="stable")
+    unsolved = rated[rated["pass_rate"] < 1]
+    longest = unsolved.sort_values("n_tokens", ascending=False, kind="stable")
+    turn = longest.groupby("level").cumcount()
+    return longest.assign(turn=turn).sort_values(["turn", "level"], kind="stable")
 
 
 def limo_style(rated: pd.DataFrame) -> pd.DataFrame:
     """After LIMO (arXiv 2502.03387): the questions with the lowest pass rate first, of these the
-    longest.
+    longest; those not rated left out.
     """
-    return _longest_first(rated).sort_values("pass_rate", kind="stable")
+    longest = rated.sort_values("n_tokens", ascending=False, kind="stable")
+    return longest.dropna(subset="pass_rate").sort_values("pass_rate", kind="stable")
 
 
-def _longest_first(rated: pd.DataFrame) -> pd.DataFrame:
-    rated = rated[rated["pass_rate"].notna()]
-    return rated.sort_values("n_tokens", ascending=False, kind="stable")
-
-
-def make_arms(unit: Unit[Recipe], pool: Pool, rules: Mapping[str, Rule]) -> list[Arm]:
+def make_arms(unit: Unit[Recipe], pool: Pool, rules: Mapping[str, Rule]) -> list[pipeline.Arm]:
     """The arms of one unit, of what `rules` take of each part, by turns, so that what is cut is cut
     from both.
 
@@ -188,26 +175,23 @@ def make_arms(unit: Unit[Recipe], pool: Pool, rules: Mapping[str, Rule]) -> list
     lacks half of params.corpus_size is empty, and so not measured, as all are where no teacher
     could be chosen.
     """
-    params = unit.params
-    corpora = {}
+    params, corpora = unit.params, {}
     for name, rule in rules.items():
         if params.code_source or name not in PARTS:
             given = {part.name: rule(part) for part in pool.parts}
             tables = {part: table for part, table in given.items() if table is not None}
             large = name == "large"
-            corpora[name] = _mixed(
-                tables, params.large_size if large else params.corpus_size, large
-            )
+            size = params.large_size if large else params.corpus_size
+            corpora[name] = _mixed(tables, size, fill=large)
     equal = [name for name in corpora if name != "large"]
     enough = [name for name in equal if 2 * len(corpora[name]) >= params.corpus_size]
     size = min([params.corpus_size, *(len(corpora[name]) for name in enough)])
     corpora |= {name: corpora[name].head(size if name in enough else 0) for name in equal}
-    return [_arm(unit, name, corpus) for name, corpus in corpora.items()]
-
-
-def _arm(unit: Unit, name: str, corpus: pd.DataFrame) -> Arm:
-    steps = 0 if corpus.empty else steps_of(unit, len(corpus))
-    return Arm(name, corpus, steps, facts={"code": int((corpus["part"] == "code").sum())})
+    arms = []
+    for name, corpus in corpora.items():
+        facts = {"code": int((corpus["part"] == "code").sum())}
+        arms.append(pipeline.Arm(name, corpus, pipeline.steps_of(unit, len(corpus)), facts=facts))
+    return arms
 
 
 def _mixed(tables: Mapping[str, pd.DataFrame], size: int, fill: bool) -> pd.DataFrame:
@@ -217,24 +201,18 @@ def _mixed(tables: Mapping[str, pd.DataFrame], size: int, fill: bool) -> pd.Data
     if fill and taken:
         first, *others = tables
         taken[first] = tables[first].head(size - sum(len(taken[part]) for part in others))
-    turns = [
-        table.assign(part=part, turn=range(len(table)))
-        for part, table in taken.items()
-        if len(table)
-    ]
-    if not turns:
-        return NOTHING
-    return pd.concat(turns).sort_values("turn", kind="stable", ignore_index=True)
+    filled = {part: table for part, table in taken.items() if len(table)}
+    turns = [table.assign(part=name, turn=range(len(table))) for name, table in filled.items()]
+    return pd.concat(turns or [NOTHING]).sort_values("turn", kind="stable", ignore_index=True)
 
 
-def shown(unit: Unit, pool: Pool, arm: Arm, teacher: str) -> pd.DataFrame:
+def shown(unit: Unit, pool: Pool, arm: pipeline.Arm, teacher: str) -> pd.DataFrame:
     """An arm's corpus as readers may see it: without questions that are not to be shown."""
     visible = arm.corpus[~arm.corpus["problem_id"].isin(pool.hidden)]
-    visible = visible.assign(teacher=teacher, **unit.row)
-    return visible[[column for column in SHOWN if column in visible]]
+    return visible.assign(teacher=teacher, **unit.row).filter(items=SHOWN)
 
 
-def calls(units: Sequence[Unit], choice: pd.DataFrame) -> list[dict[str, Any]]:
+def calls(units: list[Unit], choice: pd.DataFrame) -> list[dict[str, Any]]:
     """The arguments of `pool` for each unit, with the teachers chosen for its base."""
     chosen = choice.set_index("base")[["teacher", "top"]].to_dict("index")
     return [{"unit": unit, **chosen[short(unit.base)]} for unit in units]

@@ -2,19 +2,14 @@
 from.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ded import curation
-from ded.study import pools
-
-if TYPE_CHECKING:
-    from ded.params.schemas import OodTradeoff
-    from ded.study.unit import Unit
+from ded.params.schemas import OodTradeoff
+from ded.study import pipeline
+from ded.study.unit import Unit
 
 SELECTIONS = ("hard", "easy", "hard-tokens", "random-steps", "fixed-random", "fixed-hard")
 
@@ -25,7 +20,7 @@ class Pool:
     (NaN: not rated).
 
     funnel: what the filters kept, and what question compression would (a pool of its own); rates:
-    see `pools.pass_rates`; tokens: sampled by the teacher.
+    see `pipeline.pass_rates`; tokens: sampled by the teacher.
     """
 
     table: pd.DataFrame
@@ -49,18 +44,15 @@ def pool(unit: Unit[OodTradeoff]) -> Pool:
     """What the arms of notebook 02 select from; the student rates the first
     params.pass_rate_questions of the questions.
     """
-    params = unit.params
-    curated = pools.curate(unit, params.teacher, 1)
-    questions = unit.questions()
-    rates = pools.pass_rates(unit, questions[: params.pass_rate_questions])
-    compressed = curation.compress_questions(rates, params.pass_rate_threshold, "hard").funnel
-    funnel = pd.concat(
-        [curated.funnel.assign(pool="trajectories"), compressed.assign(pool="questions")]
-    )
-    table = pools.shuffled(unit, pools.without_ids(curated.kept))
+    params, questions = unit.params, unit.questions()
+    curated = pipeline.curate(unit, params.teacher, 1)
+    rates = pipeline.pass_rates(unit, questions[: params.pass_rate_questions])
+    compressed = curation.compress_questions(rates, params.pass_rate_threshold)
+    funnels = {"trajectories": curated.funnel, "questions": compressed.funnel}
+    funnel = pd.concat([table.assign(pool=name) for name, table in funnels.items()])
+    table = pipeline.shuffled(unit, pipeline.without_ids(curated.kept))
     table = table.assign(
         level=table["problem_id"].map({q.id: q.level for q in questions}),
         pass_rate=table["problem_id"].map(rates.set_index("problem_id")["pass_rate"]),
     )
-    rates = rates.assign(**unit.row)
-    return Pool(table, funnel.assign(**unit.row), rates, curated.n_tokens)
+    return Pool(table, funnel.assign(**unit.row), rates.assign(**unit.row), curated.n_tokens)

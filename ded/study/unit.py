@@ -3,25 +3,30 @@ alone.
 
 Its arms share the questions, so that they differ in their corpora only. Everything a unit gives
 follows from its three fields: a job in another process, or after an interruption, gets the same,
-and finds in the store what was made before.
+and finds in the store what was made before. `describe` is what a notebook says of its models and
+questions before it starts.
 """
 
-from __future__ import annotations
-
+import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from itertools import product
+from typing import Any, Generic, Protocol, TypeVar
 
-from ded import problems
-from ded.errors import SourceError
+import pandas as pd
+
+from ded import models, problems
+from ded.errors import ModelError, SourceError
+from ded.generation import openai
+from ded.models.spec import parse
 from ded.params.schemas import Common, Recipe
 from ded.problems import Problem, contamination, files
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Params = TypeVar("Params", bound=Common, covariant=True)
+SAMPLING = ("max_tokens", "temperature", "top_p", "engine")  # parameters of `generation.sample`
+TRAINING = ("learning_rate", "batch_size", "epochs", "max_length", "trainer")  # of `training.sft`
 
 
 @dataclass(frozen=True)
@@ -52,26 +57,12 @@ class Unit(Generic[Params]):
         """The arguments of `generation.sample` that the parameters fix; temperature: the teachers'
         unless given.
         """
-        params = self.params
-        return {
-            "max_tokens": params.max_tokens,
-            "temperature": params.temperature if temperature is None else temperature,
-            "top_p": params.top_p,
-            "seed": self.seed,
-            "engine": params.engine,
-        }
+        fixed = {name: getattr(self.params, name) for name in SAMPLING} | {"seed": self.seed}
+        return fixed if temperature is None else fixed | {"temperature": temperature}
 
     def training(self) -> dict[str, Any]:
         """The arguments of `training.sft` that the parameters fix."""
-        params = self.params
-        return {
-            "learning_rate": params.learning_rate,
-            "batch_size": params.batch_size,
-            "epochs": params.epochs,
-            "max_length": params.max_length,
-            "seed": self.seed,
-            "trainer": params.trainer,
-        }
+        return {name: getattr(self.params, name) for name in TRAINING} | {"seed": self.seed}
 
     def questions(self, source: str = "") -> list[Problem]:
         """The training questions (train split), without those that stand in the evaluation; "":
@@ -127,13 +118,14 @@ class Unit(Generic[Params]):
         n = params.n_questions
         if isinstance(params, Recipe) and source == params.code_source:
             n = params.n_code_questions
-        questions, overlaps = problems.load(source, n, "train", self._draw_seed("corpus")), None
+        questions = problems.load(source, n, "train", self._draw_seed("corpus"))
         compared = [
             question
             for family, other in self._sources.items()
             if not (problems.source(source).procedural and problems.source(other).procedural)
             for question in self._evaluation[family]
         ]
+        overlaps = None
         if compared:
             limits = params.contamination_ngram, params.contamination_threshold
             overlaps, questions = contamination.contaminated(questions, compared, *limits)
@@ -149,8 +141,7 @@ def units(params: Common, select: bool = False) -> list[Unit]:
     before its own.
     """
     n_select = getattr(params, "n_select", 0)
-    last = n_select + params.n_replicates
-    replicates = range(n_select) if select else range(n_select, last)
+    replicates = range(n_select) if select else range(n_select, n_select + params.n_replicates)
     return [Unit(params, base, replicate) for base in params.students for replicate in replicates]
 
 
@@ -158,10 +149,8 @@ def calls(units: Iterable[Unit], **axes: Iterable) -> list[dict[str, Any]]:
     """The arguments of one job for each unit and combination of `axes`: calls(units,
     teacher=params.teachers).
     """
-    jobs = [{"unit": unit} for unit in units]
-    for name, values in axes.items():
-        jobs = [job | {name: value} for job in jobs for value in values]
-    return jobs
+    combinations = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    return [{"unit": unit} | values for unit in units for values in combinations]
 
 
 def teachers_of(params: Common) -> list[str]:
@@ -181,3 +170,50 @@ def short(model: str) -> str:
     if kind == "recorded" and column_map and not place.lower().endswith(files.SUFFIXES):
         return column_map
     return name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name
+
+
+class Manifest(Protocol):
+    """Of `ded.results.Recorder` what takes content hashes."""
+
+    def model(self, name: str, fingerprint: str) -> None: ...
+
+    def data(self, name: str, fingerprint: str) -> None: ...
+
+
+def describe(params: Common, record: Manifest) -> None:
+    """Puts the content hashes of the models and of the evaluation questions into the manifest.
+
+    Before that ModelError, naming every model that cannot be used for what the notebook does with
+    it, and models that would share a name.
+    """
+    specs = list(dict.fromkeys([*params.students, *teachers_of(params)]))
+    mend = "in tables and figures; rename a file or folder"
+    namesakes = [
+        f"{count} models would both be called {name!r} {mend}"
+        for name, count in Counter(map(short, specs)).items()
+        if count > 1
+    ]
+    if faults := _unusable(params, specs) + namesakes:
+        raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
+    for spec in specs:
+        record.model(spec, models.fingerprint(spec))
+    for unit in [*units(params, select=True), *units(params)]:
+        questions = [question for family in unit.suite().values() for question in family]
+        name = f"{params.split} {short(unit.base)} {unit.replicate}"
+        record.data(name, problems.fingerprint(questions))
+
+
+def _unusable(params: Common, specs: list[str]) -> list[str]:
+    faults = []
+    for spec in specs:
+        needs = ("sample", "train") if spec in params.students else ("sample",)
+        try:
+            models.check(spec, needs, params.engine)
+        except ModelError as error:
+            # a study that is finished needs its endpoint no more
+            if parse(spec).kind == "openai" and openai.drawn_file(spec, params.engine).is_file():
+                hint = "What was drawn before is used; the run ends at the first missing row"
+                warnings.warn(f"{error}. {hint}", stacklevel=3)
+            else:
+                faults.append(str(error))
+    return faults

@@ -2,20 +2,15 @@
 should hold.
 """
 
-from __future__ import annotations
-
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ded import stats
-from ded.study import pools
-from ded.study.unit import short
-
-if TYPE_CHECKING:
-    from ded.params.schemas import Valley
-    from ded.study.unit import Unit
+from ded.params.schemas import Valley
+from ded.study import pipeline
+from ded.study.unit import Unit, short
 
 SELECTIONS = ("easy", "hard", "correct", "incorrect")
 
@@ -46,16 +41,19 @@ def arms(params: Valley) -> dict[str, int]:
 
 def pool(unit: Unit[Valley]) -> Pool:
     """What the arms of notebook 05 select from."""
-    params = unit.params
-    curated = pools.curate(unit, params.teacher, params.n_attempts)
-    kept = pools.without_ids(curated.kept)
-    table = pools.shuffled(unit, pools.first_of_each(kept))
-    table = table.assign(difficulty=table["problem_id"].map(_difficulty(unit)).astype(float))
-    dropped = pools.without_ids(curated.dropped)
+    params, questions = unit.params, unit.questions()
+    curated = pipeline.curate(unit, params.teacher, params.n_attempts)
+    right = pipeline.without_ids(curated.kept).drop_duplicates("problem_id")
+    table = pipeline.shuffled(unit, right)
+    difficulty = {question.id: float(question.level) for question in questions}
+    if params.difficulty != "level":  # one minus the pass rate of the student before
+        rates = pipeline.pass_rates(unit, questions)
+        difficulty = dict(zip(rates["problem_id"], 1 - rates["pass_rate"], strict=True))
+    table = table.assign(difficulty=table["problem_id"].map(difficulty).astype(float))
+    dropped = pipeline.without_ids(curated.dropped)
     wrong = dropped[(dropped["step"] == "answer") & (dropped["reason"] == "wrong")]
-    wrong = pools.first_of_each(wrong).drop(columns=["step", "reason"])
-    both = table["problem_id"][table["problem_id"].isin(wrong["problem_id"])]
-    wrong = wrong.set_index("problem_id", drop=False).loc[both].reset_index(drop=True)
+    wrong = wrong.drop_duplicates("problem_id").drop(columns=["step", "reason"])
+    wrong = table[["problem_id"]].merge(wrong, on="problem_id")  # in the table's order
     funnel = curated.funnel.assign(teacher=short(params.teacher), **unit.row)
     return Pool(table, wrong, funnel, curated.n_tokens)
 
@@ -65,7 +63,7 @@ def even_cut(difficulty: pd.Series) -> float:
     where all are alike.
     """
     cuts = sorted(difficulty.dropna().unique())[:-1]
-    return min(cuts, key=lambda cut: abs((difficulty <= cut).mean() - 0.5), default=float("nan"))
+    return min(cuts, key=lambda cut: abs((difficulty <= cut).mean() - 0.5), default=math.nan)
 
 
 def describe_selections(unit: Unit, selections: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -84,15 +82,6 @@ def describe_selections(unit: Unit, selections: dict[str, pd.DataFrame]) -> pd.D
         for name, table in selections.items()
     ]
     return pd.DataFrame(rows)
-
-
-def _difficulty(unit: Unit[Valley]) -> dict[str, float]:
-    """Of each training question: its level, or one minus the pass rate of the student before."""
-    questions = unit.questions()
-    if unit.params.difficulty == "level":
-        return {question.id: float(question.level) for question in questions}
-    rates = pools.pass_rates(unit, questions)
-    return dict(zip(rates["problem_id"], 1 - rates["pass_rate"], strict=True))
 
 
 def completion(scores: pd.DataFrame) -> pd.DataFrame:

@@ -76,8 +76,9 @@ def main():
         table = pd.DataFrame({"problem_id": "q", "sample_index": range(len(ids)), "token_ids": ids})
         texts = ["".join(spelling.setdefault(t, spell(t)) for t in x) for x in ids]
         start = time.perf_counter()
+        apart = curation.pairwise_distances(ids, workers=args.workers)
         chosen, statistics = curation.select_trajectories(
-            table, args.kept, "farthest", workers=args.workers
+            table, args.kept, "farthest", distances={"q": apart}
         )
         seconds["ours"] += time.perf_counter() - start
         peaks.setdefault("ours", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
