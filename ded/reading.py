@@ -5,21 +5,17 @@ that they do not carry.
 ones.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ded import stats
-
-if TYPE_CHECKING:
-    from ded.problems import Problem
-    from ded.stats import Claim, Interval
+from ded.problems import Problem
 
 LONGEST = 2000  # characters of a text that are shown
+FACTS = ("n_tokens", "finish_reason", "verdict", "answer", "step", "reason")
 
 # ---- one trajectory ------------------------------------------------------------------------------
 
@@ -36,11 +32,9 @@ def trajectory(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
     if shown.empty:
         return "No trajectory that may be shown."
     row = shown.iloc[0]
-    facts = ("n_tokens", "finish_reason", "verdict", "answer", "step", "reason")
-    known = [name for name in facts if name in row and row[name] not in ("", None)]
-    lines = [f"{name}: {row[name]}" for name in known]
     texts = [f"question: {_cut(row['prompt'])}", f"trajectory: {_cut(row['text'])}"]
-    return "\n".join([*texts, *lines])
+    facts = [f"{name}: {row[name]}" for name in FACTS if row.get(name) not in ("", None)]
+    return "\n".join([*texts, *facts])
 
 
 def _cut(text: str) -> str:
@@ -101,7 +95,7 @@ def distances(statistics: pd.DataFrame) -> str:
 
 def difference(cells: pd.DataFrame, a: str, b: str, what: str) -> str:
     """Arm a against arm b: the paired difference and where its interval lies."""
-    return f"{what}, {a} minus {b}: {_said(stats.paired(cells, a, b))}."
+    return f"{what}, {a} minus {b}: {_placed(stats.paired(cells, a, b))}."
 
 
 def changes(cells: pd.DataFrame, reference: str, what: str) -> str:
@@ -115,8 +109,8 @@ def changes(cells: pd.DataFrame, reference: str, what: str) -> str:
     apart = [i.estimate for i in measured.values() if i.low * i.high > 0]
     above = sum(estimate > 0 for estimate in apart)
     return (
-        f"{what} against {reference}: from {_said(measured[low])} ({low}) to "
-        f"{_said(measured[high])} ({high}). Of {len(measured)} intervals {above} lie above 0 and "
+        f"{what} against {reference}: from {_placed(measured[low])} ({low}) to "
+        f"{_placed(measured[high])} ({high}). Of {len(measured)} intervals {above} lie above 0 and "
         f"{len(apart) - above} below."
     )
 
@@ -157,17 +151,13 @@ def winners(cells: pd.DataFrame, what: str) -> str:
 
 def pareto(id_cells: pd.DataFrame, ood_cells: pd.DataFrame) -> str:
     """The arms whose means no other arm exceeds both in and out of domain."""
-    both = {"ID": id_cells, "OOD": ood_cells}
-    means = pd.DataFrame(
-        {name: cells.groupby("arm", sort=False)["accuracy"].mean() for name, cells in both.items()}
+    inside, outside = (
+        cells.groupby("arm", sort=False)["accuracy"].mean() for cells in (id_cells, ood_cells)
     )
-    means = means.dropna()
-    front = [
-        f"{arm} ({_percent(row.ID)}, {_percent(row.OOD)})"
-        for arm, row in means.iterrows()
-        if not ((means >= row).all(axis=1) & (means > row).any(axis=1)).any()
-    ]
-    return f"No arm is above these both in and out of domain, on average: {', '.join(front)}."
+    means = pd.DataFrame({"ID": inside, "OOD": outside})
+    front = means[stats.unbeaten(means)].itertuples()
+    listed = ", ".join(f"{arm} ({_percent(ID)}, {_percent(OOD)})" for arm, ID, OOD in front)
+    return f"No arm is above these both in and out of domain, on average: {listed}."
 
 
 def correlations(ranks: pd.DataFrame, with_what: str) -> str:
@@ -195,14 +185,14 @@ def shifts(by_arm: Mapping[str, float]) -> str:
 # ---- verdicts ------------------------------------------------------------------------------------
 
 
-def verdicts(claims: Sequence[Claim]) -> str:
+def verdicts(claims: Sequence[stats.Claim]) -> str:
     """How many claims ended in which verdict."""
     counts = pd.Series([claim.verdict for claim in claims]).value_counts(sort=False)
     listed = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     return f"Of {len(claims)} claims: {listed}."
 
 
-def why(claim: Claim) -> str:
+def why(claim: stats.Claim) -> str:
     """Why a claim did not come out reproduced, "" for one that did; in points."""
     if claim.verdict in ("reproduced", "not judged"):
         return claim.note
@@ -217,7 +207,7 @@ def points(estimate: float, low: float, high: float) -> str:
     return f"{100 * estimate:+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _said(interval: Interval) -> str:
+def _placed(interval: stats.Interval) -> str:
     """'+4.2 [1.0, 7.4] points, above 0', or that nothing was measured."""
     if math.isnan(interval.estimate):
         return f"not measured ({interval.problem})"

@@ -9,26 +9,17 @@ funnel: step, kept, dropped, reason. pass rates: problem_id, level, n, correct, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ded import home, reading, stats
 from ded.files import read_yaml
 
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
-
-    from ded.stats import Claim
-
 POINTS = ("estimate", "low", "high", "detectable")
+NO_EFFECTS = pd.DataFrame()
 COLUMNS = ["claim", "verdict", *POINTS, "n", "note", "why"]
-
-
-def ood_cells(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row an (arm, base, replicate): the macro mean over the OOD families."""
-    return stats.macro(scores, "OOD")
 
 
 def tokens(scores: pd.DataFrame) -> int:
@@ -37,29 +28,26 @@ def tokens(scores: pd.DataFrame) -> int:
 
 
 def verdicts(
-    claims: Sequence[Claim], effects: Mapping[str, pd.DataFrame] | None = None
+    claims: Sequence[stats.Claim], effects: Mapping[str, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
     """claim, verdict, and in points: estimate, low (Holm-adjusted), high, detectable; n, note, why.
 
     effects: {a claim's name: its effect in each base (`stats.effects_by_base`)}; each base gets a
     column with them, "estimate [low, high]". why: what kept a claim from being reproduced.
     """
-    effects = effects or {}
     rows = []
     for claim in claims:
-        points = {name: round(100 * getattr(claim, name), 1) for name in POINTS}
-        row = {"claim": claim.name, "verdict": claim.verdict, **points}
-        row |= {"n": claim.n, "note": claim.note, "why": reading.why(claim)}
-        if claim.name in effects:
-            for base in effects[claim.name].itertuples():
-                row[base.base] = reading.points(base.estimate, base.low, base.high)
-        rows.append(row)
+        row = {"claim": claim.name, "verdict": claim.verdict, "n": claim.n}
+        row |= {name: round(100 * getattr(claim, name), 1) for name in POINTS}
+        for base in (effects or {}).get(claim.name, NO_EFFECTS).itertuples():
+            row[base.base] = reading.points(base.estimate, base.low, base.high)
+        rows.append(row | {"note": claim.note, "why": reading.why(claim)})
     table = pd.DataFrame(rows)
     bases = [column for column in table if column not in COLUMNS]
     return table[[*COLUMNS[:7], *bases, *COLUMNS[7:]]].fillna(dict.fromkeys(bases, ""))
 
 
-def readable(table: pd.DataFrame) -> Styler:
+def readable(table: pd.DataFrame) -> pd.io.formats.style.Styler:
     """The table for display: texts in full, numbers with one decimal."""
     return table.style.hide().format(precision=1, na_rep="")
 
@@ -80,30 +68,24 @@ def arm_table(cells: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row an arm: for each kind of cells its mean over bases and replicates, and the ends of
     the 95 % interval.
     """
-    first = next(iter(cells.values()))
-    rows = []
-    for arm in dict.fromkeys(first["arm"]):
-        row: dict[str, Any] = {"arm": arm}
-        for kind, table in cells.items():
-            if (table["arm"] == arm).any():
-                mean = stats.arm_interval(table, arm)
-                row |= {kind: mean.estimate, f"{kind} low": mean.low, f"{kind} high": mean.high}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    summary = pd.DataFrame({"arm": next(iter(cells.values()))["arm"].unique()})
+    for kind, table in cells.items():
+        means = {arm: stats.arm_interval(table, arm) for arm in table["arm"].unique()}
+        for name, end in ((kind, "estimate"), (f"{kind} low", "low"), (f"{kind} high", "high")):
+            summary[name] = [getattr(means.get(arm), end, math.nan) for arm in summary["arm"]]
+    return summary
 
 
 def places(cells: Mapping[str, pd.DataFrame], summary: pd.DataFrame) -> pd.DataFrame:
     """Arms on the axes of size and score: arm, size (examples), group (the kind of cells),
     interval.
     """
-    return pd.DataFrame(
-        [
-            {"arm": arm.arm, "size": arm.examples, "group": group}
-            | stats.numbers(stats.arm_interval(table, arm.arm))
-            for group, table in cells.items()
-            for arm in summary.itertuples()
-        ]
-    )
+    rows = []
+    for group, table in cells.items():
+        for arm, size in zip(summary["arm"], summary["examples"], strict=True):
+            mean = stats.numbers(stats.arm_interval(table, arm))
+            rows.append({"arm": arm, "size": size, "group": group, **mean})
+    return pd.DataFrame(rows)
 
 
 def paper_figures() -> pd.DataFrame:
@@ -124,6 +106,6 @@ def reported(sections: Sequence[str]) -> pd.DataFrame:
         entries = values[section]
         if isinstance(entries, dict):
             entries = [{"what": name, **entry} for name, entry in entries.items()]
-        sources = values["sources"]
-        rows += [{"section": section, **row, "source": sources[row["source"]]} for row in entries]
-    return pd.DataFrame(rows).fillna("")
+        rows += [{"section": section, **entry} for entry in entries]
+    table = pd.DataFrame(rows)
+    return table.assign(source=table["source"].map(values["sources"])).fillna("")

@@ -719,6 +719,16 @@ def test_claims_become_rows_of_a_forest():
     assert figures.forest(rows).axes
 
 
+def test_heat_map_frames_the_best_of_each_column_and_leaves_empty_what_was_not_measured():
+    student = teacher_tables()[1].query("family == 'ID'")
+    lacking = (student["arm"] == "facts") & (student["base"] == "beta")
+    student = student.assign(accuracy=student["accuracy"].mask(lacking))
+    (ax,) = panels(figures.teacher_interaction(student))
+    assert len(ax.texts) == 7 * 4 - 2, "facts on beta, and so in the mean"
+    bold = [text.get_text().split()[0] for text in ax.texts if text.get_fontweight() == "bold"]
+    assert len(bold) == len(ax.patches) == 4 and {"81.2", "47.1", "63.6"} <= set(bold)
+
+
 def test_normalised_distances_stay_out_and_2p_is_marked(drawn):
     assert "normalised" not in words(drawn["distances"])
     assert "2P = 8" in words(drawn["distinct"]) and "lucky wrong chains: 4.2 ±" in words(

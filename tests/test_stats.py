@@ -224,6 +224,12 @@ def test_a_rise_starts_at_the_second_size():
         stats.rise(scores, {"n16": 4, "n32": 5})
 
 
+def test_what_no_other_row_beats():
+    means = pd.DataFrame({"x": [1, 2, 2, 3, math.nan], "y": [4, 3, 3, 3, 9]})
+    assert stats.unbeaten(means).tolist() == [True, False, False, True, False]
+    assert stats.unbeaten(means.iloc[[1, 2]]).all(), "equals do not beat each other"
+
+
 # ---------------------------------------------------------------- several claims
 
 

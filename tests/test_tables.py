@@ -40,13 +40,13 @@ def scores():
 
 def cells():
     found = scores()
-    return {"ID": found[found["group"] == "ID"], "OOD": tables.ood_cells(found)}
+    return {"ID": found[found["group"] == "ID"], "OOD": stats.macro(found, "OOD")}
 
 
 def test_ood_cells_are_the_mean_over_families_not_over_questions():
     found = scores()
     found.loc[found["family"] == "swap", "n"] = 1000
-    cell = tables.ood_cells(found)
+    cell = stats.macro(found, "OOD")
     assert len(cell) == 12
     one = cell[(cell["arm"] == "b") & (cell["base"] == "s1") & (cell["replicate"] == 2)]
     assert one["accuracy"].item() == pytest.approx((0.78 + 0.6) / 2)

@@ -188,7 +188,7 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
         and figures.size_curve(scores, rows)
         and figures.forest(figures.claim_rows(climb), 0.03)
     )
-    assert len(tables.arm_table({"ID": cells, "OOD": tables.ood_cells(scores)})) == 7
+    assert len(tables.arm_table({"ID": cells, "OOD": stats.macro(scores, "OOD")})) == 7
     described = study.valley.describe_selections(unit(p), selections(p))
     assert (described["examples"] == 0).all() and study.valley.pool(unit(p)).tokens > 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,6 @@ import pandas as pd
 from ded import stats
 
 from . import parts
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HOLLOW = {"markersize": 6, "color": "0.4", "markerfacecolor": "white"}
 ABOVE = {"marker": "D", "color": parts.BLUE}
@@ -28,7 +25,7 @@ def arm_scores(
     scores: pd.DataFrame,
     families: Sequence[str] = ("ID",),
     values: Mapping[str, str] | None = None,
-) -> Figure:
+) -> parts.Figure:
     """Scores by arm, a panel a family ("OOD": macro mean) and value.
 
     The bases' mean with its interval, a mark a base. `values`: {column of scores: its name}, for
@@ -44,7 +41,7 @@ def arm_scores(
 
 
 @parts.styled
-def robustness(scores: pd.DataFrame, reference: str = "ID") -> Figure:
+def robustness(scores: pd.DataFrame, reference: str = "ID") -> parts.Figure:
     """pass@1 by arm on the questions as they are, and on each perturbation (group "robust").
 
     The former stands, hollow, in the panels of the latter.
@@ -56,7 +53,7 @@ def robustness(scores: pd.DataFrame, reference: str = "ID") -> Figure:
 
 def _arm_strips(
     panels: Mapping[str, pd.DataFrame], arms: Sequence[str], name: str, reference: str = ""
-) -> Figure:
+) -> parts.Figure:
     """A row an arm, a panel a cell table; `reference`: that whose means stand in the others."""
     first = next(iter(panels.values()))
     bases = parts.looks(parts.names(first, "base"))
@@ -89,23 +86,18 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     rows = []
     for claim in claims:
         many = len(claim.parts) > 2
+        heading = {"group": f"{claim.name}: {claim.verdict}", "verdict": ""}
+        beside = heading if many else {"group": "", "verdict": claim.verdict}
         for part in claim.parts:
-            if part.interval is None:
-                continue
-            name = f"{claim.name}: {part.label}"
-            if many:
-                name = part.label
-            elif part.label in (claim.name, ""):
-                name = claim.name
-            heading = f"{claim.name}: {claim.verdict}" if many else ""
-            verdict = "" if many else claim.verdict
-            row = {"label": name, **stats.numbers(part.interval)}
-            rows.append(row | {"group": heading, "verdict": verdict})
+            alone = claim.name if part.label in (claim.name, "") else f"{claim.name}: {part.label}"
+            if part.interval is not None:
+                label = {"label": part.label if many else alone}
+                rows.append(label | stats.numbers(part.interval) | beside)
     return pd.DataFrame(rows)
 
 
 @parts.styled
-def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> Figure:
+def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
     """Differences with their 95 % intervals, the zero line and the band of ±delta around it.
 
     `rows`: label, estimate, low, high (fractions) and, where known, group (a heading), verdict, n.
@@ -138,7 +130,7 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> Figure:
 
 
 @parts.styled
-def ablation(table: pd.DataFrame, delta: float = stats.DELTA, note: str = "") -> Figure:
+def ablation(table: pd.DataFrame, delta: float = stats.DELTA, note: str = "") -> parts.Figure:
     """Paired differences, DED minus each arm, a panel a group; shaded: the band of ±delta.
 
     `table`: arm, group, estimate, low, high (fractions). A diamond is above 0, a cross below it, a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,12 @@ from ded import stats
 
 from . import parts
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 UNIT = ["base", "replicate"]
 BOX = {"whis": (5, 95), "showfliers": False, "showcaps": False, "width": 0.6, "saturation": 1}
 
 
 @parts.styled
-def pass_rates(rates: pd.DataFrame, threshold: float) -> Figure:
+def pass_rates(rates: pd.DataFrame, threshold: float) -> parts.Figure:
     """Questions by the pass rate of the student before distillation, and by level.
 
     Compression drops the shaded. `rates`: base, replicate, level, n (samples), pass_rate, a row a
@@ -34,10 +31,8 @@ def pass_rates(rates: pd.DataFrame, threshold: float) -> Figure:
     )
     kept = rates.groupby(UNIT)["kept"].mean().reset_index()
     bases = parts.names(rates, "base")
-    shares = (stats.stratified(kept[kept["base"] == base], "kept") for base in bases)
-    titles = [
-        f"{base}: {parts.text(share)} % kept" for base, share in zip(bases, shares, strict=True)
-    ]
+    shares = {base: stats.stratified(units, "kept") for base, units in kept.groupby("base")}
+    titles = [f"{base}: {parts.text(shares[base])} % kept" for base in bases]
     words = parts.words("pass_rates", rates, k=k, threshold=threshold)
     figure, axes = parts.canvas(titles, 3, 2.3, words, sharey=True)
     levels = sorted(rates["level"].unique())
@@ -62,7 +57,7 @@ def pass_rates(rates: pd.DataFrame, threshold: float) -> Figure:
 
 
 @parts.styled
-def funnel(table: pd.DataFrame, by: str = "teacher") -> Figure:
+def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
     """Share of the sampled trajectories left after each step of the curation, a panel a `by`.
 
     `table`: step (in order), kept, dropped, base, replicate and `by` (teacher, pool). Beside a bar:
@@ -93,7 +88,7 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> Figure:
 
 
 @parts.styled
-def distances(statistics: pd.DataFrame) -> Figure:
+def distances(statistics: pd.DataFrame) -> parts.Figure:
     """Distances between the kept trajectories of a question, by rule, and their mean.
 
     `statistics`: base, replicate, arm, min_distance, mean_distance. Rules "...-normalised" are left
@@ -120,7 +115,7 @@ def distances(statistics: pd.DataFrame) -> Figure:
 
 
 @parts.styled
-def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> Figure:
+def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> parts.Figure:
     """Histogram of the number of truly different, valid trajectories a question.
 
     A line at twice `n_kept`, P; in the title the lucky share. `facts`, a mapping a unit: base,
@@ -140,6 +135,6 @@ def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> Figure:
         line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.4}
         ax.stairs(share, edges, label=f"{base}: median {np.median(own):g}", **line)
     ax.axvline(2 * n_kept, color="black", linestyle=parts.DASHED, label=f"2P = {2 * n_kept}")
-    parts.legend(figure, ax, place="right upper", ncols=1)
+    parts.legend(figure, ax, loc="outside right upper", ncols=1)
     parts.percent(ax.yaxis)
     return figure

@@ -136,21 +136,15 @@ def curve_looks(names: Sequence[str]) -> dict[str, dict]:
     return {name: look | {"linestyle": next(styles)} for name, look in looks(names).items()}
 
 
-def legend(
-    figure: Figure,
-    ax: Axes,
-    marks: Mapping[str, dict] | None = None,
-    place: str = "upper center",
-    ncols: int = 6,
-    **words: Any,
-) -> None:
+def legend(figure: Figure, ax: Axes, marks: Mapping[str, dict] | None = None, **look: Any) -> None:
     """One legend for the figure, outside its panels: what is labelled in `ax`, then `marks`.
 
-    `marks`: {name: its look}. `words` goes to `Figure.legend` (title, fontsize, ...).
+    `marks`: {name: its look}. `look` goes to `Figure.legend` (loc, ncols, title, ...).
     """
-    for name, look in (marks or {}).items():
-        ax.plot([], [], label=name, **look)
-    figure.legend(*ax.get_legend_handles_labels(), loc=f"outside {place}", ncols=ncols, **words)
+    for name, mark in (marks or {}).items():
+        ax.plot([], [], label=name, **mark)
+    place = {"loc": "outside upper center", "ncols": 6}
+    figure.legend(*ax.get_legend_handles_labels(), **(place | look))
 
 
 # --- axes -----------------------------------------------------------------------------------------

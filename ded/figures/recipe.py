@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,6 @@ import pandas as pd
 from . import parts
 from .labels import Named, label
 from .sizes import BEFORE, BESIDE, sideways, size_axis
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.2}
 RECIPE_LOOKS = {
@@ -29,7 +26,7 @@ BENCHMARKS = (  # column of the reported scores, panel, what the name says more
 
 
 @parts.styled
-def recipe_pareto(table: pd.DataFrame, note: str = "") -> Figure:
+def recipe_pareto(table: pd.DataFrame, note: str = "") -> parts.Figure:
     """Score against corpus size ("before" at 0) with the frontier.
 
     No arm on the frontier is beaten by an arm as small or smaller. `table`: arm, size (examples),
@@ -41,7 +38,7 @@ def recipe_pareto(table: pd.DataFrame, note: str = "") -> Figure:
 
 
 @parts.styled
-def same_axes(measured: pd.DataFrame, note: str = "") -> Figure:
+def same_axes(measured: pd.DataFrame, note: str = "") -> parts.Figure:
     """The axes of the paper's Figure 1 filled with what was measured.
 
     `measured`: arm, size, estimate, low, high, benchmark (a panel each).
@@ -57,7 +54,7 @@ def _recipe_points(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 @parts.styled
-def paper_figure_1(reported: pd.DataFrame) -> Figure:
+def paper_figure_1(reported: pd.DataFrame) -> parts.Figure:
     """The paper's Figure 1 redrawn from what was reported: nothing in it is measured here.
 
     `reported`: `tables.reported(["scores", "figure_1"])`. A panel a benchmark, a marker a source;
@@ -99,7 +96,7 @@ def _named_points(
     words: Mapping[str, str],
     frontier: bool = False,
     sources: Mapping[str, dict] | None = None,
-) -> Figure:
+) -> parts.Figure:
     """A panel a `panel`, one under the other; a point a row of table, its `name` beside it.
 
     `table`: arm, name, kind (of `marks`, its look), panel, size, estimate, low, high. `sources` is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,21 +13,12 @@ from ded import stats
 from . import parts
 from .labels import Named, label
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 CURVE = "random"  # the selection that is drawn as a curve
 BESIDE = np.inf  # the size of a model that was not made from a corpus of known size
 BEFORE = {"marker": "*", "color": "0.35", "markersize": 9}
-MEASURES = {
-    "accuracy": "pass@1 (%)",
-    "completion_rate": "answers that end (%)",
-    "think_rate": "open with a think tag (%)",
-}
 
 
-def size_axis(axes: Sequence[Axes], sizes: Sequence[float]) -> dict[float, float]:
+def size_axis(axes: Sequence[parts.Axes], sizes: Sequence[float]) -> dict[float, float]:
     """A log axis of corpus sizes: {size: its place on it}.
 
     "before" for 0 stands on its left and "no corpus" for inf on its right.
@@ -65,7 +56,7 @@ def _selections(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return arms.drop_duplicates("arm").sort_values("size", kind="stable")
 
 
-def _curve(ax: Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
+def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
     """Selection CURVE against size: a thin line a base, their mean with its band, dashed before."""
     arms = arms[arms["selection"] == CURVE]
     sizes = arms["size"].to_numpy()
@@ -84,7 +75,7 @@ def _curve(ax: Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
 
 
 @parts.styled
-def size_curve(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+def size_curve(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     """ID pass@1 against corpus size (the shape of the paper's Figure 1).
 
     Selection CURVE is a curve, the others are markers. `scores` may hold the arm "before" (dashed).
@@ -103,12 +94,12 @@ def size_curve(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     if (table["arm"] == "before").any():
         marks["before distillation"] = {"color": "0.25", "linestyle": parts.DASHED}
     parts.scores_on(ax.yaxis)
-    parts.legend(figure, ax, marks, "right upper", ncols=1)
+    parts.legend(figure, ax, marks, loc="outside right upper", ncols=1)
     return figure
 
 
 @parts.styled
-def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     """pass@1 of each OOD family and of their macro mean against corpus size, a panel each."""
     families = parts.names(scores[scores["group"] == "OOD"], "family")
     titles, columns = ["macro mean", *families], 3 if len(families) % 3 == 2 else 4
@@ -125,10 +116,10 @@ def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
 
 
 @parts.styled
-def valley(table: pd.DataFrame, note: str = "") -> Figure:
+def valley(table: pd.DataFrame, note: str = "") -> parts.Figure:
     """A panel a measure, a line an arm, against corpus size; the student before at 0, and dashed.
 
-    `table`: arm, size (examples), measure (`MEASURES`, or any other name), estimate, low, high
+    `table`: arm, size (examples), measure (a name in words.yml, or any other), estimate, low, high
     (fractions, ends nan where there is no interval). The arm "before" (size 0) is a star; the line
     of the first arm begins there. `note` ends the caption.
     """
@@ -153,7 +144,7 @@ def valley(table: pd.DataFrame, note: str = "") -> Figure:
                 x, y = [place[0.0], *x], [before["estimate"].iloc[0], *y]
             line = look | {"marker": "", "linewidth": 1 if i else 1.4, "zorder": 2}
             ax.plot(x, y, **line)
-        ax.set_ylabel(MEASURES.get(measure, measure))
+        ax.set_ylabel(words.get(measure, measure))
         ax.margins(y=0.1)
     for ax in axes:
         parts.scores_on(ax.yaxis)
@@ -162,7 +153,7 @@ def valley(table: pd.DataFrame, note: str = "") -> Figure:
 
 
 @parts.styled
-def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     """ID (x) against the OOD macro mean (y) of all arms, with the frontier.
 
     No other arm beats one on the frontier in both. Selection CURVE is joined in the order of its

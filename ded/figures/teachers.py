@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,22 +14,15 @@ from ded import stats
 from . import parts
 from .labels import Named, label
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 ARROW = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5}
 RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black"}
-PREDICTORS = {
-    "own": "teacher's ID pass@1 (%)",
-    "token_entropy": "token entropy (nats a token)",
-    "latent_shift": "latent shift (PCA units)",
-    "n_tokens": "trajectory length (tokens)",
-    "corpus_loss": "corpus loss (nats a token)",
-}
+PREDICTORS = ["own", "token_entropy", "latent_shift", "n_tokens", "corpus_loss"]
 
 
 @parts.styled
-def teacher_vs_student(own: pd.DataFrame, student: pd.DataFrame, before: pd.DataFrame) -> Figure:
+def teacher_vs_student(
+    own: pd.DataFrame, student: pd.DataFrame, before: pd.DataFrame
+) -> parts.Figure:
     """The headline of 01: a teacher's ID pass@1 (x), that of the student distilled from it (y).
 
     A panel a base. Score rows of the teachers themselves, of their students (arm = teacher) and of
@@ -60,7 +53,7 @@ def teacher_vs_student(own: pd.DataFrame, student: pd.DataFrame, before: pd.Data
 
 
 @parts.styled
-def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> Figure:
+def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
     """Ranks of the teachers by their own ID pass@1 and by their students', base by base.
 
     A flip of order is a crossing.
@@ -96,7 +89,7 @@ def _ranked(scores: dict[str, stats.Interval]) -> list[str]:
 
 
 @parts.styled
-def teacher_interaction(student: pd.DataFrame) -> Figure:
+def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
     """Heat map of the students' ID pass@1 by teacher and base, and the mean of the bases.
 
     A column's best is framed; what was not measured is empty.
@@ -128,7 +121,7 @@ def teacher_interaction(student: pd.DataFrame) -> Figure:
 
 
 @parts.styled
-def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> Figure:
+def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> parts.Figure:
     """Hidden states before and after distillation, in the plane of their PCA.
 
     `shifts`: (label, before, after), both (n, 2).
@@ -144,7 +137,7 @@ def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> Figure:
         start, end = old.mean(axis=0), new.mean(axis=0)
         ax.annotate("", end, start, arrowprops=ARROW | {"shrinkA": 0, "shrinkB": 0})
         ax.set_title(f"{name}\nshift {np.linalg.norm(end - start):.2f}")
-    parts.legend(figure, axes[0], place="upper right", markerscale=1.6)
+    parts.legend(figure, axes[0], loc="outside upper right", markerscale=1.6)
     return figure
 
 
@@ -152,10 +145,9 @@ def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> Figure:
 def predictor_table(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> pd.DataFrame:
     """One row per (base, arm), means over replicates: `PREDICTORS`, the student's ID accuracy."""
     key = ["base", "arm"]
-    table = rows.groupby(key, sort=False)[list(PREDICTORS)[1:]].mean()
-    scores = {"own": own, "accuracy": student}
-    for name, its_scores in scores.items():
-        table[name] = parts.cells(its_scores).groupby(key)["accuracy"].mean()
+    table = rows.groupby(key, sort=False)[PREDICTORS[1:]].mean()
+    for name, scores in (("own", own), ("accuracy", student)):
+        table[name] = parts.cells(scores).groupby(key)["accuracy"].mean()
     return table.reset_index()
 
 
@@ -186,7 +178,7 @@ def cheap_score_ranks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @parts.styled
-def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> Figure:
+def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
     """What might foretell a good teacher, against the smoke test: a panel a predictor.
 
     A point is a teacher and base. `rows`: base, replicate, arm, token_entropy, latent_shift,
@@ -198,19 +190,19 @@ def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> 
     words = parts.words("predictors", student)
     figure, axes = parts.canvas(titles, 3, 2.1, words, sharey=True)
     bases = parts.looks(parts.names(student, "base"))
-    for ax, (name, xlabel) in zip(axes, PREDICTORS.items(), strict=True):
+    for ax, name in zip(axes, PREDICTORS, strict=True):
         source, value = (own, "accuracy") if name == "own" else (rows, name)
         for base, arm in zip(table["base"], table["arm"], strict=True):
             x = parts.interval(source, arm, base, value)
             parts.point(ax, x, parts.interval(student, arm, base), **bases[base])
-        _scale(ax, xlabel, table[name])
+        _scale(ax, words[name], table[name])
     parts.scores_on(axes[0].xaxis, *(ax.yaxis for ax in axes))
     parts.legend(figure, axes[0], bases, title="student base")
     return figure
 
 
 @parts.styled
-def cheap_scores(table: pd.DataFrame, note: str = "") -> Figure:
+def cheap_scores(table: pd.DataFrame, note: str = "") -> parts.Figure:
     """Scores of a teacher against the gain of the student distilled from it: a panel a predictor.
 
     A point is a teacher and base. `table`: predictor (its name with the unit), teacher, base,
@@ -243,7 +235,7 @@ def _rho(rank: Any) -> str:
     return f"rho {rank.estimate:+.2f}{ends}".replace("-", parts.MINUS)
 
 
-def _scale(ax: Any, xlabel: str, values: pd.Series) -> None:
+def _scale(ax: parts.Axes, xlabel: str, values: pd.Series) -> None:
     """Axis name and scale of a predictor's panel."""
     ax.set_xlabel(xlabel)
     if values.min() > 0 and values.max() > 20 * values.min():

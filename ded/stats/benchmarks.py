@@ -75,24 +75,18 @@ def spearman(x: Sequence[float], y: Sequence[float], n_boot: int = 2000) -> Inte
 
     Descriptive: no verdict. Pairs that lack a number are left out; nan with fewer than three.
     """
+    from scipy.stats import rankdata
+
     points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
     points = points[np.isfinite(points).all(axis=1)]
     n = len(points)
     if n < 3:
         return unmeasured(n)
     drawn = points[np.random.default_rng(SEED).integers(n, size=(n_boot, n))]
-    return _bootstrapped(float(_rank_correlation(points)), _rank_correlation(drawn), n)
-
-
-def _rank_correlation(points: np.ndarray) -> np.ndarray:
-    """Of (..., n, 2) points; nan where one coordinate is constant."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(points, axis=-2)
-    centred = ranks - ranks.mean(axis=-2, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        norm = np.sqrt((centred**2).sum(axis=-2).prod(axis=-1))
-        return centred.prod(axis=-1).sum(axis=-1) / norm
+    ranks = rankdata(np.concatenate([points[None], drawn]), axis=1)
+    with np.errstate(invalid="ignore"):  # nan where all of a coordinate are the same
+        rhos = np.array([np.corrcoef(pairs.T)[0, 1] for pairs in ranks])
+    return _bootstrapped(rhos[0], rhos[1:], n)
 
 
 def _resample(size: int, n_boot: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-ALPHA = 0.025  # one-sided; for a single claim the usual two-sided 95 % interval
-LEVEL = 0.95  # of every interval that is shown
+ALPHA = 0.025  # one-sided; both bounds are the usual two-sided 95 % interval
 MAX_ERROR_RATE = 0.01  # above this share of grader errors there is no verdict
 
 
@@ -32,12 +31,12 @@ class Interval:
     @property
     def low(self) -> float:
         """Lower end of the two-sided 95 % interval."""
-        return self.lower((1 - LEVEL) / 2)
+        return self.lower()
 
     @property
     def high(self) -> float:
         """Upper end of the two-sided 95 % interval."""
-        return self.upper((1 - LEVEL) / 2)
+        return self.upper()
 
     @property
     def problem(self) -> str:
@@ -119,11 +118,8 @@ def stratified(table: pd.DataFrame, value: str = "value", error_rate: float = 0.
     if (size < 2).any():
         return Interval(estimate, math.nan, math.nan, len(table), error_rate)
     variance = (values.var() / size).to_numpy()
-    total = variance.sum()
-    if total > 1e-24:
-        df = total**2 / np.sum(variance**2 / (size.to_numpy() - 1))
-    else:
-        df = (size - 1).sum()
+    total, freedom = variance.sum(), size.to_numpy() - 1
+    df = total**2 / np.sum(variance**2 / freedom) if total > 1e-24 else freedom.sum()
     return Interval(estimate, math.sqrt(total) / len(size), float(df), len(table), error_rate)
 
 
