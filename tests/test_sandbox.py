@@ -33,7 +33,8 @@ def box():
 
 def test_an_honest_program(box):
     result = box.run(
-        "import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\nsys.exit(3)", b"abc\n"
+        "import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\nsys.exit(3)",
+        stdin=b"abc\n",
     )
     assert (result.outcome, result.code, result.stdout, result.stderr) == (
         "exit",
@@ -88,7 +89,9 @@ def test_memory_that_no_limit_counts_cannot_be_had(box):
     )
     assert box.run(private).stdout == b"1\n"  # what programs need works
     assert (
-        box.run("import mmap\nprint(mmap.mmap(0, 0, access=mmap.ACCESS_READ)[:3])", b"abcd").stdout
+        box.run(
+            "import mmap\nprint(mmap.mmap(0, 0, access=mmap.ACCESS_READ)[:3])", stdin=b"abcd"
+        ).stdout
         == b"b'abc'\n"
     )
 
@@ -350,7 +353,7 @@ def test_functions_have_nowhere_to_leave_anything():
 
 def test_the_weaker_level_works_and_keeps_its_limits():
     with Sandbox(LIMITS, "rlimits", writable=True) as box:
-        assert box.run("print(input())", b"x").stdout == b"x\n"
+        assert box.run("print(input())", stdin=b"x").stdout == b"x\n"
         assert box.run("while True: pass").outcome == "cpu"
         assert b"MemoryError" in box.run("x = bytearray(10 << 30)").stderr
         assert (

@@ -125,9 +125,8 @@ def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:
         decision = Decision("unparsed", reason)
     elif problem.meta.get("prose"):
         decision = Decision("unparsed", "the reference is prose: a judge's to decide")
-    else:
-        answer = grader.extract(text, problem)
-        decision = Decision("unparsed", grader.absent) if answer is None else PENDING
+    elif (answer := grader.extract(text, problem)) is None:
+        decision = Decision("unparsed", grader.absent)
     return _Row(problem, text, answer, decision)
 
 

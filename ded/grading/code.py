@@ -107,23 +107,17 @@ def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
                 result = box.run(source, call=(meta["entry"], test["args"]), limits=limits)
                 fault = _fault(result, limits) or _returned(result, test["expected"], meta)
             else:
-                result = own_box.run(source, limits=limits, **_input(test, meta))
+                stdin, io = test["input"].encode(), {}
+                if meta.get("input_mode") == "file":
+                    io = {"files": {"input.txt": stdin}, "read": "output.txt"}
+                result = own_box.run(source, stdin=stdin, limits=limits, **io)
                 fault = _fault(result, limits) or _printed(result.stdout, test, meta, box)
             if fault:
                 return Decision(fault.verdict, f"test {number}: {fault.reason}")
             spent += result.cpu
             if spent > limits.total_cpu:
-                reason = f"all tests together take over {limits.total_cpu:g} s of CPU"
-                return Decision("error", reason)
+                return Decision("error", f"all tests together: over {limits.total_cpu:g} s of CPU")
     return CORRECT
-
-
-def _input(test: dict, meta: dict) -> dict[str, Any]:
-    """How a stdin/stdout program gets its input, as arguments of `Sandbox.run`."""
-    stdin = test["input"].encode()
-    if meta.get("input_mode") != "file":
-        return {"stdin": stdin}
-    return {"stdin": stdin, "files": {"input.txt": stdin}, "read": "output.txt"}
 
 
 def _fault(result: Result, limits: Limits) -> Decision | None:
@@ -171,13 +165,11 @@ def _printed(stdout: bytes, test: dict, meta: dict, box: Sandbox) -> Decision | 
 
 def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
     """The verdict of a problem's own checker on an output."""
-    files = {
-        "input.txt": test["input"].encode(),
-        "correct_output.txt": test["output"].encode(),
-        "solution_output.txt": stdout,
-    }
+    names = ("input.txt", "correct_output.txt", "solution_output.txt")
+    contents = (test["input"].encode(), test["output"].encode(), stdout)
+    files = dict(zip(names, contents, strict=True))
     with Sandbox(box.limits, box.isolation, writable=True) as own_box:
-        result = own_box.run(checker, argv=list(files), files=files)
+        result = own_box.run(checker, argv=names, files=files)
     if result.outcome != "exit" or result.code not in (0, 1):
         return AGAIN if result.outcome in ("wall", "lost") else "error"
     words = _text(result.stdout).split()

@@ -74,8 +74,5 @@ def score(task: str, entry: dict, answer: str) -> Decision:
 
 def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Decisions on (problem, answer) pairs, by the scorer of each problem's task."""
-    arguments = [
-        {"task": problem.meta["task"], "entry": problem.meta["entry"], "answer": answer}
-        for problem, answer in pairs
-    ]
+    arguments = [(problem.meta["task"], problem.meta["entry"], text) for problem, text in pairs]
     return decide_all(score, library, arguments, settings)

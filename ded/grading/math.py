@@ -37,11 +37,10 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. A
     comparison that hits its limits of CPU time or memory ends as *error*.
     """
-    arguments: list[dict[str, Any]] = [
-        {"gold": problem.answer, "answer": answer, "tolerance": problem.meta.get("tolerance", 0.0)}
-        for problem, answer in pairs
+    arguments = [
+        (problem.answer, answer, problem.meta.get("tolerance", 0.0)) for problem, answer in pairs
     ]
-    decisions = [_as_text(**each) for each in arguments]
+    decisions = [_as_text(*each) for each in arguments]
     undecided = [each for each, made in zip(arguments, decisions, strict=True) if made is None]
     others = iter(decide_all(decide, warm_up, undecided, settings))
     return [decision or next(others) for decision in decisions]
@@ -83,14 +82,8 @@ def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
     numeric = all(isinstance(value, Basic) and value.is_number for value in (true, given))
     if numeric and tolerance:
         return bool(abs(N(true) - N(given)) <= tolerance * max(1, abs(N(true))))
-    same = verify(
-        [true],
-        [given],
-        float_rounding=15,
-        allow_set_relation_comp=True,
-        timeout_seconds=None,
-        raise_on_error=True,
-    )
+    exactly: Any = {"float_rounding": 15, "allow_set_relation_comp": True, "raise_on_error": True}
+    same = verify([true], [given], timeout_seconds=None, **exactly)
     if not same or not numeric:
         return same
     # its numerical comparison is absolute: 1/2004! and 1/2006! are both nothing

@@ -29,9 +29,9 @@ Decide = Callable[..., Decision]
 
 
 def decide_all(
-    decide: Decide, load: Callable, arguments: list[dict[str, Any]], settings: Settings
+    decide: Decide, load: Callable, arguments: list[tuple], settings: Settings
 ) -> list[Decision]:
-    """The decision decide(**arguments) on each of the `arguments`, in order; *error* for one that
+    """The decision decide(*arguments) on each of the `arguments`, in order; *error* for one that
     hits a limit. load: imports what `decide` needs.
     """
     if not arguments:
@@ -50,10 +50,8 @@ def decide_all(
 def _executor(workers: int, load: Callable) -> Any:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    initializer = functools.partial(_prepare, load)
-    return ProcessPoolExecutor(
-        workers, timeout=IDLE_SECONDS, initializer=initializer, env=ENVIRONMENT
-    )
+    start: Any = {"initializer": _prepare, "initargs": (load,), "env": ENVIRONMENT}
+    return ProcessPoolExecutor(workers, timeout=IDLE_SECONDS, **start)
 
 
 # --- in the worker --------------------------------------------------------------------------------
@@ -93,7 +91,7 @@ def _limited(decide: Decide, cpu_seconds: float, arguments: str) -> Decision:
     random.seed(0)
     seed(0)
     try:
-        return decide(**json.loads(arguments))
+        return decide(*json.loads(arguments))
     except MemoryError:
         return Decision("error", "memory limit")
     except BaseException as failure:  # whatever SymPy throws: the grader's fault

@@ -66,9 +66,8 @@ class _Comparison:
         return len(golds) == len(answers) and all(map(self.equal, golds, answers))
 
     def matrices(self, gold: list[list[str]], answer: list[list[str]]) -> bool:
-        if [len(row) for row in gold] != [len(row) for row in answer]:
-            return False
-        return all(map(self.all_equal, gold, answer))
+        same_shape = [len(row) for row in gold] == [len(row) for row in answer]
+        return same_shape and all(map(self.all_equal, gold, answer))
 
     def collections(self, gold: _Collection, answer: _Collection) -> bool:
         """Tuples and intervals element by element with their brackets; sets and bare lists in any
@@ -120,6 +119,9 @@ class _Comparison:
 
 
 # --- words ----------------------------------------------------------------------------------------
+_CHOSEN = r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([a-z])\s*(?:[)\].:,]|$|\n|\s+[-\u2013])"
+
+
 def choice(text: str, problem: Problem) -> str | None:
     """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's
     text, else None. ``meta["options"]`` may hold the options' texts.
@@ -128,11 +130,7 @@ def choice(text: str, problem: Problem) -> str | None:
     answer = extract(text) or text
     answer = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", answer)
     answer = answer.strip(" \n*_$.{}")
-    letter = re.match(
-        r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([a-z])\s*(?:[)\].:,]|$|\n|\s+[-\u2013])",
-        answer,
-        re.I,
-    )
+    letter = re.match(_CHOSEN, answer, re.I)
     last = chr(ord("A") + len(options) - 1) if options else "Z"
     if letter and letter[1].upper() <= last:
         return letter[1].upper()
@@ -144,10 +142,8 @@ def choice(text: str, problem: Problem) -> str | None:
 
 def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Equality of two texts up to white space."""
-    return [
-        CORRECT if answer.split() == problem.answer.split() else DIFFERS
-        for problem, answer in pairs
-    ]
+    same = (answer.split() == problem.answer.split() for problem, answer in pairs)
+    return [CORRECT if is_same else DIFFERS for is_same in same]
 
 
 def _words(text: str) -> str:
@@ -173,6 +169,7 @@ def _without_spaces(text: str) -> str:
 # --- structure ------------------------------------------------------------------------------------
 _OPEN, _CLOSE = "([{", ")]}"
 _LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|\\(?:cup|lor|vee)(?![a-z])"
+_MATRIX = r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}"
 _RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|<|>")
 _ALL_REALS = re.compile(r"\\mathbb ?\{?R\}?|ℝ|(?:\\text\{)?all real numbers\}?")
 _LETTER = re.compile(r"[a-zA-Z]|\\theta|\\alpha")
@@ -205,10 +202,9 @@ def _split(text: str, separator: str) -> list[str]:
 def _brackets(text: str) -> tuple[str, str]:
     """(the pair of brackets around a whole text, such as "[)", what is inside), or ("", text)."""
     bare = text.replace("\\{", "{").replace("\\}", "}")
-    if len(bare) < 2 or bare[0] not in _OPEN or bare[-1] not in _CLOSE:
-        return "", text
     depths = _depths(bare)
-    if 0 in depths[1:-1] or depths[-1]:
+    framed = len(bare) > 1 and bare[0] in _OPEN and bare[-1] in _CLOSE
+    if not framed or 0 in depths[1:-1] or depths[-1]:
         return "", text
     return bare[0] + bare[-1], bare[1:-1].strip()
 
@@ -243,9 +239,7 @@ def _both_signs(item: str) -> list[str]:
 
 def _matrix(text: str) -> list[list[str]] | None:
     """The cells of a matrix, row by row."""
-    match = re.fullmatch(
-        r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}", text.strip("[]() "), re.S
-    )
+    match = re.fullmatch(_MATRIX, text.strip("[]() "), re.S)
     rows = re.split(r"\\\\|\\cr", match[2]) if match else []
     return [[cell.strip() for cell in row.split("&")] for row in rows if row.strip()] or None
 

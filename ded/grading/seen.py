@@ -28,17 +28,14 @@ def grade(
 
     settings: all else that decides.
     """
-    keys = _keys(pairs, settings)
+    jobs = list(zip(_keys(pairs, settings), pairs, strict=True))
     decisions: dict[str, Decision] = {}
     file.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=120)) as base:
-        base.execute(
-            "create table if not exists programs (key text primary key, verdict text, reason text)"
-        )
-        starts = range(0, len(keys), CHUNK)
+        base.execute("create table if not exists programs (key primary key, verdict, reason)")
+        starts = range(0, len(jobs), CHUNK)
         for start in tqdm(starts, desc="code", unit=f"{CHUNK} programs", delay=5, leave=False):
-            end = start + CHUNK
-            chunk = dict(zip(keys[start:end], pairs[start:end], strict=True))
+            chunk = dict(jobs[start : start + CHUNK])
             query = f"select * from programs where key in ({','.join('?' * len(chunk))})"
             for key, verdict, reason in base.execute(query, list(chunk)):
                 decisions[key] = Decision(verdict, reason)
@@ -48,7 +45,7 @@ def grade(
             rows = [(key, *decision) for key, decision in ran.items() if decision[0] != "error"]
             with base:
                 base.executemany("insert or ignore into programs values (?, ?, ?)", rows)
-    return [decisions[key] for key in keys]
+    return [decisions[key] for key, _ in jobs]
 
 
 def _keys(pairs: list[Pair], settings: tuple) -> list[str]:
