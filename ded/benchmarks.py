@@ -27,13 +27,11 @@ from ded.stats import Interval, crossed_bootstrap, numbers, paired_questions, pa
 
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 SAMPLES = ["benchmark", "group", "question", "seed", "value", "verdict", "n_tokens"]
-BESIDE = (
-    "model benchmark group metric ours low high n samples note "
-    "published published_settings source settings"
-)
-SETTINGS_SHOWN = (  # of ours, beside the published ones
-    "split prompt samples temperature top_p max_tokens dates n_problems fewshot chat lm_eval"
-)
+BESIDE = ["model", "benchmark", "group", "metric", "ours", "low", "high", "n", "samples", "note"]
+BESIDE += ["published", "published_settings", "source", "settings"]
+# of ours, beside the published ones
+SETTINGS_SHOWN = ["split", "prompt", "samples", "temperature", "top_p", "max_tokens", "dates"]
+SETTINGS_SHOWN += ["n_problems", "fewshot", "chat", "lm_eval"]
 
 
 # ---- a run -------------------------------------------------------------------------------------
@@ -65,13 +63,8 @@ def run(
     if not questions:
         raise BenchmarkError(f"source {source!r} has no end: give a limit, the number of questions")
     context, chat_template = _context(model)
-    sampling: dict[str, Any] = {
-        "samples": samples,
-        "max_tokens": max_tokens or context,
-        "temperature": temperature,
-        "top_p": top_p,
-        "seed": seed,
-    }
+    sampling: dict[str, Any] = {"samples": samples, "max_tokens": max_tokens or context}
+    sampling |= {"temperature": temperature, "top_p": top_p, "seed": seed}
     grader: dict[str, Any] = {"workers": jobs.count(workers), "isolation": isolation}
     suite = {name_of(source): questions}
     table = evaluation.per_question(model, suite, **sampling, **grader, engine=engine)
@@ -162,18 +155,10 @@ def _score(cells: pd.DataFrame) -> dict[str, Any]:
         # a question with fewer than k judged samples has no pass@k, and so has the mean
         enough = judged.min() >= k
         pass_at[f"pass@{k}"] = pass_at_k(judged, correct, k).mean() if enough else math.nan
-    return {
-        "metric": "pass@1",
-        "value": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "n": len(judged),
-        "samples": samples,
-        **verdicts.to_dict(),
-        **pass_at,
-        "n_tokens": float(cells["n_tokens"].mean()),
-        "note": _note(interval),
-    }
+    score: dict[str, Any] = {"metric": "pass@1", "value": interval.estimate}
+    score |= {"low": interval.low, "high": interval.high, "n": len(judged), "samples": samples}
+    score |= verdicts.to_dict() | pass_at
+    return score | {"n_tokens": float(cells["n_tokens"].mean()), "note": _note(interval)}
 
 
 def _note(interval: Interval) -> str:
@@ -201,9 +186,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         except ValueError as error:
             mend = "Run both with the same source and limit"
             raise BenchmarkError(f"{name} ({group}): {error}. {mend}") from error
-        better = "a" if interval.low > 0 else "b"
-        if interval.problem or interval.low <= 0 <= interval.high:
-            better = ""
+        undecided = interval.problem or interval.low <= 0 <= interval.high
+        better = "" if undecided else "a" if interval.low > 0 else "b"
         pass_at_1 = [cells.groupby("question")["value"].mean().mean() for cells in pair]
         place = {"benchmark": name, "group": group, "a": pass_at_1[0], "b": pass_at_1[1]}
         rows.append(place | numbers(interval) | {"better": better, "note": _note(interval)})
@@ -304,12 +288,9 @@ def beside(scores: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.D
     theirs = theirs[theirs["model"].isin(ours["model"])]
     table = ours.merge(theirs, how="outer", on=["model", "match", "group", "metric"], sort=False)
     table["benchmark"] = table["benchmark"].fillna(table["match"])
-    return table[BESIDE.split()].sort_values(
-        ["model", "benchmark", "group"],
-        key=lambda names: names.replace("all", ""),  # first
-        kind="stable",
-        ignore_index=True,
-    )
+    by = ["model", "benchmark", "group"]  # "all" first
+    table = table[BESIDE].sort_values(by, kind="stable", key=lambda names: names.replace("all", ""))
+    return table.reset_index(drop=True)
 
 
 def _published_name(model: str) -> str:
@@ -318,7 +299,7 @@ def _published_name(model: str) -> str:
 
 def _text(settings: dict[str, Any]) -> str:
     texts = []
-    for key in SETTINGS_SHOWN.split():
+    for key in SETTINGS_SHOWN:
         value = settings.get(key)
         if value is not None:
             texts.append(f"{key} {' to '.join(value) if isinstance(value, list) else value}")

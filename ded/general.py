@@ -73,18 +73,10 @@ def run(
             mend = "take the data: source of the same name, which does not"
             reason = f"it runs generated code without a sandbox; {mend}"
         raise BenchmarkError(f"lm_eval {','.join(names)}: {reason}") from error
-    settings = {
-        "source": "lm_eval",
-        "lm_eval": lm_eval.__version__,
-        "chat": chat,
-        "max_tokens": max_tokens or None,
-        "batch_size": BATCH_SIZE,
-        "limit": limit or None,
-        "engine": engine.name,
-        "dtype": engine.dtype,
-        "model": models.fingerprint(model),
-        "ded": __version__,
-    }
+    settings = {"source": "lm_eval", "lm_eval": lm_eval.__version__, "chat": chat}
+    settings |= {"max_tokens": max_tokens or None, "batch_size": BATCH_SIZE, "limit": limit or None}
+    settings |= {"engine": engine.name, "dtype": engine.dtype}
+    settings |= {"model": models.fingerprint(model), "ded": __version__}
     rows = [row for name in names for row in _rows(name, results)]
     table = pd.DataFrame([{"model": model, **row} for row in rows])
     table["settings"] = [settings | row["settings"] for row in rows]
@@ -143,14 +135,9 @@ def _scores(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         error = result.get(f"{metric}_stderr,{filter_name}")
         margin = 1.96 * error if isinstance(error, (int, float)) else math.nan
-        yield {
-            "metric": metric if filter_name == "none" else f"{metric} ({filter_name})",
-            "value": float(value),
-            "low": value - margin,
-            "high": value + margin,
-            "n": int(result.get("sample_count", {}).get(key) or result["sample_len"]),
-            "samples": 1,
-            **dict.fromkeys(VERDICTS, math.nan),
-            "n_tokens": math.nan,
-            "note": "",
-        }
+        name = metric if filter_name == "none" else f"{metric} ({filter_name})"
+        low, high = value - margin, value + margin
+        score = {"metric": name, "value": float(value), "low": low, "high": high}
+        n = int(result.get("sample_count", {}).get(key) or result["sample_len"])
+        unknown = dict.fromkeys([*VERDICTS, "n_tokens"], math.nan)
+        yield score | {"n": n, "samples": 1, **unknown, "note": ""}

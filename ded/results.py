@@ -169,13 +169,8 @@ class Recorder:
             "files": sorted(self.files),
             "tables": self.tables,
         }
-        results = {
-            "schema": SCHEMA,
-            "notebook": self.notebook,
-            "preset": self.params.get("preset"),
-            "claims": list(self.claims.values()),
-            "metrics": self.metrics,
-        }
+        run = {"schema": SCHEMA, "notebook": self.notebook, "preset": self.params.get("preset")}
+        results = run | {"claims": list(self.claims.values()), "metrics": self.metrics}
         for name, content in (("manifest.json", manifest), ("metrics.json", results)):
             text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
             files.write_text(self.folder / name, text + "\n")
@@ -202,10 +197,8 @@ def read_metrics(folder: Path) -> dict | None:
     except (FileNotFoundError, ValueError):
         return None
     if metrics.get("schema", 1) > SCHEMA:
-        raise ReportError(
-            f"{file} is of schema {metrics['schema']}; ded {__version__} reads up to {SCHEMA}: "
-            "read it with the ded that wrote it, or a newer one"
-        )
+        problem = f"{file} is of schema {metrics['schema']}; ded {__version__} reads up to {SCHEMA}"
+        raise ReportError(f"{problem}: read it with the ded that wrote it, or a newer one")
     return metrics
 
 

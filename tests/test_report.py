@@ -391,7 +391,7 @@ def test_the_reference_run_is_all_on_its_page(tmp_path, monkeypatch):
     [(-0.00001, "+0.0"), (1e-5, "+0.0"), (-0.0301, "−3.0"), (0.127, "+12.7"), (None, "–")],
 )
 def test_numbers_read_well(value, expected):
-    assert report.interval(value, sign=True) == expected
+    assert report.interval(value, None, None, sign=True) == expected
 
 
 def test_the_command_writes_it(outputs):

@@ -90,7 +90,6 @@ def assemble(
     graded: pd.DataFrame, questions: list[Problem], rates: pd.DataFrame, rated: str, seed: int
 ) -> Pool:
     """A Pool of a table of graded trajectories: all pairwise distances, each computed once."""
-    by_id = {question.id: question for question in questions}
     distances: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in curation.METRICS}
     pairs: dict[str, list[np.ndarray]] = {metric: [] for metric in curation.METRICS}
     for name, rows in graded.groupby("problem_id", sort=False):
@@ -106,7 +105,7 @@ def assemble(
     table = table.astype(dict.fromkeys(table.columns[table.dtypes == "str"], object))
     return Pool(
         seed=seed,
-        questions=by_id,
+        questions={question.id: question for question in questions},
         trajectories=table,
         rates=rates[["problem_id", "pass_rate"]],
         rated=rated,

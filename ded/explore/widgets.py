@@ -1,12 +1,10 @@
 """The interactive view in JupyterLab: sliders and menus on the left, the plots, and a question's
 trajectories below; and the preset that its values become."""
 
-from __future__ import annotations
-
 import datetime
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -17,10 +15,6 @@ from ded.explore.figure import explored, png
 from ded.explore.pool import Pool, Values, read_pool, recorded, values_of
 from ded.files import shown, write_text
 from ded.params.schemas import SCHEMAS, Common
-
-if TYPE_CHECKING:
-    from ipywidgets import VBox
-    from matplotlib.figure import Figure
 
 
 def write_preset(
@@ -61,8 +55,8 @@ def write_preset(
     return [write_text(file, text) for file, text in texts.items()]
 
 
-def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> VBox:
-    """The widgets, for JupyterLab, over a recorded run (see `recorded`)."""
+def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> Any:
+    """The widgets, an ipywidgets.VBox for JupyterLab, over a recorded run (see `recorded`)."""
     return Explorer(recorded(folder, notebook), notebook).view
 
 
@@ -73,7 +67,7 @@ class Explorer:
     def __init__(self, run: Common, notebook: str) -> None:
         self.run, self.notebook = run, notebook
         self.pools: dict[tuple, Pool] = {}
-        self.figure: Figure | None = None
+        self.figure: Any = None  # drawn upon again
         self._make_widgets()
         self._load()
         for widget in (self.unit, self.teacher):

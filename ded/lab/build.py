@@ -199,8 +199,7 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
         tokenizer().save_pretrained(folder)
         about = {"name": name, "recipe": recipe, "scale": scale, **result}
         (folder / "lab.json").write_text(json.dumps(about, indent=1) + "\n")
-        if final.exists():
-            shutil.rmtree(final)
+        shutil.rmtree(final, ignore_errors=True)
         folder.rename(final)
     return result
 

@@ -2,8 +2,6 @@
 `ded/lab/README.md`).
 """
 
-from __future__ import annotations
-
 import os
 from functools import lru_cache
 from pathlib import Path

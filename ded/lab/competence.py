@@ -31,8 +31,7 @@ def scores(name: str) -> dict[str, float]:
         suite[f"sum {level}"] = problems.load(f"lab:sum/{level}", N, "dev", "lab")
     for level in tasks.LEVELS["code"]:
         suite[f"code {level}"] = problems.load(f"lab:code/{level}", N // 3, "dev", "lab")
-    for family in tasks.OOD:
-        suite[family] = problems.load(f"lab:{family}", N, "dev", "lab")
+    suite |= {family: problems.load(f"lab:{family}", N, "dev", "lab") for family in tasks.OOD}
     table = evaluation.evaluate(f"lab:{name}", suite, **SAMPLING)
     return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
 

@@ -53,6 +53,7 @@ def _rendered(template: str, **content: Any) -> str:
     loader, is_html = FileSystemLoader(Path(__file__).parent), template.endswith(".html.j2")
     jinja = Environment(loader=loader, autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
     jinja.globals |= {"difference": difference, "label": label, "number": number}
+    jinja.globals |= {"guard": GUARD, "marks": MARKS}
     return jinja.get_template(template).render(content)
 
 
@@ -66,8 +67,6 @@ def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
         "page.html.j2",
         notebooks=notebooks,
         done=done,
-        guard=GUARD,
-        marks=MARKS,
         counts=Counter(claim["verdict"] for claim in claims),
         reported=reported,
         reported_tables={name: reported_table(name, reported[name]) for name in sections},

@@ -69,9 +69,7 @@ def read(folder: Path) -> Notebook:
     name, ran, metrics = folder.name, executed(folder), results.read_metrics(folder)
     source = ran or home() / "notebooks" / f"{name}.ipynb"
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"] if source.is_file() else []
-    state = "failed" if ran else "not run"
-    if metrics:
-        state = "done"
+    state = "done" if metrics else "failed" if ran else "not run"
     notebook = Notebook(name, state, f"{name}.html" if ran else "", *_opening(name, cells))
     if not metrics:
         notebook.error = _last_error(cells)
@@ -146,10 +144,7 @@ def _figures(files: list[Path]) -> dict[str, list[Image]]:
 
 def _image(file: Path) -> Image:
     name, content = file.stem, file.read_bytes()
-    return Image(
-        name,
-        ChainMap(*FIGURES.values()).get(name, name.replace("_", " ").capitalize() + "."),
-        f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        width=int.from_bytes(content[16:20], "big"),
-        height=int.from_bytes(content[20:24], "big"),
-    )
+    caption = ChainMap(*FIGURES.values()).get(name, name.replace("_", " ").capitalize() + ".")
+    uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    width, height = (int.from_bytes(size, "big") for size in (content[16:20], content[20:24]))
+    return Image(name, caption, uri, width, height)

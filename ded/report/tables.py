@@ -125,11 +125,7 @@ def number(value: Number, sign: bool = False, unit: str = "share") -> str:
 
 
 def interval(
-    estimate: Number,
-    low: Number = None,
-    high: Number = None,
-    sign: bool = False,
-    unit: str = "share",
+    estimate: Number, low: Number, high: Number, sign: bool = False, unit: str = "share"
 ) -> str:
     """ "12.7 [10.7, 14.8]" of shares in per cent or points; the interval is left out where it is
     not known."""
