@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +69,5 @@ def mapped(executor: Executor, function: Callable, jobs: list, title: str, progr
     interrupt no further job is begun.
     """
     results: Any = executor.map(function, jobs)  # a generator
-    try:
+    with closing(results):  # which cancels what waits
         return list(tqdm(results, desc=title, total=len(jobs), delay=2, disable=not progress))
-    finally:
-        results.close()  # which cancels what waits

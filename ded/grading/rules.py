@@ -98,9 +98,9 @@ class _Comparison:
         gold, answer = first.value, second.value
         if r"\pi" in gold + answer:  # degrees against radians
             if first.unit == units.DEGREE and second.unit is None:
-                gold = _in_radians(gold)
+                gold = rf"({gold}) \pi / 180"
             if second.unit == units.DEGREE and first.unit is None:
-                answer = _in_radians(answer)
+                answer = rf"({answer}) \pi / 180"
         (gold, base), (answer, other_base) = _base(gold), _base(answer)
         if base or other_base:
             return base == other_base and gold.upper() == answer.upper()
@@ -297,7 +297,3 @@ def _base(text: str) -> tuple[str, str]:
     numerals = _NUMERALS.split()
     base = str(numerals.index(base)) if base in numerals else base
     return match[1], "" if base == "10" else base
-
-
-def _in_radians(degrees: str) -> str:
-    return f"({degrees}) \\pi / 180"
