@@ -27,11 +27,9 @@ import typer
 from ded import home, params, runner
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
 
+SUMMARY = (__doc__ or "").split("\n")[0]
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help=(__doc__ or "").split("\n")[0],
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=SUMMARY
 )
 lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the `lab` presets use.")
 app.add_typer(lab, name="lab")
@@ -123,8 +121,9 @@ def estimate(preset: str = Preset, only: list[str] = Only) -> None:
         else:
             unit = "core" if device == "cpu" else "GPU"
             typer.echo(f"{part['hours'].sum():.2f} hours of one {unit}")
-    disk = f"{table['disk_gib'].sum():.1f} GiB of disk"
-    typer.echo(f"{disk}; all of it from the assumptions in params/throughput.yml")
+    typer.echo(
+        f"{table['disk_gib'].sum():.1f} GiB of disk; all as assumed in params/throughput.yml"
+    )
 
 
 @app.command()

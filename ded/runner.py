@@ -16,6 +16,8 @@ from ded.params.schemas import SCHEMAS
 
 PROGRESS_BAR = "application/vnd.jupyter.widget-view+json"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
+KERNEL["extra_arguments"] = ["--log-level=50"]  # its log repeats what the error says
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,7 @@ def execute(run: Run) -> str | None:
     print(f"{run.name}:", file=sys.stderr)
     problem = None
     try:
-        papermill.execute_notebook(
-            notebook,
-            work,
-            changed,
-            kernel_name="python3",
-            language="python",
-            cwd=".",
-            stdout_file=_Echo(),
-            start_timeout=120,
-            extra_arguments=["--log-level=50"],  # its log repeats what the error says
-        )
+        papermill.execute_notebook(notebook, work, changed, cwd=".", stdout_file=_Echo(), **KERNEL)
     except papermill.PapermillExecutionError as error:
         problem = _excerpt(error, failed)
     except Exception as error:  # the kernel died, or did not start
@@ -158,8 +150,7 @@ class _Echo:
 def _tidy(document: Any, notebook: Path, final: Path) -> None:
     """Takes out progress bars, which show 0 % without a kernel; names files as a reader does."""
     document.metadata.pop("widgets", None)
-    paths = {"input_path": notebook.as_posix(), "output_path": final.as_posix()}
-    document.metadata.papermill.update(paths)
+    document.metadata.papermill.update(input_path=notebook.as_posix(), output_path=final.as_posix())
     for cell in document.cells:
         if outputs := cell.get("outputs"):
             cell.outputs = [shown for shown in outputs if PROGRESS_BAR not in shown.get("data", {})]

@@ -125,8 +125,8 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
         case "value_error" if isinstance(context["error"], DedError):  # names its culprit
             return f"{name}: {context['error']}"
         case "value_error":  # of a validator of ours, which goes on with the sentence
-            secret = isinstance(context["error"], Secret)  # its value is not to be repeated
-            return f"{name if secret else head} {context['error']}"
+            # the value of a secret is not to be repeated
+            return f"{name if isinstance(context['error'], Secret) else head} {context['error']}"
         case "extra_forbidden":
             owner = model.model_fields[str(key)].annotation if inside else model
             fields = getattr(owner, "model_fields", {})

@@ -114,15 +114,15 @@ def wants_gpu(settings: Parameters) -> bool:
 
 def workload(notebook: str, settings: Parameters) -> Iterator[Work]:
     """The work of one notebook with these parameters: of each base, then of each teacher."""
-    n_units = len(settings.students) * settings.n_replicates
-    if isinstance(settings, Recipe):  # in which teachers are asked for their choice alone
-        n_units = len(settings.students) * settings.n_select
+    # in notebook 04 teachers are asked for their choice alone
+    n_each = settings.n_select if isinstance(settings, Recipe) else settings.n_replicates
     for base in settings.students:
         if isinstance(settings, Recipe):
             yield from _smoke_tests(settings, base)
         yield from _arms(notebook, settings, base)
         if isinstance(settings, Recipe):
             yield _recipe_pools(settings)
+    n_units = len(settings.students) * n_each
     prompts = n_units * _asked_of_a_teacher(settings)
     for teacher in study.teachers_of(settings):
         yield Work("teachers' trajectories", teacher, prompts=prompts, loads=n_units)

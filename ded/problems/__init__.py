@@ -26,8 +26,7 @@ def source(text: str) -> Source:
     kind = text.partition(":")[0]
     if kind not in SOURCES:
         forms = ", ".join(reader.form for reader in SOURCES.values())
-        hint = near(kind, SOURCES)
-        raise SourceError(f"problem source {text!r}: written as one of {forms}{hint}")
+        raise SourceError(f"problem source {text!r}: write one of {forms}{near(kind, SOURCES)}")
     return SOURCES[kind](text)
 
 

@@ -4,8 +4,6 @@
 Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of the form of the golds.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from fractions import Fraction

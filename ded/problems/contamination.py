@@ -25,8 +25,7 @@ def contaminated(
     lower-case words, numbers and signs of arithmetic; an evaluation question of fewer than n of
     these is one n-gram.
     """
-    asked = [_words(problem) for problem in evaluation]
-    evaluated = [_grams(words, max(1, min(n, len(words)))) for words in asked]
+    evaluated = [_grams(words, max(1, min(n, len(words)))) for words in map(_words, evaluation)]
     holders: defaultdict[Gram, list[int]] = defaultdict(list)
     for i, grams in enumerate(evaluated):
         for gram in grams:

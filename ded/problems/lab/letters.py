@@ -19,8 +19,7 @@ def make(family: str, level: int, rng: random.Random) -> tuple[str, Problem]:
     else:
         items = rng.choices(LETTERS, k=level)
     prompt = f"{family} {' '.join(items)}"
-    answer = " ".join(_solve(family, items))
-    return prompt, Problem.made(family, level, prompt, answer)
+    return prompt, Problem.made(family, level, prompt, " ".join(_solve(family, items)))
 
 
 def _solve(family: str, items: list[str]) -> list[str]:

@@ -34,8 +34,7 @@ def make(level: int, rng: random.Random) -> tuple[str, Problem]:
 def problem_of(terms: Terms, prompt: str | None = None) -> Problem:
     """The problem that asks for the value of `terms`, by another prompt where one is given."""
     prompt = prompt or f"{show(terms)} ="
-    listed = [list(term) for term in terms]
-    return Problem.made("sum", len(terms), prompt, str(value(terms)), terms=listed)
+    return Problem.made("sum", len(terms), prompt, str(value(terms)), terms=[*map(list, terms)])
 
 
 def terms_of(problem: Problem) -> Terms:
