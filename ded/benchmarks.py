@@ -71,21 +71,15 @@ def run(
     table = table.rename(columns={"family": "benchmark"})
     table["group"] = table["question"].map({q.id: _group(q) for q in questions})
     dates = sorted(str(q.meta["date"])[:10] for q in questions if q.meta.get("date"))
-    settings = {
-        "source": _without_folders(source),
-        "split": "test",
-        # what identifies the questions, without their texts
-        "problems": problems.fingerprint(questions),
-        "n_problems": len(questions),
-        "dates": [dates[0], dates[-1]] if dates else None,
-        "prompt": sorted({str(q.meta.get("template") or q.kind) for q in questions}),
-        "chat_template": chat_template,
-        **sampling,
-        "engine": engine.model_dump(exclude_defaults=True),
-        "grader": {"version": grading.VERSION, "isolation": isolation},
-        "ded": __version__,
-        "model": identity,
-    }
+    settings: dict[str, Any] = {"source": _without_folders(source), "split": "test"}
+    # what identifies the questions, without their texts
+    settings |= {"problems": problems.fingerprint(questions), "n_problems": len(questions)}
+    settings["dates"] = [dates[0], dates[-1]] if dates else None
+    settings["prompt"] = sorted({str(q.meta.get("template") or q.kind) for q in questions})
+    settings |= {"chat_template": chat_template, **sampling}
+    settings["engine"] = engine.model_dump(exclude_defaults=True)
+    settings["grader"] = {"version": grading.VERSION, "isolation": isolation}
+    settings |= {"ded": __version__, "model": identity}
     return summarise(table[SAMPLES], model, settings), table[SAMPLES]
 
 

@@ -103,12 +103,7 @@ def assemble(
     table = graded.assign(row=np.arange(len(graded)), same_as=equal.transform("min"))
     # as objects, so that a filter copies references and no texts
     table = table.astype(dict.fromkeys(table.columns[table.dtypes == "str"], object))
-    return Pool(
-        seed=seed,
-        questions={question.id: question for question in questions},
-        trajectories=table,
-        rates=rates[["problem_id", "pass_rate"]],
-        rated=rated,
-        distances=distances,
-        all_distances={metric: np.concatenate(parts) for metric, parts in pairs.items()},
-    )
+    by_id = {question.id: question for question in questions}
+    rates = rates[["problem_id", "pass_rate"]]
+    all_distances = {metric: np.concatenate(parts) for metric, parts in pairs.items()}
+    return Pool(seed, by_id, table, rates, rated, distances, all_distances)
