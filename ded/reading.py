@@ -64,20 +64,16 @@ def pass_rates(rates: pd.DataFrame, threshold: float) -> str:
     easy = rates["pass_rate"] > threshold
     shares = easy.groupby(rates["base"]).mean()
     by_base = ", ".join(f"{base} {_percent(share)}" for base, share in shares.items())
-    return (
-        f"Students pass {_percent(easy.mean())} of {len(rates):,} rated questions more often "
-        f"than {threshold:g}; these are what question compression drops ({by_base})."
-    )
+    passed = f"Students pass {_percent(easy.mean())} of {len(rates):,} rated questions more often"
+    return f"{passed} than {threshold:g}; these are what question compression drops ({by_base})."
 
 
 def distinct(facts: Iterable[Mapping[str, Any]], n_kept: int) -> str:
     """How many questions have as many different valid trajectories as are kept."""
     counts = pd.Series([n for unit in facts for n in unit["distinct"]])
-    share = _percent((counts >= n_kept).mean())
-    return (
-        f"{share} of {len(counts)} questions have {n_kept} different valid trajectories or more; "
-        f"the median is {counts.median():g}."
-    )
+    share = f"{_percent((counts >= n_kept).mean())} of {len(counts)} questions"
+    enough = f"{share} have {n_kept} different valid trajectories or more"
+    return f"{enough}; the median is {counts.median():g}."
 
 
 def distances(statistics: pd.DataFrame) -> str:
@@ -108,11 +104,9 @@ def changes(cells: pd.DataFrame, reference: str, what: str) -> str:
     low, high = (pick(measured, key=lambda arm: measured[arm].estimate) for pick in (min, max))
     apart = [i.estimate for i in measured.values() if i.low * i.high > 0]
     above = sum(estimate > 0 for estimate in apart)
-    return (
-        f"{what} against {reference}: from {_placed(measured[low])} ({low}) to "
-        f"{_placed(measured[high])} ({high}). Of {len(measured)} intervals {above} lie above 0 and "
-        f"{len(apart) - above} below."
-    )
+    ends = f"from {_placed(measured[low])} ({low}) to {_placed(measured[high])} ({high})"
+    sides = f"{above} lie above 0 and {len(apart) - above} below"
+    return f"{what} against {reference}: {ends}. Of {len(measured)} intervals {sides}."
 
 
 def inversions(pairs: pd.DataFrame) -> str:
@@ -120,23 +114,18 @@ def inversions(pairs: pd.DataFrame) -> str:
     (`stats.rank_inversions`).
     """
     above = pairs[pairs["own_a_minus_b"] > 0]
-    inverted = int((above["student_b_minus_a"] > 0).sum())
-    significant = int(above["holds"].sum())
-    return (
-        f"Of {len(above)} pairs in which one teacher scores above the other, on average, "
-        f"{inverted} have the order of their students reversed; {significant} of these hold "
-        "beyond chance."
-    )
+    inverted, significant = (above["student_b_minus_a"] > 0).sum(), above["holds"].sum()
+    pairs_above = f"{len(above)} pairs in which one teacher scores above the other, on average"
+    reversals = f"{inverted} have the order of their students reversed"
+    return f"Of {pairs_above}, {reversals}; {significant} of these hold beyond chance."
 
 
 def reported_range(reported: pd.DataFrame) -> str:
     """The highest and the lowest AIME 2024 among what others reported (`tables.reported`)."""
     scores = pd.to_numeric(reported["aime_2024"], errors="coerce").dropna()
     high, low = (reported.loc[row, "model"] for row in (scores.idxmax(), scores.idxmin()))
-    return (
-        f"Of {len(scores)} reported AIME 2024 scores the highest is {scores.max():g} ({high}), the "
-        f"lowest {scores.min():g} ({low}); none was measured here."
-    )
+    ends = f"the highest is {scores.max():g} ({high}), the lowest {scores.min():g} ({low})"
+    return f"Of {len(scores)} reported AIME 2024 scores {ends}; none was measured here."
 
 
 def winners(cells: pd.DataFrame, what: str) -> str:
@@ -167,11 +156,9 @@ def correlations(ranks: pd.DataFrame, with_what: str) -> str:
         return f"No rank correlation with {with_what} was measured."
     best = measured.loc[measured["estimate"].abs().idxmax()]
     apart = int((measured["low"] * measured["high"] > 0).sum())
-    return (
-        f"Farthest from 0 is Spearman's rho of '{best['predictor']}' with {with_what}: "
-        f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]; of {len(measured)} "
-        f"intervals {apart} do not hold 0."
-    )
+    rho = f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]"
+    farthest = f"Farthest from 0 is Spearman's rho of '{best['predictor']}' with {with_what}: {rho}"
+    return f"{farthest}; of {len(measured)} intervals {apart} do not hold 0."
 
 
 def shifts(by_arm: Mapping[str, float]) -> str:

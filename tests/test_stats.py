@@ -476,8 +476,10 @@ def test_rank_inversions_finds_the_planted_pair():
         stats.paired(student, "t1", "t0", "value").p_above(),
     )
     assert stats.any_of("inverted", "s", claims).verdict == "reproduced"
-    each, _ = stats.rank_inversions(own, student, each_base=True)
-    assert len(each) == 18 and set(each[each["holds"]]["a"]) == {"t0"}
+    each = [stats.rank_inversions(own, rows)[0] for _, rows in student.groupby("base")]
+    for inversions in each:
+        assert len(inversions) == 6 and set(inversions[inversions["holds"]]["a"]) == {"t0"}
+    assert len(each) == 3
     with pytest.raises(ValueError, match="t2"):
         stats.rank_inversions(own, student[student.arm != "t2"])
 

@@ -15,6 +15,7 @@ from . import parts
 
 UNIT = ["base", "replicate"]
 BOX = {"whis": (5, 95), "showfliers": False, "showcaps": False, "width": 0.6, "saturation": 1}
+BOX |= {"color": "#cfe3f1", "linecolor": "0.2"}
 
 
 @parts.styled
@@ -25,10 +26,8 @@ def pass_rates(rates: pd.DataFrame, threshold: float) -> parts.Figure:
     question. In the titles the share that is kept.
     """
     k = int(rates["n"].max())
-    rates = rates.assign(
-        step=(rates["pass_rate"] * k).round().astype(int),
-        kept=rates["pass_rate"] <= threshold,
-    )
+    step = (rates["pass_rate"] * k).round().astype(int)
+    rates = rates.assign(step=step, kept=rates["pass_rate"] <= threshold)
     kept = rates.groupby(UNIT)["kept"].mean().reset_index()
     bases = parts.names(rates, "base")
     shares = {base: stats.stratified(units, "kept") for base, units in kept.groupby("base")}
@@ -102,9 +101,7 @@ def distances(statistics: pd.DataFrame) -> parts.Figure:
     titles = ["smallest distance of kept pairs", "mean distance of kept pairs"]
     figure, axes = parts.canvas(titles, 2, 0.9 + 0.36 * len(arms), words, sharey=True)
     for ax, value in zip(axes, ("min_distance", "mean_distance"), strict=True):
-        seaborn.boxplot(
-            table, x=value, y="arm", order=arms, color="#cfe3f1", linecolor="0.2", ax=ax, **BOX
-        )
+        seaborn.boxplot(table, x=value, y="arm", order=arms, ax=ax, **BOX)
         means = table.groupby(["arm", *UNIT])[value].mean().reset_index()
         for row, arm in enumerate(arms):
             mean = parts.interval(means, arm, None, value)

@@ -80,8 +80,6 @@ def _reported_points(reported: pd.DataFrame, student: str) -> pd.DataFrame:
         name=reported["short"].where(reported["short"] != "", reported["model"]),
         kind=[(row.source, row.base not in ("", student)) for row in reported.itertuples()],
         size=pd.to_numeric(reported["examples"], errors="coerce").fillna(BESIDE),
-        low=np.nan,
-        high=np.nan,
     )
     panels = []
     for column, panel, more in BENCHMARKS:
@@ -99,8 +97,8 @@ def _named_points(
 ) -> parts.Figure:
     """A panel a `panel`, one under the other; a point a row of table, its `name` beside it.
 
-    `table`: arm, name, kind (of `marks`, its look), panel, size, estimate, low, high. `sources` is
-    the legend of what others reported.
+    `table`: arm, name, kind (of `marks`, its look), panel, size, estimate and, where there is
+    an interval, low, high. `sources` is the legend of what others reported.
     """
     table = table[np.isfinite(table["estimate"].astype(float))]
     panels = parts.names(table, "panel")

@@ -229,9 +229,7 @@ def _rho(rank: Any) -> str:
     """A rank correlation in words."""
     if np.isnan(rank.estimate):
         return "rho: not measured"
-    ends = (
-        f" [{rank.low:+.2f}, {rank.high:+.2f}]" if np.isfinite([rank.low, rank.high]).all() else ""
-    )
+    ends = "" if parts.whisker(rank) is None else f" [{rank.low:+.2f}, {rank.high:+.2f}]"
     return f"rho {rank.estimate:+.2f}{ends}".replace("-", parts.MINUS)
 
 

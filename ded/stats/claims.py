@@ -210,19 +210,11 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
         seen = [detectable(interval.se, interval.df, ALPHA / m) for interval in intervals]
         head, conditions = intervals[0], " and ".join(part.condition for part in unjudged.parts)
         placed = replace(unjudged, p_value=p_value, p_holm=p_holm, level=level, delta=delta)
-        judged.append(
-            replace(
-                placed,
-                verdict=outcome,
-                estimate=head.estimate,
-                low=head.lower(level),
-                high=head.upper(),
-                n=head.n,
-                detectable=max(seen),
-                rule=RULE.format(m=m, conditions=conditions, delta=delta),
-                note=_note(placed, outcome, verdicts),
-            )
-        )
+        placed = replace(placed, estimate=head.estimate, low=head.lower(level), high=head.upper())
+        rule = RULE.format(m=m, conditions=conditions, delta=delta)
+        note = _note(placed, outcome, verdicts)
+        placed = replace(placed, n=head.n, detectable=max(seen), rule=rule, note=note)
+        judged.append(replace(placed, verdict=outcome))
     return judged
 
 
@@ -256,22 +248,15 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
     """
     if not judged:
         return Claim(name, statement, ())
-    strongest = min(judged, key=lambda member: member.p_value)
+    n, strongest = len(judged), min(judged, key=lambda member: member.p_value)
     verdicts = [member.verdict for member in judged]
     outcome = _first_of(("reproduced", "not judged", "inconclusive", "not reproduced"), verdicts)
-    note = f"strongest of {len(judged)}: {strongest.name}"
+    note = f"strongest of {n}: {strongest.name}"
     if outcome == "not judged":
         notes = [member.note for member in judged if member.verdict == "not judged"]
-        note = f"{len(notes)} of {len(judged)} not judged: {'; '.join(dict.fromkeys(notes))}"
+        note = f"{len(notes)} of {n} not judged: {'; '.join(dict.fromkeys(notes))}"
     elif strongest.note:
         note += f"; {strongest.note}"
-    return replace(
-        strongest,
-        name=name,
-        statement=statement,
-        verdict=outcome,
-        p_value=strongest.p_holm,
-        rule=f"reproduced if one of {len(judged)} is; not reproduced if all are refuted; "
-        f"each {strongest.rule}",
-        note=note,
-    )
+    rule = f"reproduced if one of {n} is; not reproduced if all are refuted; each {strongest.rule}"
+    heading = replace(strongest, name=name, statement=statement, p_value=strongest.p_holm)
+    return replace(heading, verdict=outcome, rule=rule, note=note)

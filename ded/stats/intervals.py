@@ -226,9 +226,7 @@ def cells_of(scores: pd.DataFrame, value: str, arms: Sequence[str] = ()) -> pd.D
             raise ValueError(f"no scores for arm {arm!r}; there are {sorted(set(scores['arm']))}")
     scores = with_base(scores[scores["arm"].isin(arms)] if arms else scores)
     if scores.duplicated(["arm", "base", "replicate"]).any():
-        raise ValueError(
-            "several rows for one (arm, base, replicate): average families with macro() first"
-        )
+        raise ValueError("several rows for one (arm, base, replicate): average with macro() first")
     wide = scores.pivot(index=["base", "replicate"], columns="arm", values=value)
     return wide.sort_index().sort_index(axis=1)
 

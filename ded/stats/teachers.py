@@ -18,33 +18,24 @@ CROSS_FIT = math.sqrt(1 + 1 / math.pi)
 
 
 def rank_inversions(
-    own: pd.DataFrame,
-    student: pd.DataFrame,
-    value: str = "value",
-    each_base: bool = False,
-    delta: float = DELTA,
+    own: pd.DataFrame, student: pd.DataFrame, value: str = "value", delta: float = DELTA
 ) -> tuple[pd.DataFrame, list[Claim]]:
     """Pairs (a, b) in which teacher a scores above b itself but its student falls below b's.
 
     ``own`` and ``student`` are cell tables over the same arms. Each ordered pair is a claim with
-    p = max(p[own a above b], p[student of a below b's]); Holm over all ordered pairs. ``each_base``
-    takes the students of one base at a time, with Holm over pairs and bases (own scores stay
-    pooled: they do not depend on the student).
+    p = max(p[own a above b], p[student of a below b's]); Holm over all ordered pairs. Both
+    are pooled over the bases (``base`` is "all").
     Returns the table (a, b, base, both differences with plain 95 % intervals, p, p_holm, holds) and
     the judged claims; hand the claims to `any_of` for 'there is an inversion'.
     """
-    student, arms = intervals.with_base(student), _same_arms(own, student)
-    students = dict(iter(student.groupby("base"))) if each_base else {"all": student}
-    pairs = list(itertools.permutations(arms, 2))
-    own_above = {(a, b): intervals.paired(own, a, b, value) for a, b in pairs}
     rows, family = [], []
-    for base, (a, b) in itertools.product(students, pairs):
-        student_below = intervals.paired(students[base], b, a, value)
-        parts = Part("own a - b", own_above[a, b]), Part("student b - a", student_below)
-        name = f"{a}, {b} on {base}" if each_base else f"{a}, {b}"
-        family.append(claim(name, f"{a} scores above {b}, its student below b's", *parts))
-        row = {"a": a, "b": b, "base": base}
-        ends = {"own_a_minus_b": own_above[a, b], "student_b_minus_a": student_below}
+    for a, b in itertools.permutations(_same_arms(own, student), 2):
+        own_above = intervals.paired(own, a, b, value)
+        student_below = intervals.paired(student, b, a, value)
+        parts = Part("own a - b", own_above), Part("student b - a", student_below)
+        family.append(claim(f"{a}, {b}", f"{a} scores above {b}, its student below b's", *parts))
+        row = {"a": a, "b": b, "base": "all"}
+        ends = {"own_a_minus_b": own_above, "student_b_minus_a": student_below}
         for column, end in ends.items():
             row |= {column: end.estimate, f"{column}_low": end.low, f"{column}_high": end.high}
         rows.append(row)

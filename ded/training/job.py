@@ -59,10 +59,8 @@ def micro_batch(job: Job, world: int) -> int:
     batch = job.settings.batch_size
     micro = job.trainer.micro_batch or max(1, batch // world)
     if batch % (micro * world):
-        raise TrainingError(
-            f"batch_size={batch} is no multiple of {world} process(es) x "
-            f"trainer.micro_batch={micro}; change one of them"
-        )
+        parts = f"{world} process(es) x trainer.micro_batch={micro}"
+        raise TrainingError(f"batch_size={batch} is no multiple of {parts}; change one of them")
     return micro
 
 

@@ -133,9 +133,7 @@ def _trainer(job: Job, arguments: Any, world: int) -> Any:
     dtype, lora, rank = "float32", None, job.trainer.lora_rank
     if rank:
         dtype, alpha = job.trainer.dtype, job.trainer.lora_alpha or 2 * rank
-        lora = LoraConfig(
-            r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
+        lora = LoraConfig("CAUSAL_LM", r=rank, lora_alpha=alpha, target_modules="all-linear")
     trainer_class = SFTTrainer if torch.cuda.is_available() else completion_trainer()
     trainer = trainer_class(
         model=_load(job, dtype),
