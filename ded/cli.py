@@ -100,8 +100,7 @@ def check(preset: str = Preset, only: list[str] = Only) -> None:
     for row in table.itertuples():
         typer.echo(f"{STATUS[row.ok]} {row.item}{': ' if row.note else ''}{row.note}")
     missing = int(table["ok"].eq(False).sum())
-    able = f"this machine can run the preset {preset!r}"
-    typer.echo(f"\n{missing} missing" if missing else f"\n{able}")
+    typer.echo(f"\n{missing} missing" if missing else f"\nthis machine can run preset {preset!r}")
     raise typer.Exit(1 if missing else 0)
 
 

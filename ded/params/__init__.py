@@ -88,8 +88,7 @@ def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = No
     places: dict[str, str] = {}
     for place, layer in ((shown(file), changed), (COMMAND_LINE, overrides or {})):
         if layer.get("preset", preset) != preset:
-            named = layer["preset"]
-            raise ParameterError(f"{place}: preset is {named!r}, not {preset!r} as --preset has it")
+            raise ParameterError(f"{place}: preset is {layer['preset']!r}, but --preset {preset!r}")
         values |= layer
         places |= dict.fromkeys(layer, place)
     return validated(schema_of(path.stem), values, shown(path), places)
