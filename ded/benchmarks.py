@@ -93,9 +93,8 @@ def name_of(source: str) -> str:
 
 
 def _without_folders(source: str) -> str:
-    if not source.startswith(("data:", "file:")):
-        return source
-    return re.sub(r"([@:])[^?@]*/", r"\1", source)
+    is_file = source.startswith(("data:", "file:"))
+    return re.sub(r"([@:])[^?@]*/", r"\1", source) if is_file else source
 
 
 def _group(question: problems.Problem) -> str:

@@ -74,8 +74,7 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
     """
     lacking = [column for column in ("problem_id", "prompt", "text") if column not in table]
     if lacking or table.empty:
-        what = ", ".join(lacking) or "rows"
-        raise ExportError(f"the corpus has no {what}: there is nothing to export")
+        raise ExportError(f"nothing to export: the corpus has no {', '.join(lacking) or 'rows'}")
     sources = _corpus_sources(about["params"])
     _refuse_hidden(sources, set(table["problem_id"]))
     rows = table.drop(columns=table.columns.intersection(UNPUBLISHED))

@@ -52,8 +52,7 @@ def run(
         if task not in manager.all_tasks:
             unknown = f"lm_eval task {task!r} is not known{near(task, manager.all_tasks)}"
             raise BenchmarkError(f"{unknown}; `lm-eval ls tasks` lists them")
-        is_tag = task in manager.all_tags
-        names += sorted(manager.task_index[task].tags) if is_tag else [task]
+        names += sorted(manager.task_index[task].tags) if task in manager.all_tags else [task]
     try:
         results = lm_eval.simple_evaluate(
             _language_model(model, engine, chat),

@@ -233,9 +233,8 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
 def _build_all(names: list[str], folder: Path, scale: float, again: int = 0) -> None:
     """Bases first, as their children start from them; `again` is for the bases alone."""
     recipes = lab.recipes()["models"]
-    shared = {"out": folder, "scale": scale}
     bases = [name for name in names if "parent" not in recipes[name]]
-    calls = [{"name": name, "again": again, **shared} for name in bases]
+    calls = [{"name": name, "again": again, "out": folder, "scale": scale} for name in bases]
     jobs.run(build, calls, description="training bases and ancestor")
-    calls = [{"name": name, **shared} for name in names if name not in bases]
+    calls = [{"name": name, "out": folder, "scale": scale} for name in names if name not in bases]
     jobs.run(build, calls, description="training children")

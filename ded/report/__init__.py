@@ -95,8 +95,7 @@ def readme(folder: Path, file: Path) -> Path:
     `folder`, each notebook's with a figure; returns its path. ReportError for other marks."""
     before, *between = file.read_text(encoding="utf-8").split(README_MARK)
     if len(between) != 2:
-        problem = f"{len(between)} marks {README_MARK}; two are needed, around what is replaced"
-        raise ReportError(f"{file}: {problem}")
+        raise ReportError(f"{file}: {len(between)} marks {README_MARK}; two are needed")
     link = os.path.relpath(folder, file.parent)
     done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
     text = _rendered("readme.md.j2", notebooks=[read(path) for path in done], link=link)
