@@ -314,7 +314,8 @@ def plans():
             rules, values={"accuracy": "pass@1", "pass_k": "pass@4"}
         ),
         "robustness": lambda: figures.robustness(rules),
-        "distances": lambda: figures.distances(statistics),
+        # as the notebook hands it over: units one after the other, row labels repeated
+        "distances": lambda: figures.distances(statistics.set_index(np.zeros(len(statistics)))),
         "distinct": lambda: figures.distinct(facts, 4),
         "recipe_pareto": lambda: figures.recipe_pareto(
             recipe_table(), note="n = 2 replicates a base."

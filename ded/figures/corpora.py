@@ -96,6 +96,7 @@ def distances(statistics: pd.DataFrame) -> parts.Figure:
     import seaborn
 
     table = statistics[~statistics["arm"].str.endswith("-normalised")]
+    table = table.reset_index(drop=True)  # seaborn wants each row's label once
     arms = parts.names(table)
     words = parts.words("distances", table)
     titles = ["smallest distance of kept pairs", "mean distance of kept pairs"]
