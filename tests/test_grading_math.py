@@ -387,6 +387,27 @@ def test_tolerance_only_where_the_task_asks():
     ]
 
 
+@pytest.mark.parametrize(
+    ("question", "gold", "answer", "strict", "same"),
+    [
+        ("What percentage of the cars are red?", "60", r"60\%", "wrong", "correct"),
+        ("By what percent does it rise?", r"60\%", "60", "wrong", "correct"),
+        ("Which percent?", "60", "60 percent", "wrong", "correct"),
+        ("What percentage is it?", r"60\%", "60%", "correct", "correct"),
+        ("What percentage is it?", r"60\%", "0.6", "wrong", "wrong"),
+        ("What percentage is it?", "60", r"61\%", "wrong", "wrong"),
+        ("What is 20 percent of 300?", "60", r"60\%", "wrong", "wrong"),
+    ],
+)
+def test_a_percent_sign_may_be_left_out_where_the_question_asks(
+    question, gold, answer, strict, same
+):
+    pairs = [(Problem("m", "math", 1, question, gold, "math"), answer)]
+    for percent, verdict in (("strict", strict), ("same", same)):
+        ((decided, _),) = grade_answers(pairs, Settings(progress=False, percent=percent))
+        assert decided == verdict
+
+
 def test_what_cannot_be_read_is_unparsed():
     assert [verdict for verdict, _ in verdicts([("5", "no solution exists"), ("5", "}{")])] == [
         "unparsed"

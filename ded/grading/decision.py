@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ded.grading.sandbox import Limits
 from ded.problems.record import Problem
 
-VERSION = 2
+VERSION = 3
 VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
 
 
@@ -37,6 +37,8 @@ class Settings:
         not run, and its rows end as *error*, where the machine cannot isolate as asked.
     limits: of code, None for the defaults; a problem's own limits come first.
     progress: whether to show progress bars.
+    percent: whether a percent sign matters ("strict"), or 60 % is 60 where the question asks for a
+        percentage ("same").
     seen: the file in which verdicts on programs are kept and looked up, so that each distinct
         program runs once; None for no such file.
     """
@@ -45,6 +47,7 @@ class Settings:
     isolation: str = "bubblewrap"
     limits: Limits | None = None
     progress: bool = True
+    percent: str = "strict"
     seen: Path | None = None
 
 

@@ -16,6 +16,12 @@ from ded.grading.pool import decide_all
 from ded.problems import answers
 from ded.problems.record import Problem
 
+# a question for a percentage, in English or Chinese
+_ASKS_PERCENT = re.compile(
+    r"\b(?:what|which|how (?:many|much)|find|calculate|compute|as|in)(?:'s| is| was)?"
+    r"(?: an?| the| its| their)?(?: [a-z]+){0,2} per ?cent(?:age)?\b|百分[比数率]|百分之几",
+    re.I,
+)
 # characters of an answer that is looked at here, where no limit of time or memory holds
 SHORT = 200
 
@@ -38,7 +44,13 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     comparison that hits its limits of CPU time or memory ends as *error*.
     """
     arguments = [
-        (problem.answer, answer, problem.meta.get("tolerance", 0.0)) for problem, answer in pairs
+        (
+            problem.answer,
+            answer,
+            problem.meta.get("tolerance", 0.0),
+            _without_percent(problem, settings),
+        )
+        for problem, answer in pairs
     ]
     decisions = [_as_text(*each) for each in arguments]
     undecided = [each for each, made in zip(arguments, decisions, strict=True) if made is None]
@@ -46,7 +58,12 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     return [decision or next(others) for decision in decisions]
 
 
-def _as_text(gold: str, answer: str, tolerance: float) -> Decision | None:
+def _without_percent(problem: Problem, settings: Settings) -> bool:
+    """Whether 60 % is 60 here: by the settings, where the question asks for a percentage."""
+    return settings.percent == "same" and bool(_ASKS_PERCENT.search(problem.prompt))
+
+
+def _as_text(gold: str, answer: str, tolerance: float, percent_is_unit: bool) -> Decision | None:
     """The decision where no expression has to be evaluated, else None."""
 
     def leaf(*_: object) -> bool:
@@ -57,15 +74,15 @@ def _as_text(gold: str, answer: str, tolerance: float) -> Decision | None:
     if len(answer) > SHORT:
         return None
     try:
-        return rules.decide(gold, answer, leaf, tolerance)
+        return rules.decide(gold, answer, leaf, tolerance, percent_is_unit)
     except (_NeedsWorker, RecursionError):
         return None
 
 
 # --- in the worker --------------------------------------------------------------------------------
-def decide(gold: str, answer: str, tolerance: float) -> Decision:
+def decide(gold: str, answer: str, tolerance: float, percent_is_unit: bool = False) -> Decision:
     """The decision on an answer by all rules, expressions included."""
-    return rules.decide(gold, answer, equal, tolerance)
+    return rules.decide(gold, answer, equal, tolerance, percent_is_unit)
 
 
 def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:

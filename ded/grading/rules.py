@@ -26,15 +26,20 @@ class Unreadable(ValueError):
     """The rules cannot read this answer."""
 
 
-def decide(gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0) -> Decision:
+def decide(
+    gold: str, answer: str, leaf: Leaf, tolerance: float = 0.0, percent_is_unit: bool = False
+) -> Decision:
     """*correct* where `answer` is equal to `gold` by the rules of docs/grading.md, *wrong* where it
     is not, *unparsed* if the answer cannot be read.
 
     leaf: decides on two expressions that are neither plain numbers nor equal texts. tolerance: by
-    how much numbers may differ, absolute or relative to the gold.
+    how much numbers may differ, absolute or relative to the gold. percent_is_unit: whether a
+    percent sign may be left out, as units may.
     """
     try:
-        equal = _Comparison(leaf, tolerance).equal(normalise(gold), normalise(answer))
+        equal = _Comparison(leaf, tolerance, percent_is_unit).equal(
+            normalise(gold), normalise(answer)
+        )
     except Unreadable as reason:
         return Decision("unparsed", str(reason))
     return CORRECT if equal else DIFFERS
@@ -46,6 +51,7 @@ class _Comparison:
 
     leaf: Leaf
     tolerance: float
+    percent_is_unit: bool
 
     def equal(self, gold: str, answer: str) -> bool:
         if _without_spaces(gold) == _without_spaces(answer):
@@ -93,7 +99,9 @@ class _Comparison:
     def values(self, gold: str, answer: str) -> bool:
         """Units and percent signs, bases, then numbers, words and, for all else, `leaf`."""
         first, second = units.quantity(gold), units.quantity(answer)
-        if first.percent != second.percent or not units.agree(first.unit, second.unit):
+        if first.percent != second.percent and not self.percent_is_unit:
+            return False
+        if not units.agree(first.unit, second.unit):
             return False
         gold, answer = first.value, second.value
         if r"\pi" in gold + answer:  # degrees against radians
