@@ -41,6 +41,7 @@ class Settings:
         percentage ("same").
     seen: the file in which verdicts on programs are kept and looked up, so that each distinct
         program runs once; None for no such file.
+    packages: distributions that programs may import, beside the standard library.
     """
 
     workers: int = 1
@@ -49,6 +50,7 @@ class Settings:
     progress: bool = True
     percent: str = "strict"
     seen: Path | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import os
 import resource
 import select
 import signal
+import site
 import stat
 import struct
 import sys
@@ -363,6 +364,9 @@ def main():
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
+    site.setcopyright()
+    site.sethelper()
     while True:
         write_all(1, run(read_message()))
 

@@ -77,7 +77,7 @@ def _livecodebench(row: dict) -> Question:
 
 def _call(test: dict) -> dict:
     """A test of a function from one of stdin and stdout: an argument a line."""
-    arguments = [json.loads(line) for line in test["input"].splitlines() if line.strip()]
+    arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]
     return {"args": arguments, "expected": json.loads(test["output"])}
 
 
