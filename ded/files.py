@@ -29,16 +29,24 @@ def write_text(file: Path, text: str) -> Path:
 
 
 def parse_yaml(text: str | bytes, place: str) -> Any:
-    """The value of a YAML 1.2 text; ParameterError, with `place` and the line, for all else."""
+    """The value of a YAML 1.2 text, in which a date is the text that stands there; ParameterError,
+    with `place` and the line, for all else."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import SafeConstructor
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    class Constructor(SafeConstructor):  # its own: what is added stands in the class
+        pass
+
+    Constructor.add_constructor("tag:yaml.org,2002:timestamp", Constructor.construct_yaml_str)
+    reader = YAML(typ="safe")
+    reader.Constructor = Constructor
     try:
-        return YAML(typ="safe").load(text)
+        return reader.load(text)
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParameterError(f"{place}{line}: {error.problem}") from None
-    except (YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+    except (YAMLError, ValueError) as error:  # ValueError: a tagged number that is none
         raise ParameterError(f"{place}: {first_line(error)}; write YAML, in UTF-8") from None
 
 

@@ -6,7 +6,9 @@ are the models, by spec, and the record.
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pandas as pd
 
 from ded import __version__, models
 from ded.errors import BenchmarkError, ModelError, first_line, near
-from ded.grading import VERDICTS
+from ded.grading import VERDICTS, answer_part
+from ded.models import THINK
 from ded.options import Engine
 
 BATCH_SIZE = 8  # of the harness with transformers
@@ -38,9 +41,10 @@ def run(
     verdict counts are nan: the harness knows right and wrong only. include_path: a folder of task
     files, used in place of the harness's own. limit: documents a task, 0 is all. fewshot: None is
     what the task says. chat: apply the chat template, and read what follows </think>; then raise
-    max_tokens too (of an answer; 0 is what the task says), or thinking is cut off. Raises
-    BenchmarkError in one line for whatever the harness cannot do: an unknown task, a data set that
-    is not reached, a task that would run generated code unisolated.
+    max_tokens too (of an answer; 0 is what the task says), or thinking is cut off: such an answer
+    is empty, and `truncated` counts those that never came. Raises BenchmarkError in one line for
+    whatever the harness cannot do: an unknown task, a data set that is not reached, a task that
+    would run generated code unisolated.
     """
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -48,6 +52,7 @@ def run(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
     names: list[str] = []
+    truncated = Counter[str]()  # of each task
     for task in tasks:
         if task not in manager.all_tasks:
             unknown = f"lm_eval task {task!r} is not known{near(task, manager.all_tasks)}"
@@ -55,7 +60,7 @@ def run(
         names += sorted(manager.task_index[task].tags) if task in manager.all_tags else [task]
     try:
         results = lm_eval.simple_evaluate(
-            _language_model(model, engine, chat),
+            _language_model(model, engine, truncated if chat else None),
             tasks=names,
             task_manager=manager,
             limit=limit or None,
@@ -76,36 +81,59 @@ def run(
     settings |= {"max_tokens": max_tokens or None, "batch_size": BATCH_SIZE, "limit": limit or None}
     settings |= {"engine": engine.name, "dtype": engine.dtype}
     settings |= {"model": models.fingerprint(model), "ded": __version__}
-    rows = [row for name in names for row in _rows(name, results)]
+    rows = [row for name in names for row in _rows(name, results, truncated)]
     table = pd.DataFrame([{"model": model, **row} for row in rows])
     table["settings"] = [settings | row["settings"] for row in rows]
     return table
 
 
-def _language_model(model: str, engine: Engine, chat: bool) -> Any:
-    """The harness's model, by vLLM or transformers."""
-    think_end = "</think>" if chat else None
+def _language_model(model: str, engine: Engine, truncated: Counter[str] | None) -> Any:
+    """The harness's model, by vLLM or transformers; `truncated`: of one that thinks."""
+    tok, language_model = models.load_tokenizer(model), None
     if engine.name == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
-        return VLLM(
+        language_model = VLLM(
             models.locate(model),
             revision=models.parse(model).revision,
             dtype=engine.dtype,
             max_model_len=engine.max_model_len or None,
-            think_end_token=think_end,
             tensor_parallel_size=engine.tensor_parallel,
             data_parallel_size=engine.data_parallel,
             gpu_memory_utilization=engine.gpu_memory,
         )
-    from lm_eval.models.huggingface import HFLM
+        language_model.hf_chat_template = tok.chat_template
+    else:
+        from lm_eval.models.huggingface import HFLM
 
-    return HFLM(
-        models.load(model, engine.dtype),
-        tokenizer=models.load_tokenizer(model),
-        batch_size=BATCH_SIZE,
-        think_end_token=think_end,
-    )
+        net = models.load(model, engine.dtype)
+        language_model = HFLM(net, tokenizer=tok, batch_size=BATCH_SIZE)
+    return language_model if truncated is None else _thinking(language_model, truncated)
+
+
+def _thinking(language_model: Any, truncated: Counter[str]) -> Any:
+    """The harness's model, whose answers begin after its thinking; counts those that never do.
+
+    Its own think_end_token takes unfinished thinking for the answer, and with transformers a task's
+    stop sequences end the thinking; here they are looked for in the answer alone.
+    """
+    generate = language_model.generate_until
+
+    def generate_until(requests: list[Any]) -> list[str]:
+        free = [replace(r, arguments=(r.args[0], r.args[1] | {"until": []})) for r in requests]
+        answers = []
+        for request, text in zip(requests, generate(free), strict=True):
+            opened = THINK if request.args[0].rstrip().endswith(THINK) else ""
+            answer, _ = answer_part(opened + text)
+            truncated[request.task_name] += answer is None
+            stops = request.args[1].get("until") or []
+            for stop in filter(None, [stops] if isinstance(stops, str) else stops):
+                answer = (answer or "").split(stop)[0]
+            answers.append(answer or "")
+        return answers
+
+    language_model.generate_until = generate_until
+    return language_model
 
 
 def _members(task: str, subtasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -115,14 +143,17 @@ def _members(task: str, subtasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield from _members(member, subtasks)
 
 
-def _rows(task: str, results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(
+    task: str, results: Mapping[str, Any], truncated: Counter[str]
+) -> Iterator[dict[str, Any]]:
     """A row of scores a metric of a task and of each of its members; settings: the task's own."""
     for member in _members(task, results["group_subtasks"]):
         place = {"benchmark": f"lm_eval:{task}", "group": "all" if member == task else member}
         version, fewshot = results["versions"].get(member), results["n-shot"].get(member)
         own = {"task_version": version, "fewshot": fewshot}
+        n_cut = sum(truncated[name] for name in _members(member, results["group_subtasks"]))
         for score in _scores(results["results"].get(member, {})):
-            yield place | score | {"settings": own}
+            yield place | score | {"truncated": n_cut or math.nan, "settings": own}
 
 
 def _scores(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -57,6 +57,7 @@ def folder(tmp_path_factory):
     (folder / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for name, text in {
         "toy_generate": GENERATE,
+        "toy_stops": GENERATE.replace("<never>", "\\n\\n"),
         "toy_choice": CHOICE,
         "toy_unsafe": UNSAFE,
         "toy_missing": MISSING,
@@ -119,6 +120,36 @@ def test_a_group_and_its_tasks(folder, tmp_path):
     read, samples = benchmarks.read(tmp_path, "lab:student_1")
     assert read["value"].tolist() == scores["value"].tolist() and samples.empty
     assert benchmarks.beside(scores)["ours"].max() == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "truncated"),
+    [
+        ("<think> maybe it is {gold} , let me", 0, 4),
+        ("<think> first .\n\n then </think> {gold}\n\nNext", 1, None),
+        ("{gold}\n\nNext", 1, None),
+        ("<think> a </think> <think> {gold}", 0, 4),
+        ("", 0, 4),
+    ],
+)
+def test_an_answer_begins_after_the_thinking_or_is_empty(
+    folder, monkeypatch, text, value, truncated
+):
+    from lm_eval.models.huggingface import HFLM
+
+    questions = problems.load("lab:reverse", 10, "test", "general")
+    golds = {question.prompt: question.answer for question in questions}
+
+    def generate(self, requests):
+        assert all(request.args[1]["until"] == [] for request in requests)
+        return [text.format(gold=golds[request.doc["prompt"]]) for request in requests]
+
+    monkeypatch.setattr(HFLM, "generate_until", generate)
+    row = general.run("lab:student_1", ["toy_stops"], include_path=folder, chat=True, limit=4).loc[
+        0
+    ]
+    assert row["value"] == value
+    assert row["truncated"] == truncated or (truncated is None and math.isnan(row["truncated"]))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 """Parameters: one clear error for everything that is wrong, before any work."""
 
 import json
+from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
+import yaml
+from papermill.translators import PythonTranslator
 from pydantic import BaseModel, Field
 
 from ded import params
@@ -70,6 +75,8 @@ def test_good_parameters_are_frozen():
         ("teachers", ["lba:x"], ["teachers[0]", "'lba:x'", "one of lab, hf,", "nearest: lab"]),
         ("teachers", "path:a", ["'path:a'", "valid list"]),
         ("n_kep", 3, ["unknown parameter", "nearest: n_kept"]),
+        ("preset", 2026, ["2026", "valid string", "in quotes"]),
+        ("sizes", {10, 20}, ["valid list"]),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(key, value, words):
@@ -78,6 +85,48 @@ def test_a_bad_value_is_named_with_what_is_allowed(key, value, words):
     message = str(caught.value)
     assert "1 problem" in message and f" {key}" in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    "key, value, plain",
+    [
+        ("n_replicates", np.int64(3), 3),
+        ("n_replicates", np.array(3), 3),
+        ("learning_rate", np.float32(1e-3), 1e-3),
+        ("epochs", np.float64(0.5), 0.5),
+        ("split", np.str_("dev"), "dev"),
+        ("teachers", ("path:a",), ["path:a"]),
+        ("teachers", ["path:a", Path("path:b")], ["path:a", "path:b"]),
+        ("sizes", np.array([1, 2]), [1, 2]),
+        ("sizes", (np.int32(1), 2), [1, 2]),
+        ("preset", date(2026, 1, 2), "2026-01-02"),
+        ("preset", np.datetime64("2026-01-02"), "2026-01-02"),
+        ("preset", datetime(2026, 1, 2, 10), "2026-01-02T10:00:00"),
+    ],
+)
+def test_values_of_other_types_are_taken_for_what_they_are(key, value, plain):
+    taken = getattr(params.check(Small, GOOD | {key: value}), key)
+    assert taken == plain and type(taken) is type(plain)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("n_replicates", np.int64(3)),
+        ("teachers", ("path:a",)),
+        ("sizes", {1, 2}),
+        ("sizes", np.array([1, 2])),
+        ("learning_rate", yaml.safe_load("1e-3")),
+        ("n_kept", np.bool_(True)),
+    ],
+)
+def test_what_papermill_makes_text_of_is_told(key, value):
+    cell = PythonTranslator.codify({key: value})
+    namespace: dict = {}
+    exec(cell, namespace)
+    assert isinstance(namespace[key], str)
+    with pytest.raises(ParameterError, match=f"{key} = .*it is text: .*papermill"):
+        params.check(Small, GOOD | {key: namespace[key]})
 
 
 def test_an_unknown_lab_model_is_named_with_the_nearest(monkeypatch):
@@ -220,7 +269,24 @@ def test_defaults_must_be_literals(repo):
 
 @pytest.mark.parametrize(
     "text, value",
-    [("2", 2), ("1e-3", 1e-3), ("[a, 2]", ["a", 2]), ("dev", "dev"), ("", None), ("[", "[")],
+    [
+        ("2", 2),
+        ("1e-3", 1e-3),
+        ("[a, 2]", ["a", 2]),
+        ("dev", "dev"),
+        ("", None),
+        ("[", "["),
+        ("2026-01-02", "2026-01-02"),  # a date, or what looks like one, is text
+        ("2026-02-30", "2026-02-30"),
+        ("{from: 2026-01-02}", {"from": "2026-01-02"}),
+        ("no", "no"),  # YAML 1.2, not 1.1
+        ("on", "on"),
+        ("12:30", "12:30"),
+        ("010", 10),
+        ("true", True),
+        ("null", None),
+        ('{"a": [1.5, "x"]}', {"a": [1.5, "x"]}),
+    ],
 )
 def test_values_of_the_command_line(text, value):
     assert params.parse_value(text) == value

@@ -239,6 +239,30 @@ def test_the_same_inputs_give_the_same_weights(monkeypatch, tmp_path):
     assert models.render(spec, "1 +2 =") == models.render(STUDENT, "1 +2 =")
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"do_sample": False, "temperature": 0.6, "top_p": 0.95, "top_k": 20},
+        {"temperature": 0.6},
+        {"early_stopping": True},
+        {"output_scores": True},
+        {"pad_token_id": -1, "repetition_penalty": 1.05},
+    ],
+)
+def test_a_generation_config_that_cannot_be_saved_is_mended_first(tmp_path, flags):
+    from transformers import GenerationConfig
+
+    folder = tmp_path / "student"
+    shutil.copytree(models.locate(STUDENT), folder)
+    (folder / "generation_config.json").write_text(json.dumps(flags | {"eos_token_id": [2, 3]}))
+    settings = SETTINGS | {"max_steps": 1, "trainer": Trainer(save_steps=1)}
+    spec = training.sft(f"path:{folder}", corpus(4), **settings)
+    saved = GenerationConfig.from_pretrained(models.locate(spec))
+    saved.validate(strict=True)
+    assert {2, 3} <= set(saved.eos_token_id)
+    assert saved.repetition_penalty == flags.get("repetition_penalty")  # what is valid stays
+
+
 def test_max_steps_replace_epochs():
     spec = training.sft(STUDENT, corpus(8), **SETTINGS | {"max_steps": 5, "epochs": 100.0})
     assert record(spec)["steps"] == 5 and record(spec)["loss"][-1]["step"] == 5

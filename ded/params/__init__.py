@@ -10,9 +10,11 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from datetime import date
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -27,6 +29,13 @@ COMMAND_LINE = "the command line"
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameter may be
 IPYTHON = {"In", "Out"}  # IPython's history, plain values in every notebook's namespace
 INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters passed to it
+# how a text begins that was meant for another value; papermill writes down as text what it has no
+# literal for (NumPy's numbers, tuples, sets), and reads files by YAML 1.1, where 1e-3 is text
+LITERAL = re.compile(r"\s*([\[({\d.+-]|(true|false|yes|no|on|off|null|none|nan|inf)\s*$)", re.I)
+AS_TEXT = (
+    "; it is text: write it without quotes, and for papermill as a plain number (1.0e-3), list, "
+    "dict, true or false: all else it hands on as text"
+)
 
 
 # ---- checking ----------------------------------------------------------------------------------
@@ -99,10 +108,11 @@ def validated(
 ) -> Model:
     """The values as an instance of `model`; ParameterError, a line a problem, where any is wrong.
 
-    A line names the place that set the value: `places` by key, else `place`.
+    A line names the place that set the value: `places` by key, else `place`. NumPy's values, dates,
+    paths and tuples are taken for the plain ones that they stand for.
     """
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(plain(dict(values)))
     except ValidationError as error:
         problems = error.errors()
     lines = [f"{model.__name__}: {len(problems)} problem(s) with the parameters"]
@@ -110,6 +120,27 @@ def validated(
         setter = (places or {}).get(str(problem["loc"][0]), place)
         lines.append(f"  {setter}: {_problem(model, problem)}")
     raise ParameterError("\n".join(lines))
+
+
+def plain(value: Any) -> Any:
+    """The number, text, list or dict that a value of NumPy, a date, a path or a tuple stands for;
+    other values as they are."""
+    match value:
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case date():
+            return value.isoformat()
+        case PurePath():
+            return str(value)
+        case np.floating():
+            return float(str(value))  # float32's 0.1 is meant to be 0.1
+        case np.ndarray() if value.ndim:
+            return plain(list(value))
+        case np.ndarray() | np.generic():
+            return plain(value.item())
+    return value
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -133,8 +164,11 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
         case "literal_error" if isinstance(value, str):
             allowed = re.findall("'(.+?)'", context["expected"])
             return f"{head}: {error['msg']}{near(value, allowed)}"
-    is_number = isinstance(value, str) and isinstance(parse_value(value), int | float)
-    hint = "; it is text: write it without quotes" if is_number else ""
+    hint = ""
+    if error["type"] == "string_type":
+        hint = "; write it in quotes"
+    elif isinstance(value, str) and LITERAL.match(value):
+        hint = AS_TEXT
     return f"{head}: {error['msg']}{hint}"
 
 

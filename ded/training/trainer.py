@@ -148,11 +148,18 @@ def _trainer(job: Job, arguments: Any, world: int) -> Any:
 
 
 def _load(job: Job, dtype: str) -> Any:
-    """The student for this training alone, unlike `models.load`, and not yet on a device."""
+    """The student for this training alone, unlike `models.load`, and not yet on a device; without
+    the flags of its generation config that transformers ignores, and then refuses to save."""
     from transformers import AutoModelForCausalLM
 
     path, revision = models.locate(job.student), models.parse(job.student).revision
-    return AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
+    net = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
+    try:
+        net.generation_config.validate(strict=True)
+    except ValueError as error:
+        for flag in re.findall(r"^- `(\w+)`:", str(error), re.M):
+            setattr(net.generation_config, flag, None)
+    return net
 
 
 def _rows(job: Job, steps: int, world: int) -> Any:
