@@ -86,15 +86,18 @@ def run(
 def name_of(source: str) -> str:
     """What a source is called in the tables: "aime_2024" for "data:aime_2024@copy.jsonl"; options
     are part of it, folders are not."""
-    kind, _, rest = source.partition(":")
-    if kind == "data":
-        return re.sub(r"^([^?@]*)@[^?]*", r"\1", rest)
-    return f"file:{Path(rest).name}" if kind == "file" else source
+    place, mark, options = _without_folders(source).partition("?{")
+    if place.startswith("data:"):
+        place = place.removeprefix("data:").partition("@")[0]
+    return place + mark + options
 
 
 def _without_folders(source: str) -> str:
-    is_file = source.startswith(("data:", "file:"))
-    return re.sub(r"([@:])[^?@]*/", r"\1", source) if is_file else source
+    place, mark, options = source.partition("?{")  # whose slashes are no folders
+    start = {"file": "file:", "data": place.partition("@")[0] + "@"}.get(place.partition(":")[0])
+    if start and place.startswith(start):
+        place = start + Path(place.removeprefix(start)).name
+    return place + mark + options
 
 
 def _group(question: problems.Problem) -> str:

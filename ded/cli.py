@@ -192,7 +192,7 @@ def bench(
     ),
 ) -> None:
     """Score a model on benchmarks, beside published numbers; or compare two scored models."""
-    from ded import benchmarks, general, models, problems
+    from ded import benchmarks, general, generation, models, problems
     from ded.options import Engine
 
     if any(compare):
@@ -202,6 +202,7 @@ def bench(
     settings = params.parse_value(engine)
     settings = settings if isinstance(settings, dict) else {"name": settings}
     chosen = params.validated(Engine, settings, "--engine")
+    generation.named(chosen.name)
     models.parse(model)
     if not sources:
         raise SourceError("no source is named, such as data:aime_2024 or lm_eval:mmlu")

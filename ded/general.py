@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 
 from ded import __version__, models
-from ded.errors import BenchmarkError, ModelError, first_line, near
+from ded.errors import BenchmarkError, ModelError, first_line, near, no_such
 from ded.grading import VERDICTS, answer_part
 from ded.models import THINK
 from ded.options import Engine
 
+ENGINES = ("transformers", "vllm")  # that the harness knows too
 BATCH_SIZE = 8  # of the harness with transformers
 
 
@@ -49,6 +50,8 @@ def run(
     import lm_eval
     from lm_eval.tasks import TaskManager
 
+    if engine.name not in ENGINES:
+        raise BenchmarkError(f"lm_eval: {no_such('engine', engine.name, ENGINES)}")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
     names: list[str] = []

@@ -59,7 +59,8 @@ class Engine(Options):
     What decides speed only is no part of a result's identity.
     """
 
-    name: Literal["transformers", "vllm"] = "transformers"
+    # one of `ded.generation.ENGINES` (`generation.named`)
+    name: str = "transformers"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     # GPUs a replica of the model
     tensor_parallel: Count = 1

@@ -28,16 +28,17 @@ def scope(notebook: str, cell: str, **names: Any) -> dict[str, Any]:
     return namespace
 
 
-def run(preset: str, changes: dict[str, dict], **env: str) -> dict[str, str]:
+def run(preset: str, changes: dict[str, dict], cwd: Path = ROOT, **env: str) -> dict[str, str]:
     """{notebook: its error, "" for none} of every notebook, one after the other.
 
-    Each runs with the preset's values and the changes to them. With AGAIN=1 all cells are run a
-    second time, from the last to the first; first.json is the metrics.json of the first time.
+    Each runs in a repository, `cwd`, with the preset's values and the changes to them. With AGAIN=1
+    all cells are run a second time, from the last to the first; first.json is the metrics.json of
+    the first time.
     """
     folders = {notebook: Path(values["out_dir"]) for notebook, values in changes.items()}
     done = subprocess.run(
         [sys.executable, __file__, preset],
-        cwd=ROOT,
+        cwd=cwd,
         env=os.environ | env,
         input=json.dumps(changes),
         capture_output=True,

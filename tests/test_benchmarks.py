@@ -236,6 +236,20 @@ def test_a_run_of_a_public_set_from_a_local_file(answers, tmp_path):
     )  # no question's text, no folder
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [("", ""), ("?{from: 2025-02-01, at: a/b@c}", "?{from: 2025-02-01, at: a/b@c}")],
+)
+def test_a_source_is_named_without_its_folders_and_with_its_options(options, expected):
+    for source, name in {
+        "data:aime_2024@/some where/a@b/copy.jsonl": "aime_2024",
+        "data:aime_2024": "aime_2024",
+        "file:/a@b/own.jsonl": "file:own.jsonl",
+        "lab:sum/6": "lab:sum/6",
+    }.items():
+        assert benchmarks.name_of(source + options) == name + expected
+
+
 def test_a_run_says_which_dates_it_covers(answers, monkeypatch):
     questions = [
         problems.Problem(f"p{i}", "lcb", 1, "q", "a", "exact", {"date": date})

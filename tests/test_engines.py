@@ -12,25 +12,13 @@ from importlib.util import find_spec
 import pandas as pd
 import pytest
 import servers
+from rows import COLUMNS
 
 from ded import generation, models, problems, store
 from ded.errors import EngineError
 from ded.models import ModelError
 from ded.options import Engine
 
-COLUMNS = [
-    "problem_id",
-    "sample_index",
-    "prompt",
-    "text",
-    "token_ids",
-    "n_tokens",
-    "finish_reason",
-    "entropy_sum",
-    "missing_mass",
-    "model",
-    "engine",
-]
 SHORT, LONG, N = 6, 40, 3
 
 
@@ -225,7 +213,7 @@ class Echo:
 
 def test_a_new_engine_is_a_module_and_a_line(tiny, asked, monkeypatch):
     monkeypatch.setitem(generation.ENGINES, "echo", Echo)
-    engine = Engine.model_construct(name="echo")
+    engine = Engine(name="echo")
     table = generation.sample("lab:student_1", asked, 2, max_tokens=SHORT, engine=engine)
     assert list(table.columns) == COLUMNS and set(table.engine) == {"echo"}
     assert list(table.text) == [p.prompt for p in asked for _ in range(2)]

@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import rows
 import yaml
 
 from ded import (
@@ -34,27 +35,18 @@ ATTACK = "<think> <script>alert(1)</script> </think> 1"
 def make_pool(questions=12, samples=7):
     """Worked solutions, some wrong; the last question has no pass rate; sample 1 repeats sample 0,
     question 0 has two distinct ones only, the last sample of question 1 is lacking."""
-    asked, rows = problems.load("lab:sum/6-9", questions, "train", "widgets"), []
-    for number, q in enumerate(asked):
-        for i in range(samples - (number == 1)):
-            rng = random.Random(f"{q.id} {i % 2 if number == 0 else max(1, i)}")
-            text = tasks.solution(q, tasks.STYLES[(i % 2 if number == 0 else max(1, i)) % 6], rng)
-            text = (
-                text if i < 2 or (number * 7 + i) % 4 else text[:-1] + str((int(q.answer) + 1) % 7)
-            )
-            ids = [tasks.VOCABULARY.index(word) for word in text.split()]
-            rows.append(
-                {
-                    "problem_id": q.id,
-                    "sample_index": i,
-                    "prompt": q.prompt,
-                    "text": text,
-                    "token_ids": ids,
-                    "n_tokens": len(ids) + 1,
-                    "finish_reason": "stop",
-                }
-            )
-    table = grade(pd.DataFrame(rows), asked)
+    asked = problems.load("lab:sum/6-9", questions, "train", "widgets")
+
+    def write(question, number, index):
+        draw = index % 2 if number == 0 else max(1, index)
+        rng = random.Random(f"{question.id} {draw}")
+        text = tasks.solution(question, tasks.STYLES[draw % 6], rng)
+        right = index < 2 or (number * 7 + index) % 4
+        return text if right else text[:-1] + str((int(question.answer) + 1) % 7)
+
+    table = rows.trajectories(asked, samples, write)
+    lacking = (table["problem_id"] == asked[1].id) & (table["sample_index"] == samples - 1)
+    table = grade(table[~lacking].reset_index(drop=True), asked)
     rates = pd.DataFrame(
         {
             "problem_id": [q.id for q in asked],

@@ -1,6 +1,7 @@
 """Every figure from made-up tables: panels, names, intervals, labels; the same bytes each time."""
 
 import io
+import itertools
 import json
 import re
 import subprocess
@@ -410,6 +411,15 @@ def test_no_text_leaves_the_page_or_runs_into_the_caption(drawn, name, monkeypat
     ]
     for i, (text, box) in enumerate(heads):
         assert not any(box.overlaps(other) for _, other in heads[:i]), f"{text} covers another"
+
+
+@EVERY
+def test_labels_of_ticks_do_not_touch(drawn, name):
+    for ax in panels(drawn[name]):
+        labels = [label for label in ax.get_xticklabels() if label.get_visible()]
+        places = [label.get_window_extent() for label in labels if label.get_text()]
+        for place, following in itertools.pairwise(places):
+            assert place.x1 < following.x0
 
 
 @pytest.mark.parametrize(

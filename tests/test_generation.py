@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from rows import COLUMNS
 
 from ded import generation, models, problems
 from ded.generation import transformers
@@ -80,19 +81,7 @@ def fits(tokens, probabilities):
 def test_rows_are_documented_and_in_order():
     asked = questions(5)
     table = sample(asked, 3)
-    assert list(table.columns) == [
-        "problem_id",
-        "sample_index",
-        "prompt",
-        "text",
-        "token_ids",
-        "n_tokens",
-        "finish_reason",
-        "entropy_sum",
-        "missing_mass",
-        "model",
-        "engine",
-    ]
+    assert list(table.columns) == COLUMNS
     assert (
         list(table.problem_id) == [p.id for p in asked for _ in range(3)]
         and list(table.sample_index) == [0, 1, 2] * 5

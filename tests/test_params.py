@@ -11,7 +11,7 @@ import yaml
 from papermill.translators import PythonTranslator
 from pydantic import BaseModel, Field
 
-from ded import params
+from ded import curation, generation, params
 from ded.params import ParameterError, schemas
 
 GOOD = {
@@ -290,6 +290,37 @@ def test_defaults_must_be_literals(repo):
 )
 def test_values_of_the_command_line(text, value):
     assert params.parse_value(text) == value
+
+
+# ---- names that a registry holds
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"engine": {"name": "vlm"}},
+            "engine: no engine 'vlm'; there are: transformers, vllm; nearest: vllm",
+        ),
+        ({"engine": {"name": "openai"}}, "engine: no engine 'openai'"),  # of openai:<model> alone
+        (
+            {"metric": "levenstein"},
+            "metric: no metric 'levenstein'; there are: levenshtein, normalised; "
+            "nearest: levenshtein",
+        ),
+    ],
+)
+def test_a_name_that_is_not_registered_is_refused_with_those_that_are(changes, message):
+    with pytest.raises(ParameterError) as caught:
+        params.load("lab", "03", changes)
+    assert "1 problem" in str(caught.value) and message in str(caught.value)
+
+
+def test_what_is_registered_may_be_named(monkeypatch):
+    monkeypatch.setitem(curation.METRICS, "words", curation.METRICS["normalised"])
+    monkeypatch.setitem(generation.ENGINES, "mine", generation.ENGINES["transformers"])
+    values = params.load("lab", "03", {"metric": "words", "engine": {"name": "mine"}})
+    assert values["metric"] == "words" and values["engine"] == {"name": "mine"}
 
 
 # ---- how students are trained

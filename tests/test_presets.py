@@ -85,7 +85,7 @@ def tiny_model(folder: Path, opened: str = "") -> str:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
-    return f"path:{folder}"
+    return f"path:{folder.name}"
 
 
 def lines(file: Path, rows) -> Path:
@@ -234,13 +234,19 @@ def traces(folder: Path, name: str, wrong: int) -> str:
             }
             for k in range(4)
         ]
-    return f"recorded:{lines(folder / f'{name}.jsonl', rows)}"
+    return f"recorded:{lines(folder / f'{name}.jsonl', rows).name}"
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """{(preset, notebook): (error, folder)}, two presets at a time."""
+    """{(preset, notebook): (error, folder)}, two presets at a time.
+
+    They run in a repository of their own beside the toys: draws depend on how a base is written,
+    which is not to hold the folder that this run of the tests was given.
+    """
     place = tmp_path_factory.mktemp("presets")
+    for name in ("pyproject.toml", "notebooks", "params"):
+        (place / name).symlink_to(ROOT / name)
     toy_data(place / "data")
     models = {"smollm": tiny_model(place / "plain")} | dict.fromkeys(
         ("gpu", "paper"), tiny_model(place / "opens", "<think>\n")
@@ -268,6 +274,7 @@ def executed(tmp_path_factory):
         return cells.run(
             preset,
             jobs,
+            place,
             DED_STORE=str(place / "store" / preset),
             DED_DATA=str(place / "data"),
             OMP_NUM_THREADS="1",

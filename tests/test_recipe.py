@@ -12,6 +12,7 @@ import cells
 import numpy as np
 import pandas as pd
 import pytest
+import rows
 
 from ded import evaluation, generation, grading, params, problems, study, training
 from ded.grading import seen
@@ -79,29 +80,14 @@ def worked(monkeypatch):
     def sample(model, asked, n=1, **more):
         if model not in (SOLVER, POOR):
             return real(model, asked, n, **more)
-        rows = []
-        for q in asked:
-            for i in range(n):
-                style = tasks.STYLES[i] if model == POOR else "left"
-                text = tasks.solution(q, style, random.Random(q.id))
-                if model == POOR and int(q.id[-4:], 16) % 3 == 0:
-                    text = text.replace("</think> ", "</think> 9 ")
-                ids = [tasks.VOCABULARY.index(w) for w in text.split()]
-                rows.append(
-                    {
-                        "problem_id": q.id,
-                        "sample_index": i,
-                        "prompt": q.prompt,
-                        "text": text,
-                        "token_ids": ids,
-                        "n_tokens": len(ids) + 1,
-                        "finish_reason": "stop",
-                        "entropy_sum": 0.5 * len(ids),
-                        "model": model,
-                        "engine": "transformers",
-                    }
-                )
-        return pd.DataFrame(rows)
+
+        def write(question, _, index):
+            style = tasks.STYLES[index] if model == POOR else "left"
+            text = tasks.solution(question, style, random.Random(question.id))
+            wrong = model == POOR and int(question.id[-4:], 16) % 3 == 0
+            return text.replace("</think> ", "</think> 9 ") if wrong else text
+
+        return rows.trajectories(asked, n, write, model)
 
     def run(pairs, settings):
         return [

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import cells
 import pandas as pd
 import pytest
+import rows
 
 from ded import curation, evaluation, generation, problems, study, training
 from ded.options import Engine, Trainer
@@ -96,32 +97,14 @@ def worked(monkeypatch):
     def sample(model, asked, n=1, **settings):
         if model != TEACHER:
             return real(model, asked, n, **settings)
-        rows = []
-        for number, p in enumerate(asked):
-            for i in range(n):
-                text = tasks.solution(
-                    p,
-                    tasks.STYLES[(number + i) % 6],
-                    random.Random(f"{settings['seed']} {p.id} {i}"),
-                )
-                if (number + i) % 5 == 4:
-                    text = text[:-1] + str((int(p.answer) + 1) % 7)
-                ids = [tasks.VOCABULARY.index(w) for w in text.split()]
-                rows.append(
-                    {
-                        "problem_id": p.id,
-                        "sample_index": i,
-                        "prompt": p.prompt,
-                        "text": text,
-                        "token_ids": ids,
-                        "n_tokens": len(ids) + 1,
-                        "finish_reason": "stop",
-                        "entropy_sum": 0.5 * len(ids),
-                        "model": model,
-                        "engine": "transformers",
-                    }
-                )
-        return pd.DataFrame(rows)
+
+        def write(question, number, index):
+            rng = random.Random(f"{settings['seed']} {question.id} {index}")
+            text = tasks.solution(question, tasks.STYLES[(number + index) % 6], rng)
+            wrong = (number + index) % 5 == 4
+            return text[:-1] + str((int(question.answer) + 1) % 7) if wrong else text
+
+        return rows.trajectories(asked, n, write, model)
 
     monkeypatch.setattr(generation, "sample", sample)
 

@@ -12,4 +12,10 @@ from ded.curation.filters import (
     join,
     split_think,
 )
-from ded.curation.selection import METRICS, RULES, pairwise_distances, select_trajectories
+from ded.curation.selection import (
+    METRICS,
+    RULES,
+    metric_named,
+    pairwise_distances,
+    select_trajectories,
+)

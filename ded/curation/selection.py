@@ -19,7 +19,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 from tqdm.auto import tqdm
 
-from ded.errors import near
+from ded.errors import ParameterError, no_such
 from ded.problems import content_hash
 
 EXACT = 5000  # subsets of one question up to which the best is found by looking at all of them
@@ -66,8 +66,12 @@ def pairwise_distances(
     token_ids: Sequence[Sequence[int]], metric: str = "levenshtein", workers: int = 1
 ) -> np.ndarray:
     """Symmetric (n, n) matrix of distances between n lists of token ids, by one of `METRICS`."""
-    _require("metric", metric, METRICS)
-    return METRICS[metric](token_ids, workers)
+    return METRICS[metric_named(metric)](token_ids, workers)
+
+
+def metric_named(name: str) -> str:
+    """The name, where it is one of `METRICS`; ParameterError where it is not."""
+    return _require("metric", name, METRICS)
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,7 @@ def _subsets(n_items: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return subsets, np.stack(pairs)
 
 
-def _require(what: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        hint = near(value, allowed)
-        raise ValueError(f"unknown {what} {value!r}; allowed: {', '.join(allowed)}{hint}")
+def _require(what: str, name: str, names: Iterable[str]) -> str:
+    if name not in names:
+        raise ParameterError(no_such(what, name, names))
+    return name

@@ -30,18 +30,12 @@ def size_axis(axes: Sequence[parts.Axes], sizes: Sequence[float]) -> dict[float,
         place = {0.0: real[0] / gap} | place
     if BESIDE in sizes:
         place[BESIDE] = real[-1] * gap
-    spots = list(place.values())
-    room = 0.055 * np.log(spots[-1] / spots[0])
-    shown: list[float] = []
-    for size, spot in place.items():
-        if not shown or np.log(spot / place[shown[-1]]) > room:
-            shown.append(size)
     words = {0.0: "before", BESIDE: "no corpus"}
-    labels = [words.get(size) or f"{size:,.0f}" for size in shown]
+    labels = [words.get(size) or f"{size:,.0f}" for size in place]
     for ax in axes:
         ax.set_xscale("log")
         ax.minorticks_off()
-        ax.set_xticks([place[size] for size in shown], labels)
+        ax.set_xticks(list(place.values()), labels)
     return place
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ded import models, store
-from ded.errors import EngineError
+from ded.errors import EngineError, ParameterError, no_such
 from ded.generation import journal, openai, recorded, transformers, vllm
 from ded.generation.engines import EngineModule, Settings, Shard
 from ded.options import Engine
@@ -25,8 +25,7 @@ VERSION = 2
 # problems a shard: the most that a kill repeats, and the batch of the transformers engine
 SHARD = 256
 
-# A new engine is a module of this package and a line here (and, unless a kind of model has it to
-# itself, its name in `ded.options.Engine.name`).
+# A new engine is a module of this package and a line here.
 ENGINES: dict[str, EngineModule] = {
     "transformers": transformers,
     "vllm": vllm,
@@ -39,7 +38,16 @@ def engine_of(model: str, engine: Engine) -> EngineModule:
     """The engine that samples this model: endpoints and recorded traces have their own, whatever
     `engine` names."""
     kind = models.parse(model).kind
-    return ENGINES[kind if kind in ENGINES else engine.name]
+    return ENGINES[kind] if kind in ENGINES else named(engine.name)
+
+
+def named(name: str) -> EngineModule:
+    """The engine that the parameter `engine` names, which may be any but those that a kind of
+    model has to itself; ParameterError where there is none."""
+    names = [engine for engine in ENGINES if engine not in models.KINDS]
+    if name not in names:
+        raise ParameterError(no_such("engine", name, names))
+    return ENGINES[name]
 
 
 def identity(model: str, engine: Engine = Engine()) -> dict[str, Any]:

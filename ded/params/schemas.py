@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from ded import problems
+from ded import curation, generation, problems
 from ded.errors import near
 from ded.lab import catalogue
 from ded.models import parse
@@ -42,6 +42,7 @@ Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
 SourceOrNone = Annotated[str, AfterValidator(lambda source: source and _source(source))]
+Metric = Annotated[str, AfterValidator(curation.metric_named)]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -83,6 +84,12 @@ class Common(BaseModel):
     contamination_ngram: Count
     contamination_threshold: Annotated[float, Field(gt=0, le=1)]
 
+    @field_validator("engine")
+    @classmethod
+    def _registered(cls, value: Engine) -> Engine:
+        generation.named(value.name)
+        return value
+
     @field_validator("verification")
     @classmethod
     def _checkable(cls, value: str, info: ValidationInfo) -> str:
@@ -119,7 +126,7 @@ class TrajectoryDiversity(Common):
     teacher: Model
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
-    metric: Literal["levenshtein", "normalised"]
+    metric: Metric
 
 
 class Recipe(Common):
@@ -139,7 +146,7 @@ class Recipe(Common):
     pass_rate_questions: Count
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
-    metric: Literal["levenshtein", "normalised"]
+    metric: Metric
     eval_code: Count
     shift_inputs: Count
     lalp_window: Count
