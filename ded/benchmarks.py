@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ded import __version__, evaluation, files, generation, grading, home, jobs, models, problems
+from ded import __version__, evaluation, files, generation, home, jobs, models, problems
+from ded import grading as grader
 from ded.errors import BenchmarkError
 from ded.models.spec import WITHOUT_WEIGHTS
-from ded.options import Engine
+from ded.options import Engine, Grading
 from ded.stats import Interval, crossed_bootstrap, numbers, paired_questions, pass_at_k
 
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
@@ -48,7 +49,7 @@ def run(
     top_p: float = 0.95,
     seed: int = 0,
     engine: Engine = Engine(),
-    isolation: str = "bubblewrap",
+    grading: Grading = Grading(),
     workers: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(scores, samples) of a model on a problem source: `samples` answers a question, each graded.
@@ -65,9 +66,9 @@ def run(
     context, chat_template = _context(model)
     sampling: dict[str, Any] = {"samples": samples, "max_tokens": max_tokens or context}
     sampling |= {"temperature": temperature, "top_p": top_p, "seed": seed}
-    grader: dict[str, Any] = {"workers": jobs.count(workers), "isolation": isolation}
+    scoring: dict[str, Any] = {"workers": jobs.count(workers), "grading": grading}
     suite = {name_of(source): questions}
-    table = evaluation.per_question(model, suite, **sampling, **grader, engine=engine)
+    table = evaluation.per_question(model, suite, **sampling, **scoring, engine=engine)
     table = table.rename(columns={"family": "benchmark"})
     table["group"] = table["question"].map({q.id: _group(q) for q in questions})
     dates = sorted(str(q.meta["date"])[:10] for q in questions if q.meta.get("date"))
@@ -78,7 +79,8 @@ def run(
     settings["prompt"] = sorted({str(q.meta.get("template") or q.kind) for q in questions})
     settings |= {"chat_template": chat_template, **sampling}
     settings["engine"] = engine.model_dump(exclude_defaults=True)
-    settings["grader"] = {"version": grading.VERSION, "isolation": isolation}
+    asked = {"isolation": grading.isolation} | grading.model_dump()
+    settings["grader"] = {"version": grader.VERSION, **asked}
     settings |= {"ded": __version__, "model": identity}
     return summarise(table[SAMPLES], model, settings), table[SAMPLES]
 
@@ -145,7 +147,7 @@ def _score(cells: pd.DataFrame) -> dict[str, Any]:
     interval = crossed_bootstrap(cells)
     questions = cells.groupby("question")["value"]
     samples, judged, correct = int(questions.size().max()), questions.count(), questions.sum()
-    verdicts = cells["verdict"].value_counts().reindex(list(grading.VERDICTS), fill_value=0)
+    verdicts = cells["verdict"].value_counts().reindex(list(grader.VERDICTS), fill_value=0)
     pass_at = {}
     for k in (2**i for i in range(1, samples.bit_length())):
         # a question with fewer than k judged samples has no pass@k, and so has the mean

@@ -5,6 +5,7 @@ It only wires; science lives elsewhere.
     ded reproduce --preset lab                      every notebook, into outputs/lab/
     ded reproduce --preset lab --only 01 -p seed 7  one of them, with a parameter changed
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
+    ded run 01 -p grading.judge lab:left            one key of a parameter that has several
     ded params --preset lab                         what would be run
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
@@ -35,7 +36,13 @@ lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the 
 app.add_typer(lab, name="lab")
 
 Preset = typer.Option("lab", "--preset", help="A folder of params/.")
-Changes = typer.Option([], "-p", "--param", metavar="KEY VALUE", help="Change a parameter.")
+Changes = typer.Option(
+    [],
+    "-p",
+    "--param",
+    metavar="KEY VALUE",
+    help="Change a parameter, or a key of one: engine.name.",
+)
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from ded import generation, grading, problems, store
+from ded import generation, problems, store
+from ded import grading as grader
 from ded.grading import VERDICTS
-from ded.options import Engine
+from ded.options import Engine, Grading
 from ded.problems import Problem
 
 VERSION = 2
@@ -49,14 +50,14 @@ def per_question(
     *,
     samples: int = 1,
     workers: int = 1,
-    isolation: str = "bubblewrap",
+    grading: Grading = Grading(),
     **sampling: Any,
 ) -> pd.DataFrame:
     """One row a (family, question, seed), what `stats.crossed_bootstrap` takes: family, question
     (problem id), seed (sample index), value (1 correct, 0 not, nan where the grader failed),
     verdict, n_tokens, think (whether the text opens a think block).
 
-    Arguments as in `evaluate`; workers and isolation are the grader's. Stored as a whole, unless
+    Arguments as in `evaluate`; workers and grading are the grader's. Stored as a whole, unless
     the grader failed somewhere: that may be the machine's fault, and is tried again.
     """
     # One batch for all: short families share the model's calls. A shuffled copy may be the question
@@ -64,7 +65,7 @@ def per_question(
     asked = list({problem.id: problem for family in suite.values() for problem in family}.values())
     decisive = {name: value for name, value in sampling.items() if name != "engine"}
     decisive |= generation.identity(model, sampling.get("engine", Engine()))
-    decisive |= {"generation": generation.VERSION, "grading": [grading.VERSION, isolation]}
+    decisive |= {"generation": generation.VERSION, "grading": grader.identity(grading)}
     questions = problems.fingerprint(asked)
     key = store.key("evaluation", VERSION, problems=questions, samples=samples, **decisive)
     if store.has(key):
@@ -72,7 +73,7 @@ def per_question(
     else:
         drawn = generation.sample(model, asked, samples, **sampling)
         seen = store.root() / "programs.sqlite"
-        graded = grading.grade(drawn, asked, workers=workers, isolation=isolation, seen=seen)
+        graded = grader.grade(drawn, asked, options=grading, workers=workers, seen=seen)
         scored = _scored(graded)
         if not (scored["verdict"] == "error").any():
             scored = store.table(key, lambda: scored)

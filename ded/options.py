@@ -1,4 +1,6 @@
-"""How models are sampled and students trained: the parameters `engine` and `trainer`."""
+"""How models are sampled, students trained and answers graded: the parameters `engine`, `trainer`
+and `grading`.
+"""
 
 import re
 from collections.abc import Callable
@@ -50,7 +52,8 @@ class Options(BaseModel):
     @model_serializer(mode="wrap")
     def _changed(self, dump: Callable[["Options"], dict[str, Any]]) -> dict[str, Any]:
         fields = type(self).model_fields
-        return {key: value for key, value in dump(self).items() if value != fields[key].default}
+        changed = {key for key in fields if getattr(self, key) != fields[key].default}
+        return {key: value for key, value in dump(self).items() if key in changed}
 
 
 class Engine(Options):
@@ -110,3 +113,23 @@ class Trainer(Options):
     save_steps: Whole = 0
     # cut a sequence over max_length, instead of an error
     allow_truncation: bool = False
+
+
+class Grading(Options):
+    """How answers are graded: the parameter `grading` (docs/grading.md).
+
+    All of it is part of a verdict's identity.
+    """
+
+    # of the programs that are run; "rlimits", for code that is trusted, has limits without walls
+    isolation: Literal["bubblewrap", "rlimits"] = "bubblewrap"
+    # model spec of what is asked where the rules leave an answer unparsed; "": nobody
+    judge: str = ""
+    # how the judge is sampled
+    judge_engine: Engine = Engine()
+    # longest reply of the judge, tokens, what it thinks before included
+    judge_max_tokens: Count = 1024
+    # where a percentage is asked for: "strict" (50 % is not 50) or "same" (it is)
+    percent: Literal["strict", "same"] = "strict"
+    # distributions that programs may import, as installed here; []: the standard library alone
+    packages: list[str] = []

@@ -244,10 +244,9 @@ def _packages(settings: Parameters) -> Iterator[Finding]:
 
 
 def _models(settings: Parameters) -> Iterator[Finding]:
-    engine = settings.engine
-    if not find_spec("vllm"):  # that it is missing is said once
-        engine = engine.model_copy(update={"name": "transformers"})
-    for spec in dict.fromkeys([*settings.students, *study.teachers_of(settings)]):
+    for spec, engine in study.engines_of(settings).items():
+        if not find_spec("vllm"):  # that it is missing is said once
+            engine = engine.model_copy(update={"name": "transformers"})
         need = ("sample", "train") if spec in settings.students else ("sample",)
         try:
             models.check(spec, need, engine)
@@ -273,7 +272,7 @@ def _sources(settings: Parameters) -> Iterator[Finding]:
         except (ValueError, OSError) as error:
             yield Finding(f"source {text}", False, str(error))
         if code:
-            why_not = sandbox.why_not()
+            why_not = sandbox.why_not(settings.grading.isolation)
             yield Finding("sandbox", not why_not, why_not)
 
 

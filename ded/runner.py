@@ -50,17 +50,16 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
         raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
     schemas = {path: SCHEMAS[path.stem].model_fields for path in paths if path.stem in SCHEMAS}
     names = {name for fields in schemas.values() for name in fields}
+    unknown = [key for key in changes if key.partition(".")[0] not in names]
     problems = [
-        f"  {params.COMMAND_LINE}: {key} = {value!r}: unknown parameter{near(key, names)}"
-        for key, value in changes.items()
-        if key not in names
+        f"  {params.COMMAND_LINE}: {key}: unknown parameter{near(key, names)}" for key in unknown
     ]
     runs = []
     for path in paths:
         fields = schemas.get(path, {})
-        own_changes = {key: value for key, value in changes.items() if key in fields}
+        own = {key: value for key, value in changes.items() if key.partition(".")[0] in fields}
         try:
-            runs.append(Run(path, params.load(preset, path.stem, own_changes)))
+            runs.append(Run(path, params.load(preset, path.stem, own)))
         except ParameterError as error:
             problems.append(str(error))
     if problems:

@@ -305,6 +305,7 @@ def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monke
         stored.model_dump()
         | {
             "engine": stored.engine,
+            "grading": stored.grading,
             "pass_rate_samples": 2,
             "pass_rate_questions": 10,
             "__repr__": lambda _: "rated",

@@ -49,7 +49,7 @@ def test_the_table_is_kept_and_grading_again_changes_nothing():
         .assign(extra=[1, 2, 3])
     )
     graded = grade(frame, [PROBLEM])
-    assert list(graded.columns) == [*frame.columns, "verdict", "answer", "reason"]
+    assert list(graded.columns) == [*frame.columns, "verdict", "answer", "reason", "rule"]
     assert graded.index.equals(frame.index) and "verdict" not in frame
     pd.testing.assert_frame_equal(grade(graded, [PROBLEM]), graded)
     assert len(grade(frame.iloc[:0], [PROBLEM])) == 0

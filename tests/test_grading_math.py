@@ -1,15 +1,10 @@
-"""Extraction, the rules of equality, limits, and the judge."""
-
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+"""Extraction, the rules of equality, and limits."""
 
 import pandas as pd
 import pytest
 
 from ded.grading import grade, rules
 from ded.grading.decision import Settings
-from ded.grading.judge import RemoteJudge, decide, decide_all
 from ded.grading.math import grade_answers
 from ded.problems import Problem
 from ded.problems.answers import extract
@@ -505,100 +500,3 @@ def test_kinds_side_by_side():
         "unparsed",
     ]
     assert graded["answer"].tolist()[:3] == ["B", "0.5", "0.6"]
-
-
-# --- the judge ------------------------------------------------------------------------------------
-def test_the_judge_is_asked_about_unparsed_answers_only():
-    asked = []
-
-    def ask(prompt):
-        asked.append(prompt)
-        return (
-            'Well. {"verdict": "correct", "reason": "same"}'
-            if "five it" in prompt
-            else "I cannot say"
-        )
-
-    ask.name = "model-x"
-    texts = [r"\boxed{5}", r"\boxed{6}", "five it is", "five it is", "who knows", "<think> x"]
-    frame = pd.DataFrame({"problem_id": "m", "text": texts, "finish_reason": "stop"})
-    graded = grade(frame, [math("5")], judge=ask, progress=False)
-    assert graded["verdict"].tolist() == [
-        "correct",
-        "wrong",
-        "correct",
-        "correct",
-        "unparsed",
-        "unparsed",
-    ]
-    assert len(asked) == 2 and "What is it?" in asked[0]
-    assert graded["reason"][2] == "no final answer; judge model-x: same"
-    assert "gave no verdict" in graded["reason"][4]
-    assert (
-        grade(frame, [math("5")], progress=False)["verdict"].tolist()[2] == "unparsed"
-    )  # off by default
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "",
-        "correct",
-        "{}",
-        '{"verdict": "yes"}',
-        None,
-        "[1]",
-        '{"verdict": "correct"} {"verdict": "wrong"}',
-    ],
-)
-def test_nonsense_leaves_unparsed(reply):
-    assert decide(lambda prompt: reply, math("5"), "five")[0] == "unparsed"
-
-
-def test_a_judge_that_is_down_leaves_unparsed_and_is_left_alone():
-    calls = []
-
-    def down(prompt):
-        calls.append(prompt)
-        raise ConnectionError
-
-    decisions = decide_all([(math("5"), str(i)) for i in range(10)], down)
-    assert {verdict for verdict, _ in decisions} == {"unparsed"} and len(calls) == 3
-    assert decisions[-1].reason == "judge judge is down: not asked"
-
-
-def test_an_endpoint(monkeypatch):
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append((self.path, self.headers.get("Authorization"), body))
-            message = {"content": '{"verdict": "wrong", "reason": "off"}'}
-            reply = json.dumps({"choices": [{"message": message}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
-
-        def log_message(self, *_):
-            pass
-
-    monkeypatch.setenv("SOME_KEY", "abc")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        ask = RemoteJudge("model-y", f"http://127.0.0.1:{server.server_port}/v1/", "SOME_KEY")
-        assert decide(ask, math("5"), "six") == ("wrong", "judge model-y: off")
-        server.shutdown()
-    ((path, key, body),) = seen
-    assert (path, key) == ("/v1/chat/completions", "Bearer abc")
-    assert (body["model"], body["temperature"]) == ("model-y", 0)
-    monkeypatch.setattr("ded.models.endpoint.WAIT", 0.001)
-    assert decide(RemoteJudge("model-y", "http://127.0.0.1:9/v1"), math("5"), "six") == (
-        "unparsed",
-        "judge model-y is down: NoAnswer",
-    )
-    assert decide(
-        RemoteJudge("model-y", "http://127.0.0.1:9/v1", "NO_KEY_HERE"), math("5"), "six"
-    ) == ("unparsed", "judge model-y is down: ModelError")

@@ -14,7 +14,7 @@ from ded import generation, models, problems, store, study
 from ded.models import ModelError
 from ded.models import package as package_model
 from ded.models.spec import KINDS, WITHOUT_WEIGHTS
-from ded.options import Engine
+from ded.options import Engine, Grading
 
 
 @pytest.fixture
@@ -229,6 +229,7 @@ def test_a_notebook_names_all_models_that_it_cannot_use_before_it_starts(tiny, t
         students=["lab:student_1", "openai:gpt"],
         teachers=["path:/nowhere", "lab:student_1"],
         engine=Engine(),
+        grading=Grading(),
     )
     with pytest.raises(ModelError) as caught:
         study.describe(p, None)

@@ -25,7 +25,7 @@ from ded.generation import journal, openai
 from ded.generation.engines import Shard
 from ded.models import ModelError, endpoint
 from ded.models.endpoint import Endpoint
-from ded.options import Engine
+from ded.options import Engine, Grading
 from ded.problems import Problem
 
 MODEL, KEY = "openai:toy", "sk-very/secret+123"
@@ -455,7 +455,11 @@ def test_a_finished_study_needs_its_endpoint_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "WAIT", 0.005)
     with servers.toy() as server:
         p = SimpleNamespace(
-            students=[], teachers=[MODEL], engine=Engine(base_url=server.url), n_replicates=1
+            students=[],
+            teachers=[MODEL],
+            engine=Engine(base_url=server.url),
+            grading=Grading(),
+            n_replicates=1,
         )
         server.script.extend([(401, {}, "")] * 9)
         with pytest.raises(EngineError):

@@ -11,7 +11,7 @@ import yaml
 from papermill.translators import PythonTranslator
 from pydantic import BaseModel, Field
 
-from ded import curation, generation, params
+from ded import curation, generation, params, runner
 from ded.params import ParameterError, schemas
 
 GOOD = {
@@ -367,3 +367,25 @@ def test_a_bad_key_of_trainer_is_named(trainer, words):
 
 def test_the_launch_configurations_are_no_preset():
     assert "accelerate" not in params.presets() and "lab" in params.presets()
+
+
+def test_a_dotted_name_changes_one_key_and_leaves_the_others():
+    changes = {"engine.dtype": "bfloat16", "engine.name": "vllm", "grading.judge_engine.timeout": 9}
+    loaded = params.load("lab", "01", changes)
+    assert loaded["engine"] == {"name": "vllm", "dtype": "bfloat16"}
+    assert loaded["grading"] == {"judge_engine": {"timeout": 9}}
+    with pytest.raises(ParameterError, match="grading.judge_engine.timout.*nearest: timeout"):
+        params.load("lab", "01", {"grading.judge_engine.timout": 9})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"engine.api_key": "sk-1"}, {"engine": {"key": "sk-1"}}, {"api_key": "sk-1"}]
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(changes):
+    for load in (
+        lambda: params.load("lab", "01", changes),
+        lambda: runner.planned("lab", ["01"], changes),
+    ):
+        with pytest.raises(ParameterError, match="unknown parameter") as caught:
+            load()
+        assert "sk-1" not in str(caught.value)

@@ -15,7 +15,7 @@ import pytest
 import rows
 
 from ded import curation, evaluation, generation, problems, study, training
-from ded.options import Engine, Trainer
+from ded.options import Engine, Grading, Trainer
 from ded.problems import lab as tasks
 
 BASE, TEACHER = "lab:student_1", "lab:random"
@@ -42,6 +42,7 @@ COMMON = {
     "samples": 1,
     "engine": Engine(),
     "trainer": Trainer(),
+    "grading": Grading(),
 }
 TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4}
 TRADEOFF = {

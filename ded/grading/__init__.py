@@ -20,10 +20,12 @@ from typing import Any
 
 import pandas as pd
 
+from ded import generation
 from ded.errors import no_such
 from ded.grading import code, gym, math, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
-from ded.grading.judge import Judge, decide_all
+from ded.grading.judge import Judge, ModelJudge, decide_all
+from ded.options import Grading
 from ded.problems.record import Problem
 
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
@@ -35,23 +37,26 @@ GRADERS: dict[str, Grader] = {  # by the kind of a problem
 }
 
 PENDING = Decision("error", "not graded")
+JUDGE = "judge"  # the rule of what a judge decided
 
 
 @dataclass
 class _Row:
     """A trajectory on its way: what follows its thinking, the final answer in it, and the decision
-    once it is made.
+    once it is made, with the rule that made it.
     """
 
     problem: Problem
     text: str | None
     answer: str | None
     decision: Decision
+    rule: str = ""
 
 
 def grade(
     trajectories: pd.DataFrame,
     problems: Iterable[Problem],
+    options: Grading = Grading(),
     *,
     judge: Judge | None = None,
     **settings: Any,
@@ -61,15 +66,21 @@ def grade(
     trajectories: at least the columns ``problem_id``, ``text`` and ``finish_reason`` ("stop" or
         "length").
     problems: those that the rows refer to; ``kind`` chooses the grader (one of `GRADERS`).
-    judge: None (off), or a callable from prompt to reply such as `ded.grading.judge.RemoteJudge`;
+    options: the parameter `grading`.
+    judge: in place of the one that the options name: a callable from prompt to reply. A judge is
         asked about *unparsed* rows only, and never about code.
     settings: fields of `Settings`: workers, isolation, limits, progress, seen.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted,
-    None if nothing was) and ``reason`` ("" where the verdict says it all). Raises ValueError for a
-    row whose problem is unknown, or an unknown kind.
+    None if nothing was), ``reason`` ("" where the verdict says it all) and ``rule`` (which of the
+    rules decided, or "judge"; "" where there was nothing to decide). Raises
+    ValueError for a row whose problem is unknown, or an unknown kind; EngineError or ModelError
+    where the model that is to judge cannot be asked.
     """
-    how = Settings(**settings)
+    chosen: dict[str, Any] = {"isolation": options.isolation, "percent": options.percent}
+    how = Settings(**chosen | {"packages": tuple(options.packages)} | settings)
+    if options.judge and judge is None:
+        judge = ModelJudge(options.judge, options.judge_engine, options.judge_max_tokens)
     by_id = {problem.id: problem for problem in problems}
     for name in sorted(set(trajectories["problem_id"]) - set(by_id)):
         raise ValueError(f"no problem {name!r} among the problems: give all that the rows refer to")
@@ -82,20 +93,30 @@ def grade(
         pending = [row for row in rows if row.decision is PENDING and row.problem.kind == kind]
         pairs = [(row.problem, row.answer or "") for row in pending]
         for row, decision in zip(pending, _once(grader.decide, pairs, how), strict=True):
-            row.decision = decision
+            row.decision, row.rule = decision, getattr(decision, "rule", kind)
     if judge:
         pending = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
         pending = [row for row in pending if GRADERS[row.problem.kind].judged]
         pairs = [(row.problem, row.text or "") for row in pending]
         judged = _once(decide_all, pairs, judge, how.workers)
         for row, decision in zip(pending, judged, strict=True):
+            row.rule = JUDGE if decision.verdict != "unparsed" else row.rule
             row.decision = Decision(decision.verdict, f"{row.decision.reason}; {decision.reason}")
 
     return trajectories.assign(
         verdict=[row.decision.verdict for row in rows],
         answer=[row.answer for row in rows],
         reason=[row.decision.reason for row in rows],
+        rule=[row.rule for row in rows],
     )
+
+
+def identity(options: Grading) -> list:
+    """What, besides trajectories and problems, decides a verdict: for the keys of later stages."""
+    changed = options.model_dump(exclude={"isolation", "judge_engine"})
+    if options.judge:
+        changed["judge"] = generation.identity(options.judge, options.judge_engine)
+    return [VERSION, options.isolation, *([changed] if changed else [])]
 
 
 def answer_part(text: Any) -> tuple[str | None, str]:

@@ -23,6 +23,18 @@ class Decision(NamedTuple):
     reason: str = ""
 
 
+class Ruled(Decision):
+    """A decision that knows which rule made it; equal to the one without."""
+
+    rule: str
+
+    def __new__(cls, decision: Decision, rule: str) -> "Ruled":
+        """The same decision, by this rule."""
+        ruled = super().__new__(cls, *decision)
+        ruled.rule = rule
+        return ruled
+
+
 CORRECT = Decision("correct")
 DIFFERS = Decision("wrong", "differs")
 Pair = tuple[Problem, str]  # and the final answer to it

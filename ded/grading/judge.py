@@ -1,63 +1,66 @@
 """A language model as the last resort: asked only about answers that the rules leave *unparsed*,
 and off by default.
 
-A judge is any callable from a prompt to a reply; `RemoteJudge` is one behind an OpenAI-compatible
-server. What it says is recorded as its own ("judge <name>: ..."), so that its share of every number
-can be seen and taken out. A judge that is down, or answers nonsense, leaves the row *unparsed*.
+A judge is a `ModelJudge`, or any callable from a prompt to a reply. What it says is recorded as its
+own (rule "judge", reason "judge <name>: ..."), so that its share of every number can be seen and
+taken out. One that answers nonsense leaves the row *unparsed*.
 """
 
 import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ded import generation
 from ded.grading.decision import Decision, Pair
-from ded.models.endpoint import Endpoint
 from ded.options import Engine
 from ded.problems.record import Problem
 
-Judge = Callable[[str], str]
-PATIENCE = 3  # failures in a row, after which nobody is asked any more
+PATIENCE = 3  # failures of a callable in a row, after which it is asked no more
 
 
 @dataclass(frozen=True)
-class RemoteJudge:
-    """A judge at `base_url` (such as "http://localhost:8000/v1"), asked with the retries and the
-    care for the key of `ded.models.endpoint`.
+class ModelJudge:
+    """Any model that can be sampled as a judge, greedily and through its engine: replies are
+    stored, so that grading again asks for nothing twice.
 
-    name: of the model. key_variable: the environment variable that holds the key; "" sends none.
-    timeout: seconds a try. Asking it raises EngineError, ModelError.
+    name: its model spec. A judge that cannot be asked raises EngineError or ModelError: its failure
+    is not the model's that is graded, and the next run goes on from there.
     """
 
     name: str
-    base_url: str
-    key_variable: str = ""
-    timeout: float = 60.0
+    engine: Engine = Engine()
+    max_tokens: int = 1024  # of a reply, with what it thinks before
 
-    def __call__(self, prompt: str) -> str:
-        engine = Engine(base_url=self.base_url, api_key_env=self.key_variable, timeout=self.timeout)
-        messages = [{"role": "user", "content": prompt}]
-        body = {"temperature": 0, "max_tokens": 1000, "messages": messages}
-        with closing(Endpoint(f"openai:{self.name}", engine)) as server:
-            return server.post("chat/completions", body, _content)
+    def replies(self, prompts: list[str]) -> list[str]:
+        """Its reply to each prompt."""
+        asked = [Problem.made("judge", 0, prompt, "") for prompt in prompts]
+        distinct = list({problem.id: problem for problem in asked}.values())
+        table = generation.sample(
+            self.name,
+            distinct,
+            max_tokens=self.max_tokens,
+            temperature=0.0,
+            engine=self.engine,
+        )
+        replies = dict(zip(table["problem_id"], table["text"], strict=True))
+        return [replies[problem.id] for problem in asked]
 
 
-def _content(reply: dict) -> str:
-    return reply["choices"][0]["message"]["content"] or ""
+Judge = Callable[[str], str] | ModelJudge
 
 
-def decide(ask: Judge, problem: Problem, answer: str) -> Decision:
-    """The judge's decision on one answer; the verdict is *unparsed* where it is down or unclear."""
-    name = getattr(ask, "name", "judge")
+def prompt_of(problem: Problem, answer: str) -> str:
+    """What a judge is asked about an answer."""
     template = Path(__file__).with_name("judge.txt").read_text(encoding="utf-8").strip()
-    prompt = template.format(problem=problem, answer=answer[-4000:])
-    try:
-        reply = ask(prompt)
-    except Exception as failure:  # any client's errors
-        return Decision("unparsed", f"judge {name} is down: {type(failure).__name__}")
+    return template.format(problem=problem, answer=answer[-4000:])
+
+
+def read(name: str, reply: object) -> Decision:
+    """The decision in a judge's reply; *unparsed* where it is unclear."""
     objects = []
     for text in re.findall(r"\{[^{}]*\}", str(reply).rpartition("</think>")[2]):
         with suppress(ValueError):
@@ -68,10 +71,23 @@ def decide(ask: Judge, problem: Problem, answer: str) -> Decision:
     return Decision(objects[0]["verdict"], f"judge {name}: {reason}")
 
 
+def decide(ask: Callable[[str], str], problem: Problem, answer: str) -> Decision:
+    """The decision of a callable on one answer; *unparsed* where it is down or unclear."""
+    name = getattr(ask, "name", "judge")
+    try:
+        reply = ask(prompt_of(problem, answer))
+    except Exception as failure:  # any client's errors
+        return Decision("unparsed", f"judge {name} is down: {type(failure).__name__}")
+    return read(name, reply)
+
+
 def decide_all(pairs: list[Pair], ask: Judge, workers: int = 1) -> list[Decision]:
-    """The judge's decisions on (problem, answer) pairs, in order, asked about `workers` of them at
-    a time.
+    """The judge's decisions on (problem, answer) pairs, in order; a callable is asked about
+    `workers` of them at a time.
     """
+    if isinstance(ask, ModelJudge):
+        replies = ask.replies([prompt_of(*pair) for pair in pairs])
+        return [read(ask.name, reply) for reply in replies]
     failures = 0
 
     def decide_next(pair: Pair) -> Decision:

@@ -98,9 +98,21 @@ def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = No
     for place, layer in ((shown(file), changed), (COMMAND_LINE, overrides or {})):
         if layer.get("preset", preset) != preset:
             raise ParameterError(f"{place}: preset is {layer['preset']!r}, but --preset {preset!r}")
-        values |= layer
-        places |= dict.fromkeys(layer, place)
+        for key, value in layer.items():
+            values = _put(values, key, value)
+            places[key.partition(".")[0]] = place
     return validated(schema_of(path.stem), values, shown(path), places)
+
+
+def _put(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The values with one more: with a dot in `key` it goes into a mapping among them and leaves
+    the others there as they are (engine.dtype).
+    """
+    name, dot, inside = key.partition(".")
+    if dot:
+        before = values.get(name)
+        value = _put(before if isinstance(before, Mapping) else {}, inside, value)
+    return {**values, name: value}
 
 
 def validated(
@@ -158,9 +170,12 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
             # the value of a secret is not to be repeated
             return f"{name if isinstance(context['error'], Secret) else head} {context['error']}"
         case "extra_forbidden":
-            owner = model.model_fields[str(key)].annotation if inside else model
-            fields = getattr(owner, "model_fields", {})
-            return f"{head}: unknown parameter{near(error['loc'][-1], fields)}"
+            owner: Any = model
+            for outer in error["loc"][:-1]:
+                owner = owner.model_fields[outer].annotation
+            # text may be a key that was put in the wrong place
+            what = head if isinstance(value, int | float) else name
+            return f"{what}: unknown parameter{near(error['loc'][-1], owner.model_fields)}"
         case "literal_error" if isinstance(value, str):
             allowed = re.findall("'(.+?)'", context["expected"])
             return f"{head}: {error['msg']}{near(value, allowed)}"

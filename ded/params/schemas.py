@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ded import curation, generation, problems
-from ded.errors import near
+from ded.errors import ModelError, near
 from ded.lab import catalogue
 from ded.models import parse
-from ded.options import Count, Engine, Positive, Trainer, Whole
+from ded.options import Count, Engine, Grading, Positive, Trainer, Whole
 
 # ---- the kinds of values -----------------------------------------------------------------------
 
@@ -64,6 +64,7 @@ class Common(BaseModel):
     n_jobs: Whole  # 0 is one a core
     engine: Engine = Engine()
     trainer: Trainer = Trainer()
+    grading: Grading = Grading()
     corpus_source: Source
     id_source: Source
     ood_sources: Sources
@@ -88,6 +89,18 @@ class Common(BaseModel):
     @classmethod
     def _registered(cls, value: Engine) -> Engine:
         generation.named(value.name)
+        return value
+
+    @field_validator("grading")
+    @classmethod
+    def _can_judge(cls, value: Grading) -> Grading:
+        generation.named(value.judge_engine.name)
+        try:
+            kind = parse(_model(value.judge)).kind if value.judge else ""
+        except ValueError as error:
+            raise ModelError(f"judge {value.judge!r} {error}") from None
+        if kind == "recorded":
+            raise ModelError(f"judge {value.judge!r}: recorded traces answer nothing new")
         return value
 
     @field_validator("verification")

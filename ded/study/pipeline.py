@@ -32,7 +32,8 @@ def graded(unit: Unit, teacher: str, n: int, questions: list[Problem]) -> pd.Dat
     """
     sampled = generation.sample(teacher, questions, n, **unit.sampling())
     counted = generation.counted(sampled, unit.base)
-    return grade(counted, questions, seen=store.root() / "programs.sqlite")
+    seen = store.root() / "programs.sqlite"
+    return grade(counted, questions, unit.params.grading, seen=seen)
 
 
 def filtered(unit: Unit, trajectories: pd.DataFrame, questions: list[Problem]) -> Filtered:
@@ -69,8 +70,8 @@ def pass_rates(unit: Unit, questions: list[Problem]) -> pd.DataFrame:
     """Pass rates of the student before distillation, of params.pass_rate_samples a question:
     problem_id, level, pass_rate ...
     """
-    sampling = unit.sampling(unit.params.eval_temperature)
-    return evaluation.pass_rates(unit.base, questions, unit.params.pass_rate_samples, **sampling)
+    samples, scoring = unit.params.pass_rate_samples, unit.scoring()
+    return evaluation.pass_rates(unit.base, questions, samples, **scoring)
 
 
 def step_valid(problem: Problem, think: str) -> bool:
@@ -192,8 +193,7 @@ def score(unit: Unit, model: str, arm: str, families: dict[str, list[Problem]]) 
     """Score rows of one model (see `ded.tables`), of params.samples a question; group is ID, OOD or
     robust.
     """
-    sampling = unit.sampling(unit.params.eval_temperature)
-    table = evaluation.evaluate(model, families, samples=unit.params.samples, **sampling)
+    table = evaluation.evaluate(model, families, samples=unit.params.samples, **unit.scoring())
     return _grouped(unit, table, arm)
 
 

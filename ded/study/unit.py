@@ -21,6 +21,7 @@ from ded import models, problems
 from ded.errors import ModelError, SourceError
 from ded.generation import openai
 from ded.models.spec import parse
+from ded.options import Engine
 from ded.params.schemas import Common, Recipe
 from ded.problems import Problem, contamination, files
 
@@ -59,6 +60,10 @@ class Unit(Generic[Params]):
         """
         fixed = {name: getattr(self.params, name) for name in SAMPLING} | {"seed": self.seed}
         return fixed if temperature is None else fixed | {"temperature": temperature}
+
+    def scoring(self) -> dict[str, Any]:
+        """The arguments of `evaluation.evaluate` that the parameters fix."""
+        return self.sampling(self.params.eval_temperature) | {"grading": self.params.grading}
 
     def training(self) -> dict[str, Any]:
         """The arguments of `training.sft` that the parameters fix."""
@@ -159,6 +164,13 @@ def teachers_of(params: Common) -> list[str]:
     return [specs] if isinstance(specs, str) else list(specs)
 
 
+def engines_of(params: Common) -> dict[str, Engine]:
+    """{model spec: the engine that samples it} of a notebook's students, teachers and judge."""
+    engines = dict.fromkeys([*params.students, *teachers_of(params)], params.engine)
+    judge = params.grading.judge
+    return engines | ({judge: params.grading.judge_engine} if judge else {})
+
+
 def short(model: str) -> str:
     """A model's name in tables and figures: its spec without the kind, a local path without its
     folders.
@@ -193,9 +205,9 @@ def describe(params: Common, record: Manifest) -> None:
         for name, count in Counter(map(short, specs)).items()
         if count > 1
     ]
-    if faults := _unusable(params, specs) + namesakes:
+    if faults := _unusable(params) + namesakes:
         raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
-    for spec in specs:
+    for spec in engines_of(params):
         record.model(spec, models.fingerprint(spec))
     for unit in [*units(params, select=True), *units(params)]:
         questions = [question for family in unit.suite().values() for question in family]
@@ -203,15 +215,15 @@ def describe(params: Common, record: Manifest) -> None:
         record.data(name, problems.fingerprint(questions))
 
 
-def _unusable(params: Common, specs: list[str]) -> list[str]:
+def _unusable(params: Common) -> list[str]:
     faults = []
-    for spec in specs:
+    for spec, engine in engines_of(params).items():
         needs = ("sample", "train") if spec in params.students else ("sample",)
         try:
-            models.check(spec, needs, params.engine)
+            models.check(spec, needs, engine)
         except ModelError as error:
             # a study that is finished needs its endpoint no more
-            if parse(spec).kind == "openai" and openai.drawn_file(spec, params.engine).is_file():
+            if parse(spec).kind == "openai" and openai.drawn_file(spec, engine).is_file():
                 hint = "What was drawn before is used; the run ends at the first missing row"
                 warnings.warn(f"{error}. {hint}", stacklevel=3)
             else:
