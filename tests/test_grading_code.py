@@ -84,7 +84,7 @@ def test_verdicts():
         ),
         (ASSERTED, "def add(a, b): return (a + b,)", "correct", ""),
         (ASSERTED, "def add(a, b): return [a + b]", "wrong", "AssertionError"),
-        (ASSERTED, "def add(a, b): raise ValueError", "wrong", "RuntimeError"),
+        (ASSERTED, "def add(a, b): raise ValueError", "wrong", "ValueError"),
         (
             problem(entry="f", assertions="assert ("),
             "def f(): pass",
@@ -118,8 +118,8 @@ def test_verdicts():
         (
             problem(entry="f", assertions="assert f(x=1) == 1"),
             "def f(x): return x",
-            "error",
-            "the assertions themselves",
+            "correct",
+            "",
         ),
         (
             problem(tests=[{"input": "4", "output": "8"}], input_mode="file"),
@@ -292,3 +292,123 @@ def test_same(expected, value, tolerance, equal):
 )
 def test_same_output(expected, printed, tolerance, equal):
     assert same_output(expected, printed, tolerance) is equal
+
+
+SORTS = "def f(a):\n    a.sort()\n    return a"
+STACK = (
+    "class Stack:\n"
+    "    def __init__(self, *items): self.items = list(items)\n"
+    "    def push(self, item): self.items.append(item)\n"
+    "    @property\n"
+    "    def top(self): return self.items[-1]\n"
+)
+RAISES = "class Bad(ValueError): pass\ndef f(x): raise Bad('no', x)"
+
+
+@needs_isolation
+def test_assertions_see_what_the_program_does():
+    cases = [
+        # in place: the arguments are those of the caller
+        ("a = [3, 1, 2]\nf(a)\nassert a == [3, 1, 2]", SORTS, "wrong"),
+        ("a = [3, 1, 2]\nf(a)\nassert a == [1, 2, 3]", SORTS, "correct"),
+        ("a = [3, 1, 2]\nassert f(a=a) is a and a == [1, 2, 3]", SORTS, "correct"),
+        ("a = [3, 1, 2]\nassert f(a) is not a", SORTS, "wrong"),
+        ("x = [3]\na = [x, [1]]\nf(a)\nassert a[1] is x and x == [3]", SORTS, "correct"),
+        ("d = {'a': {1}}\nf(d)\nassert d == {'a': {1, 2}}", "def f(d): d['a'].add(2)", "correct"),
+        ("s = {1}\nassert f(s) == (None, {1, 2}), s", "def f(s): return s.add(2), s", "correct"),
+        ("a = []\na.append(a)\nassert f(a)", "def f(a): return a[0] is a", "correct"),
+        # how it is called
+        (
+            "assert f(1, b=2) == 3 and f(*[1], **{'b': 1}) == 2",
+            "def f(a, b): return a + b",
+            "correct",
+        ),
+        ("assert f(1) == 3", "def f(a, b=2): return a + b", "correct"),
+        ("assert f(1, c=2) == 3", "def f(a, b=2): return a + b", "wrong"),
+        (
+            "for x, y in [(1, 1), (2, 4)]:\n    assert candidate(x) == y",
+            "f = lambda x: x * x",
+            "correct",
+        ),
+        (
+            "assert g(f(1)) == 1 and LIMIT == 3",
+            "LIMIT = 3\nf = str\ndef g(x): return int(x)",
+            "correct",
+        ),
+        (
+            "assert abs(f(1) - 1 / 3) < 1e-6\nassert math.isclose(f(1), 1 / 3)",
+            "def f(x): return x / 3",
+            "correct",
+        ),
+        ("assert f(float('inf')) != f(float('nan'))", "def f(x): return x", "correct"),
+        ("assert f(10 ** 5000) == 10 ** 5000 + 1", "def f(x): return x + 1", "correct"),
+        (
+            "assert f(b'a') == (b'a', 1j, frozenset({1}))",
+            "def f(x): return x, 1j, frozenset({1})",
+            "correct",
+        ),
+        # what the program keeps
+        ("assert list(f(3)) == [0, 1, 2]", "def f(n): yield from range(n)", "correct"),
+        (
+            "g = f()\nassert [next(g), next(g)] == [0, 1]",
+            "def f():\n    n = 0\n    while True: yield n; n += 1",
+            "correct",
+        ),
+        ("assert f(1)(2) == 3", "def f(x): return lambda y: x + y", "correct"),
+        ("s = Stack(1)\ns.push(2)\nassert s.top == 2 and s.items == [1, 2]", STACK, "correct"),
+        (
+            "s = Stack(1)\ns.items = [5]\nassert s.top == 5 and Stack().items == []",
+            STACK,
+            "correct",
+        ),
+        # exceptions
+        (
+            "try:\n    f(1)\nexcept ValueError as e:\n    assert e.args == ('no', 1)\nelse:\n    assert 0",
+            RAISES,
+            "correct",
+        ),
+        ("try:\n    f(1)\nexcept KeyError:\n    pass", RAISES, "wrong"),
+        ("for x in map(f, [1, 2]):\n    assert x == 1", "def f(x): raise StopIteration", "wrong"),
+        ("f(1)", "def f(x): raise SystemExit(0)", "wrong"),
+        ("f(1)", "import os\ndef f(x): os._exit(0)", "wrong"),
+        (
+            "try:\n    f(1)\nexcept BaseException:\n    pass",
+            "import os\ndef f(x): os._exit(0)",
+            "wrong",
+        ),
+        # whose failure it is
+        ("assert f(1) == 1", "def g(x): return x", "wrong"),
+        ("assert f(1) == 1", "def f(x): return y", "wrong"),
+        ("assert f(1) == 1 and helper(1)", "def f(x): return x", "error"),
+        ("import nowhere", "def f(x): return x", "error"),
+        ("assert f(lambda: 1) == 1", "def f(g): return g()", "error"),
+    ]
+    jobs = [(problem(entry="f", assertions=text), program) for text, program, _ in cases]
+    for case, decision in zip(cases, grade_programs(jobs, QUIET), strict=True):
+        assert decision.verdict == case[2], (case, decision)
+
+
+@needs_isolation
+def test_methods_are_called_on_a_fresh_object():
+    method = (
+        "class Solution:\n    def f(self, n): self.n = getattr(self, 'n', 0) + n; return self.n"
+    )
+    for entry in ("Solution.f", "Solution().f"):
+        for function in ("candidate", "Solution().f"):
+            text = "def check(f):\n    assert f(n=1) == 1\n"
+            twice = f"check({function})\ncheck({function})"
+            pair = problem(entry=entry, assertions=text + twice), method
+            assert grade_programs([pair], QUIET) == [CORRECT]
+
+
+@needs_isolation
+def test_draws_of_the_assertions_are_the_same_each_time():
+    drawn = (
+        "import random\nfor _ in range(300):\n    x = random.random()\n    assert f(x) == x + 1\n"
+    )
+    last = "assert f(random.random()) < {}"
+    above = problem(entry="f", assertions=drawn + last.format(1.5))
+    below = problem(entry="f", assertions=drawn + last.format(1.5).replace("<", ">="))
+    jobs = [(each, "def f(x): return x + 1") for each in (above, above, below, below)]
+    verdicts = [verdict for verdict, _ in grade_programs(jobs, QUIET)]
+    assert sorted(map(set, (verdicts[:2], verdicts[2:])), key=str) == [{"correct"}, {"wrong"}]

@@ -12,6 +12,7 @@ program, each after 4 bytes of length. A result is a JSON object, after 4 bytes 
 stdout, stderr and the returned value stand with their lengths, and then those three.
 """
 
+import builtins
 import ctypes
 import json
 import marshal
@@ -29,6 +30,9 @@ from contextlib import suppress
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
 MIB = 1 << 20
 VALUE_FD = 250  # where a child writes the returned value
+PEER_FD = 251  # the socket between tests and their program
+ENDED = 3  # the exit code of tests whose program ended before they did
+OF_PROGRAM = "raised by the program"  # a note at what tests raise in its name
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
 UID = int(sys.argv[1])
 
@@ -38,14 +42,23 @@ def read_message():
     return marshal.loads(read_exactly(length))
 
 
-def read_exactly(n):
+def read_exactly(n, fd=0):
     data = bytearray()
     while len(data) < n:
-        chunk = os.read(0, min(n - len(data), MIB))
+        chunk = os.read(fd, min(n - len(data), MIB))
         if not chunk:
-            os._exit(0)  # the grader is gone or done
+            raise EOFError("the other end is gone or done")
         data += chunk
     return bytes(data)
+
+
+def receive_fd():
+    """The open file that came with the job."""
+    import socket
+
+    with socket.socket(fileno=os.dup(0)) as channel:
+        _, fds, *_ = socket.recv_fds(channel, 1, 1)
+    return fds[0]
 
 
 def write_all(fd, data):
@@ -112,20 +125,33 @@ def lower_limits(limits):
 
 
 class NotPlain(TypeError):
-    """What cannot leave the sandbox as data."""
+    """What cannot leave its process as data."""
+
+
+def scalar(value):
+    """A number, a text or None as JSON can carry it, without its class; NotImplemented for all
+    else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):  # as hexadecimal, a long one is no work to read
+        number = int.__int__(value)
+        return number if abs(number) < 1 << 64 else {"int": hex(number)}
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    return {"bytes": value.decode("latin-1")} if isinstance(value, bytes) else NotImplemented
 
 
 def encode(value):
     """Plain data as JSON can carry it: tuples, sets, dicts tagged; subclasses without their class;
     others refused.
     """
-    if value is None or isinstance(value, bool):
-        return value
-    for plain in (int, float, str):
-        if isinstance(value, plain):
-            return plain(value)
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
+    if (plain := scalar(value)) is not NotImplemented:
+        return plain
     if isinstance(value, dict):
         return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
     for kind, tag in ((list, None), (tuple, "tuple"), (set, "set"), (frozenset, "set")):
@@ -135,48 +161,174 @@ def encode(value):
     raise NotPlain(f"{type(value).__name__} is not plain data")
 
 
-def decode(value):
-    if isinstance(value, list):
-        return [decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((tag, items),) = value.items()
-    if tag == "complex":
-        return complex(*items)
-    return {"dict": dict, "tuple": tuple, "set": set}[tag](decode(items))
+# --- tests and the program under test: two processes, in sandboxes of their own, that talk --------
+class Link:
+    """One end of the talk, in which the tests ask and the program answers.
 
-
-def stand_in(answers):
-    """A function that gives the known answers, and at a call that it does not know reports it and
-    ends the process.
+    Plain data crosses. Lists, dicts and sets have a number, the same at both ends, so that identity
+    and changes in place are seen over there; all else stays with the program, and the tests get a
+    Remote, which has nothing but a number.
     """
 
-    def candidate(*args, **named):
-        if named:
-            raise NotPlain("arguments by name")
-        call = json.dumps(encode(list(args)))
-        if call not in answers:
-            write_all(VALUE_FD, call.encode("ascii"))
-            os._exit(0)
-        if answers[call] is None:
-            raise RuntimeError("the program failed on this call")
-        return decode(json.loads(answers[call]))
+    def __init__(self, remote: type = object) -> None:
+        self.remote = remote  # the tests' class for what stays over there
+        self.objects: list = []
+        self.numbers: dict[int, int] = {}  # by id
 
-    return candidate
+    def number(self, value):
+        if id(value) not in self.numbers:
+            self.numbers[id(value)] = len(self.objects)
+            self.objects.append(value)
+        return self.numbers[id(value)]
+
+    def flat(self, value, contents):
+        """A value as JSON; `contents` collects what the numbered objects in it hold."""
+        if (plain := scalar(value)) is not NotImplemented:
+            return plain
+        for kind in (tuple, frozenset):
+            if isinstance(value, kind):
+                return {kind.__name__: [self.flat(item, contents) for item in value]}
+        tag = next((kind.__name__ for kind in (list, dict, set) if isinstance(value, kind)), "")
+        if not tag and not isinstance(value, self.remote):
+            raise NotPlain(f"{type(value).__name__} is not plain data: it cannot be handed over")
+        number = self.number(value)
+        if number not in contents:
+            items: list = []
+            contents[number] = (tag, items)
+            for item in (value.items() if tag == "dict" else value) if tag else ():
+                items.append(self.flat(item, contents))
+        return {"object": number}
+
+    def value(self, flat):
+        if not isinstance(flat, dict):
+            return flat
+        ((tag, content),) = flat.items()
+        if tag in ("tuple", "frozenset"):
+            return {"tuple": tuple, "frozenset": frozenset}[tag](map(self.value, content))
+        read = {
+            "object": self.objects.__getitem__,
+            "int": lambda digits: int(digits, 16),
+            "complex": lambda parts: complex(*parts),
+            "bytes": lambda text: text.encode("latin-1"),
+        }
+        return read[tag](content)
+
+    def send(self, value):
+        contents: dict[int, tuple] = {}
+        flat = self.flat(value, contents)
+        data = json.dumps([flat, list(contents.items())]).encode("ascii")
+        write_all(PEER_FD, struct.pack("<I", len(data)) + data)
+
+    def receive(self):
+        """What the other end sent; EOFError when that has ended."""
+        (length,) = struct.unpack("<I", read_exactly(4, PEER_FD))
+        flat, contents = json.loads(read_exactly(length, PEER_FD))
+        kinds = {"list": list, "dict": dict, "set": set, "": self.remote}
+        for number, (tag, _) in contents:
+            if number == len(self.objects):
+                self.number(kinds[tag]())
+        for number, (tag, flat_items) in contents:
+            items = list(map(self.value, flat_items))
+            container = self.objects[number]
+            if tag:
+                container.clear()
+            for item in items:
+                if tag == "dict":
+                    container[item[0]] = item[1]
+                else:
+                    container.append(item) if tag == "list" else container.add(item)
+        return self.value(flat)
+
+
+OPERATIONS: dict = {
+    "call": lambda function, *args, **named: function(*args, **named),
+    "getattr": getattr,
+    "setattr": setattr,
+    "getitem": lambda items, key: items[key],
+    "iter": iter,
+    "next": next,
+    "len": len,
+    "bool": bool,
+}
+
+
+def serve(names):
+    """Answer what the tests ask of the program, which has these names, until they end."""
+    link, operations = Link(), OPERATIONS | {"name": names.__getitem__}
+    with suppress(EOFError):
+        while True:
+            operation, args, named = link.receive()
+            raised = None
+            try:
+                value = operations[operation](*args, **dict(named))
+            except BaseException as failure:
+                value, raised = failure.args, [kind.__name__ for kind in type(failure).__mro__]
+            link.send((value, raised, args, named))  # as they are after the call
+
+
+class Names(dict):
+    """The builtins of the tests: a name that is neither theirs nor Python's is the program's."""
+
+    def __init__(self, entry):
+        super().__init__(vars(builtins))
+        self.entry = entry
+        methods = {f"__{operation}__": self.forwarded(operation) for operation in OPERATIONS}
+        self.link = Link(type("Remote", (), methods))
+
+    def __missing__(self, name):
+        head, *method = self.entry.split(".")
+        if name == "candidate" and method:
+            return lambda *args, **named: getattr(self[head](), method[0])(*args, **named)
+        if name in sys.stdlib_module_names:
+            return __import__(name)
+        try:
+            return self.ask("name", head if name == "candidate" else name)
+        except KeyError:
+            if name not in (head, "candidate"):
+                raise  # the interpreter makes it a NameError of the tests
+            failure = NameError(f"the program does not define {head}")
+            failure.add_note(OF_PROGRAM)
+            raise failure from None
+
+    def forwarded(self, operation):
+        return lambda *args, **named: self.ask(operation, *args, **named)
+
+    def ask(self, operation, *args, **named):
+        """The program's answer, or what it raised: as the nearest of Python's own exceptions."""
+        self.link.send((operation, args, tuple(named.items())))
+        try:
+            value, raised, *_ = self.link.receive()
+        except Exception:
+            os._exit(ENDED)
+        if raised is None:
+            return value
+        failure: Exception = RuntimeError(*value)
+        for kind in (getattr(builtins, name, None) for name in raised):
+            if isinstance(kind, type) and issubclass(kind, Exception):
+                with suppress(TypeError):  # what cannot be made of these arguments
+                    failure = kind(*value)
+                break
+        if isinstance(failure, StopIteration) and operation != "next":
+            failure = RuntimeError(*value)  # the other would end a loop of the tests
+        failure.add_note(OF_PROGRAM)
+        raise failure
 
 
 def execute(job, names):
-    """Run the program, then its function if one is to be called, in a module with these names."""
-    if job["stand_in"]:
-        entry, answers = job["stand_in"]
-        names[entry] = names["candidate"] = stand_in(answers)
-    exec(compile(job["source"], "main.py", "exec", dont_inherit=True), names)
+    """Run the program in a module with these names, then its function if one is to be called."""
+    if "random" in job["preamble"] + job["source"]:
+        __import__("random").seed(0)
+    if job["link"] == "tests":
+        names["__builtins__"] = Names(job["entry"])
+    for part in ("preamble", "source"):  # apart: each may begin with a docstring, or __future__
+        exec(compile(job[part], "main.py", "exec", dont_inherit=True), names)
+    if job["link"] == "program":
+        serve(names)
     if job["call"]:
         entry, args = job["call"]
         name, *method = entry.split(".")
         function = getattr(names[name](), method[0]) if method else names[name]
-        value = function(*(decode(json.loads(args)) if isinstance(args, str) else args))
-        write_all(VALUE_FD, json.dumps(encode(value)).encode("ascii"))
+        write_all(VALUE_FD, json.dumps(encode(function(*args))).encode("ascii"))
 
 
 def become(job):
@@ -188,7 +340,7 @@ def become(job):
     code = 0
     try:
         execute(job, main.__dict__)
-        if job["call"]:
+        if job["call"] or job["link"] == "program":
             return 0
     except SystemExit as stop:
         if isinstance(stop.code, int):
@@ -197,7 +349,7 @@ def become(job):
             print(stop.code, file=sys.stderr)
             code = 1
     except BaseException as failure:
-        code = 1
+        code = 2 if OF_PROGRAM in getattr(failure, "__notes__", ()) else 1
         os.write(2, f"{type(failure).__name__}: {str(failure)[:500]}\n".encode("utf-8", "replace"))
     if "threading" in sys.modules:  # as the interpreter does at its end
         sys.modules["threading"]._shutdown()
@@ -215,15 +367,18 @@ def child(limits, stdout, stderr, value):
     try:
         os.setsid()
         job = read_message()
+        peer = receive_fd() if job["link"] else None
         stdin = os.memfd_create("stdin")
         write_all(stdin, job["stdin"])
         os.lseek(stdin, 0, os.SEEK_SET)
         os.dup2(stdin, 0)
-        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] else stdout, 1)
+        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] or peer else stdout, 1)
         os.dup2(stderr, 2)
         os.dup2(value, VALUE_FD)
+        if peer:
+            os.dup2(peer, PEER_FD)
         os.closerange(3, VALUE_FD)
-        os.closerange(VALUE_FD + 1, 4096)
+        os.closerange(PEER_FD + 1 if peer else PEER_FD, 4096)
         lower_limits(limits)
         if limits["folder"]:
             os.mkdir(limits["folder"])
@@ -330,6 +485,8 @@ def read_file(limits):
 
 def run(limits):
     """One run of the program that follows in stdin; returns the result as it is sent."""
+    for name in limits["modules"]:
+        __import__(name)  # once, for all runs
     pipes = [os.pipe() for _ in range(3)]
     outputs = {reader: bytearray() for reader, _ in pipes}
     start = time.monotonic()
@@ -367,8 +524,9 @@ def main():
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()
-    while True:
-        write_all(1, run(read_message()))
+    with suppress(EOFError):  # when the grader is gone or done
+        while True:
+            write_all(1, run(read_message()))
 
 
 main()

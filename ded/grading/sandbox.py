@@ -20,6 +20,7 @@ import marshal
 import os
 import select
 import shutil
+import socket
 import struct
 import sys
 import tempfile
@@ -99,17 +100,18 @@ class Program:
     folder and `read` the file whose content is reported in place of stdout (both want a writable
     sandbox).
     call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on
-    a fresh object, and report the value; args are plain data, or its tagged JSON; what it prints is
-    dropped.
-    stand_in: (entry, {call: answer}): define `entry` as a stand-in that knows these answers, both
-    as tagged JSON (None for a call that fails), and ends the run at the first call that it does not
-    know, reporting that call as the value.
+    a fresh object, and report the value; args are plain data; what it prints is dropped.
+    preamble: run before the source, in its names.
+    link: "tests" or "program" for the ends of a talk over a socket: tests use the names of a
+    program that runs in another sandbox; `entry` is the one that they may call `candidate`.
     """
 
     source: str
     stdin: bytes = b""
-    call: tuple[str, list | str] | None = None
-    stand_in: tuple[str, dict[str, str | None]] | None = None
+    call: tuple[str, list] | None = None
+    preamble: str = ""
+    link: str = ""
+    entry: str = ""
     argv: tuple[str, ...] = ()
     files: dict[str, bytes] = field(default_factory=dict)
     read: str = ""
@@ -136,40 +138,68 @@ class Sandbox(AbstractContextManager):
         if bwrap is None and (reason := why_not(isolation)):
             raise RuntimeError(reason)
         self.limits, self.isolation, self.writable = limits or Limits(), isolation, writable
-        self.process: Any = None  # a Popen with its three pipes
+        self.process: Any = None  # a Popen with two pipes
         self.folder, self._runs = "", 0
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else None)
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, source: str, *, limits: Limits | None = None, **how: Any) -> Result:
-        """Run a program to its end or its limits. how: further fields of `Program`."""
+    def sibling(self, writable: bool = False) -> "Sandbox":
+        """Another one like this."""
+        return Sandbox(self.limits, self.isolation, writable)
+
+    @functools.cached_property
+    def twin(self) -> "Sandbox":
+        """The one for tests that talk to a program in this one; closed with it."""
+        return self.sibling()
+
+    def run(
+        self,
+        source: str,
+        *,
+        limits: Limits | None = None,
+        modules: tuple[str, ...] = (),
+        peer: socket.socket | None = None,
+        **how: Any,
+    ) -> Result:
+        """Run a program to its end or its limits.
+
+        modules: of the standard library, to be imported but once for all runs. peer: the end of a
+        socket, where `how` has a `link`. how: further fields of `Program`.
+        """
         program = Program(source, **how)
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
-        if self._runs >= RUNS:
-            self.close()
-        if self.process is None:
-            self._start(limits.files)
+        self.ready(limits)
         self._runs += 1
         folder = f"{self.folder}/{self._runs}" if self.writable else ""
         bounds = vars(limits) | {"wall": wall, "folder": folder, "read": program.read}
+        bounds["modules"] = (*modules, "socket") if peer else modules
         # the supervisor keeps `wall`; this guards against its own end
         deadline = time.monotonic() + 2 * wall + 30
         try:
             for message in (bounds, vars(program)):
                 data = marshal.dumps(message)
-                self.process.stdin.write(struct.pack("<I", len(data)) + data)
-            self.process.stdin.flush()
+                self._jobs.sendall(struct.pack("<I", len(data)) + data)
+            if peer:
+                socket.send_fds(self._jobs, [b"."], [peer.fileno()])
             (length,) = struct.unpack("<I", self._receive(4, deadline))
             result = json.loads(self._receive(length, deadline))
             for name in ("stdout", "stderr", "value"):
                 result[name] = self._receive(result[name], deadline)
         except (OSError, EOFError) as failure:
-            self.close()
+            self._end()
             return Result("lost", stderr=f"the sandbox ended: {failure}".encode())
         return Result(**result)
+
+    def ready(self, limits: Limits) -> None:
+        """Have the supervisor run. It ends with the thread that started it (man 2 prctl,
+        PR_SET_PDEATHSIG)."""
+        if self._runs >= RUNS:
+            self._end()
+        if self.process is None:
+            self._start(limits.files)
 
     def _start(self, scratch: int) -> None:
         """Start a fresh supervisor, behind bubblewrap's walls or behind none. scratch: MiB for
@@ -185,9 +215,11 @@ class Sandbox(AbstractContextManager):
             command = _walls(self._bwrap, self.writable, scratch)
         elif self.writable:
             self.folder = tempfile.mkdtemp(prefix="ded-sandbox-")
-        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), PIPE)
+        self._jobs, stdin = socket.socketpair()
+        pipes: Any = {"stdin": stdin, "stdout": PIPE, "stderr": PIPE}
         command += [_PYTHON, "-S", "-s", "-P", "-c", source, str(uid)]
-        self.process = Popen(command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes)
+        with stdin:
+            self.process = Popen(command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes)
 
     def _receive(self, n: int, deadline: float) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
@@ -204,7 +236,13 @@ class Sandbox(AbstractContextManager):
 
     def close(self) -> None:
         """End it and everything in it. The next `run` starts a fresh one."""
+        if "twin" in vars(self):
+            self.twin.close()
+        self._end()
+
+    def _end(self) -> None:
         if self.process is not None:
+            self._jobs.close()
             self.process.kill()
             with suppress(OSError), self.process:  # whose end closes the pipes and waits
                 pass
