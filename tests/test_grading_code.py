@@ -363,7 +363,7 @@ def test_assertions_see_what_the_program_does():
         ),
         # exceptions
         (
-            "try:\n    f(1)\nexcept ValueError as e:\n    assert e.args == ('no', 1)\nelse:\n    assert 0",
+            "try:\n    f(1)\n    assert 0\nexcept ValueError as e:\n    assert e.args == ('no', 1)",
             RAISES,
             "correct",
         ),
