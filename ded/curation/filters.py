@@ -13,9 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ded.problems import Problem, content_hash
-
-OPEN, CLOSE = "<think>", "</think>"
+from ded.problems import Problem, content_hash, texts
 
 StepCheck = Callable[[Problem, str], bool]
 
@@ -106,16 +104,15 @@ def split_think(text: str) -> tuple[str, str] | None:
     """(think text, answer) of a well-formed text, both stripped; None where `filter_format` would
     drop it.
     """
-    if fault(text):
-        return None
-    think, _, answer = text.strip()[len(OPEN) :].partition(CLOSE)
-    return think.strip(), answer.strip()
+    thinking, answer, _ = texts.split(text)
+    return None if fault(text) or thinking is None or answer is None else (thinking, answer)
 
 
 def fault(text: str) -> str:
-    """What is wrong with the form of a text, "" if nothing."""
-    opened, closed, text = text.count(OPEN), text.count(CLOSE), text.strip()
-    if not text:
+    """What is wrong with the form of a text, "" if nothing; for tags see `texts.split`."""
+    _, answer, tags = texts.split(text)
+    opened, closed = tags.count(texts.THINK), tags.count(texts.CLOSE)
+    if not text.strip():
         return "empty"
     if not opened:
         return "think block never opened" if closed else "no think block"
@@ -123,9 +120,9 @@ def fault(text: str) -> str:
         return "think block never closed"
     if opened > 1 or closed > 1:
         return "more than one think tag"
-    if not text.startswith(OPEN):
+    if not text.lstrip().startswith(texts.THINK):
         return "text before the think block"
-    return "no answer" if text.endswith(CLOSE) else ""
+    return "" if answer else "no answer"
 
 
 def compress_questions(pass_rates: pd.DataFrame, threshold: float) -> Filtered:

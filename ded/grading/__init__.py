@@ -26,6 +26,7 @@ from ded.grading import code, gym, math, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
 from ded.grading.judge import Judge, ModelJudge, decide_all
 from ded.options import Grading
+from ded.problems import texts
 from ded.problems.record import Problem
 
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
@@ -122,17 +123,17 @@ def identity(options: Grading) -> list:
 def answer_part(text: Any) -> tuple[str | None, str]:
     """The answer of a completion and, where there is none, the reason: ``(answer, reason)``.
 
-    The answer is the text after the last ``</think>``, or the whole text where no think block is
-    closed. A ``<think>`` that never closes leaves no answer: what follows it is still thinking.
+    The answer is what follows the thinking (`texts.split`), or the whole text where no think block
+    is closed. A ``<think>`` that never closes leaves no answer: what follows it is still thinking.
     """
     if not isinstance(text, str):
         return None, "no text"
-    _, closed, tail = text.rpartition("</think>")
-    if "<think>" in tail:
+    thinking, answer, _ = texts.split(text)
+    if answer is None:
         return None, "a think block never closes"
-    if not tail.strip():
-        return None, "no answer after the think block" if closed else "empty completion"
-    return tail.strip(), ""
+    if not answer:
+        return None, "empty completion" if thinking is None else "no answer after the think block"
+    return answer, ""
 
 
 def _read(problem: Problem, completion: Any, finish_reason: str) -> _Row:

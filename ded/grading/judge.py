@@ -17,6 +17,7 @@ from pathlib import Path
 from ded import generation
 from ded.grading.decision import Decision, Pair
 from ded.options import Engine
+from ded.problems import texts
 from ded.problems.record import Problem
 
 PATIENCE = 3  # failures of a callable in a row, after which it is asked no more
@@ -62,7 +63,7 @@ def prompt_of(problem: Problem, answer: str) -> str:
 def read(name: str, reply: object) -> Decision:
     """The decision in a judge's reply; *unparsed* where it is unclear."""
     objects = []
-    for text in re.findall(r"\{[^{}]*\}", str(reply).rpartition("</think>")[2]):
+    for text in re.findall(r"\{[^{}]*\}", texts.split(str(reply)).answer or ""):
         with suppress(ValueError):
             objects.append(json.loads(text))
     if len(objects) != 1 or objects[0].get("verdict") not in ("correct", "wrong"):

@@ -1,0 +1,84 @@
+"""What the text of a trajectory is made of: thinking, the answer, control tokens of chat templates
+(docs/grading.md, "Thinking"; docs/sources.md, "Recorded traces").
+"""
+
+import re
+from typing import NamedTuple
+
+THINK, CLOSE = "<think>", "</think>"
+
+# --- thinking and answer --------------------------------------------------------------------------
+_TAG = re.compile(r"(?P<first>^[ \t]*)?(?P<tag></?think>)(?P<last>[ \t]*$)?", re.M)
+_QUOTED = re.compile(
+    r"(?<!`)(``?)(?!`)[^`\n]*\1(?!`)|[\"'\u201c\u2018](?:</?think>(?:\\n)*)+[\"'\u201d\u2019]"
+)
+_FENCED = re.compile(r"^[ \t]*(```+|~~~+).*?(?:(?P<end>^[ \t]*\1[ \t]*$)|\Z)", re.M | re.S)
+_GLUED = re.compile(r"\n|\S</?think>|</?think>\S")
+
+
+class Parts(NamedTuple):
+    """A text taken apart.
+
+    thinking: None where no block closes. answer: what follows, None where a block stays open.
+    tags: those that open or close a block or stand, unquoted, in the thinking.
+    """
+
+    thinking: str | None
+    answer: str | None
+    tags: list[str]
+
+
+def split(text: str) -> Parts:
+    """The thinking in a trajectory's text and its answer, both stripped.
+
+    The thinking ends where the last block closes; one that stays open leaves no answer. Tags in
+    quotation marks, backticks and code fences of the answer are text. So are, after the first
+    block, tags within a line, but in a text of one line whose tags are words of their own, as the
+    lab's. Of closing tags one that begins or ends its line goes before one within a line. The
+    opening tag may be missing: templates put it into the prompt.
+    """
+    text = text.strip()
+    masked = _QUOTED.sub(_blank, text)
+    closing = [match for match in _TAG.finditer(masked) if match["tag"] == CLOSE]
+    standing = [match for match in closing if _stands(match)]
+    if closing:
+        answer_at = (standing or closing)[0].end()
+        masked = masked[:answer_at] + _FENCED.sub(_blank, masked[answer_at:])
+    words, last = not _GLUED.search(text), standing[-1].start() if standing else -1
+    depth, end, deciding, tags = 0, 0, "", []
+    for match in _TAG.finditer(masked):
+        tag, inside = match["tag"], match.start() > last and (depth or not end)
+        decides = words or inside or _stands(match)
+        tags.append((tag, decides, match.start()))
+        if not decides:
+            continue
+        deciding = tag
+        if tag == THINK:
+            depth += not _follows(match, THINK)  # twice in a row is once
+        elif words or depth or not end or text[match.end() :].strip():
+            depth, end = max(0, depth - 1), match.end("tag")
+    return Parts(
+        text[: end - len(CLOSE)].removeprefix(THINK).strip() if end else None,
+        None if deciding == THINK else text[end:].removesuffix(CLOSE).strip(),
+        [tag for tag, decides, at in tags if decides or at < end],
+    )
+
+
+def _blank(match: re.Match) -> str:
+    """As many other characters; a fence that nothing ends stays."""
+    ends = match.groupdict().get("end", "")
+    return match.group() if ends is None else "\0" * len(match.group())
+
+
+def _stands(match: re.Match) -> bool:
+    """Whether a tag begins its line or, a closing one, ends it; one that opens may follow another
+    block's end on its line."""
+    if match["tag"] == CLOSE:
+        return match["first"] is not None or match["last"] is not None
+    return match["first"] is not None or _follows(match, CLOSE)
+
+
+def _follows(match: re.Match, tag: str) -> bool:
+    """Whether only white space stands between a tag and the one before it."""
+    at = match.start("tag")
+    return match.string[max(0, at - 50) : at].rstrip().endswith(tag)

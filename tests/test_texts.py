@@ -1,0 +1,63 @@
+"""Texts of trajectories: where thinking ends, what is quoted, control tokens, loops."""
+
+import pytest
+
+from ded.curation import split_think
+from ded.grading import answer_part
+from ded.problems import texts
+
+BOX = r"\boxed{4}"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        # tags that the answer speaks about
+        (
+            f"<think>\na\n</think>\nThe tag <think> opens it. {BOX}",
+            f"The tag <think> opens it. {BOX}",
+        ),
+        (f"<think>\na\n</think>\n{BOX}, and `<think>` opens.", f"{BOX}, and `<think>` opens."),
+        (f"<think>\na\n</think>\n{BOX}: I ended with </think>.", f"{BOX}: I ended with </think>."),
+        (
+            f"<think>a</think>Write <think> and </think>: {BOX}",
+            f"Write <think> and </think>: {BOX}",
+        ),
+        ("<think>\na\n</think>\n```\n<think>\nb\n</think>\n```", "```\n<think>\nb\n</think>\n```"),
+        ("<think>\na\n</think>\nprint('<think>\\n')", "print('<think>\\n')"),
+        # tags that the thinking speaks about
+        (f"<think>\nI end with </think>, maybe 5\n</think>\n\n{BOX}", BOX),
+        ("<think>\n```\n<think>x</think>\n```\nno\n</think>\n4", "4"),
+        ("<think>\n```\na\n</think>\nHere:\n```python\nx\n```", "Here:\n```python\nx\n```"),
+        # several blocks, one in another, one opened twice
+        ("<think>\na\n</think>\n5?\n<think>\nb\n</think>\n4", "4"),
+        ("<think>a</think><think>b</think>4", "4"),
+        ("<think>a<think>b</think>c</think>4", "4"),
+        ("<think>\n<think>\na\n</think>\n4", "4"),
+        # no opening tag: it stood in the prompt; text before it; a closing tag too many
+        ("a\n</think>\n4", "4"),
+        ("Well: <think>\nmaybe 5\n</think>\n4", "4"),
+        ("<think>\na\n</think>\n4\n</think>", "4"),
+        # still thinking
+        ("<think>\na\n</think>\n5\n<think>\nwait", None),
+        (f"<think>a<think>b</think>{BOX}</think>", None),
+        (f"Well: <think> maybe {BOX}", None),
+    ],
+)
+def test_the_answer_is_what_follows_the_thinking(text, answer):
+    assert answer_part(text)[0] == answer
+    assert not answer or texts.split(text).answer == answer
+
+
+def test_a_quoted_tag_costs_no_trajectory_its_place_in_a_corpus():
+    assert split_think("<think>\na\n</think>\nThe tag <think> opens.") == (
+        "a",
+        "The tag <think> opens.",
+    )
+    assert split_think("<think>\n`</think>` closes\n</think>\n4") == ("`</think>` closes", "4")
+    assert split_think("<think>\n</think> closes it\n</think>\n4") is None  # who can tell?
+
+
+def test_fences_and_tags_without_end_cost_no_time():
+    text = "<think>\na\n</think>\n" + "```x\n`a <think> y\n" * 5000
+    assert texts.split(text).answer is not None
