@@ -22,7 +22,7 @@ import pandas as pd
 
 from ded import generation
 from ded.errors import no_such
-from ded.grading import code, gym, math, rules
+from ded.grading import choice, code, gym, math, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
 from ded.grading.judge import Judge, ModelJudge, decide_all
 from ded.options import Grading
@@ -31,7 +31,7 @@ from ded.problems.record import Problem
 
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
     "exact": Grader(lambda text, problem: text, rules.same_text),
-    "choice": Grader(rules.choice, rules.same_text, absent="no choice"),
+    "choice": Grader(choice.extract, rules.same_text, absent="no choice"),
     "math": Grader(math.extract, math.grade_answers),
     "code": Grader(code.extract, code.decide, absent="no program", judged=False),
     "gym": Grader(gym.extract, gym.decide),

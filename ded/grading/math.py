@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ded.files import read_yaml
-from ded.grading import rules
+from ded.grading import choice, rules
 from ded.grading.decision import Decision, Pair, Settings
 from ded.grading.pool import decide_all
-from ded.problems import answers
+from ded.problems import answers, extraction
 from ded.problems.record import Problem
 
 # a question for a percentage, in English or Chinese
@@ -34,7 +34,7 @@ def extract(text: str, problem: Problem) -> str | None:
     """The final answer in a text; the last number counts only where ``meta["last_number"]`` says
     so.
     """
-    return answers.extract(text, problem.meta.get("last_number", False))
+    return extraction.extract(text, problem.meta.get("last_number", False))
 
 
 def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
@@ -45,8 +45,7 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """
     arguments = [
         (
-            problem.answer,
-            answer,
+            *choice.unlabelled(problem.answer, answer),
             problem.meta.get("tolerance", 0.0),
             _without_percent(problem, settings),
         )

@@ -15,8 +15,7 @@ from fractions import Fraction
 
 from ded.grading import units
 from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings
-from ded.problems.answers import extract, normalise, number
-from ded.problems.record import Problem
+from ded.problems.answers import normalise, number
 
 # (gold, answer, tolerance) -> whether expressions are equal
 Leaf = Callable[[str, str, float], bool]
@@ -57,7 +56,7 @@ class _Comparison:
         if _without_spaces(gold) == _without_spaces(answer):
             return True
         if _is_words(gold):
-            return _words(gold) == _words(answer)
+            return words_of(gold) == words_of(answer)
         if _matrix(gold) or _matrix(answer):
             return self.matrices(_matrix(gold) or [], _matrix(answer) or [])
         gold, answer = _as_interval(gold), _as_interval(answer)
@@ -120,41 +119,20 @@ class _Comparison:
         if true is not None and given is not None:
             return abs(true - given) <= Fraction(self.tolerance) * max(Fraction(1), abs(true))
         if _is_words(answer):
-            if _words(gold) == _words(answer):
+            if words_of(gold) == words_of(answer):
                 return True
             raise Unreadable(f"words, not mathematics: {answer[:60]!r}")
         return self.leaf(gold, answer, self.tolerance)
 
 
 # --- words ----------------------------------------------------------------------------------------
-_CHOSEN = r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([a-z])\s*(?:[)\].:,]|$|\n|\s+[-\u2013])"
-
-
-def choice(text: str, problem: Problem) -> str | None:
-    """The letter (A to Z) that a text chooses, with or without parentheses, boxes or the option's
-    text, else None. ``meta["options"]`` may hold the options' texts.
-    """
-    options = problem.meta.get("options") or []
-    answer = extract(text) or text
-    answer = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{([^{}]*)\}", r"\1", answer)
-    answer = answer.strip(" \n*_$.{}")
-    letter = re.match(_CHOSEN, answer, re.I)
-    last = chr(ord("A") + len(options) - 1) if options else "Z"
-    if letter and letter[1].upper() <= last:
-        return letter[1].upper()
-    texts = [_words(option) for option in options]
-    if texts.count(_words(answer)) != 1:
-        return None
-    return chr(ord("A") + texts.index(_words(answer)))
-
-
 def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Equality of two texts up to white space."""
     same = (answer.split() == problem.answer.split() for problem, answer in pairs)
     return [CORRECT if is_same else DIFFERS for is_same in same]
 
 
-def _words(text: str) -> str:
+def words_of(text: str) -> str:
     """Words without typography, capital letters and articles."""
     text = units.WRAPPER.sub(r"\1", text)
     text = re.sub(r"[\s\\$*_.,;:!?'\"{}()]+", " ", text).casefold().strip()

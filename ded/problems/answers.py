@@ -1,4 +1,4 @@
-"""Final answers: where they stand in a text, and one form for what differs in typography only
+"""Final answers: their delimiters, one form for what differs in typography only, plain numbers
 (docs/grading.md).
 
 Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of the form of the golds.
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ded.files import read_yaml
 
@@ -16,76 +17,73 @@ LONGEST = 2000  # characters of a final answer; no task asks for more, and parse
 _MOST_MATCHES = 49  # looked at from the end: bounds against texts full of boxes that never close
 
 
-# --- extraction -----------------------------------------------------------------------------------
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_PHRASE = re.compile(
-    r"(?:\banswer\b[^\n.:=]{0,60}?(?:\bis\b(?:\s*:)?|:|=)|^\s*#{4})[ \t*_]*(.*)", re.I | re.M
+# --- delimiters -----------------------------------------------------------------------------------
+# in braces, or a number or a letter without them
+_BOX = re.compile(
+    r"\\(?:boxed|fbox|framebox)\s*(?:(\{)|(-?\.?\d[\d.,/]*(?<![.,/])|[A-Z](?![A-Za-z])))"
 )
-_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?%?")
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BLANK = re.compile(
+    r"(?:[\s.?_\u2026]|\\[lc]?dots|\\text\{\s*\})*|(?:your |the |final )*answer", re.I
+)
+# a closing dollar sign before a letter or digit opens the next formula, or is a price
+FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)(?<!\\)\$(?!\w)"
+    r"|(?<!\\)\\\((.+?)\\\)|(?<!\\)\\\[(.+?)\\\]",
+    re.DOTALL,
+)
+# full-width characters and the punctuation of Chinese and Japanese
+_FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_FULL_WIDTH |= {0x3000: " ", 0x3001: ", ", 0x3002: ". "}
 
 
-def extract(text: str, last_number: bool = False) -> str | None:
-    """The final answer in a text, None if there is none.
+class Box(NamedTuple):
+    """Where a box stands in a text, and what is in it."""
 
-    In this order: the last box; what follows the last final-answer phrase ("the answer is",
-    "Answer:", "####"); a text that is nothing but one formula or number; and, where the task allows
-    `last_number`, the last number in the text.
-    """
-    answer = last_box(text) or _after_phrase(text) or _whole(text)
-    return answer or (_last_number(text) if last_number else None)
+    start: int
+    end: int
+    content: str
+
+
+def boxes(text: str) -> list[Box]:
+    """The last boxes of a text whose braces close and that hold something, the last one first."""
+    closed = []
+    for box in last_matches(_BOX, text):
+        end = _closing(text, box.end()) if box[1] else box.end()
+        content = text[box.end() : end - 1].strip() if box[1] else box[2]
+        if end and not _BLANK.fullmatch(content):
+            closed.append(Box(box.start(), end, content))
+    return closed
 
 
 def last_box(text: str) -> str | None:
-    """The content of the last `\\boxed{...}` whose braces close."""
-    for box in _last_matches(_BOX, text):
-        depth = 1
-        for position in range(box.end(), min(len(text), box.end() + 2 * LONGEST)):
-            if text[position - 1] != "\\":
-                depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                return text[box.end() : position].strip() or None
-    return None
+    """The content of the last box that holds something."""
+    return next((box.content for box in boxes(text)), None)
 
 
-def _last_matches(pattern: re.Pattern, text: str) -> list[re.Match]:
+def _closing(text: str, start: int) -> int:
+    """Where the brace that opens before `start` has closed, 0 if it does not."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start, start + 2 * LONGEST):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return brace.end()
+    return 0
+
+
+def last_matches(pattern: re.Pattern, text: str) -> list[re.Match]:
+    """The last matches in a text, the last one first."""
     return list(pattern.finditer(text))[: -_MOST_MATCHES - 1 : -1]
 
 
-def _after_phrase(text: str) -> str | None:
-    """What follows the last final-answer phrase: a formula, else the rest of the sentence."""
-    for phrase in _last_matches(_PHRASE, text):
-        rest = text[phrase.start(1) : phrase.start(1) + 2 * LONGEST].strip(" \n*_")
-        formula = _FORMULA.search(rest)
-        if formula and re.fullmatch(r"[\s*_:,a-zA-Z]{0,20}", rest[: formula.start()]):
-            rest = _inside(formula)
-        else:
-            line = rest.partition("\n")[0]
-            rest = re.split(r"(?<!\d)\.\s|\.$|\. (?=[A-Z])", line)[0]
-        if rest.strip(" *_$."):
-            return rest.strip(" \n*_")
-    return None
-
-
-def _whole(text: str) -> str | None:
-    """A text that is nothing but one formula (without its delimiters) or one number."""
-    text = text.strip(" \n*_.")
-    if len(text) > LONGEST:
-        return None
-    if formula := _FORMULA.fullmatch(text):
-        return _inside(formula).strip()
-    is_number = "\n" not in text and number(normalise(text)) is not None
-    return text if is_number else None
-
-
-def _last_number(text: str) -> str | None:
-    numbers = [match for match in _NUMBER.findall(text) if re.search(r"\d", match)]
-    return numbers[-1] if numbers else None
-
-
-def _inside(formula: re.Match) -> str:
-    """What stands between the delimiters of a match of _FORMULA."""
+def inside(formula: re.Match) -> str:
+    """What stands between the delimiters of a match of FORMULA."""
     return next(filter(None, formula.groups()))
+
+
+def half_width(text: str) -> str:
+    """Full-width digits, letters and punctuation as plain ones."""
+    return text if text.isascii() else text.translate(_FULL_WIDTH)
 
 
 # --- normal form ----------------------------------------------------------------------------------
@@ -102,10 +100,10 @@ def normalise(text: str) -> str:
     """One form for what differs in typography only: delimiters, \\dfrac, Unicode, spacing,
     thousands separators.
     """
-    text = text.strip(" \n*")
+    text = half_width(text).strip(" \n*")
     for _ in range(3):  # nested delimiters
-        if formula := _FORMULA.fullmatch(text):
-            text = _inside(formula).strip()
+        if formula := FORMULA.fullmatch(text):
+            text = inside(formula).strip()
         elif box := _BOX.match(text) and last_box(text):
             text = box
     for pattern, replacement in _typography():

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from jinja2 import Template
 
 from ded.files import read_yaml
-from ded.problems.answers import extract
+from ded.problems.extraction import extract
 
 Difficulty = Literal["easy", "medium", "hard"]
 DIFFICULTIES = get_args(Difficulty)

@@ -1,0 +1,90 @@
+"""Multiple choice: which option a completion chooses (docs/grading.md)."""
+
+import re
+import string
+
+from ded.grading.rules import words_of
+from ded.grading.units import WRAPPER
+from ded.problems.answers import half_width, normalise
+from ded.problems.extraction import statements
+from ded.problems.record import Problem
+
+_LETTER = r"(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\b[)\].]?)"
+_NAME = r"(?:(?:both|either|neither|the)\s+)*(?:(?:options?|choices?|answers?)\s*:?\s*)?"
+_SEVERAL = re.compile(
+    rf"{_NAME}{_LETTER}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b|[和或]))+\s*{_NAME}{_LETTER}(?![\w'])"
+)
+_NEGATED = r"(?!\s*(?:is|was)?\s*(?:not|wrong|incorrect|false|ruled out)\b)"
+_CHOSEN = re.compile(
+    rf"{_NAME}(?:[(\[]\s*([a-z])\s*[)\]]|([a-z])\s*(?:[)\].:,](?![\w,])|$|\n|\s[-\u2013\u2014(])){_NEGATED}",
+    re.I,
+)
+_NAMED = re.compile(rf"{_NAME}([A-Z])\s+(?:is|must be)\b{_NEGATED}|.*\(([A-Z])\)$")
+_ABSTAINS = re.compile(
+    r"\b(?:can't|can ?not|unable|unsure|not sure|none|neither|don't know|do not know|undetermined"
+    r"|no (?:option|choice|correct|answer)|insufficient|unclear)\b|无法|不能|不确定",
+    re.I,
+)
+
+
+def extract(text: str, problem: Problem) -> str | None:
+    """The letter (A to Z) of the option that a text chooses, None if it chooses none, or several.
+
+    The last statement about options counts, which names one by its letter or, where
+    ``meta["options"]`` holds the options' texts, by its text; without one, the first or last line.
+    """
+    options = [words_of(normalise(option)) for option in problem.meta.get("options") or []]
+    text = half_width(text)
+    for statement in statements(text, "choice"):
+        choice = "" if statement.text is None else _option(statement.text, options)
+        if choice is not None:
+            return choice or None
+    lines = text.strip().split("\n")
+    choices = {_option(line, options) for line in (lines[0], lines[-1])} - {None}
+    return choices.pop() or None if len(choices) == 1 else None
+
+
+def _option(text: str, options: list[str]) -> str | None:
+    """The letter of the option that is named; "" if several are, or expressly none; None if the
+    text is not about options.
+    """
+    while (bare := WRAPPER.sub(r"\1", text)) != text:
+        text = bare
+    text = re.sub(r"\\boxed|\\[ ,;]", " ", text).strip(" \n*_$.{}#>")
+    words = words_of(normalise(text))
+    letters = string.ascii_uppercase[: len(options) or None]
+    if len(words) > 1 and options.count(words) == 1:
+        return letters[options.index(words)]
+    if _SEVERAL.match(text):
+        return ""
+    if match := _CHOSEN.match(text) or _NAMED.match(text):
+        letter = next(filter(None, match.groups())).upper()
+        return letter if letter in letters else None
+    return "" if _ABSTAINS.search(text) else None
+
+
+# (C) 12, \textbf{(C)}\ 12, C. 12
+_LABELLED = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)])(?:\s+|(?=[-\d$\\]))(\S.*)", re.DOTALL)
+
+
+def unlabelled(gold: str, answer: str) -> tuple[str, str]:
+    """Gold and answer without the letters of options before them: of "(C) 12", the letter is
+    compared with a letter, the value with a value.
+    """
+    (letter, value), (other, given) = _label(gold), _label(answer)
+    if letter and other and value and given and letter != other:
+        return letter, other
+    if value and given:
+        return value, given
+    return (letter, other) if letter and other else (gold, answer)
+
+
+def _label(text: str) -> tuple[str, str]:
+    """(the letter of an option, the value after it) of a text; "" for what it does not have."""
+    if len(text) > 200:
+        return "", text
+    plain = WRAPPER.sub(r"\1", normalise(text)).strip()
+    if match := _LABELLED.fullmatch(plain):
+        return match[1] or match[2], match[3]
+    alone = re.fullmatch(r"\(?([A-J])\)?\.?", plain)
+    return (alone[1], "") if alone else ("", text)
