@@ -1,5 +1,7 @@
 """Programs, functions, methods and assertions, graded by running them."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -8,6 +10,7 @@ from ded.grading.code import extract, grade_programs, same_output, same_value
 from ded.grading.decision import CORRECT, Decision, Settings
 from ded.grading.sandbox import Limits
 from ded.problems import Problem
+from ded.problems.datasets import SETS
 
 needs_isolation = pytest.mark.skipif(
     bool(sandbox.why_not()), reason=sandbox.why_not() or "isolated"
@@ -271,6 +274,26 @@ def test_extract(answer, program):
         (0.1 + 0.2, 0.3, 1e-9, True),
         (1.0, float("nan"), 1e-9, False),
         (1.0, 10**400, 1e-9, False),
+        (None, {"set": []}, 0, False),
+        (None, {"complex": [0, 0]}, 0, False),
+        ([1 / 3], [0.3333333], 1e-6, True),
+        (0.5, [0.5], 1e-6, False),
+        (2, 2.0, 1e-6, True),
+        (2, 2.0000001, 1e-6, True),
+        (10**16, 1e16 + 2, 1e-6, False),
+        (50000000000000001, 5e16, 1e-6, False),
+        (1000000, 1000001, 1e-6, False),
+        (10**30, {"int": hex(10**30 + 1)}, 1e-6, False),
+        (10**30, {"int": hex(10**30)}, 0, True),
+        (1e30, {"int": hex(10**30)}, 1e-6, True),
+        (1.0, {"int": "0x" + "f" * 10**6}, 1e-6, False),
+        ("1", 1, 1e-6, False),
+        (1, "1", 1e-6, False),
+        ("0.5", "0.50", 1e-6, False),
+        (None, 0, 1e-6, False),
+        (0, None, 1e-6, False),
+        (float("inf"), float("inf"), 1e-6, True),
+        (float("nan"), float("nan"), 1e-6, False),
     ],
 )
 def test_same(expected, value, tolerance, equal):
@@ -288,6 +311,24 @@ def test_same(expected, value, tolerance, equal):
         ("1e9", "nan", 1, False),
         ("", "", 0, True),
         ("", "0", 0, False),
+        ("1", "1.0", 0, False),
+        ("1", "1.0", 1e-6, True),
+        ("0.333333333333", "0.3333333", 1e-6, True),
+        ("1000001", "1000000", 1e-6, False),
+        ("50000000000000001", "5e16", 1e-6, False),
+        ("1" * 40, "1" * 39 + "2", 1e-6, False),
+        ("0.5", "1 2", 1e-6, False),
+        ("1\n2", "1 2", 1e-6, False),
+        ("0011", "11", 1e-6, False),
+        ("1", "True", 1e-6, False),
+        ("1", "\u0661", 1e-6, False),
+        ("nan", "inf", 1e-6, False),
+        ("1.5", "1e999999999999999999999", 1e-6, False),
+        ("3\n", "3\r\n", 0, True),
+        ("a\u2028b", "a\nb", 0, False),
+        ("a\u2028b", "a b", 0, False),
+        ("a\x0bb\x0cc\x1cd\x85e", "a\x0bb\x0cc\x1cd\x85e", 0, True),
+        ("a b", "a\u3000b", 0, False),
     ],
 )
 def test_same_output(expected, printed, tolerance, equal):
@@ -412,3 +453,65 @@ def test_draws_of_the_assertions_are_the_same_each_time():
     jobs = [(each, "def f(x): return x + 1") for each in (above, above, below, below)]
     verdicts = [verdict for verdict, _ in grade_programs(jobs, QUIET)]
     assert sorted(map(set, (verdicts[:2], verdicts[2:])), key=str) == [{"correct"}, {"wrong"}]
+
+
+def lcb(tests, **row):
+    """A row of LiveCodeBench as a problem."""
+    row = {"difficulty": "easy", "contest_date": "2025-01-01T00:00:00", "starter_code": ""} | row
+    row |= {"question_content": "?", "private_test_cases": "[]"}
+    row["metadata"] = json.dumps({"func_name": "f"})
+    tests = [dict(zip(("input", "output"), test, strict=True)) for test in tests]
+    question = SETS["livecodebench"].read(row | {"public_test_cases": json.dumps(tests)})
+    return problem(**question.meta)
+
+
+SOLUTION = "class Solution:\n    def f(self, a{}): return {}"
+
+
+@needs_isolation
+def test_livecodebench_has_its_own_environment():
+    cases = [
+        ("3 5 7", "5", "print(pow(*map(int, input().split())))", "correct"),
+        ("10 20", "1" + "0" * 20, "print(pow(*map(int, input().split())))", "correct"),
+        ("2", "1", "print(int(input()) / 2)", "correct"),
+        ("3", "0.333333333333", "print('%.7f' % (1 / int(input())))", "correct"),
+        ("5000", "5000", "def g(n): return n and 1 + g(n - 1)\nprint(g(int(input())))", "correct"),
+        ("5000", "1" + "0" * 5000, "print(10 ** int(input()))", "correct"),
+        ("1" * 5000, "1", "print(int(input()) % 10)", "correct"),
+        ("", "[1]", "'Solve'\nfrom __future__ import annotations\nprint(deepcopy([1]))", "correct"),
+        ("", "1 2", "print(*sorted({1, 2}), sep=' ' if __name__ == '__main__' else '')", "correct"),
+        ("", "3", "print(accumulate and bisect_left([1, 2, 3], 4)); heapq.heapify([])", "correct"),
+        ("[1]", "[1]", SOLUTION.format("", "deepcopy(a)"), "correct"),
+        ("3\n5\n7", "5", SOLUTION.format(", b, c", "pow(a, b, c)"), "correct"),
+        ('["a\u2028b"]', '"a\u2028b"', SOLUTION.format("", "a[0]"), "correct"),
+        ("1", "[0.3333333333]", SOLUTION.format("", "(1 / 3,)"), "correct"),
+        ("1", "[0.3333333333]", SOLUTION.format("", "[0.333]"), "wrong"),
+        ("1", "[5]", SOLUTION.format("", "set([5])"), "wrong"),
+    ]
+    jobs = [
+        (lcb([case[:2]], starter_code="class Solution" * case[2].startswith("class")), case[2])
+        for case in cases
+    ]
+    for case, decision in zip(cases, grade_programs(jobs, QUIET), strict=True):
+        assert decision.verdict == case[3], (case, decision)
+
+
+@needs_isolation
+def test_a_program_of_the_user_has_plain_python():
+    cases = [
+        ("print(3)\nexit()", "correct"),
+        ("print(3)\nquit(0)\nprint(4)", "correct"),
+        ("print(3)\nimport sys\nsys.exit()", "correct"),
+        ("print(3)\nexit('done')", "wrong"),
+        ("print(3)\nexit(2)", "wrong"),
+        ("print(3)\nassert all(map(callable, (help, copyright, credits, license)))", "correct"),
+        ("from __future__ import annotations\nprint(3)", "correct"),
+        ("print(3)\ndeepcopy", "wrong"),
+        ("import random\nprint(3 if random.random() == 0.8444218515250481 else 4)", "correct"),
+    ]
+    three = problem(tests=[{"input": "", "output": "3"}])
+    jobs = [(three, program) for program, _ in cases]
+    for case, decision in zip(cases, grade_programs(jobs, QUIET), strict=True):
+        assert decision.verdict == case[1], (case, decision)
+    early = [(DOUBLE, "def f(x): exit(0)"), (DOUBLE, "def f(x): return 2 * x\nexit()")]
+    assert [verdict for verdict, _ in grade_programs(early, QUIET)] == ["wrong", "wrong"]

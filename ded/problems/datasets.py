@@ -22,6 +22,7 @@ from ded.problems.extraction import extract
 
 Difficulty = Literal["easy", "medium", "hard"]
 DIFFICULTIES = get_args(Difficulty)
+TOLERANCE = 1e-6  # of decimals in the outputs of contests
 
 
 @dataclass
@@ -64,6 +65,7 @@ def _livecodebench(row: dict) -> Question:
     """A program of stdin and stdout; with starter code, a method of `Solution`."""
     difficulty, preamble = row["difficulty"], SETS["livecodebench"].preamble
     meta = {"preamble": preamble, "group": difficulty, "date": row["contest_date"][:10]}
+    meta["tolerance"] = TOLERANCE
     tests = [*_tests(row["public_test_cases"]), *_tests(row["private_test_cases"])]
     template, text = "stdin", row["question_content"]
     if row["starter_code"].strip():
@@ -144,6 +146,8 @@ def _codeforces(row: dict) -> Question:
     meta["complete"] = bool(row["official_tests_complete"])
     if row["generated_checker"]:
         meta["checker"] = row["generated_checker"]
+    else:
+        meta["tolerance"] = TOLERANCE
     template = "files" if row["input_mode"] == "file" else "stdin"
     return Question(template, text, level=int(row["rating"] or 0), meta=meta)
 
