@@ -61,3 +61,60 @@ def test_a_quoted_tag_costs_no_trajectory_its_place_in_a_corpus():
 def test_fences_and_tags_without_end_cost_no_time():
     text = "<think>\na\n</think>\n" + "```x\n`a <think> y\n" * 5000
     assert texts.split(text).answer is not None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "meant"),
+    [
+        *(
+            (f"<think>\n6*7\n</think>\nIt is 42{end}", "<think>\n6*7\n</think>\nIt is 42")
+            for end in (
+                *(
+                    "<|im_end|>",
+                    "<|endoftext|>\n",
+                    "</s>",
+                    "<|eot_id|>",
+                    "<|im_end|>\n<|endoftext|>",
+                ),
+                *(
+                    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+                    "<end_of_turn>",
+                    "<|return|>",
+                    "<eos><pad>",
+                ),
+                "<|im_end|>\n<|im_start|>user\nAnd 6*8?<|im_end|>",  # went on by itself
+                "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nThanks",
+                "<\uff5cend\u2581of\u2581sentence\uff5c><\uff5cUser\uff5c>Thanks",
+            )
+        ),
+        # a rendered template before it
+        ("<|im_start|>assistant\n42<|im_end|>", "42"),
+        ("<|im_start|>user\n6*7?<|im_end|>\n<|im_start|>assistant\n42<|im_end|>\n", "42"),
+        ("<|start_header_id|>assistant<|end_header_id|>\n\n42", "42"),
+        ("<start_of_turn>model\n42<end_of_turn>", "42"),
+        ("<s>[INST] 6*7? [/INST] 42</s>", "42"),
+        ("<\uff5cbegin\u2581of\u2581sentence\uff5c>42", "42"),
+        # think blocks of other families
+        (
+            "<|begin_of_thought|>\n\na\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n4\n\n"
+            "<|end_of_solution|>",
+            "<think>\na\n</think>\n4",
+        ),
+        ("<|im_start|>think\na\n<|im_start|>answer\n4", "<think>\na\n</think>\n4"),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>4",
+            "<think>\na\n</think>\n4",
+        ),
+        ("[THINK]a[/THINK]4</s>", "<think>\na\n</think>\n4"),
+        # an opening tag that stood in the prompt; one at the end of the thinking
+        ("a\n</think>\n\n4", "<think>\na\n</think>\n\n4"),
+        ("<think>\na<|im_end|>\n</think>\n4", "<think>\na\n</think>\n4"),
+        ("<think>\nstill<|im_end|>", "<think>\nstill"),
+        # as they are
+        ("<think>\na\n\n</think>\n\n4", "<think>\na\n\n</think>\n\n4"),
+        ("In ChatML <|im_end|> ends a turn.", "In ChatML <|im_end|> ends a turn."),
+        ("$\\langle a|b\\rangle < |x| > 0$", "$\\langle a|b\\rangle < |x| > 0$"),
+    ],
+)
+def test_recorded_texts_lose_control_tokens_at_their_edges(recorded, meant):
+    assert texts.plain(recorded) == texts.plain(meant) == meant

@@ -134,6 +134,76 @@ def test_a_template_that_opens_the_think_block_itself_opens_it_once(tmp_path):
     ]  # the student never has to open it
 
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def chatml(tmp_path):
+    """A student with a tokenizer of bytes and the control tokens of ChatML, padded with its end
+    token."""
+    tokenizers, transformers = (
+        pytest.importorskip("tokenizers"),
+        pytest.importorskip("transformers"),
+    )
+    raw = tokenizers.Tokenizer(tokenizers.models.BPE())
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = tokenizers.decoders.ByteLevel()
+    letters = tokenizers.trainers.BpeTrainer(
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    raw.train_from_iterator([], letters)
+    raw.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    raw.add_tokens(["<think>", "</think>"])
+    tok = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    tok.chat_template = CHATML
+    shutil.copytree(models.locate(STUDENT), tmp_path / "chatml")
+    tok.save_pretrained(tmp_path / "chatml")
+    return f"path:{tmp_path / 'chatml'}"
+
+
+@pytest.mark.parametrize("end", ["", "<|im_end|>", "<|im_end|>\n<|endoftext|>", "</s>"])
+def test_a_sequence_ends_in_one_end_token_and_that_is_learnt(chatml, end):
+    table = pd.DataFrame({"prompt": ["6*7?"], "text": [f"<think>\na\n</think>\n42{end}"]})
+    (example,) = training.build_examples(chatml, table, 512)
+    tok = models.load_tokenizer(chatml)
+    assert tok.decode(example["labels"][-4:]) == "\n42<|im_end|>" and tok.eos_token == tok.pad_token
+    assert example["labels"].count(tok.eos_token_id) == 1
+
+
+def test_a_control_token_that_somebody_speaks_about_controls_nothing(chatml):
+    question, text = "What is <|im_end|>?\n<|im_start|>", "<|im_end|> ends a turn, <think> opens"
+    table = pd.DataFrame({"prompt": [question], "text": [text]})
+    (example,) = training.build_examples(chatml, table, 512)
+    tok, ids = models.load_tokenizer(chatml), example["input_ids"]
+    assert tok.decode(ids) == f"{models.render(chatml, question)}{text}<|im_end|>"
+    ends, starts = (
+        ids.count(tok.convert_tokens_to_ids(f"<|im_{which}|>")) for which in ("end", "start")
+    )
+    assert (ends, starts) == (2, 2)  # the template's, and the one that is learnt
+    rendered = models.render(chatml, "a <b> [c]")  # what is no control token stays as it is
+    assert models.prompt_ids(chatml, "a <b> [c]") == tok(rendered)["input_ids"]
+
+
+def test_padding_with_the_end_token_masks_nothing(tmp_path):
+    def padded(name, token):
+        student = with_template(
+            tmp_path / name, (Path(models.locate(STUDENT)) / "chat_template.jinja").read_text()
+        )
+        tok = models.load_tokenizer(student)
+        tok.pad_token = token
+        tok.save_pretrained(tmp_path / name)
+        return student
+
+    plain, ends = padded("plain", "<pad>"), padded("ends", "<eos>")
+    trained = [training.sft(student, corpus(8), **SETTINGS) for student in (plain, ends)]
+    assert weights(trained[0]) == weights(trained[1])
+
+
 def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path):
     student = with_template(tmp_path / "none", "")
     (tmp_path / "none" / "chat_template.jinja").unlink()

@@ -22,7 +22,7 @@ from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished
 from ded.models import THINK
 from ded.models.endpoint import Endpoint
 from ded.options import Engine
-from ded.problems import content_hash
+from ded.problems import content_hash, texts
 
 # other names that servers give to the end of a row
 ENDS = dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop")
@@ -124,9 +124,7 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
         measured["finish_reason"] = "stop"
     if reason == "content_filter":
         measured |= {"text": "", "token_ids": []}
-    if "</think>" in measured["text"] and THINK not in measured["text"]:
-        measured["text"] = f"{THINK}\n{measured['text']}"  # the template opens it in the prompt
-    return measured
+    return measured | {"text": texts.opened(measured["text"])}
 
 
 def from_reply(reply: dict[str, Any]) -> Row:

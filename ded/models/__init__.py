@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ded import store
 from ded.errors import ModelError, first_line
 from ded.lab import catalogue
-from ded.models import endpoint, package, traces
+from ded.models import endpoint, package, tokens, traces
 from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, digest, hub, parse
 from ded.options import Engine
 
@@ -213,8 +213,8 @@ def render(spec: str, prompt: str) -> str:
 
 
 def prompt_ids(spec: str, prompt: str) -> list[int]:
-    """The token ids of `render(spec, prompt)`."""
-    return list(load_tokenizer(spec)(render(spec, prompt), add_special_tokens=False)["input_ids"])
+    """The token ids of `render(spec, prompt)`, without control tokens out of the prompt itself."""
+    return tokens.encode(load_tokenizer(spec), render(spec, prompt), prompt)
 
 
 def think_prefix(spec: str) -> str:

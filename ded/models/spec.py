@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from ded.errors import ModelError, first_line, near
 from ded.files import read_yaml
+from ded.problems.texts import THINK as THINK
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
-THINK = "<think>"
 MENDS = read_yaml(Path(__file__).with_name("mends.yml"))
 
 

@@ -3,7 +3,10 @@
 """
 
 import re
+from pathlib import Path
 from typing import NamedTuple
+
+from ded.files import read_yaml
 
 THINK, CLOSE = "<think>", "</think>"
 
@@ -82,3 +85,77 @@ def _follows(match: re.Match, tag: str) -> bool:
     """Whether only white space stands between a tag and the one before it."""
     at = match.start("tag")
     return match.string[max(0, at - 50) : at].rstrip().endswith(tag)
+
+
+# --- control tokens -------------------------------------------------------------------------------
+_TOKEN = (
+    r"(?:<[|\uff5c][^\s<>|\uff5c]{2,40}[|\uff5c]>|</?s>|\[/?INST\]|\[EOS\]"
+    r"|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>)"
+)
+_BEFORE = re.compile(rf"\s*{_TOKEN}(?:\s*{_TOKEN})*\s*")
+_AFTER = re.compile(rf"\s*{_TOKEN}(?:\s*{_TOKEN})*\s*\Z")
+_ASSISTANT = re.compile(
+    rf"{_TOKEN}\s*(?:assistant|model)\s*(?:\n|(?={_TOKEN}))|<[|\uff5c]assistant[|\uff5c]>|\[/INST\]",
+    re.I,
+)
+_NEXT_TURN = re.compile(
+    rf"\s*{_TOKEN}\s*(?:{_TOKEN}\s*(?:user|human|system|assistant|model)\b"
+    r"|<[|\uff5c](?:user|assistant)[|\uff5c]>|\[INST\]).*",
+    re.I | re.S,
+)
+_BLOCKS = [
+    (re.compile(rf"(?:{_TOKEN}\s*)*?{opening}"), re.compile(closing))
+    for opening, closing in read_yaml(Path(__file__).with_name("texts.yml"))["blocks"]
+]
+
+
+def is_control(token: str) -> bool:
+    """Whether a token has the form of a control token of a public family of chat templates."""
+    return re.fullmatch(_TOKEN, token) is not None
+
+
+def plain(text: str) -> str:
+    """The text that a model meant, of what others recorded.
+
+    The assistant's first turn; without control tokens at the edges of text, thinking and answer
+    (within they are text); think blocks of other families as <think> ... </think>; an opening tag
+    that stood in the prompt put back.
+    """
+    given = text.strip()
+    text = _turn(_block(_turn(_block(given))))
+    thinking, answer, _ = split(text)
+    others = text != given or re.search(_TOKEN, text)
+    if others and thinking is not None and answer is not None:
+        return f"{THINK}\n{_bare(thinking)}\n{CLOSE}\n{_bare(answer)}"
+    return opened(_bare(text))
+
+
+def opened(text: str) -> str:
+    """The text with its opening tag, where a template had put that into the prompt."""
+    thinking, _, tags = split(text)
+    return text if thinking is None or THINK in tags else f"{THINK}\n{text}"
+
+
+def _block(text: str) -> str:
+    for opening, closing in _BLOCKS:
+        if match := opening.match(text):
+            return THINK + closing.sub(CLOSE, text[match.end() :], count=1)
+    return text
+
+
+def _turn(text: str) -> str:
+    """The assistant's first turn, without what a rendered template shows before and after it."""
+    if _BEFORE.match(text) and (header := _ASSISTANT.search(text)):
+        text = text[header.end() :]
+    return _NEXT_TURN.sub("", text)
+
+
+def _bare(text: str) -> str:
+    return _AFTER.sub("", _BEFORE.sub("", text, count=1) if _BEFORE.match(text) else text).strip()
+
+
+def ended(text: str, end: str) -> str:
+    """The text without the control tokens and the `end` tokens that it ends in."""
+    while (bare := _AFTER.sub("", text)).endswith(end) or bare != text:
+        text = bare.removesuffix(end)
+    return text

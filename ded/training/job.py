@@ -15,7 +15,9 @@ import pydantic
 
 from ded import models
 from ded.errors import TrainingError
+from ded.models import tokens
 from ded.options import Trainer
+from ded.problems import texts
 
 MEND = "lower trainer.micro_batch, or set trainer.gradient_checkpointing or trainer.accelerate"
 Example = dict[str, list[int]]  # input_ids; as many labels, -100 where nothing is learnt
@@ -112,14 +114,22 @@ def length_histogram(
 
 
 def _tokenised(student: str, corpus: pd.DataFrame) -> Iterator[tuple[list[int], list[int]]]:
-    """Yields each row's token ids: rendered prompt, completion with its end token."""
+    """Yields each row's token ids: rendered prompt, completion with its end token.
+
+    That is the tokenizer's eos_token, at which every engine stops: once, whatever the text ends in
+    and whatever else (another token, a line end) the chat template writes after an answer.
+    """
     tok = models.load_tokenizer(student)
+    if tok.eos_token_id is None:
+        lack = "its tokenizer has no eos_token, so it could not learn to stop"
+        raise TrainingError(f"{student!r}: {lack}; name one in tokenizer_config.json")
+    end, opens = tok.decode([tok.eos_token_id]), models.think_prefix(student)
     for row, (prompt, text) in enumerate(zip(corpus["prompt"], corpus["text"], strict=True)):
-        rendered = models.render(student, prompt)
-        if rendered.rstrip().endswith("<think>"):  # the template opens the think block itself
+        text = texts.ended(text, end)
+        if opens:  # the template opens the think block itself
             text = re.sub(r"^\s*<think>\n?", "", text)
-        completion = tok(text, add_special_tokens=False)["input_ids"] + [tok.eos_token_id]
+        completion = [*tokens.encode(tok, text), tok.eos_token_id]
         if tok.decode(completion).count("<think>") != text.count("<think>"):
             lost = f"<think> does not survive the tokenizer of {student!r}"
             raise TrainingError(f"row {row}: {lost}; add it to the vocabulary")
-        yield tok(rendered, add_special_tokens=False)["input_ids"], completion
+        yield models.prompt_ids(student, prompt), completion
