@@ -24,6 +24,11 @@ LIMITS = Limits(
 )  # wall: for busy machines
 
 
+known_machine = pytest.mark.skipif(
+    os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these machines"
+)
+
+
 @pytest.fixture
 def box():
     with Sandbox(LIMITS, writable=True) as box:
@@ -68,9 +73,7 @@ def test_allocations(box):
     assert box.run(spread).outcome == "memory"  # over all processes
 
 
-@pytest.mark.skipif(
-    os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these machines"
-)
+@known_machine
 def test_memory_that_no_limit_counts_cannot_be_had(box):
     tries = {
         "memfd": "os.write(os.memfd_create('x'), b'x')",
@@ -94,6 +97,80 @@ def test_memory_that_no_limit_counts_cannot_be_had(box):
         ).stdout
         == b"b'abc'\n"
     )
+
+
+@known_machine
+@pytest.mark.parametrize(
+    "call",
+    [
+        "libc.unshare(0x10000000)",  # a user namespace, in which anyone may mount
+        "libc.unshare(0x20000)",
+        "libc.setns(0, 0)",
+        "libc.syscall(CLONE, 0x10000000 | 17, 0, 0, 0, 0)",
+        "libc.syscall(CLONE, 0x8000 | 17, 0, 0, 0, 0)",  # a child that its parent need not reap
+        "libc.syscall(435, ctypes.create_string_buffer(64), 64)",  # clone3
+        "libc.mount(b'none', b'/tmp', b'tmpfs', 0, 0)",
+        "libc.umount2(b'/tmp', 2)",
+        "libc.syscall(428, -100, b'/', 1)",  # open_tree, fsopen
+        "libc.syscall(430, b'tmpfs', 0)",
+        "libc.shmget(0, 4096, 0o1600)",
+        "libc.semget(0, 1, 0o1600)",
+        "libc.msgget(0, 0o1600)",
+        "libc.mq_open(b'/queue', 0o102, 0o600, 0)",
+        "libc.syscall(KEY, b'user', b'name', b'x', 1, -3)",
+        "libc.ptrace(16, os.getppid(), 0, 0)",
+        "libc.socket(2, 1, 0)",  # its buffers are counted by nobody
+        "libc.signal(17, 1)",
+        "libc.setpriority(0, 0, 19)",
+        "libc.syscall(425, 1, 0)",  # io_uring_setup
+        "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)",
+    ],
+)
+def test_calls_that_reach_beyond_the_limits_are_refused(box, call):
+    numbers = {"x86_64": (56, 248), "aarch64": (220, 217)}[os.uname().machine]
+    result = box.run(
+        f"import ctypes, mmap, os\nlibc = ctypes.CDLL(None)\nCLONE, KEY = {numbers}\n"
+        f"try: print({call})\nexcept OSError: print(-1)"
+    )
+    assert result.stdout == b"-1\n"
+
+
+def test_what_programs_need_of_processes_and_sockets_works(box):
+    program = (
+        "import asyncio, multiprocessing, os, subprocess, sys, threading\n"
+        "asyncio.run(asyncio.sleep(0.01))\n"
+        "thread = threading.Thread(target=print, args=('thread',)); thread.start(); thread.join()\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool: print(pool.map(abs, [-1]))\n"
+        "print(subprocess.run([sys.executable, '-c', 'print(2)'], capture_output=True).stdout)\n"
+        "print(open('/dev/stdin').read())"
+    )
+    result = box.run(program, stdin=b"input", limits=Limits(cpu=5, wall=120))
+    assert result.stdout.decode().split("\n")[:-1] == ["thread", "[1]", r"b'2\n'", "input"]
+
+
+@known_machine
+@pytest.mark.parametrize(
+    "evasion",
+    [
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",  # the kernel would reap them unseen
+        "libc.sigaction(17, struct.pack('QQQQQQ', 0, 0, 0, 0, 0, 0x2), 0)",  # SA_NOCLDWAIT
+        "fork = lambda: os.fork() or os.fork() and os._exit(0)",  # whose parent is gone
+    ],
+)
+def test_the_cpu_time_of_short_children_counts(box, evasion):
+    program = (
+        "import ctypes, os, signal, struct, time\nlibc, fork = ctypes.CDLL(None), os.fork\n"
+        f"try: {evasion}\nexcept OSError: pass\n"
+        "for _ in range(60):\n"
+        "    if not fork():\n"
+        "        while time.process_time() < 0.03: pass\n"
+        "        os._exit(0)\n"
+        "    try: os.wait()\n"
+        "    except OSError: time.sleep(0.03)\n"
+        "print('done')"
+    )
+    result = box.run(program)
+    assert result.outcome != "exit" or not result.stdout
 
 
 def test_endless_loops_end_by_cpu_time(box):

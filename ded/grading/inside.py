@@ -36,6 +36,39 @@ OF_PROGRAM = "raised by the program"  # a note at what tests raise in its name
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
 UID = int(sys.argv[1])
 
+# System calls that programs do not get, with their numbers on x86-64 and on ARM64: memory that no
+# limit counts or that outlives a run; mounts and namespaces; other processes, and the kernel; a
+# lower priority, with which a program could starve itself; and four that depend on an argument.
+CALLS = """
+memfd_create 319 279, memfd_secret 447 447, io_uring_setup 425 425, userfaultfd 323 282,
+shmget 29 194, semget 64 190, msgget 68 186, mq_open 240 180,
+add_key 248 217, request_key 249 218, keyctl 250 219,
+unshare 272 97, setns 308 268, clone3 435 435, mount 165 40, umount2 166 39, pivot_root 155 41,
+chroot 161 51, open_tree 428 428, open_tree_attr 467 467, move_mount 429 429, fsopen 430 430,
+fsconfig 431 431, fsmount 432 432, fspick 433 433, mount_setattr 442 442,
+ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, pidfd_getfd 438 438,
+bpf 321 280, perf_event_open 298 241,
+setpriority 141 140, sched_setscheduler 144 119, sched_setattr 314 274,
+mmap 9 222, clone 56 220, socket 41 198, rt_sigaction 13 134
+"""
+# instructions of the filter: operation, jump if true, jump if false, operand
+LOAD, SAME, NOT_BELOW, ANY_BIT, MASK = 0x20, 0x15, 0x35, 0x45, 0x54
+ALLOW, REFUSE, ABSENT = ((0x06, 0, 0, code) for code in (0x7FFF0000, 0x00050001, 0x00050026))
+BY_ARGUMENT = {
+    "clone3": [ABSENT],  # its flags are behind a pointer; the C library falls back on clone
+    # no shared anonymous memory
+    "mmap": [(LOAD, 0, 0, 40), (MASK, 0, 0, 0x21), (SAME, 0, 1, 0x21), REFUSE, ALLOW],
+    # no new namespace, and no child that is its sibling
+    "clone": [(LOAD, 0, 0, 16), (ANY_BIT, 0, 1, 0x7E028000), REFUSE, ALLOW],
+    "socket": [(LOAD, 0, 0, 16), (SAME, 1, 0, 1), REFUSE, ALLOW],  # AF_UNIX only
+    # SIGCHLD is asked about only: the kernel forgets the CPU time of children where it is ignored
+    "rt_sigaction": [
+        *[(LOAD, 0, 0, 16), (SAME, 0, 4, signal.SIGCHLD)],
+        *[(LOAD, 0, 0, 24), (SAME, 0, 3, 0), (LOAD, 0, 0, 28), (SAME, 0, 1, 0)],
+        *[ALLOW, REFUSE],
+    ],
+}
+
 
 def read_message():
     (length,) = struct.unpack("<I", read_exactly(4))
@@ -68,39 +101,34 @@ def write_all(fd, data):
 
 
 # --- in the child: lower every limit, then become the program -------------------------------------
-def refuse_uncounted_memory():
-    """A seccomp filter against memory that no limit counts.
-
-    memfd_create, System V segments, io_uring, memfd_secret, and mmap of anonymous shared memory;
-    other ABIs too, which number calls differently. No filter on other machines.
+def refuse_calls():
+    """A seccomp filter against what would take a program, its memory or its CPU time out of sight:
+    `CALLS`, and other ABIs, which number calls differently. No filter on other machines.
     """
-    # the architecture for audits, and its numbers of mmap, memfd_create and shmget
-    calls = {"x86_64": (0xC000003E, 9, 319, 29), "aarch64": (0xC00000B7, 222, 279, 194)}
-    if os.uname().machine not in calls:
+    machines = {"x86_64": (0xC000003E, 1), "aarch64": (0xC00000B7, 2)}  # and columns of `CALLS`
+    if os.uname().machine not in machines:
         return
-    arch, mmap, *refused = calls[os.uname().machine]
-    refused += [425, 447]  # io_uring_setup, memfd_secret
-    n = len(refused)
-    # an instruction: operation, jump if true, jump if false, operand
+    architecture, column = machines[os.uname().machine]
     code = [
-        (0x20, 0, 0, 4),  # load the architecture
-        (0x15, 0, n + 7, arch),
-        (0x20, 0, 0, 0),  # load the number of the call
-        (0x35, n + 5, 0, 1 << 30),
-        *[(0x15, n + 4 - i, 0, number) for i, number in enumerate(refused)],
-        (0x15, 0, 3, mmap),
-        (0x20, 0, 0, 40),  # load the flags of mmap
-        (0x54, 0, 0, 0x21),
-        (0x15, 1, 0, 0x21),  # MAP_SHARED | MAP_ANONYMOUS
-        (0x06, 0, 0, 0x7FFF0000),  # allow
-        (0x06, 0, 0, 0x00050001),  # refuse, with EPERM
+        (LOAD, 0, 0, 4),
+        (SAME, 1, 0, architecture),
+        REFUSE,
+        (LOAD, 0, 0, 0),  # the number of the call
+        (NOT_BELOW, 0, 1, 1 << 30),
+        REFUSE,
     ]
+    for line in CALLS.replace("\n", " ").split(","):
+        call = line.split()
+        decision = BY_ARGUMENT.get(call[0], [REFUSE])
+        code += [(SAME, 0, len(decision), int(call[column])), *decision]
+    code.append(ALLOW)
     data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
     program = struct.pack("@HP", len(code), ctypes.addressof(data))
     prctl = ctypes.CDLL(None).prctl
     zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
     prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
-    prctl(22, ctypes.c_ulong(2), program)  # PR_SET_SECCOMP
+    if prctl(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
+        raise OSError("no seccomp filter")
 
 
 def cap(which, amount):
@@ -386,7 +414,7 @@ def child(limits, stdout, stderr, value):
         for name, content in job["files"].items():
             with open(name, "wb") as file:
                 file.write(content)
-        refuse_uncounted_memory()
+        refuse_calls()
         code = become(job)
     except BaseException as failure:
         os.write(2, type(failure).__name__.encode())
@@ -402,8 +430,8 @@ def usage(pid):
     ticks, pages = 0, 0
     for name in os.listdir("/proc") if ISOLATED else [str(pid)]:
         if name.isdigit() and name != "1":
-            with suppress(OSError), open(f"/proc/{name}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
                 ticks += sum(map(int, fields[11:15]))
                 pages += int(fields[21])
     return ticks / os.sysconf("SC_CLK_TCK"), pages * resource.getpagesize()
@@ -518,6 +546,7 @@ def run(limits):
 
 def main():
     os.umask(0o022)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE

