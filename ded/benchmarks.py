@@ -22,7 +22,7 @@ import pandas as pd
 from ded import __version__, evaluation, files, generation, home, jobs, models, problems
 from ded import grading as grader
 from ded.errors import BenchmarkError
-from ded.models.spec import WITHOUT_WEIGHTS
+from ded.models.spec import WITHOUT_WEIGHTS, bare
 from ded.options import Engine, Grading
 from ded.stats import Interval, crossed_bootstrap, numbers, paired_questions, pass_at_k
 
@@ -292,7 +292,8 @@ def beside(scores: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.D
 
 
 def _published_name(model: str) -> str:
-    return re.split("[:/]", model.partition("@")[0])[-1]
+    name, options = bare(model), model[len(bare(model)) :]
+    return re.split("[:/]", name.partition("@")[0])[-1] + options
 
 
 def _text(settings: dict[str, Any]) -> str:

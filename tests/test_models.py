@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from ded import generation, models, problems, store, study
+from ded.generation import engines
 from ded.models import ModelError
 from ded.models import package as package_model
-from ded.models.spec import KINDS, WITHOUT_WEIGHTS
+from ded.models.spec import KINDS, WITHOUT_WEIGHTS, with_options
 from ded.options import Engine, Grading
 
 
@@ -355,6 +356,110 @@ def test_a_think_tag_that_the_template_writes_stands_in_the_text(copied):
     assert all(
         text.count("<think>\n") == 1 for text in more["text"]
     )  # continued from tokens, not from the text
+
+
+def test_a_model_that_opens_the_think_block_again_has_it_once(copied):
+    template = copied / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<assistant>", "<assistant> <think>"))
+    sampled = ["<think>\n3", " <think> 3", "3", ""]
+    assert engines.texts(f"path:{copied}", sampled) == [*sampled[:2], "<think>\n3", "<think>\n"]
+    assert engines.texts("lab:student_1", sampled) == sampled
+
+
+# ---- what a template is told
+
+CHATML = (
+    "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
+    "{% if add_generation_prompt %}<assistant>"
+)
+CLOSED = CHATML + "<think>\n\n</think>\n\n{% endif %}"  # whatever it is told
+OPENED = CHATML + "<think>\n{% endif %}"
+SWITCH = CHATML + (  # as Qwen3's
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+OFF_BY_DEFAULT = CHATML + (  # as the small Qwen3.5's
+    "{% if enable_thinking is defined and enable_thinking is true %}<think>\n"
+    "{% else %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+OTHER_NAME = OFF_BY_DEFAULT.replace("enable_thinking", "thinking")  # as DeepSeek's
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+)
+DROPS_SYSTEM = CHATML.replace("messages", "messages if m.role != 'system'") + "{% endif %}"
+EMPTY = "<think>\n\n</think>\n\n"
+TOLD = [  # template, options, how its prompt ends
+    (CHATML + "{% endif %}", "", "<assistant>"),
+    (CHATML + "{% endif %}", "?{thinking: true}", "<assistant>"),  # nothing to switch
+    (CHATML + "{% endif %}", "?{thinking: false}", "<assistant>"),
+    (OPENED, "", "<think>\n"),
+    (OPENED, "?{thinking: true}", "<think>\n"),
+    (SWITCH, "", "<assistant>"),
+    (SWITCH, "?{thinking: true}", "<assistant>"),
+    (SWITCH, "?{thinking: false}", EMPTY),
+    (SWITCH, "?{enable_thinking: false}", EMPTY),
+    (OFF_BY_DEFAULT, "?{thinking: true}", "<assistant><think>\n"),
+    (OFF_BY_DEFAULT, "?{enable_thinking: true}", "<assistant><think>\n"),
+    (OFF_BY_DEFAULT, "?{thinking: false}", EMPTY),
+    (OTHER_NAME, "?{thinking: true}", "<assistant><think>\n"),
+    (CLOSED, "?{thinking: false}", EMPTY),
+]
+REFUSED = [  # template, options, what is told
+    (CLOSED, "", "closes an empty think block in the prompt: choose '[?]{thinking: true}'"),
+    (CLOSED, "?{thinking: true}", "has no switch that opens it: no thinking can be had"),
+    (OFF_BY_DEFAULT, "", "closes an empty think block"),
+    (OPENED, "?{thinking: false}", "has no switch: it always thinks"),
+    (NO_SYSTEM + SWITCH, '?{system_prompt: "x"}', "refuses the prompt .no system role.; leave"),
+    (DROPS_SYSTEM, '?{system_prompt: "Be brief"}', "drops the system prompt"),
+    (SWITCH, "?{enable_thinkin: true}", "no variable 'enable_thinkin'; nearest: enable_thinking"),
+    (SWITCH, "?{system_prompt: 3}", "system_prompt is no text"),
+    (SWITCH, "?{1: 2}", "options are written as"),
+    (SWITCH, "?{a b}", "options are written as|no variable"),
+]
+
+
+@pytest.mark.parametrize("template, options, end", TOLD)
+def test_a_template_renders_as_it_is_told(copied, template, options, end):
+    (copied / "chat_template.jinja").write_text(template)
+    spec = f"path:{copied}{options}"
+    assert models.render(
+        spec, "1 +2 ="
+    ) == f"<user> 1 +2 = {end.removeprefix('<assistant>')}".replace("= ", "= <assistant>")
+    models.check(spec)
+    assert models.think_prefix(spec) == ("<think>\n" if end.endswith("<think>\n") else "")
+
+
+@pytest.mark.parametrize("template, options, fault", REFUSED)
+def test_thinking_that_cannot_be_had_is_refused(copied, template, options, fault):
+    (copied / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match=fault):
+        models.check(f"path:{copied}{options}")
+    with pytest.raises(ModelError, match=fault):
+        models.render(f"path:{copied}{options}", "1 +2 =")
+
+
+@pytest.mark.parametrize("words", ["Be brief.", 'It\'s "{{ x }}" %}\n\\n; 简短回答 \U0001f600'])
+def test_a_system_prompt_stands_before_the_question(copied, words):
+    (copied / "chat_template.jinja").write_text(SWITCH)
+    spec = with_options(f"path:{copied}", {"system_prompt": words, "thinking": False})
+    assert models.render(spec, "1") == f"<system> {words} <user> 1 <assistant>{EMPTY}"
+    own = [{"role": "system", "content": "own"}, {"role": "user", "content": "1"}]
+    tok = models.load_tokenizer(spec)
+    assert tok.apply_chat_template(own, tokenize=False) == "<system> own <user> 1 "
+    on = tok.apply_chat_template(own, tokenize=False, enable_thinking=True, add_generation_prompt=1)
+    assert on == "<system> own <user> 1 <assistant>"  # a caller's word counts
+
+
+def test_options_are_part_of_what_a_model_is(copied):
+    plain, spec = f"path:{copied}", f"path:{copied}?{{thinking: true}}"
+    assert models.fingerprint(spec) == f'{models.fingerprint(plain)}?{{"thinking": true}}'
+    assert models.fingerprint(f"path:{copied}?{{  'thinking': true }}") == models.fingerprint(spec)
+    assert models.parse(spec) == models.parse(plain) and models.load(spec) is models.load(plain)
+    assert study.short(spec) == "copy?{thinking: true}"
+    long = with_options(plain, {"system_prompt": "Think / step by step, and then answer."})
+    assert len(study.short(long)) < 45 and study.short(long).startswith("copy?{system_prompt: ")
+    with pytest.raises(ModelError, match="recorded traces are not prompted"):
+        models.parse("recorded:traces.jsonl?{thinking: true}")
 
 
 # ---- content

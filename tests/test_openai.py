@@ -97,6 +97,19 @@ def test_rows_are_those_that_the_server_gave(toy):
     assert len(sample(toy, 6, 2, max_tokens=12)) == 12 and len(toy.asked) == 12  # from the store
 
 
+def test_how_a_model_is_prompted_is_sent(toy):
+    model = f"{MODEL}?{{thinking: false, reasoning_effort: low, system_prompt: Be brief.}}"
+    sample(toy, 1, model=model, max_tokens=4)
+    sample(toy, 1, model=model, max_tokens=9)  # goes on, from the tokens of the same prompt
+    chats = [body for body in toy.asked if "messages" in body]
+    assert len(chats) >= 2 and {body["model"] for body in toy.asked} == {MODEL.partition(":")[2]}
+    for body in chats:
+        assert [turn["role"] for turn in body["messages"]] == ["system", "user"]
+        assert body["messages"][0]["content"] == "Be brief."
+        switches = {"enable_thinking": False, "thinking": False}
+        assert body["chat_template_kwargs"] == switches | {"reasoning_effort": "low"}
+
+
 def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
     with servers.toy(tokens=False) as server:

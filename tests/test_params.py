@@ -323,6 +323,46 @@ def test_what_is_registered_may_be_named(monkeypatch):
     assert values["metric"] == "words" and values["engine"] == {"name": "mine"}
 
 
+# ---- how models are prompted
+
+
+def test_chat_is_taken_up_by_the_models_that_it_names():
+    chat = {"default": {"thinking": True}, "lab:student_2": {"system_prompt": "a, 'b': \"c\""}}
+    models = ["lab:student_1", "lab:student_2", "lab:student_3?{thinking: false}"]
+    loaded = params.load("lab", "01", {"chat": chat, "students": models})
+    assert loaded["students"] == [
+        "lab:student_1?{thinking: true}",
+        'lab:student_2?{thinking: true, system_prompt: "a, \'b\': \\"c\\""}',
+        "lab:student_3?{thinking: false}",  # its own word counts
+    ]
+    assert loaded["teachers"][0].endswith("?{thinking: true}")
+    again = params.load("lab", "01", loaded)  # as a notebook does
+    assert again == loaded
+    assert params.load("lab", "01", {"students": models[2:]})["students"] == models[2:]
+    recorded = params.load(
+        "lab", "02", {"chat": chat | {}, "students": models[:2], "teacher": TRACES}
+    )
+    assert recorded["teacher"] == TRACES  # nobody prompts it
+
+
+TRACES = "recorded:worked#terse"
+
+
+@pytest.mark.parametrize(
+    "chat, words",
+    [
+        ({"lab:student_l": {}}, ["chat: 'lab:student_l' is no model", "nearest: lab:student_"]),
+        ({"defaults": {}}, ["'defaults' is no model of this notebook", "nearest: default"]),
+        ({"default": True}, ["chat.default = True", "valid dictionary"]),
+        ({"default": {"system_prompt": 3}}, ["students[0]", "system_prompt is no text"]),
+    ],
+)
+def test_a_bad_key_of_chat_is_named(chat, words):
+    with pytest.raises(ParameterError) as caught:
+        params.load("lab", "01", {"chat": chat})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
 # ---- how students are trained
 
 

@@ -204,6 +204,59 @@ def test_padding_with_the_end_token_masks_nothing(tmp_path):
     assert weights(trained[0]) == weights(trained[1])
 
 
+PLAIN, END = "{{ messages[0].content }}|", "</think>\n\n"
+TEXTS = [  # what the template adds to the prompt, options, a trajectory, what is learnt of it
+    ("", "", "<think>\na\n</think>\n2", "<think>\na\n</think>\n2"),
+    ("", "", "2", "2"),
+    ("<think>\n", "", "<think>\na\n</think>\n2", "a\n</think>\n2"),
+    ("<think>\n", "", "<think>\n<think>\na\n</think>\n2", "a\n</think>\n2"),  # opened twice
+    ("<think>\n", "", "a\n</think>\n2", "a\n</think>\n2"),  # as it was sampled
+    ("<think>\n", "", "2", "\n</think>\n\n2"),  # no answer inside the thinking
+    ("<think>\n\n" + END, "?{thinking: false}", "2", "2"),
+    ("<think>\n\n" + END, "?{thinking: false}", "<think>\n\n</think>\n\n2", "2"),
+    ("<think>\n\n" + END, "?{thinking: false}", "2: <think> is a tag", "2: <think> is a tag"),
+]
+
+
+@pytest.mark.parametrize("added, options, text, learnt", TEXTS)
+def test_prompt_and_completion_open_one_think_block_at_most(tmp_path, added, options, text, learnt):
+    student = with_template(tmp_path / "student", f"{PLAIN}{{{{ {added!r} }}}}") + options
+    assert training.job.trained_texts(student, "1+1=", text) == ("1+1=|" + added, learnt)
+
+
+def test_an_empty_think_block_in_the_prompt_is_followed_by_no_other(tmp_path):
+    student = with_template(tmp_path / "closed", PLAIN + "<think>\n\n" + END)
+    table = pd.DataFrame({"prompt": ["1"], "text": ["<think>\na\n</think>\n2"]})
+    with pytest.raises(models.ModelError, match="closes an empty think block"):
+        training.build_examples(student, table, 128)
+    with pytest.raises(training.TrainingError, match=r"row 0: .*the trajectory opens another"):
+        training.build_examples(student + "?{thinking: false}", table, 128)
+
+
+def test_a_student_is_asked_as_it_was_trained(tmp_path):
+    switch = "{% if thinking %}<think>\n{% else %}<think>\n\n</think>\n\n{% endif %}"
+    base = with_template(
+        tmp_path / "switch", "{{ messages | map(attribute='content') | join }}" + switch
+    )
+    asked = {}
+    for options in (
+        "{thinking: true}",
+        "{thinking: false}",
+        "{thinking: true, system_prompt: 'Sum: '}",
+    ):
+        table = corpus(4).assign(
+            text=lambda rows: rows["text"].str.replace(r".*</think>", "", regex=True)
+        )
+        spec = training.sft(f"{base}?{options}", table, **SETTINGS | {"max_steps": 1})
+        asked[spec] = models.render(spec, "1 +2 =")
+        assert asked[spec] == models.render(f"{base}?{options}", "1 +2 =")
+    assert list(asked.values()) == [
+        "1 +2 =<think>\n",
+        "1 +2 =<think>\n\n</think>\n\n",
+        "Sum: 1 +2 =<think>\n",
+    ]
+
+
 def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path):
     student = with_template(tmp_path / "none", "")
     (tmp_path / "none" / "chat_template.jinja").unlink()

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from ded import models
 from ded.options import Engine
 from ded.problems import Problem
 
@@ -37,6 +38,13 @@ class EngineModule(Protocol):
 
         A shard that another process has put into the store meanwhile may be left out.
         """
+
+
+def texts(model: str, sampled: list[str]) -> list[str]:
+    """What was sampled behind the think block that the model's template opens in the prompt, once:
+    some models open it again."""
+    opened = models.think_prefix(model)
+    return [text if text.lstrip().startswith(models.THINK) else opened + text for text in sampled]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ded.errors import EngineError
 from ded.generation import journal
 from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished
 from ded.models import THINK
+from ded.models.chat import turns, variables
 from ded.models.endpoint import Endpoint
 from ded.options import Engine
 from ded.problems import content_hash, texts
@@ -101,7 +102,9 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
         "seed": seed % 2**31,
         "return_token_ids": True,
     }
-    chat = {"messages": [{"role": "user", "content": row.problem.prompt}]}
+    chat: dict[str, Any] = {"messages": turns(server.model, row.problem.prompt)}
+    if template := variables(server.model):
+        chat["chat_template_kwargs"] = template
     try:
         if row.before is None:
             logprobs = {"logprobs": True, "top_logprobs": top} if top else {}

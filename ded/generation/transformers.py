@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ded import models
-from ded.generation.engines import Settings, Shard, Tables, Unfinished
+from ded.generation.engines import Settings, Shard, Tables, Unfinished, texts
 from ded.options import Engine
 from ded.problems import content_hash
 
@@ -55,9 +55,9 @@ def draw_shard(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.D
         completions = decode(net, batch, streams, settings.temperature, settings.top_p, tok)
         for i, completion in zip(group, completions, strict=True):
             rows[unfinished[i].place] = unfinished[i].continued(completion)
-    table, opened = shard.table(rows), models.think_prefix(model)
-    texts = [opened + text for text in tok.batch_decode(table["token_ids"].tolist())]
-    return table.assign(text=texts, missing_mass=0.0)
+    table = shard.table(rows)
+    sampled = tok.batch_decode(table["token_ids"].tolist())
+    return table.assign(text=texts(model, sampled), missing_mass=0.0)
 
 
 def _noise(row: Unfinished, settings: Settings) -> np.ndarray:

@@ -28,7 +28,7 @@ from typing import Any, TextIO
 from ded import models, store
 from ded.errors import EngineError
 from ded.generation import journal
-from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished
+from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished, texts
 from ded.options import Engine
 from ded.problems import content_hash
 
@@ -83,7 +83,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     """EngineError, with the end of vLLM's log, where vLLM is not installed or ends early."""
     if not find_spec("vllm"):
         raise EngineError(f"model {model!r}: {models.NO_VLLM}")
-    begun, tok, opened = time.monotonic(), models.load_tokenizer(model), models.think_prefix(model)
+    begun, tok = time.monotonic(), models.load_tokenizer(model)
     with ExitStack() as stack:
         if not on_cpu():  # each engine takes engine.gpu_memory of its GPUs
             devices = re.sub(r"\W", "_", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
@@ -93,8 +93,8 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         asked = [row for request in job.requests for row in request.rows]
         drawn = stack.enter_context(closing(_drawn(model, job, engine)))
         for shard, table in drawing.tables(asked, drawn):
-            texts = [opened + text for text in tok.batch_decode(table["token_ids"].tolist())]
-            yield shard, table.assign(text=texts)
+            completions = tok.batch_decode(table["token_ids"].tolist())
+            yield shard, table.assign(text=texts(model, completions))
     log.info("%s: vllm, %d rows, %.0f s", model, len(asked), time.monotonic() - begun)
 
 

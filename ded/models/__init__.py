@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING
 from ded import store
 from ded.errors import ModelError, first_line
 from ded.lab import catalogue
-from ded.models import endpoint, package, tokens, traces
-from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, digest, hub, parse
+from ded.models import chat, endpoint, package, tokens, traces
+from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, bare, digest, hub, options_of, parse
 from ded.options import Engine
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
     """ModelError, with the mend, where a model cannot be used here for all of `need`: "sample" (on
     `engine`), "train", "hidden".
 
-    Looks at the id and its access, packages, tokenizer and chat template, the weights' size against
-    the free memory; for an endpoint or recorded traces asks their engine. Takes seconds: loads no
-    weights (a package's are converted the first time).
+    Looks at the id and its access, packages, tokenizer, chat template (see `render`), the weights'
+    size against the free memory; for an endpoint or recorded traces asks their engine. Takes
+    seconds: loads no weights (a package's are converted the first time).
     """
     kind, name, revision = parse(spec)
     if without_weights := KINDS[kind].check:
@@ -77,6 +78,7 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
     if kind == "hf":
         hub(name, revision)
     tok = load_tokenizer(spec)
+    render(spec, "")
     think_ids = tok(THINK, add_special_tokens=False)["input_ids"]
     if "train" in need and THINK not in tok.decode(think_ids):
         mend = "so it cannot learn to write it; add it to the vocabulary"
@@ -105,11 +107,12 @@ def locate(spec: str) -> str:
 
 def fingerprint(spec: str) -> str:
     """What identifies the model's content in a store key: where it has no other identity, a hash of
-    weights, configuration, tokenizer and template."""
+    weights, configuration, tokenizer and template; and the options of the spec."""
+    options = f"?{json.dumps(options_of(spec), sort_keys=True)}" if options_of(spec) else ""
     if identify := KINDS[parse(spec).kind].fingerprint:
-        return identify(parse(spec))
-    files = sorted(Path(locate(spec)).iterdir())
-    return digest(file for file in files if file.suffix in CONTENT and file.name not in RECORDS)
+        return identify(parse(spec)) + options
+    files = [file for file in sorted(Path(locate(spec)).iterdir()) if file.name not in RECORDS]
+    return digest(file for file in files if file.suffix in CONTENT) + options
 
 
 def weights(spec: str, dtype: str) -> float:
@@ -164,6 +167,8 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         lack = "its tokenizer has no chat template to render prompts with"
         mend = "take the instruction-tuned variant, or put a chat_template.jinja beside it"
         raise ModelError(f"model {spec!r}: {lack}; {mend}")
+    if options_of(spec):
+        tok.chat_template = chat.told(spec, tok.get_chat_template())
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token
     return tok
@@ -183,7 +188,7 @@ def load(spec: str, dtype: str = "float32") -> PreTrainedModel:
     The last two stay loaded. Do not train this object: copy it.
     """
     # by content: a model trained anew under its old name is another model
-    return _load(spec, dtype, fingerprint(spec))
+    return _load(bare(spec), dtype, fingerprint(bare(spec)))
 
 
 @lru_cache(maxsize=2)
@@ -206,10 +211,23 @@ def _load(spec: str, dtype: str, content: str) -> PreTrainedModel:
 
 
 def render(spec: str, prompt: str) -> str:
-    """The text that the model sees for a user's prompt, up to where its answer begins."""
-    return load_tokenizer(spec).apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+    """The text that the model sees for a user's prompt, up to where its answer begins.
+
+    ModelError for what its template refuses (some take no system prompt), and for an empty think
+    block that it closes in the prompt, unless thinking is switched off.
+    """
+    from jinja2 import TemplateError
+
+    tok, turns = load_tokenizer(spec), [{"role": "user", "content": prompt}]
+    try:
+        text = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        refusal = f"its chat template refuses the prompt ({first_line(error)})"
+        mend = "leave system_prompt out" if options_of(spec) else "take another template"
+        raise ModelError(f"model {spec!r}: {refusal}; {mend}") from None
+    if fault := chat.fault(spec, tok, text):
+        raise ModelError(f"model {spec!r}: {fault}")
+    return text
 
 
 def prompt_ids(spec: str, prompt: str) -> list[int]:
@@ -221,7 +239,7 @@ def think_prefix(spec: str) -> str:
     """What a trajectory's text begins with before the first sampled token: "<think>\\n" or "".
 
     Some templates (DeepSeek-R1-Distill, QwQ) open the think block in the prompt, so what is sampled
-    lacks the tag. An engine puts it back in front of `text` (token_ids stay as sampled), and
-    training takes it off again for a student whose template writes it.
+    lacks the tag. An engine puts it back in front of a `text` that does not open it again
+    (token_ids stay as sampled), and training takes it off for a student whose template writes it.
     """
     return f"{THINK}\n" if re.search(rf"{THINK}\s*$", render(spec, "")) else ""

@@ -3,19 +3,22 @@
 `lab:<name>` (a tiny model of `ded.lab`), `hf:<org>/<name>[@revision]`, `path:<directory>`,
 `package:<name>` (see `ded.models.package`); `store:<key>` is a checkpoint that an earlier stage
 trained. All are ordinary Hugging Face directories. Without weights: `openai:<model>` (served at the
-engine's base_url), `recorded:<file or data set>[#<map>]` (see `ded.models.traces`).
+engine's base_url), `recorded:<file or data set>[#<map>]` (see `ded.models.traces`). Behind any but
+these `?{option: value}` says how it is prompted (see `ded.models.chat`).
 """
 
 import hashlib
+import json
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ded.errors import ModelError, first_line, near
-from ded.files import read_yaml
+from ded.errors import ModelError, ParameterError, first_line, near
+from ded.files import parse_yaml, read_yaml
 from ded.problems.texts import THINK as THINK
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
@@ -33,13 +36,47 @@ class Spec(NamedTuple):
 
 def parse(spec: str) -> Spec:
     """What a spec says; ModelError for an unknown kind or an empty name."""
-    kind, _, name = str(spec).partition(":")
+    kind, _, name = bare(str(spec)).partition(":")
     if kind not in KINDS or not name:
         kinds = f"with kind one of {', '.join(KINDS)}, e.g. 'lab:student_1'"
         nearest = near(kind, KINDS) if name else ""
         raise ModelError(f"model {spec!r}: a model is written as <kind>:<name> {kinds}{nearest}")
     name, _, revision = name.partition("@") if kind == "hf" else (name, "", "")
+    if kind == "recorded" and options_of(spec):
+        raise ModelError(f"model {spec!r}: recorded traces are not prompted; leave the options out")
     return Spec(kind, name, revision or None)
+
+
+def bare(spec: str) -> str:
+    """The spec without its options."""
+    return re.sub(r"\?\{.*\}$", "", spec, flags=re.DOTALL)
+
+
+@lru_cache(maxsize=256)
+def options_of(spec: str) -> dict[str, Any]:
+    """How the spec says that its model is prompted; {} where it does not. ModelError for what is no
+    mapping of names."""
+    text = spec[len(bare(spec)) + 1 :]
+    try:
+        options = parse_yaml(text, spec) if text else {}
+    except ParameterError as error:
+        raise ModelError(f"model {error}; options are written as ?{{option: value}}") from None
+    if not all(isinstance(name, str) and name.isidentifier() for name in options):
+        raise ModelError(f"model {spec!r}: options are written as ?{{option: value}}")
+    if not isinstance(options.get("system_prompt", ""), str):
+        raise ModelError(f"model {spec!r}: system_prompt is no text; write it in quotes")
+    return options
+
+
+def with_options(spec: str, options: Mapping[str, Any]) -> str:
+    """The spec with these options besides its own, which count where both name one."""
+    merged = {**options, **options_of(spec)}
+    if not merged:
+        return spec
+    written = [f"{name}: {json.dumps(merged[name], ensure_ascii=False)}" for name in merged]
+    spec = f"{bare(spec)}?{{{', '.join(written)}}}"
+    options_of(spec)  # refuses what is none
+    return spec
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -129,7 +129,7 @@ def validated(
         problems = error.errors()
     lines = [f"{model.__name__}: {len(problems)} problem(s) with the parameters"]
     for problem in problems:
-        setter = (places or {}).get(str(problem["loc"][0]), place)
+        setter = (places or {}).get(str(problem["loc"][0] if problem["loc"] else ""), place)
         lines.append(f"  {setter}: {_problem(model, problem)}")
     raise ParameterError("\n".join(lines))
 
@@ -157,6 +157,8 @@ def plain(value: Any) -> Any:
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
     """One of pydantic's errors as text: key, value, what is wrong, the nearest allowed name."""
+    if not error["loc"]:  # of the parameters together
+        return str(error["ctx"]["error"])
     key, *inside = error["loc"]
     name = f"{key}" + "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in inside)
     value, context = error["input"], error.get("ctx", {})

@@ -4,25 +4,40 @@ Defaults, units and meanings stand in the notebooks' `parameters` cells; `ded.pa
 checks them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ded import curation, generation, problems
 from ded.errors import ModelError, near
 from ded.lab import catalogue
-from ded.models import parse
+from ded.models.spec import bare, parse, with_options
 from ded.options import Count, Engine, Grading, Positive, Trainer, Whole
 
 # ---- the kinds of values -----------------------------------------------------------------------
 
 
-def _model(spec: str) -> str:
+def _checked(spec: str) -> str:
     kind, name, _ = parse(spec)
     if kind == "lab" and name not in catalogue.names():
         hint = near(name, catalogue.names(), prefix="lab:")
         raise ValueError(f"names no lab model; see `ded lab list`{hint}")
     return spec
+
+
+def _model(spec: str, info: ValidationInfo) -> str:
+    """The spec, with the options that the parameter `chat` has for it."""
+    prompted = parse(_checked(spec)).kind != "recorded"
+    chat = info.data.get("chat", {}) if prompted else {}
+    return with_options(spec, chat.get(DEFAULT, {}) | chat.get(bare(spec), {}))
 
 
 def _source(source: str) -> str:
@@ -36,6 +51,7 @@ def _distinct(values: list) -> list:
     return values
 
 
+DEFAULT = "default"  # the key of `chat` for all models
 Share = Annotated[float, Field(ge=0, le=1)]
 Model = Annotated[str, AfterValidator(_model)]
 Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
@@ -57,6 +73,9 @@ class Common(BaseModel):
     preset: str
     fixed_on: str  # the date on which these values were fixed, before the run that they are for
     out_dir: str  # "" is outputs/<preset>/<notebook>/ in the repository
+    # {model, or "default": {option: value}}: how models are prompted; before the models, which
+    # take it up
+    chat: dict[str, dict[str, Any]] = {}
     students: Models
     n_replicates: Count
     seed: Whole
@@ -96,12 +115,20 @@ class Common(BaseModel):
     def _can_judge(cls, value: Grading) -> Grading:
         generation.named(value.judge_engine.name)
         try:
-            kind = parse(_model(value.judge)).kind if value.judge else ""
+            kind = parse(_checked(value.judge)).kind if value.judge else ""
         except ValueError as error:
             raise ModelError(f"judge {value.judge!r} {error}") from None
         if kind == "recorded":
             raise ModelError(f"judge {value.judge!r}: recorded traces answer nothing new")
         return value
+
+    @model_validator(mode="after")
+    def _prompted(self) -> Self:
+        teachers = getattr(self, "teachers", None) or [getattr(self, "teacher", "")]
+        names = [DEFAULT, *map(bare, self.students), *map(bare, teachers)]
+        for name in self.chat.keys() - set(names):
+            raise ValueError(f"chat: {name!r} is no model of this notebook{near(name, names)}")
+        return self
 
     @field_validator("verification")
     @classmethod

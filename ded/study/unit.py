@@ -20,12 +20,13 @@ import pandas as pd
 from ded import models, problems
 from ded.errors import ModelError, SourceError
 from ded.generation import openai
-from ded.models.spec import parse
+from ded.models.spec import bare, parse
 from ded.options import Engine
 from ded.params.schemas import Common, Recipe
 from ded.problems import Problem, contamination, files
 
 Params = TypeVar("Params", bound=Common, covariant=True)
+LONGEST_OPTIONS = 30  # characters in a table
 SAMPLING = ("max_tokens", "temperature", "top_p", "engine")  # parameters of `generation.sample`
 TRAINING = ("learning_rate", "batch_size", "epochs", "max_length", "trainer")  # of `training.sft`
 
@@ -173,15 +174,18 @@ def engines_of(params: Common) -> dict[str, Engine]:
 
 def short(model: str) -> str:
     """A model's name in tables and figures: its spec without the kind, a local path without its
-    folders.
+    folders; options (`ded.models.chat`) behind it, long ones shortened.
 
     Of recorded traces that a data set holds, it is the name of their column map.
     """
-    kind, _, name = model.partition(":")
+    options = model[len(bare(model)) :]
+    if len(options) > LONGEST_OPTIONS:
+        options = f"{options[:LONGEST_OPTIONS]}...{problems.content_hash(options) % 1000}}}"
+    kind, _, name = bare(model).partition(":")
     place, _, column_map = name.partition("#")
     if kind == "recorded" and column_map and not place.lower().endswith(files.SUFFIXES):
         return column_map
-    return name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name
+    return (name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name) + options
 
 
 class Manifest(Protocol):

@@ -18,6 +18,7 @@ from ded.errors import TrainingError
 from ded.models import tokens
 from ded.options import Trainer
 from ded.problems import texts
+from ded.problems.texts import CLOSE, THINK
 
 MEND = "lower trainer.micro_batch, or set trainer.gradient_checkpointing or trainer.accelerate"
 Example = dict[str, list[int]]  # input_ids; as many labels, -100 where nothing is learnt
@@ -123,13 +124,35 @@ def _tokenised(student: str, corpus: pd.DataFrame) -> Iterator[tuple[list[int], 
     if tok.eos_token_id is None:
         lack = "its tokenizer has no eos_token, so it could not learn to stop"
         raise TrainingError(f"{student!r}: {lack}; name one in tokenizer_config.json")
-    end, opens = tok.decode([tok.eos_token_id]), models.think_prefix(student)
+    end = tok.decode([tok.eos_token_id])
     for row, (prompt, text) in enumerate(zip(corpus["prompt"], corpus["text"], strict=True)):
-        text = texts.ended(text, end)
-        if opens:  # the template opens the think block itself
-            text = re.sub(r"^\s*<think>\n?", "", text)
-        completion = [*tokens.encode(tok, text), tok.eos_token_id]
-        if tok.decode(completion).count("<think>") != text.count("<think>"):
-            lost = f"<think> does not survive the tokenizer of {student!r}"
+        try:
+            learnt = trained_texts(student, prompt, texts.ended(text, end))[1]
+        except TrainingError as error:
+            raise TrainingError(f"row {row}: {error}") from None
+        completion = [*tokens.encode(tok, learnt), tok.eos_token_id]
+        if tok.decode(completion).count(THINK) != learnt.count(THINK):
+            lost = f"{THINK} does not survive the tokenizer of {student!r}"
             raise TrainingError(f"row {row}: {lost}; add it to the vocabulary")
         yield models.prompt_ids(student, prompt), completion
+
+
+def trained_texts(student: str, prompt: str, text: str) -> tuple[str, str]:
+    """(the prompt as the student's template renders it, the completion that is learnt) of a
+    trajectory: together they open one think block at most.
+
+    Where the template opens the block, the text's own tag is left out, and a text without thinking
+    closes the block first. Where it closes an empty block, an empty one of the text is left out.
+    TrainingError where it closes one and the text thinks.
+    """
+    rendered = models.render(student, prompt)
+    if rendered.rstrip().endswith(THINK):
+        thought = re.sub(rf"^(\s*{THINK}\n?)+", "", text)
+        return rendered, thought if CLOSE in text or thought != text else f"\n{CLOSE}\n\n{text}"
+    if rendered.rstrip().endswith(CLOSE):
+        text = re.sub(rf"^\s*{THINK}\s*{CLOSE}\s*", "", text)
+        if text.lstrip().startswith(THINK):
+            closes = f"the chat template of {student!r} closes an empty think block in the prompt"
+            mend = "switch thinking on ('?{thinking: true}' after the model, or the parameter chat)"
+            raise TrainingError(f"{closes}, and the trajectory opens another; {mend}")
+    return rendered, text
