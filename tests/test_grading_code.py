@@ -424,21 +424,22 @@ def test_assertions_see_what_the_program_does():
         ("import nowhere", "def f(x): return x", "error"),
         ("assert f(lambda: 1) == 1", "def f(g): return g()", "error"),
     ]
-    jobs = [(problem(entry="f", assertions=text), program) for text, program, _ in cases]
+    entries = ["Stack" if program == STACK else "f" for _, program, _ in cases]
+    jobs = [
+        (problem(entry=entry, assertions=text), program)
+        for entry, (text, program, _) in zip(entries, cases, strict=True)
+    ]
     for case, decision in zip(cases, grade_programs(jobs, QUIET), strict=True):
         assert decision.verdict == case[2], (case, decision)
 
 
 @needs_isolation
-def test_methods_are_called_on_a_fresh_object():
-    method = (
-        "class Solution:\n    def f(self, n): self.n = getattr(self, 'n', 0) + n; return self.n"
-    )
+def test_the_candidate_of_assertions_may_be_a_method():
+    method = "class Solution:\n    def f(self, n): return n + 1"
     for entry in ("Solution.f", "Solution().f"):
         for function in ("candidate", "Solution().f"):
-            text = "def check(f):\n    assert f(n=1) == 1\n"
-            twice = f"check({function})\ncheck({function})"
-            pair = problem(entry=entry, assertions=text + twice), method
+            text = f"def check(f):\n    assert f(n=1) == 2\ncheck({function})"
+            pair = problem(entry=entry, assertions=text), method
             assert grade_programs([pair], QUIET) == [CORRECT]
 
 

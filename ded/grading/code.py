@@ -194,18 +194,22 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
 
 def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Decision:
     """The assertions and the program run side by side, each in a sandbox of its own, and talk."""
-    entry = meta["entry"].replace("()", "")
+    name, *method = meta["entry"].replace("()", "").split(".")
+    candidate = f"candidate = {name}{''.join(f'().{each}' for each in method)}"
+    tests = {"source": meta["assertions"], "preamble": candidate}
+    if "candidate" not in meta["assertions"]:
+        tests["preamble"] = ""
 
     def run(place: Sandbox, end: socket.socket, **how: Any) -> Result:
         with end:  # closed when the run is over, which tells the other end
-            return place.run(**how, peer=end, entry=entry, limits=limits)
+            return place.run(**how, peer=end, limits=limits)
 
     for place in (box, box.twin):
         place.ready(limits)  # in this thread, with which it ends
     ends = socket.socketpair()
     with ThreadPoolExecutor(1) as aside:
-        answers = aside.submit(run, box, ends[0], link="program", **program)
-        result = run(box.twin, ends[1], link="tests", source=meta["assertions"])
+        answers = aside.submit(run, box, ends[0], link="program", entry=name, **program)
+        result = run(box.twin, ends[1], link="tests", **tests)
     if fault := _fault(answers.result(), limits):
         return fault
     if (result.outcome, result.code) == ("exit", ENDED):

@@ -171,7 +171,7 @@ def scalar(value):
         return str.__str__(value)
     if isinstance(value, complex):
         return {"complex": [value.real, value.imag]}
-    return {"bytes": value.decode("latin-1")} if isinstance(value, bytes) else NotImplemented
+    return {"bytes": value.hex()} if isinstance(value, bytes) else NotImplemented
 
 
 def encode(value):
@@ -190,16 +190,29 @@ def encode(value):
 
 
 # --- tests and the program under test: two processes, in sandboxes of their own, that talk --------
+FILL: dict = {"list": list.extend, "dict": dict.update, "set": set.update}
+OPERATIONS: dict = {
+    "call": lambda function, *args, **named: function(*args, **named),
+    "getattr": getattr,
+    "setattr": setattr,
+    "getitem": lambda items, key: items[key],
+    "iter": iter,
+    "next": next,
+    "len": len,
+    "bool": bool,
+}
+
+
 class Link:
     """One end of the talk, in which the tests ask and the program answers.
 
     Plain data crosses. Lists, dicts and sets have a number, the same at both ends, so that identity
     and changes in place are seen over there; all else stays with the program, and the tests get a
-    Remote, which has nothing but a number.
+    `remote` of it, which has nothing but a number.
     """
 
     def __init__(self, remote: type = object) -> None:
-        self.remote = remote  # the tests' class for what stays over there
+        self.kinds = {"list": list, "dict": dict, "set": set, "": remote}
         self.objects: list = []
         self.numbers: dict[int, int] = {}  # by id
 
@@ -216,8 +229,8 @@ class Link:
         for kind in (tuple, frozenset):
             if isinstance(value, kind):
                 return {kind.__name__: [self.flat(item, contents) for item in value]}
-        tag = next((kind.__name__ for kind in (list, dict, set) if isinstance(value, kind)), "")
-        if not tag and not isinstance(value, self.remote):
+        tag = next((tag for tag, kind in self.kinds.items() if isinstance(value, kind)), None)
+        if tag is None:
             raise NotPlain(f"{type(value).__name__} is not plain data: it cannot be handed over")
         number = self.number(value)
         if number not in contents:
@@ -233,13 +246,11 @@ class Link:
         ((tag, content),) = flat.items()
         if tag in ("tuple", "frozenset"):
             return {"tuple": tuple, "frozenset": frozenset}[tag](map(self.value, content))
-        read = {
-            "object": self.objects.__getitem__,
-            "int": lambda digits: int(digits, 16),
-            "complex": lambda parts: complex(*parts),
-            "bytes": lambda text: text.encode("latin-1"),
-        }
-        return read[tag](content)
+        if tag == "complex":
+            return complex(*content)
+        if tag == "object":
+            return self.objects[content]
+        return int(content, 16) if tag == "int" else bytes.fromhex(content)
 
     def send(self, value):
         contents: dict[int, tuple] = {}
@@ -251,33 +262,14 @@ class Link:
         """What the other end sent; EOFError when that has ended."""
         (length,) = struct.unpack("<I", read_exactly(4, PEER_FD))
         flat, contents = json.loads(read_exactly(length, PEER_FD))
-        kinds = {"list": list, "dict": dict, "set": set, "": self.remote}
         for number, (tag, _) in contents:
             if number == len(self.objects):
-                self.number(kinds[tag]())
-        for number, (tag, flat_items) in contents:
-            items = list(map(self.value, flat_items))
-            container = self.objects[number]
+                self.number(self.kinds[tag]())
+        for number, (tag, items) in contents:
             if tag:
-                container.clear()
-            for item in items:
-                if tag == "dict":
-                    container[item[0]] = item[1]
-                else:
-                    container.append(item) if tag == "list" else container.add(item)
+                self.objects[number].clear()
+                FILL[tag](self.objects[number], map(self.value, items))
         return self.value(flat)
-
-
-OPERATIONS: dict = {
-    "call": lambda function, *args, **named: function(*args, **named),
-    "getattr": getattr,
-    "setattr": setattr,
-    "getitem": lambda items, key: items[key],
-    "iter": iter,
-    "next": next,
-    "len": len,
-    "bool": bool,
-}
 
 
 def serve(names):
@@ -297,26 +289,15 @@ def serve(names):
 class Names(dict):
     """The builtins of the tests: a name that is neither theirs nor Python's is the program's."""
 
-    def __init__(self, entry):
+    def __init__(self) -> None:
         super().__init__(vars(builtins))
-        self.entry = entry
         methods = {f"__{operation}__": self.forwarded(operation) for operation in OPERATIONS}
         self.link = Link(type("Remote", (), methods))
 
     def __missing__(self, name):
-        head, *method = self.entry.split(".")
-        if name == "candidate" and method:
-            return lambda *args, **named: getattr(self[head](), method[0])(*args, **named)
         if name in sys.stdlib_module_names:
             return __import__(name)
-        try:
-            return self.ask("name", head if name == "candidate" else name)
-        except KeyError:
-            if name not in (head, "candidate"):
-                raise  # the interpreter makes it a NameError of the tests
-            failure = NameError(f"the program does not define {head}")
-            failure.add_note(OF_PROGRAM)
-            raise failure from None
+        return self.ask("name", name)  # a KeyError in here is a NameError of the tests
 
     def forwarded(self, operation):
         return lambda *args, **named: self.ask(operation, *args, **named)
@@ -331,13 +312,11 @@ class Names(dict):
         if raised is None:
             return value
         failure: Exception = RuntimeError(*value)
-        for kind in (getattr(builtins, name, None) for name in raised):
-            if isinstance(kind, type) and issubclass(kind, Exception):
-                with suppress(TypeError):  # what cannot be made of these arguments
-                    failure = kind(*value)
-                break
-        if isinstance(failure, StopIteration) and operation != "next":
-            failure = RuntimeError(*value)  # the other would end a loop of the tests
+        kinds = filter(None, (getattr(builtins, name, None) for name in raised))
+        kind = next((kind for kind in kinds if issubclass(kind, Exception)), RuntimeError)
+        if kind is not StopIteration or operation == "next":  # else it ends a loop of the tests
+            with suppress(TypeError):  # where it cannot be made of these arguments
+                failure = kind(*value)
         failure.add_note(OF_PROGRAM)
         raise failure
 
@@ -347,16 +326,17 @@ def execute(job, names):
     if "random" in job["preamble"] + job["source"]:
         __import__("random").seed(0)
     if job["link"] == "tests":
-        names["__builtins__"] = Names(job["entry"])
+        names["__builtins__"] = Names()
     for part in ("preamble", "source"):  # apart: each may begin with a docstring, or __future__
         exec(compile(job[part], "main.py", "exec", dont_inherit=True), names)
-    if job["link"] == "program":
-        serve(names)
     if job["call"]:
         entry, args = job["call"]
         name, *method = entry.split(".")
         function = getattr(names[name](), method[0]) if method else names[name]
         write_all(VALUE_FD, json.dumps(encode(function(*args))).encode("ascii"))
+    elif job["link"] == "program":
+        names[job["entry"]]
+        serve(names)
 
 
 def become(job):

@@ -103,7 +103,7 @@ class Program:
     a fresh object, and report the value; args are plain data; what it prints is dropped.
     preamble: run before the source, in its names.
     link: "tests" or "program" for the ends of a talk over a socket: tests use the names of a
-    program that runs in another sandbox; `entry` is the one that they may call `candidate`.
+    program that runs in another sandbox, and must have the name `entry`.
     """
 
     source: str
