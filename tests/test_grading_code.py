@@ -248,10 +248,58 @@ def test_all_tests_together_have_a_budget():
         ("```python\nif x:\n    y\n```", "if x:\n    y"),
         ("print(1)", "print(1)"),
         ("```python\n\n```", None),
+        ("````Python 3\nA\n```\nB\n````", "A\n```\nB"),
+        ("~~~py\nA\n```\n~~~", "A\n```"),
+        ("```{.python}\nA\n```", "A"),
+        ("```python title='main.py'\r\nA\r\nB\r\n```\r\n", "A\nB"),
+        ("1. First:\n\n   ```python\n   if x:\n       y\n   ```\n", "if x:\n    y"),
+        ("- ```python\n  A\n  ```", "A"),
+        ("Use ```A``` here:\n```\nB\n```", "B"),
+        ("```python\nA\n```\nIt prints\n```text\n3\n```\n```\n4\n```", "A"),
+        ("```\nA\n```\n```bash\npython a.py\n```\n```output\n3\n```", "A"),
+        ("```text\n3\n```", None),
+        ("```cpp\nint main() {}\n```", None),
+        ("```python\nA\n```\n```python\n>>> f(1)\n2\n```", "A"),
+        ('```python\ns = """\n```\nx\n```\n"""\n```\ntext', 's = """\n```\nx\n```\n"""'),
+        ('```python\ns = """open\n```\ntext', 's = """open'),
+        ("```python\nA  # it's '''\n```\n```\nB\n```", "A  # it's '''"),
     ],
 )
 def test_extract(answer, program):
     assert extract(answer) == program
+
+
+FUNCTION, STDIN = problem(entry="f", tests=[]), problem(tests=[])
+
+
+@pytest.mark.parametrize(
+    ("task", "blocks", "program"),
+    [
+        (FUNCTION, ["def f(x): return 1", "def f(x): return 2", "print(f(1))"], "1"),
+        (FUNCTION, ["f = lambda x: 1", "assert f(1) == 1"], "0"),
+        (FUNCTION, ["async def f(x): 1", "def f_test(): f(2)\nf_test()"], "0"),
+        (FUNCTION, ["x = 1", "# def f(x)\nprint(2)"], "1"),
+        (FUNCTION, ["import math\ndef g(x): return 1", "def f(x): return g(x)"], "0 1"),
+        (FUNCTION, ["def f(x): return g(x)", "@cache\ndef g(x): return 1", "f(2)"], "1 0"),
+        (FUNCTION, ["def h(x): 1", "def g(x): h(x)", "def f(x): return g(x)"], "0 1 2"),
+        (FUNCTION, ["def g(x): 1", "def g(x): 2", "def f(x): return g(x)"], "1 2"),
+        (FUNCTION, ["M = 7", "def f(x): return x % M", "print(M)"], "0 1"),
+        (FUNCTION, ["def g(x): 1\nprint(g(1))", "def f(x): return g(x)"], "1"),
+        (FUNCTION, ["def g(x): 1", "def f(x): return x  # not g(x)"], "1"),
+        (FUNCTION, ["def f(x): return math.pi", "import math\nprint(f(1))"], "0"),
+        (problem(entry="Solution.f", tests=[]), ["class Solution:\n  1", "Solution().f(1)"], "0"),
+        (STDIN, ["print(input())", "print('1 gives', 1)"], "0"),
+        (STDIN, ["import sys\nprint(sys.stdin.read())", "print('input')  # stdin"], "0"),
+        (STDIN, ["print(open(0).read())", "import sys, io\nsys.stdin = io.StringIO('')"], "0"),
+        (STDIN, ["print(input())", "print(int(input()))"], "1"),
+        (STDIN, ["print(1)", "print(2)"], "1"),
+        (STDIN, ["def g(x): return 1", "print(g(input()))", "print(2)"], "0 1"),
+    ],
+)
+def test_which_blocks_are_the_program(task, blocks, program):
+    answer = "\n".join(f"Then\n```python\n{block}\n```\n" for block in blocks)
+    wanted = "\n\n".join(blocks[int(i)] for i in program.split())
+    assert extract(answer, task) == wanted
 
 
 @pytest.mark.parametrize(

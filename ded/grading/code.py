@@ -38,7 +38,15 @@ from ded.problems.record import Problem
 
 AGAIN = "again"  # the verdict in here on what a quieter machine might decide
 ENDED = 3  # what assertions exit with where their program ended before them; see inside.py
-_FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(\s*(?:[-*+]\s+|\d+[.)]\s+)?)(`{3,}|~{3,})[ \t{.]*([\w+#-]*)[^`]*")
+_TEXT = re.compile(
+    r'#[^\n]*|("""|\'\'\').*?(?:(?<!\\)\1|(?P<open>\Z))|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'',
+    re.DOTALL,
+)
+_READS = re.compile(r"\b(?:input|stdin|fileinput)\b(?!\s*=)|\b(?:open|read\w*)\s*\(")
+_DEFINITION = re.compile(
+    r"(?:import|from)\s+(.+)|(?:async\s+)?(?:def|class)\s+(\w+)|([A-Z][A-Z0-9_]*)\s*=|[@)\]}]"
+)
 # imported once for all runs of a program whose preamble names them
 _WARM = (
     *("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "json"),
@@ -51,13 +59,78 @@ _FAILS_BY_ITSELF = ("SyntaxError", "NameError", "ImportError", "ModuleNotFoundEr
 
 
 def extract(answer: str, problem: Problem | None = None) -> str | None:
-    """The program in an answer: the last fenced block marked as Python, else the last fenced block,
-    else all of it.
+    """The program in an answer; None without one.
+
+    Of the fenced blocks marked as Python, else of those not marked, the last that does what is
+    asked for: that defines the entry, or reads input; else the last of all. Blocks of nothing but
+    definitions go before it where it uses a name of theirs; sessions of an interpreter are none. An
+    answer without fences is a program.
     """
-    blocks = _FENCE.findall(answer)
-    python = [body for language, body in blocks if language.lower() in ("python", "python3", "py")]
-    bodies = python or [body for _, body in blocks] or [answer]
-    return bodies[-1].strip("\n") if bodies[-1].strip() else None
+    blocks = _blocks(answer)
+    if not blocks:
+        return answer.strip("\n") if answer.strip() else None
+    programs = [each for each in blocks if each[1] and not each[1].startswith(">>>")]
+    bodies = [body for language, body in programs if not language]
+    bodies += [body for language, body in programs if "py" in language]
+    if not bodies:
+        return None
+    entry = problem.meta.get("entry", "") if problem else ""
+    name = re.escape(re.split(r"\W", entry)[0])
+    asked = re.compile(rf"^(?:(?:async +)?def|class) +{name}\b|^{name} *(?::[^=]+)?=", re.MULTILINE)
+    asked = asked if entry else _READS
+    fitting = [i for i, body in enumerate(bodies) if asked.search(_bare(body))]
+    program = bodies.pop(fitting[-1] if fitting else -1)
+    names, _ = _definitions(program)
+    used = set(re.findall(r"\w+", _bare(program)))
+    for body in reversed(bodies):
+        defined, pure = _definitions(body)
+        if pure and defined & (used - names):
+            program = f"{body}\n\n{program}"
+            names |= defined
+            used |= set(re.findall(r"\w+", _bare(body)))
+    return program
+
+
+def _blocks(answer: str) -> list[tuple[str, str]]:
+    """(language, body) of each fenced block.
+
+    Fences as in CommonMark, indented by as much as you like. One within a text in triple quotes
+    closes nothing, if another follows.
+    """
+    lines = answer.replace("\r\n", "\n").split("\n")
+    blocks, i = [], 0
+    while i < len(lines):
+        opening = _FENCE.fullmatch(lines[i])
+        i += 1
+        if not opening:
+            continue
+        indent, mark, language = opening.groups()
+        close = re.compile(rf"\s*{mark[0]}{{{len(mark)},}}\s*")
+        ends = [j for j in range(i, len(lines)) if close.fullmatch(lines[j])][:9] or [len(lines)]
+        end = next((j for j in ends if not _open("\n".join(lines[i:j]))), ends[0])
+        margin = re.compile(rf"\s{{,{len(indent.expandtabs(4))}}}")
+        body = "\n".join(margin.sub("", line, count=1) for line in lines[i:end])
+        blocks.append((language.lower(), body.strip("\n") if body.strip() else ""))
+        i = end + 1
+    return blocks
+
+
+def _bare(program: str) -> str:
+    """Without comments and texts."""
+    return _TEXT.sub("", program)
+
+
+def _open(program: str) -> bool:
+    """Whether it ends within a text in triple quotes."""
+    return any(text["open"] is not None for text in _TEXT.finditer(program))
+
+
+def _definitions(program: str) -> tuple[set[str], bool]:
+    """The names that are defined at the margin, and whether nothing else stands there."""
+    lines = [line for line in _bare(program).split("\n") if line[:1].strip()]
+    matches = [_DEFINITION.match(line) for line in lines]
+    named = [text or "" for match in matches if match for text in match.groups()]
+    return set(re.findall(r"\w+", " ".join(named))), all(matches)
 
 
 def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
