@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 
 from ded import home, models, params, problems, store, study
+from ded.errors import ParameterError
 from ded.files import read_yaml
-from ded.grading import sandbox
+from ded.grading import packages, sandbox
 from ded.params import schemas
 from ded.params.schemas import Parameters, Recipe
 
@@ -241,6 +242,10 @@ def _packages(settings: Parameters) -> Iterator[Finding]:
         installed = find_spec(name) is not None
         note = "" if installed else f"not installed: make setup LOCK={locks}"
         yield Finding(f"package {name}", installed, note)
+    try:
+        packages.places(tuple(settings.grading.packages))
+    except ParameterError as error:
+        yield Finding("packages of programs", False, str(error))
 
 
 def _models(settings: Parameters) -> Iterator[Finding]:

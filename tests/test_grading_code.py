@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from ded.errors import ParameterError
 from ded.grading import code, grade, sandbox
 from ded.grading.code import extract, grade_programs, same_output, same_value
 from ded.grading.decision import CORRECT, Decision, Settings
@@ -564,3 +565,30 @@ def test_a_program_of_the_user_has_plain_python():
         assert decision.verdict == case[1], (case, decision)
     early = [(DOUBLE, "def f(x): exit(0)"), (DOUBLE, "def f(x): return 2 * x\nexit()")]
     assert [verdict for verdict, _ in grade_programs(early, QUIET)] == ["wrong", "wrong"]
+
+
+@needs_isolation
+@pytest.mark.parametrize("isolation", sandbox.ISOLATIONS)
+def test_packages_are_those_of_the_list(isolation):
+    numpy = "import numpy as np\nprint(np.__name__, (np.ones((200, 200)) @ np.ones(200)).sum())"
+    jobs = [
+        (problem(tests=[{"input": "", "output": "numpy 40000.0"}]), numpy),
+        (problem(tests=[{"input": "", "output": ""}]), "import pandas"),
+        (DOUBLE, "import numpy as np\ndef f(x): return np.int64(2 * x)"),
+        (
+            problem(entry="f", assertions="assert f(3) == 3 and f(1) == 1.0"),
+            "import numpy as np\ndef f(x): return np.float32(x) if x < 2 else np.int8(x)",
+        ),
+    ]
+    settings = Settings(isolation=isolation, progress=False, packages=("numpy",))
+    verdicts = [verdict for verdict, _ in grade_programs(jobs, settings)]
+    assert verdicts == ["correct", "wrong", "correct", "correct"]
+    without = Settings(isolation=isolation, progress=False)
+    assert {verdict for verdict, _ in grade_programs(jobs, without)} == {"wrong"}
+
+
+def test_a_package_that_is_not_installed_is_told_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(code, "grade_programs", lambda *_: pytest.fail("ran"))
+    frame = pd.DataFrame({"problem_id": ["p"], "text": [ADD], "finish_reason": "stop"})
+    with pytest.raises(ParameterError, match=r"grading\.packages: no package 'nunpy'.*numpy"):
+        grade(frame, [SUM], packages=("nunpy",))

@@ -22,7 +22,7 @@ import pandas as pd
 
 from ded import generation
 from ded.errors import no_such
-from ded.grading import choice, code, gym, math, rules
+from ded.grading import choice, code, gym, math, packages, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
 from ded.grading.judge import Judge, ModelJudge, decide_all
 from ded.options import Grading
@@ -80,6 +80,7 @@ def grade(
     """
     chosen: dict[str, Any] = {"isolation": options.isolation, "percent": options.percent}
     how = Settings(**chosen | {"packages": tuple(options.packages)} | settings)
+    packages.places(how.packages)  # a name that is wrong is told before anything runs
     if options.judge and judge is None:
         judge = ModelJudge(options.judge, options.judge_engine, options.judge_max_tokens)
     by_id = {problem.id: problem for problem in problems}

@@ -31,7 +31,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from ded.grading import seen
+from ded.grading import packages, seen
 from ded.grading.decision import CORRECT, VERSION, Decision, Pair, Settings, mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.problems.record import Problem
@@ -138,7 +138,8 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
     if not settings.seen:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
-    return seen.grade(pairs, run, settings.seen, VERSION, settings.isolation, settings.limits)
+    how = (settings.isolation, settings.limits, *packages.versions(settings.packages))
+    return seen.grade(pairs, run, settings.seen, VERSION, *how)
 
 
 def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
@@ -150,11 +151,12 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """
     if reason := why_not(settings.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
+    where = settings.limits, settings.isolation, False, settings.packages
     threads = threading.local()
 
     def run(pair: Pair) -> Decision:
         if not hasattr(threads, "box"):  # one each
-            threads.box = stack.enter_context(Sandbox(settings.limits, settings.isolation))
+            threads.box = stack.enter_context(Sandbox(*where))
         return grade_program(*pair, threads.box)
 
     workers = ThreadPoolExecutor(max(1, settings.workers))

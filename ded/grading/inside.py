@@ -7,9 +7,10 @@ reaches it. It reads jobs from stdin, writes results to stdout, and knows no exp
 untrusted code, compiling included, happens in a forked child; the child itself reads its program
 and input, so that the supervisor's memory, which the next child inherits, holds none of them.
 
-argv: the uid for programs ("-1" to keep our own). A job is two marshalled dicts, limits and
-program, each after 4 bytes of length. A result is a JSON object, after 4 bytes of length, in which
-stdout, stderr and the returned value stand with their lengths, and then those three.
+argv: the uid for programs ("-1" to keep our own), and a folder of packages for them if there is
+one. A job is two marshalled dicts, limits and program, each after 4 bytes of length. A result is a
+JSON object, after 4 bytes of length, in which stdout, stderr and the returned value stand with
+their lengths, and then those three.
 """
 
 import builtins
@@ -160,6 +161,8 @@ def scalar(value):
     """A number, a text or None as JSON can carry it, without its class; NotImplemented for all
     else.
     """
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and not value.shape:
+        value = value.item()  # Python's own number
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):  # as hexadecimal, a long one is no work to read
@@ -530,6 +533,7 @@ def main():
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    sys.path += sys.argv[2:]
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()

@@ -31,6 +31,8 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
+from ded.grading.packages import places
+
 ISOLATIONS = ("bubblewrap", "rlimits")
 RUNS = 1000  # in one namespace: whatever programs may have left in its IPC then ends
 _numbers = itertools.count(os.getpid())
@@ -43,6 +45,8 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+# with packages: each thread of these libraries reserves memory
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # a Python that needs no virtual environment
 _PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 _LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64")  # C's, and no programs
@@ -124,6 +128,8 @@ class Sandbox(AbstractContextManager):
     writable: whether programs get a scratch folder (a new one each run, in the same scratch space:
     use one sandbox a program). Without it they have nowhere to leave anything, and one sandbox may
     serve many programs.
+    packages: what programs may import beside the standard library; ParameterError for one that is
+    not installed.
     bwrap: a bubblewrap to try out, as the beginning of a command; None is one that is known to
     work. process, folder: the supervisor (None until the first run) and where its programs have
     their folders.
@@ -134,11 +140,13 @@ class Sandbox(AbstractContextManager):
         limits: Limits | None = None,
         isolation: str = "bubblewrap",
         writable: bool = False,
+        packages: tuple[str, ...] = (),
         bwrap: tuple[str, ...] = (),
     ) -> None:
         if not bwrap and (reason := why_not(isolation)):
             raise RuntimeError(reason)
         self.limits, self.isolation, self.writable = limits or Limits(), isolation, writable
+        self.packages, self._places = packages, places(packages)
         self.process: Any = None  # a Popen with two pipes
         self.folder, self._runs = "", 0
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else ())
@@ -148,7 +156,7 @@ class Sandbox(AbstractContextManager):
 
     def sibling(self, writable: bool = False) -> "Sandbox":
         """Another one like this."""
-        return Sandbox(self.limits, self.isolation, writable)
+        return Sandbox(self.limits, self.isolation, writable, self.packages)
 
     @functools.cached_property
     def twin(self) -> "Sandbox":
@@ -213,14 +221,20 @@ class Sandbox(AbstractContextManager):
             if os.geteuid() == 0:  # one each: the process limit counts by uid
                 uid = 20_000 + next(_numbers) % 40_000
             self.folder = "/tmp"
-            command = _walls(self._bwrap, self.writable, scratch)
-        elif self.writable:
+            command = _walls(self._bwrap, self.writable, scratch, self._places)
+        elif self.writable or self._places:
             self.folder = tempfile.mkdtemp(prefix="ded-sandbox-")
+            for name, place in self._places.items():
+                os.makedirs(f"{self.folder}/packages", exist_ok=True)
+                os.symlink(place, f"{self.folder}/packages/{name}")
         self._jobs, stdin = socket.socketpair()
         pipes: Any = {"stdin": stdin, "stdout": PIPE, "stderr": PIPE}
         command += [_PYTHON, "-S", "-s", "-P", "-c", source, str(uid)]
+        if self._places:
+            command += ["/packages" if self._bwrap else f"{self.folder}/packages"]
+        environment = ENVIRONMENT | (_ONE_THREAD if self._places else {})
         with stdin:
-            self.process = Popen(command, env=ENVIRONMENT, cwd="/", start_new_session=True, **pipes)
+            self.process = Popen(command, env=environment, cwd="/", start_new_session=True, **pipes)
 
     def _receive(self, n: int, deadline: float) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
@@ -289,9 +303,11 @@ def bubblewrap() -> tuple[tuple[str, ...], str]:
     return (), f"bubblewrap cannot isolate code here ({why}). {mend}: isolation='rlimits'."
 
 
-def _walls(bwrap: tuple[str, ...], writable: bool, scratch: int) -> list[str]:
+def _walls(
+    bwrap: tuple[str, ...], writable: bool, scratch: int, packages: dict[str, Path]
+) -> list[str]:
     """The bubblewrap command line up to the program to start. scratch: MiB of space in a writable
-    sandbox.
+    sandbox. packages: {name in /packages: where it lies}.
 
     Root makes the namespaces as root and each program becomes an unused uid (root is exempt from
     the process limit); anyone else gets a user namespace, where that limit starts afresh.
@@ -302,6 +318,7 @@ def _walls(bwrap: tuple[str, ...], writable: bool, scratch: int) -> list[str]:
         "/usr",
         "/etc",
         "/dev",
+        "/packages",
         *map(str, reversed(Path(_PYTHON).parents[:-1])),
     ):  # readable here
         command += ["--perms", "0755", "--dir", folder]
@@ -311,6 +328,8 @@ def _walls(bwrap: tuple[str, ...], writable: bool, scratch: int) -> list[str]:
             command += ["--symlink", os.readlink(path), path]
         else:
             command += ["--ro-bind-try", path, path]
+    for name, place in packages.items():
+        command += ["--ro-bind", str(place), f"/packages/{name}"]
     command += ["--proc", "/proc"]
     for name in ("null", "random", "urandom"):  # no terminals, and no /dev/zero to share
         command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
