@@ -12,12 +12,14 @@ It only wires; science lives elsewhere.
     ded report --preset lab                         one HTML page from what was recorded
     ded export --preset lab --out FOLDER            the curated corpus, or --student, with a card
     ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
+    ded grade answers.jsonl --out graded.jsonl      grade answers of any model, and say why
     ded lab build NAME --scale 0.01                 train a lab model anew
 
 Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was
 started), 130 Ctrl-C.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -241,6 +243,56 @@ def _show(table: Any) -> None:
     shown = shown.dropna(axis=1, how="all").astype(object)
     text = shown.where(shown.notna(), "").to_string(index=False)
     typer.echo(f"\n{text}\n(shares in per cent)")
+
+
+# ---- grading -----------------------------------------------------------------------------------
+
+
+@app.command()
+def grade(
+    file: str = typer.Argument(..., help="JSON lines (or .json, .csv, .parquet); -: stdin."),
+    out: str = typer.Option("", help="Where each row goes with its verdict, as JSON; -: stdout."),
+    judge: str = typer.Option("", help="A model spec: asked about answers that no rule can read."),
+    judge_engine: str = typer.Option("{}", help="How it is sampled: '{base_url: ...}'."),
+    isolation: str = typer.Option("bubblewrap", help="Of code; or the weaker 'rlimits'."),
+    percent: str = typer.Option("strict", help="'same': 60 % is 60 where a percentage is asked."),
+    packages: list[str] = typer.Option([], "--package", help="That code may import."),
+    tolerance: float = typer.Option(0.0, min=0, help="By which numbers may differ."),
+    workers: int = typer.Option(0, min=0, help="Processes; 0: one a core."),
+) -> None:
+    """Grade answers of any model: rows with question, gold and answer (docs/grading.md).
+
+    kind: math, choice (with options), exact, or code (with tests in place of a gold). Each row is
+    written with verdict, extracted, rule and reason, all rows or none; the counts are printed.
+    """
+    import pandas as pd
+
+    from ded import files, jobs, models
+    from ded.grading import VERDICTS
+    from ded.grading import file as rows_of
+    from ded.options import Grading
+
+    values = {"isolation": isolation, "judge": judge, "percent": percent, "packages": packages}
+    values["judge_engine"] = params.parse_value(judge_engine)
+    options = params.validated(Grading, values, "ded grade")
+    if judge:
+        models.check(judge, engine=options.judge_engine)
+    if out not in ("", "-") and not Path(out).resolve().parent.is_dir():
+        raise SourceError(f"--out {out}: no such folder")
+    rows = rows_of.graded(file, options, tolerance, workers=jobs.count(workers))
+    text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+    if out == "-":
+        typer.echo(text, nl=False)
+    elif out:
+        files.write_text(Path(out), text)
+    table = pd.DataFrame(rows)
+    counts = pd.crosstab(table["kind"], table["verdict"]).reindex(columns=list(VERDICTS))
+    counts.loc["all"] = counts.sum()
+    shown = counts.fillna(0).astype(int).tail(1 if len(counts) == 2 else len(counts))
+    rules = table["rule"].replace("", "nothing").value_counts()
+    decided = ", ".join(f"{rule} {count:,}" for rule, count in rules.items())
+    text = f"{shown.rename_axis(None).rename_axis(None, axis=1)}\ndecided by: {decided}"
+    typer.echo(text, err=out == "-")
 
 
 # ---- the lab -----------------------------------------------------------------------------------

@@ -124,10 +124,10 @@ def test_a_study_scores_with_the_judge_that_its_parameters_name(judge, tiny, mon
 def test_who_judges_is_checked_with_the_other_parameters():
     for spec, words in (
         ("lab:studnt_1", "names no lab model.*nearest: lab:student_1"),
-        ("judge", "'judge': a model is written as"),
+        ("judge", "model 'judge': a model is written as"),
         ("recorded:traces.jsonl", "recorded traces answer nothing new"),
     ):
-        with pytest.raises(ParameterError, match=f"command line: grading: .*{words}"):
+        with pytest.raises(ParameterError, match=f"command line: grading.*{words}"):
             params.load("lab", "01", {"grading.judge": spec})
     changed = {"grading.judge": "lab:left", "grading.judge_engine.dtype": "bfloat16"}
     loaded = params.load("lab", "01", changed)["grading"]

@@ -24,7 +24,7 @@ from ded import generation
 from ded.errors import no_such
 from ded.grading import choice, code, gym, math, packages, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
-from ded.grading.judge import Judge, ModelJudge, decide_all
+from ded.grading.judge import Judge, decide_all, of
 from ded.options import Grading
 from ded.problems import texts
 from ded.problems.record import Problem
@@ -81,8 +81,7 @@ def grade(
     chosen: dict[str, Any] = {"isolation": options.isolation, "percent": options.percent}
     how = Settings(**chosen | {"packages": tuple(options.packages)} | settings)
     packages.places(how.packages)  # a name that is wrong is told before anything runs
-    if options.judge and judge is None:
-        judge = ModelJudge(options.judge, options.judge_engine, options.judge_max_tokens)
+    judge = judge or of(options)
     by_id = {problem.id: problem for problem in problems}
     for name in sorted(set(trajectories["problem_id"]) - set(by_id)):
         raise ValueError(f"no problem {name!r} among the problems: give all that the rows refer to")

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ded import generation
+from ded.errors import ModelError
 from ded.grading.decision import Decision, Pair
-from ded.options import Engine
+from ded.models.spec import parse
+from ded.options import Engine, Grading
 from ded.problems import texts
 from ded.problems.record import Problem
 
@@ -52,6 +54,14 @@ class ModelJudge:
 
 
 Judge = Callable[[str], str] | ModelJudge
+
+
+def of(options: Grading) -> ModelJudge | None:
+    """The judge that the parameter names, if any; ModelError for one that answers nothing new."""
+    if options.judge and parse(options.judge).kind == "recorded":
+        raise ModelError(f"judge {options.judge!r}: recorded traces answer nothing new")
+    chosen = ModelJudge(options.judge, options.judge_engine, options.judge_max_tokens)
+    return chosen if options.judge else None
 
 
 def prompt_of(problem: Problem, answer: str) -> str:

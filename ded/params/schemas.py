@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from ded import curation, generation, problems
-from ded.errors import ModelError, near
+from ded.errors import near
+from ded.grading import judge
 from ded.lab import catalogue
 from ded.models.spec import bare, parse, with_options
 from ded.options import Count, Engine, Grading, Positive, Trainer, Whole
@@ -114,12 +115,8 @@ class Common(BaseModel):
     @classmethod
     def _can_judge(cls, value: Grading) -> Grading:
         generation.named(value.judge_engine.name)
-        try:
-            kind = parse(_checked(value.judge)).kind if value.judge else ""
-        except ValueError as error:
-            raise ModelError(f"judge {value.judge!r} {error}") from None
-        if kind == "recorded":
-            raise ModelError(f"judge {value.judge!r}: recorded traces answer nothing new")
+        if judge.of(value):
+            _checked(value.judge)
         return value
 
     @model_validator(mode="after")

@@ -10,11 +10,14 @@ from typing import Any
 from ded.errors import SourceError, first_line
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+STDIN = "/dev/stdin"  # lines, as in a .jsonl
 
 
 def find(path: str) -> Path:
     """The file of this path; SourceError where there is none, or none that can be read."""
     file = Path(path).expanduser()
+    if path == STDIN:
+        return file
     if file.suffix.lower() not in SUFFIXES or not file.is_file():
         raise SourceError(f"{path}: no such file here; a file ends in {', '.join(SUFFIXES)}")
     return file

@@ -1,0 +1,121 @@
+"""Anyone's answers graded: a file of rows in, the same rows with a verdict out (`ded grade`).
+
+A row has ``question``, ``gold`` (the reference answer) and ``answer`` (a whole completion, thinking
+included). ``kind`` is "math" unless it is "choice" (with ``options``; the gold is a letter),
+"exact", or "code", which has ``tests`` in place of a gold: `FORM`, or assertions as text.
+``finish_reason`` "length" marks what was cut off. What else `META` names is as in a problem's
+meta (see `ded.grading.code`); other columns are handed on as they are.
+"""
+
+import re
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ded.errors import SourceError
+from ded.grading import grade
+from ded.options import Grading
+from ded.problems import files
+from ded.problems.record import Problem
+
+META = {"options", "tests", "assertions", "entry", "tolerance", "last_number", "preamble"}
+META |= {"checker", "input_mode", "time_limit", "memory_limit"}
+FORM = '[{"input": text, "output": text}], or [{"args": [...], "expected": value}] with entry'
+_CALLED = re.compile(r"\bassert\s[^\w\n]*(?:not\s[^\w\n]*)?([A-Za-z_]\w*)\(")
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True, extra="allow")
+
+    question: str
+    answer: str | None
+    gold: str = ""
+    kind: Literal["math", "choice", "code", "exact"]
+    finish_reason: str | None = None
+    options: list[str] = []
+    entry: str = ""
+    tests: Any = ()
+    assertions: str = ""
+    tolerance: float = Field(ge=0)
+
+    def lack(self) -> str:
+        """What the row lacks to be graded, "" for nothing."""
+        letters = [chr(ord("A") + i) for i in range(len(self.options) or 26)]
+        if self.kind == "choice" and self.gold not in letters:
+            return f"the gold of a choice is a letter, {letters[0]} to {letters[-1]}"
+        if self.kind != "code":
+            return "" if self.gold.strip() else "no gold, or an empty one"
+        if self.assertions:
+            return "" if self.entry else "entry must name what the assertions call"
+        forms = [{"input", "output"}, {"args", "expected"}][: 1 + bool(self.entry)]
+        tests = self.tests if isinstance(self.tests, list) else []
+        whole = [
+            isinstance(test, dict) and any(form <= set(test) for form in forms) for test in tests
+        ]
+        return "" if whole and all(whole) else f"tests must be {FORM}, or assertions as text"
+
+    def problem(self, name: str) -> Problem:
+        """The problem that the row holds."""
+        meta = self.model_dump(include=META, exclude_unset=True)
+        return Problem(name, "row", 0, self.question, self.gold, self.kind, meta)
+
+
+def graded(path: str, options: Grading, tolerance: float = 0.0, **settings: Any) -> list[dict]:
+    """The rows of a file (JSON lines, .json, .csv, .parquet; "-": lines of the standard input),
+    each with kind, verdict, extracted (the answer that was graded), rule (what decided) and reason.
+
+    tolerance: of numbers, for rows without one. settings: as of `grade`. SourceError, with the
+    place, for the first row that cannot be graded: all are read before any is.
+    """
+    given = list(files.rows(files.STDIN if path == "-" else path))
+    if not given:
+        raise SourceError(f"{path}: holds no rows")
+    rows = [_checked(place, cells, tolerance) for place, cells in given]
+    problems = [row.problem(f"row {i}") for i, row in enumerate(rows)]
+    texts = pd.DataFrame(
+        [row.model_dump(include={"kind", "answer", "finish_reason"}) for row in rows]
+    )
+    texts = texts.rename(columns={"answer": "text"}).assign(
+        problem_id=[problem.id for problem in problems]
+    )
+    table = grade(texts, problems, options, **settings).rename(columns={"answer": "extracted"})
+    table = table[["kind", "verdict", "extracted", "rule", "reason"]].astype(object)
+    table["extracted"] = table["extracted"].where(table["rule"] != "")
+    verdicts = table.where(table.notna(), None).to_dict("records")
+    return [cells | verdict for (_, cells), verdict in zip(given, verdicts, strict=True)]
+
+
+def _checked(place: str, cells: dict, tolerance: float) -> _Row:
+    """A row as it is to be graded; SourceError where it cannot be."""
+    given = {key: cell for key, cell in cells.items() if cell is not None or key == "answer"}
+    kind = "code" if "tests" in given else "choice" if "options" in given else "math"
+    given = {"kind": kind, "tolerance": tolerance} | _with_assertions(given)
+    try:
+        row = _Row.model_validate(given)
+        fault = row.lack()
+    except ValidationError as error:
+        first = error.errors()[0]
+        column, value = first["loc"][0], repr(first["input"])[:40]
+        fault = f"{column} = {value}: {first['msg']}"
+        fault = f"no {column}" if first["type"] == "missing" else fault
+    if fault:
+        raise SourceError(f"{place}: {fault} (docs/grading.md); its columns: {', '.join(cells)}")
+    return row
+
+
+def _with_assertions(cells: dict) -> dict:
+    """Tests that are Python source, or a list of assert statements, as assertions of what they
+    call; `check` (HumanEval's) is called.
+    """
+    tests = cells.get("tests")
+    if isinstance(tests, list) and tests and all(isinstance(test, str) for test in tests):
+        tests = "\n".join(tests)
+    if not isinstance(tests, str):
+        return cells
+    called = _CALLED.search(tests)
+    entry = cells.get("entry") or (called[1] if called and "def check(" not in tests else "")
+    if "def check(" in tests and f"\ncheck({entry})" not in tests:
+        tests += f"\ncheck({entry})"
+    without = {key: cell for key, cell in cells.items() if key != "tests"}
+    return without | {"kind": "code", "assertions": tests, "entry": entry}
