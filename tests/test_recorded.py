@@ -153,6 +153,180 @@ def test_a_trace_that_was_cut_off_while_thinking_is_not_closed(file):
     assert table["text"].tolist() == ["<think>\nTwo and"]
 
 
+THOUGHT = "<think>\n{}\n</think>\n4"
+
+
+@pytest.mark.parametrize("name", ["traces.jsonl", "traces.parquet"])
+@pytest.mark.parametrize(
+    ("row", "columns", "samples"),
+    [
+        (  # open-r1/OpenR1-Math-220k
+            {
+                "problem": "What is 2 + 2?",
+                "solution": "By counting, $4$.",
+                "answer": "4",
+                "generations": [THOUGHT.format("a"), "<think>\nb"],
+                "finish_reasons": ["stop", "length"],
+                "is_reasoning_complete": [True, False],
+                "correctness_math_verify": [True, False],
+                "messages": [
+                    {"role": "user", "content": "What is 2 + 2?"},
+                    {"role": "assistant", "content": "not this"},
+                ],
+            },
+            "",
+            [(THOUGHT.format("a"), "stop"), ("<think>\nb", "length")],
+        ),
+        (
+            {
+                "problem": "What is 2 + 2?",
+                "generations": [THOUGHT.format("a"), "<think>\nb"],
+                "finish_reasons": None,
+                "is_reasoning_complete": [True, False],
+            },
+            "",
+            [(THOUGHT.format("a"), "stop"), ("<think>\nb", "length")],
+        ),
+        (  # open-thoughts/OpenThoughts-114k
+            {
+                "system": "Think.",
+                "conversations": [
+                    {"from": "user", "value": "What is 2 + 2?"},
+                    {
+                        "from": "assistant",
+                        "value": "<|begin_of_thought|>\n\na\n\n<|end_of_thought|>\n\n"
+                        "<|begin_of_solution|>\n\n4\n\n<|end_of_solution|>",
+                    },
+                ],
+            },
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (
+            {
+                "problem": "What is 2 + 2?",
+                "deepseek_reasoning": "a",
+                "deepseek_solution": "4",
+                "ground_truth_solution": "5",
+            },
+            "openthoughts",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (  # open-thoughts/OpenThoughts3-1.2M
+            {
+                "difficulty": 7,
+                "source": "x",
+                "conversations": [
+                    {"from": "human", "value": "What is 2 + 2?"},
+                    {"from": "gpt", "value": THOUGHT.format("a")},
+                ],
+            },
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (  # simplescaling/s1K
+            {
+                "question": "What is 2 + 2?",
+                "solution": "5",
+                "thinking_trajectories": ["a"],
+                "attempt": "4",
+            },
+            "s1k",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (  # GAIR/LIMO
+            {"question": "What is 2 + 2?", "solution": "Well, 4.", "answer": "4"},
+            "limo",
+            [("Well, 4.", "stop")],
+        ),
+        (  # LLaMA-Factory
+            {"instruction": "What is", "input": "2 + 2?", "output": THOUGHT.format("a")},
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (  # reasoning apart; several turns; parts of a content
+            {
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "What is 2 + 2?"},
+                    {"role": "assistant", "content": "4", "reasoning_content": "a"},
+                    {"role": "user", "content": "And 3 + 3?"},
+                    {"role": "assistant", "content": "6", "reasoning_content": "b"},
+                ]
+            },
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (
+            {
+                "prompt": [
+                    {"role": "user", "content": [{"type": "text", "text": "What is 2 + 2?"}]}
+                ],
+                "completion": [{"role": "assistant", "content": "4<|im_end|>", "thinking": "a"}],
+            },
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (  # a solution that shows its thinking is a trajectory; a think block twice is there once
+            {"problem": "What is 2 + 2?", "solution": THOUGHT.format("a"), "answer": "4"},
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (
+            {"question": "What is 2 + 2?", "reasoning": "<think>a</think>", "answer": "4"},
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+        (
+            {"query": "What is 2 + 2?", "thinking": "a", "response": THOUGHT.format("a")},
+            "",
+            [(THOUGHT.format("a"), "stop")],
+        ),
+    ],
+)
+def test_public_schemas_are_read(file, row, columns, samples, name):
+    table = drawn(file([row], name, columns), n=3)
+    assert list(zip(table["text"], table["finish_reason"], strict=True)) == samples
+    assert set(table["problem_id"]) == {"q0"}
+
+
+def test_a_reference_solution_is_no_trajectory(file):
+    with pytest.raises(ModelError, match="it has question, solution, deepseek_thinking_trajectory"):
+        models.check(file(S1K))
+
+
+def test_control_tokens_of_a_recorded_text_do_not_reach_the_grader(file):
+    table = drawn(
+        file([{"question": MATH[0].prompt, "response": "<think>\na\n</think>\n4<|im_end|>"}])
+    )
+    assert grading.grade(table, MATH)["verdict"].tolist() == ["correct"]
+
+
+def test_a_folder_of_shards_is_read_as_one(tmp_path, monkeypatch):
+    folder = tmp_path / "org" / "set"
+    parts = {
+        "data/train-00000-of-2": "ab",
+        "data/train-00001-of-2": "c",
+        "data/test-0": "d",
+        "all/x": "e",
+    }
+    for name, samples in parts.items():
+        file = folder / f"{name}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"question": "What is 2 + 2?", "text": text} for text in samples]
+        pd.DataFrame(rows).to_parquet(file)
+    (folder / "info.json").write_text("{}")
+    assert drawn(f"recorded:{folder}", n=9)["text"].tolist() == ["a", "b", "c"]
+    monkeypatch.setenv("DED_DATA", str(tmp_path))
+    before = models.fingerprint("recorded:org/set")
+    assert drawn("recorded:org/set", n=9)["text"].tolist() == ["a", "b", "c"]
+    (folder / "data" / "train-00001-of-2.parquet").unlink()
+    assert models.fingerprint("recorded:org/set") != before
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"a folder without files that end in \.jsonl"):
+        models.check(f"recorded:{tmp_path / 'empty'}")
+
+
 def test_traces_are_found_by_the_whole_prompt_too(file):
     assert drawn(file([{"prompt": MATH[0].prompt, "text": "x"}]))["problem_id"].tolist() == ["q0"]
 
@@ -219,7 +393,23 @@ def test_hub_data_sets_are_read_with_their_split_and_identified_by_their_commit(
             ['{"text": "b"}'],
             r"traces.jsonl:1: no column 'question' or 'prompt'.* for the question; it has text",
         ),
-        (['{"question": "a", "text": ["b"]}'], r"traces.jsonl:1: text is \['b'\], not text"),
+        (['{"question": "a", "text": {"b": 1}}'], r"traces.jsonl:1: text is \{'b': 1\}, not text"),
+        (['{"question": "a", "text": ["b", 5]}'], r"traces.jsonl:1: text is 5, not text"),
+        (['{"question": "a", "text": "b\\ud800"}'], r"traces.jsonl:1: not whole JSON"),
+        (["[" * 100_000], r"traces.jsonl:1: not whole JSON"),
+        (
+            ['{"problem": "a", "generations": ["b", "c"], "finish_reasons": ["stop"]}'],
+            "traces.jsonl:1: finish_reasons has 1 values for 2 traces",
+        ),
+        (
+            ['{"messages": [{"role": "user", "content": "a"}]}'],
+            r"traces.jsonl:1: messages has no turn of the assistant's, but \['user'\]",
+        ),
+        (['{"messages": [{"role": "user", "content": 5}, 5]}'], "messages is no conversation"),
+        (
+            ['{"Frage": "a", "Spur": "b"}'],
+            r"for the question; it has Frage, Spur: .*as mine: \{question: <column>",
+        ),
         (
             ['{"question": "a", "text": "b", "n_tokens": "9"}'],
             r"traces.jsonl:1: n_tokens is '9', not a number",

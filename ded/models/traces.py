@@ -1,74 +1,49 @@
 """Recorded traces: trajectories that others sampled, looked up by their question instead of being
 drawn.
 
-`recorded:<file>[#<map>]` (JSONL, JSON, Parquet, CSV; a relative path is also looked for in the
-repository) or `recorded:<org>/<data set>[@revision][#<map>]`; params/recorded.yml holds the column
-maps. `recorded:worked#<style>` are solutions made by rule (`ded.problems.worked`), for as many
-samples as are asked for, of new questions too. Else several traces of one question are its samples
-0, 1, ...; a question with fewer than were asked for has fewer rows. Temperature, top_p, seed and
-max_tokens change nothing. Entropies are not measured (NaN), nor lengths that nobody recorded
-(n_tokens NaN; token_ids always empty): see `generation.counted`.
+`recorded:<file>[#<map>]` (JSONL, JSON, Parquet, CSV, or a folder of them; a relative path is also
+looked for in the repository) or `recorded:<org>/<data set>[@revision][#<map>]`, read by
+`ded.models.rows` and the column maps of params/recorded.yml. `recorded:worked#<style>` are
+solutions made by rule (`ded.problems.worked`), for as many samples as are asked for, of new
+questions too. Else several traces of one question are its samples 0, 1, ...; a question with fewer
+than were asked for has fewer rows. Temperature, top_p, seed and max_tokens change nothing.
+Entropies are not measured (NaN), nor lengths that nobody recorded (n_tokens NaN; token_ids always
+empty): see `generation.counted`.
 """
 
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ded import home
 from ded.errors import ModelError, ParameterError, SourceError, first_line, near
 from ded.files import read_yaml
-from ded.models.spec import THINK, digest, hub, parse
+from ded.models import rows
+from ded.models.rows import Map, Trace
+from ded.models.spec import digest, hub, parse
 from ded.options import Engine
 from ded.problems import Problem, files, worked
 from ded.problems.prompts import question_of
 
 WORKED = "worked"  # in place of a file
-CUT = ("length", "max_tokens")  # what finish_reason says of a trace that was cut off
-
-
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-Columns = Annotated[tuple[str, ...], BeforeValidator(_names)]
-
-
-class Map(BaseModel):
-    """Which columns hold what; see params/recorded.yml."""
-
-    model_config = ConfigDict(extra="forbid")
-    question: Columns
-    text: Columns
-    thinking: Columns = ()
-    finish_reason: Columns = ()
-    n_tokens: Columns = ()
-    config: str | None = None
-    split: str = "train"
-
-
-class Trace(NamedTuple):
-    """A recorded trajectory; n_tokens is NaN where nobody recorded it."""
-
-    text: str
-    finish_reason: str
-    n_tokens: float
+VERSION = 2  # changes when texts may be read otherwise
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the traces of a spec lie: a hub data set, or `file` (of a data set its local copy)."""
+    """Where the traces of a spec lie: a hub data set, or `files` (of a data set its local copy)."""
 
     place: str
     revision: str | None
-    file: Path | None
+    files: list[Path]
     columns: Map
 
 
@@ -116,11 +91,11 @@ def fingerprint(model: str) -> str:
     if style := _style(model):
         return f"worked {worked.VERSION} {style}"
     source = _source(model)
-    if source.file:
-        content = digest([source.file])
+    if source.files:
+        content = digest(source.files)
     else:
         content = f"{source.place}@{source.revision or hub(source.place, kind='dataset')[0]}"
-    return f"{content} {source.columns.model_dump_json(exclude_defaults=True)}"
+    return f"{content} {VERSION} {source.columns.model_dump_json(exclude_defaults=True)}"
 
 
 def _source(model: str) -> Source:
@@ -128,15 +103,20 @@ def _source(model: str) -> Source:
     columns = _map(model, name or "default")
     file = Path(place).expanduser()
     file = file if file.is_absolute() or file.exists() else home() / file
-    if file.suffix.lower() in files.SUFFIXES:
-        if not file.is_file():
-            raise ModelError(f"model {model!r}: there is no file {file}; correct its path")
-        return Source(place, None, file, columns)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
-        kinds = f"a file ending in {', '.join(files.SUFFIXES)} nor a hub data set <org>/<name>"
-        raise ModelError(f"model {model!r}: neither {kinds}")
-    place, _, revision = place.partition("@")
-    return Source(place, revision or None, files.copy_of(place), columns)
+    if file.suffix.lower() in files.SUFFIXES and not file.exists():
+        raise ModelError(f"model {model!r}: there is no file {file}; correct its path")
+    local, revision = file if file.exists() else None, ""
+    if not local:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
+            kinds = f"a file ending in {', '.join(files.SUFFIXES)}, nor a folder of such files,"
+            raise ModelError(f"model {model!r}: neither {kinds} nor a hub data set <org>/<name>")
+        place, _, revision = place.partition("@")
+        local = files.copy_of(place)
+    try:
+        shards = files.shards(local, columns.config, columns.split) if local else []
+    except SourceError as error:
+        raise ModelError(f"model {model!r}: {error}") from None
+    return Source(place, revision or None, shards, columns)
 
 
 def _map(model: str, name: str) -> Map:
@@ -155,7 +135,7 @@ def _map(model: str, name: str) -> Map:
 def read(model: str) -> dict[str, list[Trace]]:
     """{normalised question: its traces, in the order of the source}; ModelError, with the place,
     for a row that cannot be used."""
-    return _read(model, fingerprint(model) if _source(model).file else "")
+    return _read(model, fingerprint(model) if _source(model).files else "")
 
 
 @lru_cache(maxsize=2)
@@ -163,9 +143,10 @@ def _read(model: str, content: str) -> dict[str, list[Trace]]:
     source = _source(model)
     recorded: dict[str, list[Trace]] = {}
     try:
-        for place, row in files.rows(str(source.file)) if source.file else _hub_rows(source):
-            question, trace = _trace(partial(_value, place, row, source.columns))
-            recorded.setdefault(_normal(question), []).append(trace)
+        parts = [files.rows(str(file)) for file in source.files] or [_hub_rows(source)]
+        for place, cells in chain.from_iterable(parts):
+            question, samples = rows.read_row(place, cells, source.columns)
+            recorded.setdefault(_normal(question), []).extend(samples)
     except SourceError as error:
         raise ModelError(f"model {model!r}: {error}") from None
     if not recorded:
@@ -185,35 +166,4 @@ def _hub_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         mend = "set `config` and `split` of its column map in params/recorded.yml"
         fault = f"cannot be loaded ({first_line(error)})"
         raise ModelError(f"data set {name}: {fault}; {mend}") from error
-    wanted = set(chain(*columns.model_dump(exclude={"config", "split"}).values()))
-    table = table.select_columns([column for column in table.column_names if column in wanted])
     return ((f"{name}: row {i}", row) for i, row in enumerate(table, 1))
-
-
-def _trace(value: Callable[[str], Any]) -> tuple[str, Trace]:
-    """(its question, the trace) of a row, by what it has for each key of a column map."""
-    question, n_tokens = value("question") or "", value("n_tokens")
-    text, thinking = (value("text") or "").strip(), (value("thinking") or "").strip()
-    cut = value("finish_reason") in CUT
-    if thinking:
-        in_thought = cut and not text  # cut off before it came to an answer
-        text = f"{THINK}\n{thinking}" + ("" if in_thought else f"\n</think>\n{text}")
-    length = math.nan if n_tokens is None else float(n_tokens)
-    return question, Trace(text, "length" if cut else "stop", length)
-
-
-def _value(place: str, row: dict[str, Any], columns: Map, key: str) -> Any:
-    """What a row has under the first of the columns for `key` that it has, or None."""
-    names: tuple[str, ...] = getattr(columns, key)
-    name = next((name for name in names if name in row), None)
-    if name is None:
-        if key in ("question", "text"):
-            lack = f"no column {' or '.join(map(repr, names))} for the {key}; it has "
-            mend = "name another map after '#', or write one in params/recorded.yml"
-            raise SourceError(f"{place}: {lack}{', '.join(row)}: {mend}")
-        return None
-    value = row[name]
-    expected, what = ((int, float), "a number") if key == "n_tokens" else (str, "text")
-    if value is not None and not isinstance(value, expected):
-        raise SourceError(f"{place}: {name} is {value!r:.40}, not {what}")
-    return value

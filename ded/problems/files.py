@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,27 @@ def copy_of(hub_id: str) -> Path | None:
     place = Path(root).expanduser() / hub_id
     copies = [place, *(place.with_name(place.name + suffix) for suffix in SUFFIXES)]
     return next((path for path in copies if path.exists()), None)
+
+
+def shards(place: Path, config: str | None, split: str) -> list[Path]:
+    """The files that hold the rows of `place`: itself, or those of one kind in a folder.
+
+    Of several kinds the first of Parquet, JSONL, JSON and CSV, for cards and statistics lie beside
+    tables. Where folders bear the name of the configuration ("data" or "default" where none is
+    given), or files or folders that of the split, as on the hub, those alone. SourceError for none.
+    """
+    if not place.is_dir():
+        return [place]
+    parts_of = {file: file.relative_to(place).parts for file in sorted(place.rglob("[!.]*"))}
+    for suffix in (".parquet", ".jsonl", ".json", ".csv"):
+        kind = [file for file in parts_of if file.suffix.lower() == suffix and file.is_file()]
+        kind = [file for file in kind if not any(part[0] == "." for part in parts_of[file])]
+        names = {config} if config else {"data", "default"}
+        kind = [file for file in kind if names & set(parts_of[file][:-1])] or kind
+        parts = {file: [re.split("[-.]", part)[0] for part in parts_of[file]] for file in kind}
+        if kind := [file for file in kind if split in parts[file]] or kind:
+            return kind
+    raise SourceError(f"{place}: a folder without files that end in {', '.join(SUFFIXES)}")
 
 
 def rows(path: str, columns: Iterable[str] = ()) -> Iterator[tuple[str, dict]]:
@@ -96,7 +118,10 @@ def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:
 
 def _json(place: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half a pair of surrogates is no text, and cannot be stored
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except (ValueError, RecursionError) as error:
         mend = ".jsonl holds one object a line, .json a list of them"
         raise SourceError(f"{place}: not whole JSON ({error}); {mend}") from None
