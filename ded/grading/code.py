@@ -52,7 +52,6 @@ _WARM = (
     *("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "json"),
     *("math", "operator", "random", "re", "statistics", "string", "typing"),
 )
-_LONG = 4096  # bits of an integer that only its like is equal to: a Decimal of it takes long
 # as Python prints them; 007 is a text, and so are nan and inf
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _FAILS_BY_ITSELF = ("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError", "NotPlain")
@@ -319,11 +318,9 @@ def same_value(expected: Any, value: Any, tolerance: float = 0.0) -> bool:
         return wanted.keys() == given.keys() and all(
             same_value(item, given[key], tolerance) for key, item in wanted.items()
         )
-    if isinstance(value, dict) and "int" in value:
-        value = int(value["int"], 16)
-        if value.bit_length() > _LONG:
-            return value == expected
     if isinstance(value, dict):
+        if "int" in value:  # a long one
+            return int(value["int"], 16) == expected
         value = value.get("tuple", ...)
     if isinstance(expected, (list, tuple)):
         if not isinstance(value, list) or len(value) != len(expected):

@@ -165,9 +165,9 @@ def scalar(value):
         value = value.item()  # Python's own number
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int):  # as hexadecimal, a long one is no work to read
+    if isinstance(value, int):  # as hexadecimal, one of any length is no work to read
         number = int.__int__(value)
-        return number if abs(number) < 1 << 64 else {"int": hex(number)}
+        return number if number.bit_length() < 4096 else {"int": hex(number)}
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, str):
@@ -307,10 +307,12 @@ class Names(dict):
 
     def ask(self, operation, *args, **named):
         """The program's answer, or what it raised: as the nearest of Python's own exceptions."""
-        self.link.send((operation, args, tuple(named.items())))
         try:
+            self.link.send((operation, args, tuple(named.items())))
             value, raised, *_ = self.link.receive()
-        except Exception:
+        except NotPlain:
+            raise
+        except Exception:  # it has ended, or talks nonsense
             os._exit(ENDED)
         if raised is None:
             return value
