@@ -6,11 +6,10 @@ What a problem's ``meta`` may hold:
   [...], "expected": value}`` (functions; then ``entry`` is the function's name, or
   "Solution.method");
 - or ``assertions``: Python source that calls ``entry`` (or ``candidate``) and asserts, as in
-  HumanEval and MBPP. It runs in a sandbox of its own and sees only what the program returned; each
-  call of the program starts it afresh;
-- ``preamble``: source put before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or
+  HumanEval and MBPP; it runs in a sandbox of its own and talks with the program, which runs once;
+- ``preamble``: source run before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or
   "file" (input.txt, output.txt);
-- ``tolerance``: floats may differ by this, absolute or relative; ``checker``: source of a program
+- ``tolerance``: numbers may be written differently, and differ by this; ``checker``: a program
   run as ``checker.py input.txt correct_output.txt solution_output.txt`` that prints 1 or 0 (exit
   code 0 or 1 if it prints nothing);
 - ``time_limit`` (CPU seconds) and ``memory_limit`` (MiB) of one test, in place of the defaults.
