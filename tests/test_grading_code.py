@@ -333,7 +333,7 @@ def test_which_blocks_are_the_program(task, blocks, program):
         (50000000000000001, 5e16, 1e-6, False),
         (1000000, 1000001, 1e-6, False),
         (10**30, 10**30 + 1, 1e-6, False),
-        (10**5000, {"int": hex(10**5000)}, 0, True),
+        ([10**5000], [{"int": hex(10**5000)}], 0, True),
         (1e30, 10**30, 1e-6, True),
         (1.0, {"int": "0x" + "f" * 10**6}, 1e-6, False),
         ("1", 1, 1e-6, False),
