@@ -7,14 +7,16 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ded.grading import sandbox
 from ded.grading.code import grade_programs
-from ded.grading.decision import Settings
+from ded.grading.decision import CORRECT, Settings
 from ded.grading.sandbox import Limits, Sandbox
 from ded.problems import Problem
 
@@ -24,6 +26,14 @@ LIMITS = Limits(
 )  # wall: for busy machines
 
 
+def problem(**meta):
+    return Problem("p", "code", 1, "", "", "code", meta)
+
+
+SQUARE = problem(entry="f", tests=[{"args": [x], "expected": x * x} for x in range(12, 16)])
+LINE = problem(tests=[{"input": "", "output": "key471148150"}])
+ASSERTED = problem(entry="f", assertions="assert f(4711) == 'key471148150'")
+QUIET = Settings(limits=LIMITS, progress=False)
 known_machine = pytest.mark.skipif(
     os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these machines"
 )
@@ -196,16 +206,83 @@ def test_a_busy_machine_does_not_change_the_outcome(box):
     assert (result.outcome, result.stdout) == ("exit", b"done\n")
 
 
-def test_sleepers_end_by_the_clock(box):
-    for program in (
-        "import time\ntime.sleep(1000)",
-        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
-    ):
-        assert box.run(program, limits=Limits(cpu=1, wall=0.3)).outcome == "wall"
-    sleeper = Problem("p", "code", 1, "", "", "code", {"tests": [{"input": "", "output": ""}]})
-    job, limits = (sleeper, "import time\ntime.sleep(1000)"), Limits(cpu=1, wall=0.3)
-    ((verdict, reason),) = grade_programs([job], Settings(limits=limits, progress=False))
-    assert verdict == "error" and "slept" in reason
+WAITS = [
+    "import time\ntime.sleep(10 ** 6)",
+    "import time\nwhile True: time.sleep(0.01)",
+    "import threading\nlock = threading.Lock()\nlock.acquire(); lock.acquire()",
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(10 ** 6,)).start()",
+    "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    "import os\nos.read(os.pipe()[0], 1)",
+    "import select\nselect.select([], [], [])",
+    "import signal\nsignal.pause()",
+    "import os, time\nif os.fork() == 0: time.sleep(10 ** 6)\nos.wait()",
+    "import subprocess, sys\nsubprocess.call([sys.executable, '-'], stdin=-1)",
+    "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.vfork() or libc.pause()",  # as if for a disk
+    "import ctypes, time\nctypes.CDLL(None).prctl(15, b'\\xff) R 1', 0, 0, 0)\ntime.sleep(999)",
+]
+WAITING = Limits(cpu=1, wall=120, idle=0.3)
+
+
+@pytest.mark.parametrize("program", WAITS)
+def test_programs_that_wait_end_by_the_clock(box, program):
+    result = box.run(program, limits=WAITING)
+    assert result.outcome == "wall" and result.idle > 0.3 and result.cpu < 0.2
+
+
+@pytest.mark.parametrize("program", WAITS[:5])
+def test_a_program_that_waits_is_wrong(program):
+    decisions = grade_programs([(LINE, program)], Settings(limits=WAITING, progress=False))
+    assert decisions[0].verdict == "wrong" and "no answer in time" in decisions[0].reason
+
+
+@pytest.mark.parametrize(
+    ("problem", "program"),
+    [
+        (problem(entry="f", tests=[{"args": [1], "expected": 1}]), "def f(x): return x"),
+        (problem(entry="f", assertions="assert f(1) == 1"), "def f(x): return x"),
+        (problem(tests=[{"input": "", "output": "1"}]), "print(1)"),
+    ],
+)
+def test_a_nap_shorter_than_the_limit_costs_nothing(problem, program):
+    nap = "import time\ntime.sleep(0.8)\n"  # longer than the first try waits
+    assert grade_programs([(problem, nap + program)], QUIET) == [CORRECT]
+    forever = nap.replace("0.8", "10 ** 6") + program
+    (decision,) = grade_programs([(problem, forever)], replace(QUIET, limits=WAITING))
+    assert decision.verdict == "wrong" and "no answer in time" in decision.reason
+
+
+def test_assertions_may_wait_for_a_program_at_work_and_the_other_way_round():
+    work = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n"
+    busy_program = "def f(x):\n" + textwrap.indent(work, "    ") + "    return x"
+    busy_tests = work + "assert f(1) == 1"
+    pairs = [
+        (problem(entry="f", assertions="assert f(1) == 1"), busy_program),
+        (problem(entry="f", assertions=busy_tests), "def f(x): return x"),
+    ]
+    settings = replace(QUIET, limits=replace(WAITING, cpu=5))
+    first, second = grade_programs(pairs, settings)
+    assert first == CORRECT
+    assert second.verdict != "wrong"  # the program waited for the tests, longer than its limit
+
+
+def test_sleepers_wait_side_by_side(monkeypatch):
+    running, most = [], []
+    run = Sandbox.run
+
+    def counted(self, *args, **how):
+        running.append(self)
+        most.append(len(running))
+        result = run(self, *args, **how)
+        running.remove(self)
+        return result
+
+    monkeypatch.setattr(Sandbox, "run", counted)
+    sleepers = [(LINE, f"import time\ntime.sleep({999 + i})") for i in range(8)]
+    good = [(SQUARE, f"def f(x): return x * x + {i} - {i}") for i in range(4)]
+    settings = Settings(2, limits=replace(WAITING, idle=3), progress=False)
+    decisions = grade_programs([*sleepers, *good], settings)
+    assert [verdict for verdict, _ in decisions] == ["wrong"] * 8 + ["correct"] * 4
+    assert max(most[:10]) <= 2 and max(most) == 8
 
 
 def test_endless_output(box):
@@ -345,13 +422,6 @@ def test_nothing_outlives_the_grader():
     assert not any(os.path.exists(f"/proc/{pid}") for pid in started)
 
 
-def problem(**meta):
-    return Problem("p", "code", 1, "", "", "code", meta)
-
-
-SQUARE = problem(entry="f", tests=[{"args": [x], "expected": x * x} for x in range(12, 16)])
-LINE = problem(tests=[{"input": "", "output": "key471148150"}])
-ASSERTED = problem(entry="f", assertions="assert f(4711) == 'key471148150'")
 SEARCH = (
     "import gc, re, sys\n"
     "found = re.findall('k' + 'ey[0-9]{9}', ' '.join(str(x)[:10000] for x in gc.get_objects()))\n"

@@ -30,12 +30,16 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import psutil
+
 from ded.grading import packages, seen
 from ded.grading.decision import CORRECT, VERSION, Decision, Pair, Settings, mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.problems.record import Problem
 
 AGAIN = "again"  # the verdict in here on what a quieter machine might decide
+ASLEEP = "asleep"  # and on what ended by the clock and wanted no CPU
+BRIEF = 0.5  # seconds that a program may wait at the first try, in which it holds up others
 ENDED = 3  # what assertions exit with where their program ended before them; see inside.py
 _FENCE = re.compile(r"(\s*(?:[-*+]\s+|\d+[.)]\s+)?)(`{3,}|~{3,})[ \t{.]*([\w+#-]*)[^`]*")
 _TEXT = re.compile(
@@ -137,18 +141,49 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
     how = (settings.isolation, settings.limits, *packages.versions(settings.packages))
-    return seen.grade(pairs, run, settings.seen, VERSION, *how)
+    place = (settings.seen, VERSION, *how)
+    decisions = seen.grade(pairs, partial(run, patient=False), *place)
+    again = [i for i, decision in enumerate(decisions) if decision[0] == AGAIN]
+    for i, decision in zip(again, seen.grade([pairs[i] for i in again], run, *place), strict=True):
+        decisions[i] = decision
+    return decisions
 
 
-def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
+def grade_programs(pairs: list[Pair], settings: Settings, patient: bool = True) -> list[Decision]:
     """Decisions on (problem, program) pairs, in order.
 
-    A program that ends by the clock rather than by CPU time (a sleeper, or a machine out of breath)
-    is retried once, alone, after all others. Without isolation nothing is run and every verdict is
-    *error*.
+    What ends by the clock is tried again (where we are patient; else its verdict is `AGAIN`): first
+    all side by side, for who waits needs no CPU, and there a program that waits to its limit is
+    wrong; then, what got too little CPU, alone. Without isolation nothing is run and every verdict
+    is *error*.
     """
     if reason := why_not(settings.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
+    limits = settings.limits or Limits()
+    brief = replace(limits, idle=min(limits.idle, BRIEF))
+    tries = [(settings.workers, brief), (_together(limits), limits), (1, limits)]
+    decisions = [Decision(AGAIN)] * len(pairs)
+    for width, bounds in tries if patient else tries[:1]:
+        again = [i for i, decision in enumerate(decisions) if decision.verdict == AGAIN]
+        tried = _try([pairs[i] for i in again], width, replace(settings, limits=bounds))
+        for i, (verdict, reason) in zip(again, tried, strict=True):
+            if verdict == ASLEEP:
+                verdict = AGAIN if bounds is brief else "wrong"
+            decisions[i] = Decision(verdict, reason)
+    undecided = "error" if patient else AGAIN
+    return [
+        Decision(undecided, reason) if verdict == AGAIN else Decision(verdict, reason)
+        for verdict, reason in decisions
+    ]
+
+
+def _together(limits: Limits) -> int:
+    """How many sleepers may wait side by side: at most those whose memory this machine has."""
+    each = (limits.memory + limits.files) << 20
+    return max(1, min(32, psutil.virtual_memory().available // each))
+
+
+def _try(pairs: list[Pair], workers: int, settings: Settings) -> list[Decision]:
     where = settings.limits, settings.isolation, False, settings.packages
     threads = threading.local()
 
@@ -157,14 +192,8 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
             threads.box = stack.enter_context(Sandbox(*where))
         return grade_program(*pair, threads.box)
 
-    workers = ThreadPoolExecutor(max(1, settings.workers))
-    with ExitStack() as stack, workers:
-        decisions = mapped(workers, run, pairs, "code", settings.progress)
-        for i, pair in enumerate(pairs):
-            if decisions[i].verdict == AGAIN:
-                verdict, reason = run(pair)
-                decisions[i] = Decision("error" if verdict == AGAIN else verdict, reason)
-    return decisions
+    with ExitStack() as stack, ThreadPoolExecutor(max(1, workers)) as executor:
+        return mapped(executor, run, pairs, "code", settings.progress)
 
 
 def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
@@ -207,7 +236,7 @@ def _fault(result: Result, limits: Limits) -> Decision | None:
     """The decision on a run that did not end well."""
     last_line = _text(result.stderr).strip().rpartition("\n")[2][:200]
     reasons = {
-        "wall": f"slept: {result.wall:.0f} s by the clock, {result.cpu:.1f} s of CPU",
+        "wall": f"the machine was busy: {result.cpu:.1f} s of CPU in {result.wall:.0f} s",
         "lost": last_line,
         "cpu": f"over {limits.cpu:g} s of CPU",
         "memory": f"over {limits.memory} MiB of memory",
@@ -215,6 +244,8 @@ def _fault(result: Result, limits: Limits) -> Decision | None:
     }
     if result.outcome in reasons:
         verdict = AGAIN if result.outcome in ("wall", "lost") else "wrong"
+        if result.outcome == "wall" and result.idle >= min(limits.idle, result.wall / 2):
+            return Decision(ASLEEP, f"no answer in time: waited for {result.idle:.1f} s")
         return Decision(verdict, reasons[result.outcome])
     if result.code == 0:
         return None
@@ -273,7 +304,7 @@ def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Deci
     if "candidate" not in meta["assertions"]:
         tests["preamble"] = ""
 
-    def run(place: Sandbox, end: socket.socket, **how: Any) -> Result:
+    def run(place: Sandbox, end: socket.socket, limits: Limits, **how: Any) -> Result:
         with end:  # closed when the run is over, which tells the other end
             return place.run(**how, peer=end, limits=limits)
 
@@ -281,9 +312,12 @@ def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Deci
         place.ready(limits)  # in this thread, with which it ends
     ends = socket.socketpair()
     with ThreadPoolExecutor(1) as aside:
-        answers = aside.submit(run, box, ends[0], link="program", entry=name, **program)
-        result = run(box.twin, ends[1], link="tests", **tests)
-    if fault := _fault(answers.result(), limits):
+        answers = aside.submit(run, box, ends[0], limits, link="program", entry=name, **program)
+        result = run(box.twin, ends[1], replace(limits, idle=float("inf")), link="tests", **tests)
+    answered = answers.result()
+    # who waits for a peer that is at work is not asleep: what counts is when both wait
+    idle = answered.idle + result.idle - max(answered.wall, result.wall)
+    if fault := _fault(replace(answered, idle=idle), limits):
         return fault
     if (result.outcome, result.code) == ("exit", ENDED):
         return Decision("wrong", "ended before its tests")

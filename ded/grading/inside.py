@@ -30,7 +30,8 @@ from contextlib import suppress
 
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
 MIB = 1 << 20
-VALUE_FD = 250  # where a child writes the returned value
+INODE, SOCKET = 2 << 10, 416 << 10  # bytes of the kernel's, at most (man 7 socket, wmem_max)
+VALUE_FD = 250  # where a child writes the returned value, after a line that says that it starts
 PEER_FD = 251  # the socket between tests and their program
 ENDED = 3  # the exit code of tests whose program ended before they did
 OF_PROGRAM = "raised by the program"  # a note at what tests raise in its name
@@ -400,6 +401,7 @@ def child(limits, stdout, stderr, value):
             with open(name, "wb") as file:
                 file.write(content)
         refuse_calls()
+        os.write(VALUE_FD, b"\n")  # from here on, waiting is the program's own
         code = become(job)
     except BaseException as failure:
         os.write(2, type(failure).__name__.encode())
@@ -408,18 +410,60 @@ def child(limits, stdout, stderr, value):
 
 
 # --- in the supervisor ----------------------------------------------------------------------------
-def usage(pid):
-    """CPU seconds and resident bytes of everything in the namespace but us (of the child alone
-    where there is none).
+def processes(pid):
+    """The ids of everything in the namespace but us; of the child and its living descendants where
+    there is none.
     """
-    ticks, pages = 0, 0
-    for name in os.listdir("/proc") if ISOLATED else [str(pid)]:
-        if name.isdigit() and name != "1":
-            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-                ticks += sum(map(int, fields[11:15]))
-                pages += int(fields[21])
-    return ticks / os.sysconf("SC_CLK_TCK"), pages * resource.getpagesize()
+    if ISOLATED:
+        return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    ids = [str(pid)]
+    for parent in ids:  # which grows
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{thread}/children") as file:
+                    ids += file.read().split()
+    return ids
+
+
+def status(path):
+    """The fields of a stat file from the state on (man 5 proc)."""
+    with open(f"/proc/{path}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+
+
+def wants_cpu(name, fields, parents):
+    """Whether a thread of this process runs, waits for a CPU, or for a disk.
+
+    A parent whose state is that of waiting for a disk waits for the child that it lent its memory.
+    """
+    states = {fields[0]}
+    if fields[17] != b"1":
+        with suppress(OSError):
+            states = {
+                status(f"{name}/task/{thread}")[0] for thread in os.listdir(f"/proc/{name}/task")
+            }
+    return b"R" in states or (b"D" in states and name.encode() not in parents)
+
+
+def usage(pid):
+    """CPU seconds of all processes of the run, their bytes of memory, and whether one wants CPU.
+
+    Memory: resident, and an upper estimate of what the kernel keeps for inodes and sockets.
+    """
+    stats = {}
+    for name in processes(pid):
+        with suppress(OSError):
+            stats[name] = status(name)
+    ticks = sum(int(part) for fields in stats.values() for part in fields[11:15])
+    memory = sum(int(fields[21]) for fields in stats.values()) * resource.getpagesize()
+    if ISOLATED:
+        scratch = os.statvfs("/tmp" if os.path.exists("/tmp") else "/")
+        memory += (scratch.f_files - scratch.f_ffree) * INODE
+        with open("/proc/net/unix", "rb") as file:
+            memory += len(file.readlines()[1:]) * SOCKET
+    parents = {fields[1] for fields in stats.values()}
+    awake = any(wants_cpu(name, fields, parents) for name, fields in stats.items())
+    return ticks / os.sysconf("SC_CLK_TCK"), memory, awake
 
 
 def exceeded(limits, cpu, memory, outputs):
@@ -432,28 +476,34 @@ def exceeded(limits, cpu, memory, outputs):
 
 
 def watch(pid, pidfd, limits, outputs):
-    """Collect output until the child ends ("exit") or goes too far."""
+    """Collect output until the child ends ("exit") or goes too far; returns that and the seconds in
+    which the program had nothing to run.
+    """
     poll = select.poll()
     for fd in (*outputs, pidfd):
         poll.register(fd, select.POLLIN)
-    now = time.monotonic()
-    deadline, next_look = now + limits["wall"], now + TICK
-    outcome = ""
+    started = list(outputs)[-1]
+    last_look = time.monotonic()
+    deadline = last_look + limits["wall"]
+    cpu, memory, idle, outcome = 0, 0, 0, ""
     while not outcome:
-        cpu, memory = 0, 0
         for fd, _ in poll.poll(TICK * 1000):
             if fd == pidfd:
-                return "exit"
+                return "exit", idle
             chunk = os.read(fd, 1 << 16)
             if not chunk:
                 poll.unregister(fd)
             outputs[fd] += chunk
         now = time.monotonic()
-        if now > next_look:
-            cpu, memory = usage(pid)
-            next_look = now + TICK
-        outcome = exceeded(limits, cpu, memory, outputs) or ("wall" if now > deadline else "")
-    return outcome
+        if now > last_look + TICK:
+            before = cpu
+            cpu, memory, awake = usage(pid)
+            if outputs[started] and not awake:  # a look that comes late saw no more than its end
+                idle += max(0, min(now - last_look, 2 * TICK) - (cpu - before))
+            last_look = now
+        out_of_time = now > deadline or idle > limits["idle"]
+        outcome = exceeded(limits, cpu, memory, outputs) or ("wall" if out_of_time else "")
+    return outcome, idle
 
 
 def sweep(pid):
@@ -497,7 +547,7 @@ def read_file(limits):
 
 
 def run(limits):
-    """One run of the program that follows in stdin; returns the result as it is sent."""
+    """One run of the program that follows in stdin; returns the parts of its result."""
     for name in limits["modules"]:
         __import__(name)  # once, for all runs
     pipes = [os.pipe() for _ in range(3)]
@@ -510,7 +560,7 @@ def run(limits):
         os.close(writer)
         os.set_blocking(reader, False)
     pidfd = os.pidfd_open(pid)
-    outcome = watch(pid, pidfd, limits, outputs)
+    outcome, idle = watch(pid, pidfd, limits, outputs)
     wall = time.monotonic() - start
     code, peak, cpu = sweep(pid)
     os.close(pidfd)
@@ -519,14 +569,15 @@ def run(limits):
     beyond = exceeded(limits, cpu, peak, outputs)
     if beyond and (outcome == "exit" or (outcome, beyond) == ("wall", "cpu")):
         outcome = beyond
-    stdout, stderr, value = map(bytes, outputs.values())
+    stdout, stderr, value = map(memoryview, outputs.values())
     if limits["read"]:
         stdout = read_file(limits)
-    stderr = stderr[-2000:]
+    stderr, value = stderr[-2000:], value[1:]
     numbers = {"outcome": outcome, "code": code, "cpu": cpu, "wall": wall, "memory": peak}
+    numbers |= {"idle": idle}
     lengths = {"stdout": len(stdout), "stderr": len(stderr), "value": len(value)}
     header = json.dumps(numbers | lengths).encode()
-    return struct.pack("<I", len(header)) + header + stdout + stderr + value
+    return struct.pack("<I", len(header)) + header, stdout, stderr, value
 
 
 def main():
@@ -541,7 +592,8 @@ def main():
     site.sethelper()
     with suppress(EOFError):  # when the grader is gone or done
         while True:
-            write_all(1, run(read_message()))
+            for part in run(read_message()):
+                write_all(1, part)
 
 
 main()

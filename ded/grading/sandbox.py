@@ -65,6 +65,7 @@ class Limits:
     cpu: float = 6.0  # CPU seconds of one run, over all its processes
     total_cpu: float = 60.0  # CPU seconds of all runs of one program; kept by ded.grading.code
     wall: float | None = None  # seconds by the clock before a run is given up; None is 10 + 5 * cpu
+    idle: float = 10.0  # of those, seconds in which no thread of the run wants CPU: it waits
     memory: int = 512  # MiB resident, over all processes of a run
     output: int = 16  # MiB on stdout, on stderr, or in a file
     files: int = 64  # MiB of scratch space
@@ -80,16 +81,18 @@ class Result:
     """One run.
 
     outcome: "exit" (it ended by itself), the limit that ended it ("cpu", "memory", "output",
-    "wall"), or "lost" (the sandbox itself failed). code: exit code, or minus the signal. cpu, wall:
-    seconds; memory: peak bytes of the main process. stdout: bytes, or the content of the file asked
-    for; stderr: its last 2,000 bytes; value: what the called function returned, as JSON (tuples,
-    sets and dicts tagged as in inside.py), empty if it did not return.
+    "wall", which "idle" is part of), or "lost" (the sandbox itself failed). code: exit code, or
+    minus the signal. cpu, wall, idle: seconds; memory: peak bytes of the main process. stdout:
+    bytes, or the content of the file asked for; stderr: its last 2,000 bytes; value: what the
+    called function returned, as JSON (tuples, sets and dicts tagged as in inside.py), empty if it
+    did not return.
     """
 
     outcome: str
     code: int = 0
     cpu: float = 0.0
     wall: float = 0.0
+    idle: float = 0.0
     memory: int = 0
     stdout: bytes = b""
     stderr: bytes = b""

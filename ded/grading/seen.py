@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ded.grading.decision import Decision, Pair
 
+FINAL = ("correct", "wrong")  # an error may be none the next time
 CHUNK = 24  # programs between two looks: jobs side by side then share what they ran
 
 
@@ -42,7 +43,7 @@ def grade(
             new = {key: pair for key, pair in chunk.items() if key not in decisions}
             ran = dict(zip(new, run(list(new.values())) if new else [], strict=True))
             decisions |= ran
-            rows = [(key, *decision) for key, decision in ran.items() if decision[0] != "error"]
+            rows = [(key, *decision) for key, decision in ran.items() if decision[0] in FINAL]
             with base:
                 base.executemany("insert or ignore into programs values (?, ?, ?)", rows)
     return [decisions[key] for key, _ in jobs]
