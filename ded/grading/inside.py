@@ -569,9 +569,9 @@ def run(limits):
     beyond = exceeded(limits, cpu, peak, outputs)
     if beyond and (outcome == "exit" or (outcome, beyond) == ("wall", "cpu")):
         outcome = beyond
-    stdout, stderr, value = map(memoryview, outputs.values())
+    stdout, stderr, value = (memoryview(output) for output in outputs.values())
     if limits["read"]:
-        stdout = read_file(limits)
+        stdout = memoryview(read_file(limits))
     stderr, value = stderr[-2000:], value[1:]
     numbers = {"outcome": outcome, "code": code, "cpu": cpu, "wall": wall, "memory": peak}
     numbers |= {"idle": idle}
