@@ -141,7 +141,7 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
     how = (settings.isolation, settings.limits, *packages.versions(settings.packages))
-    place = (settings.seen, VERSION, *how)
+    place: Any = (settings.seen, VERSION, *how)
     decisions = seen.grade(pairs, partial(run, patient=False), *place)
     again = [i for i, decision in enumerate(decisions) if decision[0] == AGAIN]
     for i, decision in zip(again, seen.grade([pairs[i] for i in again], run, *place), strict=True):
