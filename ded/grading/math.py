@@ -1,13 +1,9 @@
 """Math: what text and whole numbers can decide is decided here; other expressions go to worker
-processes, where math-verify compares them.
-
-https://github.com/huggingface/Math-Verify, called with exact decimals and without its tolerance for
-near misses.
+processes, where `ded.grading.symbolic` compares them.
 """
 
 import re
 from pathlib import Path
-from typing import Any
 
 from ded.files import read_yaml
 from ded.grading import choice, rules
@@ -81,52 +77,9 @@ def _as_text(gold: str, answer: str, tolerance: float, percent_is_unit: bool) ->
 # --- in the worker --------------------------------------------------------------------------------
 def decide(gold: str, answer: str, tolerance: float, percent_is_unit: bool = False) -> Decision:
     """The decision on an answer by all rules, expressions included."""
+    from ded.grading.symbolic import equal
+
     return rules.decide(gold, answer, equal, tolerance, percent_is_unit)
-
-
-def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
-    """math-verify's verdict on two expressions. Raises `rules.Unreadable` where it cannot read one
-    of them.
-    """
-    from math_verify import verify
-    from sympy import Basic, N
-
-    true, given = _parse(gold), _parse(answer)
-    for text, value in ((gold, true), (answer, given)):
-        if value is None:
-            raise rules.Unreadable(f"cannot be read: {text[:80]!r}")
-    numeric = all(isinstance(value, Basic) and value.is_number for value in (true, given))
-    if numeric and tolerance:
-        return bool(abs(N(true) - N(given)) <= tolerance * max(1, abs(N(true))))
-    exactly: Any = {"float_rounding": 15, "allow_set_relation_comp": True, "raise_on_error": True}
-    same = verify([true], [given], timeout_seconds=None, **exactly)
-    if not same or not numeric:
-        return same
-    # its numerical comparison is absolute: 1/2004! and 1/2006! are both nothing
-    true, given = true.doit(), given.doit()
-    return true == given or bool(abs(N(true - given, 30)) <= abs(N(true, 30)) * 10**-12)
-
-
-def _parse(text: str) -> Any:
-    """The SymPy object for LaTeX or plain mathematics, exact (decimals become fractions); None if
-    it cannot be read.
-    """
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
-    from math_verify import LatexExtractionConfig, parse
-
-    text = re.sub(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])", r"\\\1", text)
-    while match := re.search(r"\\sqrt\s*\(([^()]*)\)", text):
-        text = f"{text[: match.start()]}\\sqrt{{{match[1]}}}{text[match.end() :]}"
-    text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text).replace("*", r" \cdot ")
-    text = re.sub(r"(\d*)\.(\d+)", _as_fraction, text)
-    normalization = NormalizationConfig(malformed_operators=True, nits=True, boxed="none")
-    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)
-    objects = parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
-    return objects[0] if objects else None
-
-
-def _as_fraction(decimal: re.Match) -> str:
-    return rf"\frac{{{int(decimal[1] + decimal[2])}}}{{{10 ** len(decimal[2])}}}"
 
 
 def warm_up() -> None:

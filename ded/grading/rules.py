@@ -15,6 +15,19 @@ from fractions import Fraction
 
 from ded.grading import units
 from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings
+from ded.grading.structure import (
+    APPROXIMATELY,
+    EMPTY,
+    LIST,
+    Collection,
+    assignments,
+    figure,
+    is_label,
+    is_set,
+    matrix,
+    sides,
+    split,
+)
 from ded.problems.answers import normalise, number
 
 # (gold, answer, tolerance) -> whether expressions are equal
@@ -55,14 +68,32 @@ class _Comparison:
     def equal(self, gold: str, answer: str) -> bool:
         if _without_spaces(gold) == _without_spaces(answer):
             return True
+        if EMPTY.fullmatch(_plain(gold)):
+            return bool(EMPTY.fullmatch(_plain(answer)))
+        if r"\approx" in gold + answer:
+            return self.approximations(_versions(gold), _versions(answer))
+        if is_set(gold) or is_set(answer):
+            return self.leaf(gold, answer, self.tolerance)
+        if (figures := figure(gold)) and (others := figure(answer)):
+            kinds, names = {figures[0], others[0]} - {""}, figures[1] & others[1]
+            return len(kinds) < 2 and bool(names)
+        if (decided := self.assignments(gold, answer)) is not None:
+            return decided
+        if len(split(gold, LIST)) == len(split(answer, LIST)) == 1:
+            golds, answers = sides(gold), sides(answer)
+            if len(golds) > 1 or len(answers) > 1:
+                return self.equations(golds, answers)
+        return self.without_equals(gold, answer)
+
+    def without_equals(self, gold: str, answer: str) -> bool:
+        """Words, matrices, lists, else values."""
         if _is_words(gold):
             return words_of(gold) == words_of(answer)
-        if _matrix(gold) or _matrix(answer):
-            return self.matrices(_matrix(gold) or [], _matrix(answer) or [])
-        gold, answer = _as_interval(gold), _as_interval(answer)
-        if sides := _right_sides(gold, answer):
-            return self.equal(*sides)
-        collections = _Collection(gold), _Collection(answer)
+        if (true := matrix(gold)) and (given := matrix(answer)):
+            return self.matrices(*true, *given)
+        if true or matrix(answer):
+            return self.values(gold, answer)
+        collections = Collection(gold), Collection(answer)
         if any(each.brackets or len(each.items) > 1 for each in collections):
             return self.collections(*collections)
         return self.values(gold, answer)
@@ -70,34 +101,91 @@ class _Comparison:
     def all_equal(self, golds: list[str], answers: list[str]) -> bool:
         return len(golds) == len(answers) and all(map(self.equal, golds, answers))
 
-    def matrices(self, gold: list[list[str]], answer: list[list[str]]) -> bool:
-        same_shape = [len(row) for row in gold] == [len(row) for row in answer]
-        return same_shape and all(map(self.all_equal, gold, answer))
+    def any_order(self, golds: list, answers: list, same: Callable) -> bool:
+        unmatched = list(answers)
+        for item in golds:
+            match = next((other for other in unmatched if same(item, other)), None)
+            if match is None:
+                return False
+            unmatched.remove(match)
+        return not unmatched
 
-    def collections(self, gold: _Collection, answer: _Collection) -> bool:
+    def approximations(self, golds: list[str], answers: list[str]) -> bool:
+        """An exact value before its approximation, which counts where the gold is a decimal."""
+        return any(
+            self.equal(gold, answers[-1] if re.search(r"\d\.\d", gold) else answers[0])
+            for gold in golds
+        )
+
+    def assignments(self, gold: str, answer: str) -> bool | None:
+        """Values by their names; by their order where only one side has names. None where neither
+        has.
+        """
+        golds, answers = assignments(gold), assignments(answer)
+        if golds and answers:
+            return self.any_order(golds, answers, self.same_values)
+        named = golds or answers
+        if not named:
+            return None
+        other = Collection(answer if golds else gold)
+        if len(named) == 1 and not other.ordered:  # a bare list: names of the gold order it
+            in_order = golds and len({name[0] for name in named[0]}) > 1
+            values = list(named[0].values())
+            pair = (values, other.items) if golds else (other.items, values)
+            return self.all_equal(*pair) if in_order else self.any_order(*pair, self.equal)
+        tuples = ", ".join(f"({', '.join(_by_name(each))})" for each in named)
+        return self.equal(tuples, answer) if golds else self.equal(gold, tuples)
+
+    def same_values(self, gold: dict[str, str], answer: dict[str, str]) -> bool:
+        return gold.keys() == answer.keys() and all(
+            self.equal(gold[name], answer[name]) for name in gold
+        )
+
+    def equations(self, golds: list[str], answers: list[str]) -> bool:
+        """x=5 against 5, f(x)=x^2 against f(x)=x^2; equations without such labels as wholes."""
+        label, value = _labelled(golds)
+        other_label, other_value = _labelled(answers)
+        numbers = [side for side in answers if _is_number(side)]
+        if any(not self.equal(side, numbers[-1]) for side in numbers[:-1]):
+            return False  # 13 = 12
+        if len(golds) == 1 or (label and (label == other_label or len(answers) == 1)):
+            return self.equal(value, other_value)
+        if len(answers) == 1:
+            return False  # x+y=5 says more than 5
+        return self.values(" = ".join(golds), " = ".join(answers))
+
+    def matrices(self, factor: str, gold: list, other: str, answer: list) -> bool:
+        """Cell by cell, times the factors before the matrices where these differ."""
+        if [len(row) for row in gold] != [len(row) for row in answer]:
+            return False
+        if _without_spaces(factor) != _without_spaces(other):
+            gold, answer = _multiplied(factor, gold), _multiplied(other, answer)
+        return all(map(self.all_equal, gold, answer))
+
+    def collections(self, gold: Collection, answer: Collection) -> bool:
         """Tuples and intervals element by element with their brackets; sets and bare lists in any
-        order.
+        order. A pair may be an interval: its brackets say something.
         """
         if gold.ordered or answer.ordered:
-            if gold.brackets and answer.brackets and gold.brackets != answer.brackets:
-                return False  # an interval is not a point, nor a set
+            both = gold.brackets and answer.brackets
+            if (gold.brackets != answer.brackets) if both else len(gold.items) == 2:
+                return False
             return self.all_equal(gold.items, answer.items)
         if len(gold.items) == len(answer.items) == 1:
             inner = gold.without_brackets, answer.without_brackets
             if inner == (gold.text, answer.text):
                 raise Unreadable("brackets")
             return self.equal(*inner)
-        unmatched = list(answer.items)
-        for item in gold.items:
-            match = next((other for other in unmatched if self.equal(item, other)), None)
-            if match is None:
-                return False
-            unmatched.remove(match)
-        return not unmatched
+        return self.any_order(gold.items, answer.items, self.equal)
 
     def values(self, gold: str, answer: str) -> bool:
         """Units and percent signs, bases, then numbers, words and, for all else, `leaf`."""
-        first, second = units.quantity(gold), units.quantity(answer)
+        (gold, base), (answer, other_base) = _base(gold), _base(answer)
+        if base or other_base:
+            return base == other_base and gold == answer
+        first, second = units.quantity(gold, letters=True), units.quantity(answer, letters=True)
+        if (first.unit is None) != (second.unit is None):
+            first, second = units.quantity(gold), units.quantity(answer)
         if first.percent != second.percent and not self.percent_is_unit:
             return False
         if not units.agree(first.unit, second.unit):
@@ -108,9 +196,6 @@ class _Comparison:
                 gold = rf"({gold}) \pi / 180"
             if second.unit == units.DEGREE and first.unit is None:
                 answer = rf"({answer}) \pi / 180"
-        (gold, base), (answer, other_base) = _base(gold), _base(answer)
-        if base or other_base:
-            return base == other_base and gold.upper() == answer.upper()
         if _without_spaces(gold) == _without_spaces(answer):
             return True
         if ":" in gold + answer:  # times and ratios: as written
@@ -125,6 +210,34 @@ class _Comparison:
         return self.leaf(gold, answer, self.tolerance)
 
 
+def _versions(text: str) -> list[str]:
+    """An exact value and its approximations, without the letter that stands for it."""
+    versions = split(text, APPROXIMATELY)
+    return versions[1:] if is_label(versions[0]) and versions[1:] else versions
+
+
+def _labelled(sides: list[str]) -> tuple[str, str]:
+    """(what an equation gives the value of, or "", its last side that is no such label)."""
+    labels = [side.replace(" ", "") for side in sides if is_label(side)]
+    values = [side for side in sides if not is_label(side)]
+    return (labels or [""])[0], (values or sides)[-1]
+
+
+def _by_name(solution: dict[str, str]) -> list[str]:
+    """Values in the order of the alphabet where their names are single letters, else as written."""
+    letters = all(len(name) == 1 for name in solution)
+    return [solution[name] for name in (sorted(solution) if letters else solution)]
+
+
+def _is_number(side: str) -> bool:
+    """Whether an expression is without letters, but those of commands."""
+    return not re.search(r"[A-Za-z]|:", re.sub(r"\\[A-Za-z]+", "", side))
+
+
+def _multiplied(factor: str, cells: list[list[str]]) -> list[list[str]]:
+    return [[f"{factor}({cell})" for cell in row] for row in cells] if factor else cells
+
+
 # --- words ----------------------------------------------------------------------------------------
 def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Equality of two texts up to white space."""
@@ -132,11 +245,17 @@ def same_text(pairs: list[Pair], settings: Settings) -> list[Decision]:
     return [CORRECT if is_same else DIFFERS for is_same in same]
 
 
+def _plain(text: str) -> str:
+    """Without the commands around words."""
+    return units.WRAPPER.sub(r"\1", text).strip()
+
+
 def words_of(text: str) -> str:
-    """Words without typography, capital letters and articles."""
-    text = units.WRAPPER.sub(r"\1", text)
-    text = re.sub(r"[\s\\$*_.,;:!?'\"{}()]+", " ", text).casefold().strip()
-    return re.sub(r"\b(?:the|a|an) ", "", text)
+    """Words without typography, capital letters and articles; ABC are letters, not a word."""
+    text = re.sub(r"[\s\\$*_.,;:!?'\"{}()]+", " ", _plain(text)).strip()
+    if re.fullmatch("[A-Z]{2,3}", text) and text not in ("YES", "NO"):
+        return text
+    return re.sub(r"\b(?:the|a|an) ", "", text.casefold())
 
 
 def _is_words(text: str) -> bool:
@@ -144,7 +263,8 @@ def _is_words(text: str) -> bool:
     bare = units.WRAPPER.sub("", text).strip(" ().")
     if not bare:
         return bool(units.WRAPPER.search(text))
-    return bool(re.fullmatch(r"[A-Za-z][a-z']+(?:[ -][A-Za-z0-9,']+)*", bare))
+    words = re.fullmatch(r"[A-Za-z][a-z'](?:[a-z']|[ -][A-Za-z0-9,']+)+", bare)
+    return bool(words) or bare.casefold() == "no"
 
 
 def _without_spaces(text: str) -> str:
@@ -152,134 +272,22 @@ def _without_spaces(text: str) -> str:
     return re.sub(r"(?<!\d) +| +(?!\d)", "", text)
 
 
-# --- structure ------------------------------------------------------------------------------------
-_OPEN, _CLOSE = "([{", ")]}"
-_LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|\\(?:cup|lor|vee)(?![a-z])"
-_MATRIX = r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\1\}"
-_RELATION = re.compile(r"\\le(?![a-z])|\\ge(?![a-z])|<|>")
-_ALL_REALS = re.compile(r"\\mathbb ?\{?R\}?|ℝ|(?:\\text\{)?all real numbers\}?")
-_LETTER = re.compile(r"[a-zA-Z]|\\theta|\\alpha")
-# x, \theta, a_{1}, f(x)
-_VARIABLE = re.compile(r"\\?[A-Za-z]\w{0,7}(?:_\{?\w+\}?)?(?:\([^()]*\))?")
-
-
-def _depths(text: str) -> list[int]:
-    """For each character, how many brackets are open around it."""
-    depths, depth = [], 0
-    for character in text:
-        depth -= character in _CLOSE
-        depths.append(depth)
-        depth += character in _OPEN
-    return depths
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """`text` cut where the pattern `separator` matches outside all brackets; empty parts are
-    dropped.
-    """
-    depths, parts, start = [*_depths(text), 0], [], 0
-    for match in re.finditer(separator, text):
-        if depths[match.start()] == 0:
-            parts.append(text[start : match.start()])
-            start = match.end()
-    return [part.strip() for part in (*parts, text[start:]) if part.strip()]
-
-
-def _brackets(text: str) -> tuple[str, str]:
-    """(the pair of brackets around a whole text, such as "[)", what is inside), or ("", text)."""
-    bare = text.replace("\\{", "{").replace("\\}", "}")
-    depths = _depths(bare)
-    framed = len(bare) > 1 and bare[0] in _OPEN and bare[-1] in _CLOSE
-    if not framed or 0 in depths[1:-1] or depths[-1]:
-        return "", text
-    return bare[0] + bare[-1], bare[1:-1].strip()
-
-
-class _Collection:
-    """A text read as a list.
-
-    brackets, inside: as in `_brackets`. ordered: whether this is a tuple or an interval. items: its
-    elements, or those of a bare or braced list, every plus-minus as two of them.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.brackets, self.inside = _brackets(text)
-        elements = _split(self.inside, ",|;")
-        self.ordered = self.brackets[:1] in ("(", "[") and len(elements) > 1
-        if not self.ordered:
-            listed = self.inside if self.brackets[:1] == "{" else text
-            elements = [form for item in _split(listed, _LIST) for form in _both_signs(item)]
-        self.items = elements
-        self.without_brackets = text if self.brackets[:1] == "[" else self.inside
-
-
-def _both_signs(item: str) -> list[str]:
-    """An item as it is; one with a plus-minus as the two that it stands for."""
-    if r"\pm" not in item and r"\mp" not in item:
-        return [item]
-    plus = item.replace(r"\pm", "+").replace(r"\mp", "-").strip()
-    minus = item.replace(r"\pm", "-").replace(r"\mp", "+").strip()
-    return [plus.removeprefix("+").strip(), minus]
-
-
-def _matrix(text: str) -> list[list[str]] | None:
-    """The cells of a matrix, row by row."""
-    match = re.fullmatch(_MATRIX, text.strip("[]() "), re.S)
-    rows = re.split(r"\\\\|\\cr", match[2]) if match else []
-    return [[cell.strip() for cell in row.split("&")] for row in rows if row.strip()] or None
-
-
-def _as_interval(text: str) -> str:
-    """An inequality in one letter as an interval ("x <= 3" is "(-\\infty,3]", "0 < x < 1" is
-    "(0,1)"), as are all reals; other text without an opening "x \\in".
-    """
-    text = re.sub(r"^\S{1,6} ?\\in(?![a-z])", "", text).strip()
-    if _ALL_REALS.fullmatch(text):
-        return "(-\\infty,\\infty)"
-    parts = [part.strip() for part in _RELATION.split(text)]
-    signs = [sign.replace("\\le", "<=").replace("\\ge", ">=") for sign in _RELATION.findall(text)]
-    if len(parts) not in (2, 3) or not all(parts) or len({sign[0] for sign in signs}) > 1:
-        return text
-    if signs[0][0] == ">":
-        parts, signs = parts[::-1], [sign.replace(">", "<") for sign in signs[::-1]]
-    if len(parts) == 2 and _LETTER.fullmatch(parts[0]):
-        parts, signs = ["-\\infty", *parts], ["<", *signs]
-    elif len(parts) == 2:
-        parts, signs = [*parts, "\\infty"], [*signs, "<"]
-    if not _LETTER.fullmatch(parts[1]):
-        return text
-    opening = "[" if signs[0] == "<=" else "("
-    closing = "]" if signs[1] == "<=" else ")"
-    return f"{opening}{parts[0]},{parts[2]}{closing}"
-
-
-def _right_sides(gold: str, answer: str) -> tuple[str, str] | None:
-    """What is to be compared of equations: the right sides, where only one is an equation or the
-    left sides are the same; None where equations are compared whole, or there are none.
-    """
-    golds, answers = (_split(text, r"(?<![<>!:\\])=") for text in (gold, answer))
-    if any(len(_split(text, _LIST)) > 1 for text in (gold, answer)):
-        return None
-    if len(golds) < 2:
-        return (gold, answers[-1]) if len(answers) > 1 else None
-    if len(answers) < 2:
-        return (golds[-1], answer) if _VARIABLE.fullmatch(golds[0]) else None
-    same_left = len(golds) == 2 and golds[0].replace(" ", "") == answers[0].replace(" ", "")
-    return (golds[-1], answers[-1]) if same_left else None
-
-
-# --- values ---------------------------------------------------------------------------------------
+# --- bases ----------------------------------------------------------------------------------------
 _NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve"
-_WITH_BASE = re.compile(r"(-?[0-9][0-9A-Za-z]*) ?_ ?\{?(\d+|\\?[a-z]*\{?\s*[a-z]+\}?)\}?")
+_DIGITS = r"(-?\(?-?(?:[0-9][0-9A-Za-z.]*|[A-F][0-9A-F]+|[a-f][0-9a-f]+)\)?)"
+_BASE = r"\(?(?:base )?(\d+|[a-z]{3,})\)?"
+_WITH_BASE = re.compile(rf"{_DIGITS} ?(?:_ ?\{{? ?{_BASE} ?\}}?|(?:in )?\(?base {_BASE})")
 
 
 def _base(text: str) -> tuple[str, str]:
-    """(digits, base) of a number with a base subscript; base "" without one, and for base ten."""
-    match = _WITH_BASE.fullmatch(text)
+    """(digits, base) of a number with its base, as a subscript or in words; base "" without one,
+    and for base ten.
+    """
+    match = _WITH_BASE.fullmatch(re.sub(r"\s+", " ", _plain(text)))
     if not match:
         return text, ""
-    base = units.WRAPPER.sub(r"\1", match[2]).strip(" {}")
+    base = match[2] or match[3]
     numerals = _NUMERALS.split()
     base = str(numerals.index(base)) if base in numerals else base
-    return match[1], "" if base == "10" else base
+    digits = match[1].strip("()").upper()
+    return (digits.lstrip("0") or "0", base) if base != "10" else (digits, "")

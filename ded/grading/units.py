@@ -9,19 +9,27 @@ from ded.files import read_yaml
 
 # words in LaTeX
 WRAPPER = re.compile(
-    r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|hbox|operatorname)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|hbox|operatorname)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_POWERS = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
-_CURRENCIES = {"€": "euro", "£": "pound", None: "dollar"}
-_PERCENT = re.compile(r"\s*(?:\\?%|\\?(?:text\{)?\s*\b(?:per ?cent|pct)\b\s*\}?)\s*")
-_CURRENCY = re.compile(r"(-?)\s*(?:\\?\$|([€£]))\s*(?=[\d.\\-])")
+_TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
+_PERCENT = re.compile(
+    r"\s*(?:\\?%|\\?(?:text\{)?\s*\b(?:per ?cent(?:age)?(?: points?)?|pct)\b\s*\}?)\s*"
+)
+_CURRENCY = re.compile(r"(-?)\s*(\\?\$|[€£])\s*(?=[\d.\\-])")
+_OVER = ("/", "per", "each", "every", "a", "an")
+_POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_SHORT = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
+_NOTHING = ("of", "the", "in", "about", "approximately", "approx", "exactly", "total", "only")
+_NO_WORDS = "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where"
 
 
 class Unit(NamedTuple):
-    """words: ("cm",), or ("mi", "h") for miles per hour; none for "units". power: "2" for areas."""
+    """powers: {("m", 1), ("s", -1)} for m/s; "unit" is for any. things: what is counted ("apples"),
+    which may be left out; what stands after "per" may not.
+    """
 
-    words: tuple[str, ...] = ()
-    power: str = ""
+    powers: frozenset[tuple[str, int]] = frozenset()
+    things: frozenset[str] = frozenset()
 
 
 class Quantity(NamedTuple):
@@ -32,7 +40,7 @@ class Quantity(NamedTuple):
     percent: bool
 
 
-DEGREE = Unit(("degree",))
+DEGREE = Unit(frozenset({("degree", 1)}))
 
 
 @cache
@@ -44,58 +52,102 @@ def _names() -> dict[str, str]:
 
 @cache
 def _after_value() -> re.Pattern:
-    """A value and, in "wrapped" or "bare", the unit after it."""
-    names = "|".join(sorted(_names(), key=len, reverse=True))
-    words = r"(?<=\s)(?!and\b|or\b|base\b)[A-Za-z]{3,}(?:\s[A-Za-z]{2,})*"
-    power = r"(?:\s*\^\s*\{?\d\}?)?"
+    """A value and what follows it: words, or names of units, or both, joined by / and the like."""
+    known = sorted({*_names(), *_SHORT, "square", "sq", "cubic", "cu"}, key=len, reverse=True)
+    power = r"(?:\s*\^\s*\{?-?\d\}?|\d(?!\d))?"
+    wrapped = WRAPPER.pattern + power
+    name = rf"(?<![A-Za-z\\])(?:{'|'.join(map(re.escape, known))})s?(?![A-Za-z]){power}"
+    word = rf"(?!(?:{_NO_WORDS})\b)[A-Za-z]"
+    first = rf"{wrapped}|{name}|(?<=\s){word}{{3,}}|/\s*(?:{wrapped}|{name}|{word}{{2,}})"
+    further = rf"{wrapped}|{name}|(?<=[\s/]){word}{{2,}}{power}|(?<=\s)a(?=\s)"
+    between = r"\s*(?:/|\\cdot(?![a-z])|\\times(?![a-z])|[-*,.()])?\s*"
     return re.compile(
-        rf"(?P<before>.*[\d)}}\]a-zI])\s*(?P<wrapped>{WRAPPER.pattern}{power})"
-        rf"|(?P<value>.*[\d)}}\]])\s*(?P<bare>(?:{names})s?{power}|{words})"
+        rf"(?P<value>.*?[\d)}}\]a-zI])\s*(?P<unit>(?:{first})(?:{between}(?:{further}))*)"
     )
 
 
-def quantity(text: str) -> Quantity:
-    """A number, and what stands beside it as text, currency sign, degree or percent sign."""
-    percent = bool(re.search(r"\\?%|\bper ?cent\b|\bpct\b", text))
-    text, unit = _PERCENT.sub("", text), None
+def quantity(text: str, letters: bool = False) -> Quantity:
+    """A number, and what stands beside it as text, currency sign, degree or percent sign.
+
+    letters: whether the m of 5m, which may be a variable, is a unit.
+    """
+    percent = bool(re.search(r"\\?%|\bper ?cent(?:age)?\b|\bpct\b", text))
+    text, unit, before = _PERCENT.sub("", text), None, ""
     if match := _CURRENCY.match(text):
-        unit, text = Unit((_CURRENCIES[match[2]],)), match[1] + text[match.end() :]
-    if r"\degree" in text and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text):
-        unit, text = DEGREE, text.replace(r"\degree", "").strip()
+        before, text = match[2], match[1] + text[match.end() :]
+        unit = unit_of(before)
+    if r"\degree" in text and not _TRIGONOMETRY.search(text):
+        before, unit, text = "degree", DEGREE, text.replace(r"\degree", "").strip()
+    text = re.sub(
+        rf"\\frac\s*\{{({WRAPPER.pattern})\}}\s*\{{({WRAPPER.pattern})\}}", r"\1/\3", text
+    )
     match = _after_value().fullmatch(text)
-    name = (match["wrapped"] or match["bare"]) if match else ""
-    if match and not re.search(r"=|\b(?:and|or)\b", name):
-        after = unit_of(WRAPPER.sub(r"\1", name))
-        if unit is None or not set(after.words) <= set(unit.words):
-            unit = after
-        text = (match["before"] or match["value"]).strip()
+    if match and _is_unit(match, letters or bool(before)):
+        named = WRAPPER.sub(r" \1 ", match["unit"])
+        after = unit_of(named)
+        joined = before and not unit_of(before).powers <= after.powers
+        text, unit = match["value"].strip(), unit_of(f"{before} {named}") if joined else after
     return Quantity(text, unit, percent)
 
 
+def _is_unit(match: re.Match, letters: bool) -> bool:
+    """Whether what follows a value is a unit rather than a factor or a sentence."""
+    value, unit = match["value"], match["unit"]
+    if re.search(r"=|\b(?:and|or|base)\b", unit):
+        return False
+    if WRAPPER.match(unit):
+        return True
+    numeric = not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", value))
+    glued = not match[0][len(value) :].startswith(" ")
+    variable = len(unit) == 1 and unit.isalpha() and (glued or unit.isupper())
+    return numeric and (letters or not variable)
+
+
 def unit_of(text: str) -> Unit:
-    """The unit that a text names: Unit(("cm",), "2") for "square centimeters", "cm^2" and "cm²"."""
-    words, power = [], ""
-    for word in re.findall(r"[a-z]+|\d", text.lower().replace("per", " ").replace("mph", "mi h")):
-        singular = word if word in _names() else word.removesuffix("s")
-        if word in _POWERS or word.isdigit():
-            power = _POWERS.get(word, word)
-        elif singular not in ("of", "the", "a", "an", "unit"):
-            words.append(_names().get(singular, singular))
-    return Unit(tuple(words), power)
+    """The unit that a text names: cm to the power 2 for "square centimeters", "cm^2" and "cm²"."""
+    text = re.sub(
+        rf"\b(?:{'|'.join(_SHORT)})\b", lambda match: _SHORT[match[0].lower()], text, flags=re.I
+    )
+    powers: dict[str, int] = {}
+    things, last, sign, following, opened = set(), "", 1, 1, False
+    for word in re.findall(r"\\?[A-Za-z]+|\\?\$|[€£¢/]|-?\d+", text):
+        name = _name(word)
+        if word.lower() in _OVER:
+            sign, opened = -1, True
+        elif word.lstrip("-").isdigit() and last:
+            powers[last] *= int(word)
+        elif word.lower() in ("squared", "cubed") and last:
+            powers[last] *= _POWERS[word.lower()]
+        elif word.lower() in _POWERS:
+            following = _POWERS[word.lower()]
+        elif name in _names() or opened:
+            powers[name], last = powers.get(name, 0) + sign * following, name
+            following, opened = 1, False
+        elif name not in _NOTHING and not word.startswith("\\"):
+            things.add(name)
+    return Unit(frozenset(powers.items()), frozenset(things))
+
+
+def _name(word: str) -> str:
+    """The one name of a unit, or of things in the singular."""
+    for form in (word, word.lower() if len(word) > 1 else word):
+        for name in (form, form.removesuffix("s")):
+            if name in _names():
+                return _names()[name]
+    return word.lower().removesuffix("s")
 
 
 def agree(first: Unit | None, second: Unit | None) -> bool:
-    """Whether two units can be the same.
+    """Whether two units can be the same: as a whole, without conversion.
 
-    Either may be left out, and words that are no units ("red apples") may be there or not.
+    Either may be left out, and things that are no units ("red apples") may be there or not.
     """
-    if first is None or second is None:
+    if first is None or second is None or Unit() in (first, second):
         return True
-    if first.power != second.power:
-        return False
-    ours, theirs = set(first.words), set(second.words)
-    if not ours or not theirs:
-        return True
-    nested = ours <= theirs or theirs <= ours
-    more_units = any(word in _names().values() for word in ours ^ theirs)
-    return bool(ours & theirs) and not (nested and more_units)
+    for one, other in ((first, second), (second, first)):
+        ((name, power), *more) = [*one.powers, ("", 0)]
+        if name == "unit" and len(more) == 1:
+            return power == (sum(power for _, power in other.powers) or 1)
+    if first.powers or second.powers:
+        return first.powers == second.powers
+    return not first.things or not second.things or bool(first.things & second.things)

@@ -87,7 +87,12 @@ def half_width(text: str) -> str:
 
 
 # --- normal form ----------------------------------------------------------------------------------
-_ONE_LARGE_NUMBER = re.compile(r"[^\d(\[{]*\d{1,3}(?:[ ,]\d{3})+(?![\d,])[^(\[{]*")
+_IN_LIST = re.compile(
+    r"\([^()]*,[^()]*\)|\[[^\[\]]*,[^\[\]]*\]|\\\{.*?\\\}"
+)  # whose commas part elements
+_THOUSANDS = re.compile(
+    r"(?<![\d.,])(?<!\d )[1-9]\d{0,2}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?! ?\d))"
+)
 
 
 @cache
@@ -106,13 +111,15 @@ def normalise(text: str) -> str:
             text = inside(formula).strip()
         elif box := _BOX.match(text) and last_box(text):
             text = box
+    if r"\begin" not in text:  # no rows to end: these are commands escaped twice
+        text = re.sub(r"\\\\(?=[a-zA-Z]{2})", r"\\", text)
     for pattern, replacement in _typography():
         text = pattern.sub(replacement, text)
     text = text.strip()
     if not text.endswith("\\."):
         text = text.rstrip(".,;:").strip()
-    if _ONE_LARGE_NUMBER.fullmatch(text):  # 1,234 outside brackets is one number
-        text = re.sub(r"(?<=\d)[ ,](?=\d{3}(?!\d))", "", text)
+    if not _IN_LIST.search(text):  # 1,234 outside brackets is one number
+        text = _THOUSANDS.sub(lambda number: re.sub("[ ,]", "", number[0]), text)
     return text
 
 
