@@ -50,11 +50,6 @@ _READS = re.compile(r"\b(?:input|stdin|fileinput)\b(?!\s*=)|\b(?:open|read\w*)\s
 _DEFINITION = re.compile(
     r"(?:import|from)\s+(.+)|(?:async\s+)?(?:def|class)\s+(\w+)|([A-Z][A-Z0-9_]*)\s*=|[@)\]}]"
 )
-# imported once for all runs of a program whose preamble names them
-_WARM = (
-    *("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "json"),
-    *("math", "operator", "random", "re", "statistics", "string", "typing"),
-)
 # as Python prints them; 007 is a text, and so are nan and inf
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _FAILS_BY_ITSELF = ("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError", "NotPlain")
@@ -206,8 +201,7 @@ def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
     meta = problem.meta
     cpu, memory = meta.get("time_limit"), meta.get("memory_limit")
     limits = replace(box.limits, cpu=cpu or box.limits.cpu, memory=int(memory or box.limits.memory))
-    how: dict[str, Any] = {"source": program, "preamble": meta.get("preamble") or ""}
-    how["modules"] = tuple(name for name in _WARM if name in how["preamble"])
+    how = {"source": program, "preamble": meta.get("preamble") or ""}
     if meta.get("assertions"):
         return _assertions(how, meta, box, limits)
     if not meta["tests"]:
@@ -299,22 +293,14 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
 def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Decision:
     """The assertions and the program run side by side, each in a sandbox of its own, and talk."""
     name, *method = meta["entry"].replace("()", "").split(".")
-    candidate = f"candidate = {name}{''.join(f'().{each}' for each in method)}"
-    tests = {"source": meta["assertions"], "preamble": candidate}
-    if "candidate" not in meta["assertions"]:
-        tests["preamble"] = ""
-
-    def run(place: Sandbox, end: socket.socket, limits: Limits, **how: Any) -> Result:
-        with end:  # closed when the run is over, which tells the other end
-            return place.run(**how, peer=end, limits=limits)
-
-    for place in (box, box.twin):
-        place.ready(limits)  # in this thread, with which it ends
+    tests = {"source": meta["assertions"]}
+    if "candidate" in meta["assertions"]:
+        tests["preamble"] = f"candidate = {'().'.join([name, *method])}"
     ends = socket.socketpair()
-    with ThreadPoolExecutor(1) as aside:
-        answers = aside.submit(run, box, ends[0], limits, link="program", entry=name, **program)
-        result = run(box.twin, ends[1], replace(limits, idle=float("inf")), link="tests", **tests)
-    answered = answers.result()
+    box.begin(**program, link="program", entry=name, peer=ends[0], limits=limits)
+    patient = replace(limits, idle=float("inf"))
+    result = box.twin.run(**tests, link="tests", peer=ends[1], limits=patient)
+    answered = box.finish()
     # who waits for a peer that is at work is not asleep: what counts is when both wait
     idle = answered.idle + result.idle - max(answered.wall, result.wall)
     if fault := _fault(replace(answered, idle=idle), limits):

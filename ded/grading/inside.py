@@ -17,6 +17,7 @@ import builtins
 import ctypes
 import json
 import marshal
+import operator
 import os
 import resource
 import select
@@ -87,15 +88,6 @@ def read_exactly(n, fd=0):
     return bytes(data)
 
 
-def receive_fd():
-    """The open file that came with the job."""
-    import socket
-
-    with socket.socket(fileno=os.dup(0)) as channel:
-        _, fds, *_ = socket.recv_fds(channel, 1, 1)
-    return fds[0]
-
-
 def write_all(fd, data):
     data = memoryview(data)
     while data:
@@ -158,24 +150,27 @@ class NotPlain(TypeError):
     """What cannot leave its process as data."""
 
 
+SCALARS: dict = {  # as JSON can carry them, without their class
+    bool: bool,
+    int: int.__int__,
+    float: float.__float__,
+    str: str.__str__,
+    complex: lambda value: {"complex": [value.real, value.imag]},
+    bytes: lambda value: {"bytes": value.hex()},
+    type(None): lambda value: value,
+}
+
+
 def scalar(value):
-    """A number, a text or None as JSON can carry it, without its class; NotImplemented for all
-    else.
-    """
+    """A number, a text or None for JSON; NotImplemented for all else."""
     if type(value).__module__ == "numpy" and hasattr(value, "item") and not value.shape:
         value = value.item()  # Python's own number
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):  # as hexadecimal, one of any length is no work to read
-        number = int.__int__(value)
-        return number if number.bit_length() < 4096 else {"int": hex(number)}
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    return {"bytes": value.hex()} if isinstance(value, bytes) else NotImplemented
+    if isinstance(value, int) and value.bit_length() >= 4096:
+        return {"int": hex(value)}  # of any length no work to read
+    for kind, plain in SCALARS.items():
+        if isinstance(value, kind):
+            return plain(value)
+    return NotImplemented
 
 
 def encode(value):
@@ -196,15 +191,9 @@ def encode(value):
 # --- tests and the program under test: two processes, in sandboxes of their own, that talk --------
 FILL: dict = {"list": list.extend, "dict": dict.update, "set": set.update}
 OPERATIONS: dict = {
-    "call": lambda function, *args, **named: function(*args, **named),
-    "getattr": getattr,
-    "setattr": setattr,
-    "getitem": lambda items, key: items[key],
-    "iter": iter,
-    "next": next,
-    "len": len,
-    "bool": bool,
+    name: getattr(builtins, name) for name in ("getattr", "setattr", "iter", "next", "len", "bool")
 }
+OPERATIONS |= {"call": operator.call, "getitem": operator.getitem}
 
 
 class Link:
@@ -381,18 +370,21 @@ def child(limits, stdout, stderr, value):
     try:
         os.setsid()
         job = read_message()
-        peer = receive_fd() if job["link"] else None
+        if job["link"]:
+            socket = sys.modules["socket"]
+            with socket.socket(fileno=os.dup(0)) as channel:
+                _, (peer,), *_ = socket.recv_fds(channel, 1, 1)
         stdin = os.memfd_create("stdin")
         write_all(stdin, job["stdin"])
         os.lseek(stdin, 0, os.SEEK_SET)
         os.dup2(stdin, 0)
-        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] or peer else stdout, 1)
+        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] or job["link"] else stdout, 1)
         os.dup2(stderr, 2)
         os.dup2(value, VALUE_FD)
-        if peer:
+        os.closerange(VALUE_FD + 1, 4096)
+        if job["link"]:
             os.dup2(peer, PEER_FD)
         os.closerange(3, VALUE_FD)
-        os.closerange(PEER_FD + 1 if peer else PEER_FD, 4096)
         lower_limits(limits)
         if limits["folder"]:
             os.mkdir(limits["folder"])

@@ -25,7 +25,7 @@ import struct
 import sys
 import tempfile
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -45,6 +45,11 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+# imported once for all runs of a program whose preamble names them
+_WARM = (
+    *("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "json"),
+    *("math", "operator", "random", "re", "statistics", "string", "typing"),
+)
 # with packages: each thread of these libraries reserves memory
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # a Python that needs no virtual environment
@@ -166,52 +171,47 @@ class Sandbox(AbstractContextManager):
         """The one for tests that talk to a program in this one; closed with it."""
         return self.sibling()
 
-    def run(
-        self,
-        source: str,
-        *,
-        limits: Limits | None = None,
-        modules: tuple[str, ...] = (),
-        peer: socket.socket | None = None,
-        **how: Any,
-    ) -> Result:
-        """Run a program to its end or its limits.
+    def run(self, source: str, **how: Any) -> Result:
+        """Run a program to its end or its limits; see `begin`."""
+        self.begin(source, **how)
+        return self.finish()
 
-        modules: of the standard library, to be imported but once for all runs. peer: the end of a
-        socket, where `how` has a `link`. how: further fields of `Program`.
+    def begin(self, source: str, limits: Any = None, peer: Any = None, **how: Any) -> None:
+        """Start a program. limits: in place of ours; peer: an end of a socket, for a program with a
+        `link`, which is closed here; how: further fields of `Program`.
         """
         program = Program(source, **how)
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
-        self.ready(limits)
+        if self._runs >= RUNS:
+            self.close()
+        if self.process is None:
+            self._start(limits.files)
         self._runs += 1
         folder = f"{self.folder}/{self._runs}" if self.writable else ""
         bounds = vars(limits) | {"wall": wall, "folder": folder, "read": program.read}
-        bounds["modules"] = (*modules, "socket") if peer else modules
+        bounds["modules"] = [name for name in _WARM if name in program.preamble]
+        bounds["modules"] += ["socket"] if peer else []
         # the supervisor keeps `wall`; this guards against its own end
-        deadline = time.monotonic() + 2 * wall + 30
-        try:
+        self._deadline = time.monotonic() + 2 * wall + 30
+        with suppress(OSError), peer or nullcontext():  # one that has ended is told by `finish`
             for message in (bounds, vars(program)):
                 data = marshal.dumps(message)
                 self._jobs.sendall(struct.pack("<I", len(data)) + data)
             if peer:
                 socket.send_fds(self._jobs, [b"."], [peer.fileno()])
-            (length,) = struct.unpack("<I", self._receive(4, deadline))
-            result = json.loads(self._receive(length, deadline))
+
+    def finish(self) -> Result:
+        """What became of the program that was begun."""
+        try:
+            (length,) = struct.unpack("<I", self._receive(4))
+            result = json.loads(self._receive(length))
             for name in ("stdout", "stderr", "value"):
-                result[name] = self._receive(result[name], deadline)
+                result[name] = self._receive(result[name])
         except (OSError, EOFError) as failure:
-            self._end()
+            self.close()
             return Result("lost", stderr=f"the sandbox ended: {failure}".encode())
         return Result(**result)
-
-    def ready(self, limits: Limits) -> None:
-        """Have the supervisor run. It ends with the thread that started it (man 2 prctl,
-        PR_SET_PDEATHSIG)."""
-        if self._runs >= RUNS:
-            self._end()
-        if self.process is None:
-            self._start(limits.files)
 
     def _start(self, scratch: int) -> None:
         """Start a fresh supervisor, behind bubblewrap's walls or behind none. scratch: MiB for
@@ -239,12 +239,12 @@ class Sandbox(AbstractContextManager):
         with stdin:
             self.process = Popen(command, env=environment, cwd="/", start_new_session=True, **pipes)
 
-    def _receive(self, n: int, deadline: float) -> bytes:
+    def _receive(self, n: int) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         while len(data) < n:
-            if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+            if not poll.poll(max(0, self._deadline - time.monotonic()) * 1000):
                 raise EOFError("no answer in time")
             if not (chunk := os.read(fd, n - len(data))):
                 last_words = os.read(self.process.stderr.fileno(), 2000)
@@ -256,9 +256,6 @@ class Sandbox(AbstractContextManager):
         """End it and everything in it. The next `run` starts a fresh one."""
         if "twin" in vars(self):
             self.twin.close()
-        self._end()
-
-    def _end(self) -> None:
         if self.process is not None:
             self._jobs.close()
             self.process.kill()
