@@ -10,7 +10,7 @@ from ded.problems.extraction import statements
 from ded.problems.record import Problem
 
 _LETTER = r"(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\b[)\].]?)"
-_NAME = r"(?:(?:both|either|neither|the)\s+)*(?:(?:options?|choices?|answers?)\s*:?\s*)?"
+_NAME = r"(?i:(?:both|either|neither|the)\s+)*(?i:(?:options?|choices?|answers?)\s*:?\s*)?"
 _SEVERAL = re.compile(
     rf"{_NAME}{_LETTER}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b|[和或]))+\s*{_NAME}{_LETTER}(?![\w'])"
 )
@@ -71,6 +71,8 @@ def unlabelled(gold: str, answer: str) -> tuple[str, str]:
     """Gold and answer without the letters of options before them: of "(C) 12", the letter is
     compared with a letter, the value with a value.
     """
+    if not re.search(r"[A-J]\s*[).:]", gold + answer):
+        return gold, answer
     (letter, value), (other, given) = _label(gold), _label(answer)
     if letter and other and value and given and letter != other:
         return letter, other

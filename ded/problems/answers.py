@@ -71,9 +71,9 @@ def _closing(text: str, start: int) -> int:
     return 0
 
 
-def last_matches(pattern: re.Pattern, text: str) -> list[re.Match]:
-    """The last matches in a text, the last one first."""
-    return list(pattern.finditer(text))[: -_MOST_MATCHES - 1 : -1]
+def last_matches(pattern: re.Pattern, text: str, start: int = 0) -> list[re.Match]:
+    """The last matches in a text from `start` on, the last one first."""
+    return list(pattern.finditer(text, start))[: -_MOST_MATCHES - 1 : -1]
 
 
 def inside(formula: re.Match) -> str:
