@@ -13,21 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ded.grading import units
+from ded.grading import structure, units
 from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings
-from ded.grading.structure import (
-    APPROXIMATELY,
-    EMPTY,
-    LIST,
-    Collection,
-    assignments,
-    figure,
-    is_label,
-    is_set,
-    matrix,
-    sides,
-    split,
-)
 from ded.problems.answers import normalise, number
 
 # (gold, answer, tolerance) -> whether expressions are equal
@@ -68,32 +55,31 @@ class _Comparison:
     def equal(self, gold: str, answer: str) -> bool:
         if _without_spaces(gold) == _without_spaces(answer):
             return True
-        if EMPTY.fullmatch(_plain(gold)):
-            return bool(EMPTY.fullmatch(_plain(answer)))
+        if structure.EMPTY.fullmatch(_plain(gold)):
+            return bool(structure.EMPTY.fullmatch(_plain(answer)))
         if r"\approx" in gold + answer:
-            return self.approximations(_versions(gold), _versions(answer))
-        if is_set(gold) or is_set(answer):
+            return self.equal(_version(gold, False), _version(answer, "." in gold))
+        if structure.is_set(gold) or structure.is_set(answer):
             return self.leaf(gold, answer, self.tolerance)
-        if (figures := figure(gold)) and (others := figure(answer)):
+        if (figures := structure.figure(gold)) and (others := structure.figure(answer)):
             kinds, names = {figures[0], others[0]} - {""}, figures[1] & others[1]
             return len(kinds) < 2 and bool(names)
         if (decided := self.assignments(gold, answer)) is not None:
             return decided
-        if len(split(gold, LIST)) == len(split(answer, LIST)) == 1:
-            golds, answers = sides(gold), sides(answer)
-            if len(golds) > 1 or len(answers) > 1:
-                return self.equations(golds, answers)
+        equations = structure.sides(gold), structure.sides(answer)
+        if max(map(len, equations)) > 1 and not structure.is_list(gold, answer):
+            return self.equations(*equations)
         return self.without_equals(gold, answer)
 
     def without_equals(self, gold: str, answer: str) -> bool:
         """Words, matrices, lists, else values."""
         if _is_words(gold):
             return words_of(gold) == words_of(answer)
-        if (true := matrix(gold)) and (given := matrix(answer)):
+        if (true := structure.matrix(gold)) and (given := structure.matrix(answer)):
             return self.matrices(*true, *given)
-        if true or matrix(answer):
+        if true or structure.matrix(answer):
             return self.values(gold, answer)
-        collections = Collection(gold), Collection(answer)
+        collections = structure.Collection(gold), structure.Collection(answer)
         if any(each.brackets or len(each.items) > 1 for each in collections):
             return self.collections(*collections)
         return self.values(gold, answer)
@@ -101,45 +87,31 @@ class _Comparison:
     def all_equal(self, golds: list[str], answers: list[str]) -> bool:
         return len(golds) == len(answers) and all(map(self.equal, golds, answers))
 
-    def any_order(self, golds: list, answers: list, same: Callable) -> bool:
-        unmatched = list(answers)
-        for item in golds:
-            match = next((other for other in unmatched if same(item, other)), None)
-            if match is None:
-                return False
-            unmatched.remove(match)
-        return not unmatched
-
-    def approximations(self, golds: list[str], answers: list[str]) -> bool:
-        """An exact value before its approximation, which counts where the gold is a decimal."""
-        return any(
-            self.equal(gold, answers[-1] if re.search(r"\d\.\d", gold) else answers[0])
-            for gold in golds
-        )
-
     def assignments(self, gold: str, answer: str) -> bool | None:
         """Values by their names; by their order where only one side has names. None where neither
         has.
         """
-        golds, answers = assignments(gold), assignments(answer)
+        golds, answers = structure.assignments(gold), structure.assignments(answer)
         if golds and answers:
-            return self.any_order(golds, answers, self.same_values)
+            names = sorted(golds[0])
+            same_names = names == sorted(answers[0])
+            return same_names and self.equal(_tuples(golds, names), _tuples(answers, names))
         named = golds or answers
         if not named:
             return None
-        other = Collection(answer if golds else gold)
-        if len(named) == 1 and not other.ordered:  # a bare list: names of the gold order it
-            in_order = golds and len({name[0] for name in named[0]}) > 1
-            values = list(named[0].values())
-            pair = (values, other.items) if golds else (other.items, values)
-            return self.all_equal(*pair) if in_order else self.any_order(*pair, self.equal)
-        tuples = ", ".join(f"({', '.join(_by_name(each))})" for each in named)
+        names, other = list(named[0]), structure.Collection(answer if golds else gold)
+        if len(named) == 1 and not other.ordered:  # a bare list, in order if the gold has names
+            ordered = bool(golds) and len({name[0] for name in names}) > 1
+            frame = "({})" if ordered else "{}"
+            values = (
+                frame.format(", ".join(named[0].values())),
+                frame.format(", ".join(other.items)),
+            )
+            return self.without_equals(*(values if golds else values[::-1]))
+        if all(len(name) == 1 for name in names):
+            names.sort()  # of x, y and the like the alphabet is the order
+        tuples = _tuples(named, names)
         return self.equal(tuples, answer) if golds else self.equal(gold, tuples)
-
-    def same_values(self, gold: dict[str, str], answer: dict[str, str]) -> bool:
-        return gold.keys() == answer.keys() and all(
-            self.equal(gold[name], answer[name]) for name in gold
-        )
 
     def equations(self, golds: list[str], answers: list[str]) -> bool:
         """x=5 against 5, f(x)=x^2 against f(x)=x^2; equations without such labels as wholes."""
@@ -162,7 +134,7 @@ class _Comparison:
             gold, answer = _multiplied(factor, gold), _multiplied(other, answer)
         return all(map(self.all_equal, gold, answer))
 
-    def collections(self, gold: Collection, answer: Collection) -> bool:
+    def collections(self, gold: structure.Collection, answer: structure.Collection) -> bool:
         """Tuples and intervals element by element with their brackets; sets and bare lists in any
         order. A pair may be an interval: its brackets say something.
         """
@@ -176,7 +148,13 @@ class _Comparison:
             if inner == (gold.text, answer.text):
                 raise Unreadable("brackets")
             return self.equal(*inner)
-        return self.any_order(gold.items, answer.items, self.equal)
+        unmatched = list(answer.items)
+        for item in gold.items:
+            match = next((other for other in unmatched if self.equal(item, other)), None)
+            if match is None:
+                return False
+            unmatched.remove(match)
+        return not unmatched
 
     def values(self, gold: str, answer: str) -> bool:
         """Units and percent signs, bases, then numbers, words and, for all else, `leaf`."""
@@ -210,23 +188,21 @@ class _Comparison:
         return self.leaf(gold, answer, self.tolerance)
 
 
-def _versions(text: str) -> list[str]:
-    """An exact value and its approximations, without the letter that stands for it."""
-    versions = split(text, APPROXIMATELY)
-    return versions[1:] if is_label(versions[0]) and versions[1:] else versions
+def _version(text: str, rounded: bool) -> str:
+    """The exact value of "x \\approx y", or the rounded one if asked for or x is but a letter."""
+    versions = structure.split(text, r"\\approx(?![a-z])")
+    return versions[-1 if rounded or structure.is_label(versions[0]) else 0]
 
 
 def _labelled(sides: list[str]) -> tuple[str, str]:
     """(what an equation gives the value of, or "", its last side that is no such label)."""
-    labels = [side.replace(" ", "") for side in sides if is_label(side)]
-    values = [side for side in sides if not is_label(side)]
+    labels = [side.replace(" ", "") for side in sides if structure.is_label(side)]
+    values = [side for side in sides if not structure.is_label(side)]
     return (labels or [""])[0], (values or sides)[-1]
 
 
-def _by_name(solution: dict[str, str]) -> list[str]:
-    """Values in the order of the alphabet where their names are single letters, else as written."""
-    letters = all(len(name) == 1 for name in solution)
-    return [solution[name] for name in (sorted(solution) if letters else solution)]
+def _tuples(solutions: list[dict[str, str]], names: list[str]) -> str:
+    return ", ".join(f"({', '.join(each[name] for name in names)})" for each in solutions)
 
 
 def _is_number(side: str) -> bool:

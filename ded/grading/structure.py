@@ -1,14 +1,15 @@
 """How an answer is built: lists, equations, figures and matrices, read off its text."""
 
 import re
-from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
+from ded.files import read_yaml
 from ded.grading.units import WRAPPER
 
 _OPEN, _CLOSE = "([{", ")]}"
 LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|(?<=\))(?:and|or)(?=\()"
 EQUALS = r"(?<![<>!\\])=(?!=)"
-APPROXIMATELY = r"\\approx(?![a-z])"
 OR = r"\bor\b|\\(?:cup|vee)(?![a-z])"
 AND = r",?\s*\band\b|\\(?:cap|wedge)(?![a-z])"
 WITHOUT = r"\\setminus(?![a-z])|\bexcept\b|(?<=\\mathbb\{R\}) ?-"
@@ -35,24 +36,6 @@ _LABEL = re.compile(
 # what a name may carry: a subscript, arguments, a prime, ^{-1}
 _CARRIED = re.compile(r"_ ?(?:\{[^{}]*\}|\w)|(?<=[A-Za-z}'])\([^()]*\)|\^ ?\{-1\}|'")
 _FIGURE = re.compile(r"(?:\\?([A-Za-z][a-z]+) *)?\{? ?((?:[A-Z](?:_\{?\d\}?|')?){2,}) ?\}?")
-_FIGURES = {
-    "angle": ("angle", "measuredangle"),
-    "line": (
-        "overline",
-        "segment",
-        "line",
-        "overleftrightarrow",
-        "chord",
-        "side",
-        "widehat",
-        "arc",
-    ),
-    "polygon": (
-        *("triangle", "square", "quadrilateral", "polygon", "parallelogram", "rectangle"),
-        *("rhombus", "trapezoid", "pentagon", "hexagon", "box"),
-    ),
-    "vector": ("overrightarrow", "vec", "ray", "vector"),
-}
 
 
 def depths(text: str) -> list[int]:
@@ -80,6 +63,11 @@ def split(text: str, separator: str) -> list[str]:
 def is_set(text: str) -> bool:
     """Whether a text describes a set of real numbers otherwise than by one interval or a list."""
     return bool(_SET.search(text)) and r"\begin" not in text
+
+
+def is_list(*texts: str) -> bool:
+    """Whether one of these texts is a bare list."""
+    return any(len(split(text, LIST)) > 1 for text in texts)
 
 
 def brackets(text: str) -> tuple[str, str]:
@@ -165,27 +153,22 @@ def assignments(text: str) -> list[dict[str, str]] | None:
     return solutions if alike and len(solutions[0]) > 1 else None
 
 
-def figure(text: str) -> tuple[str, set[str]] | None:
-    """(kind, all that it may be called) of an angle, a line, a polygon, a vector or bare letters of
-    points, which name a line where they are two; None for other texts.
+@cache
+def _figures() -> dict[str, str]:
+    """How else a figure may be read, by its name; two bare letters are a line."""
+    ways = read_yaml(Path(__file__).with_name("figures.yml"))
+    return {name: way for way, names in ways.items() for name in names}
 
-    An angle and a segment may be read backwards, a polygon from each corner and both ways round.
+
+def figure(text: str) -> tuple[str, set[str]] | None:
+    """(the way to read it, all names that it then has) of a figure named by its points, the way ""
+    for three and more bare letters; None for other texts.
     """
     match = _FIGURE.fullmatch(WRAPPER.sub(r"\1 ", text).strip("{} "))
-    kinds = [
-        kind for kind, names in _FIGURES.items() if match and (match[1] or "").lower() in names
-    ]
-    if not match or (match[1] and not kinds):
+    if not match or (match[1] and match[1].lower() not in _figures()):
         return None
     points = re.findall(r"[A-Z][^A-Z]*", match[2])
-    kind = kinds[0] if kinds else "line" if len(points) == 2 else ""
-    return kind, set(_readings(kind, points))
-
-
-def _readings(kind: str, points: list[str]) -> Iterator[str]:
-    starts = range(len(points)) if kind == "polygon" else (0,)
-    for start in starts:
-        turned = points[start:] + points[:start]
-        yield "".join(turned)
-        if kind in ("angle", "line", "polygon"):
-            yield "".join(reversed(turned))
+    way = _figures()[match[1].lower()] if match[1] else "backwards" if len(points) == 2 else ""
+    orders = [points, points[::-1]] if way in ("backwards", "round") else [points]
+    starts = range(len(points)) if way == "round" else [0]
+    return way, {"".join(order[i:] + order[:i]) for order in orders for i in starts}

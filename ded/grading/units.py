@@ -18,7 +18,7 @@ _PERCENT = re.compile(
 _CURRENCY = re.compile(r"(-?)\s*(\\?\$|[€£])\s*(?=[\d.\\-])")
 _OVER = ("/", "per", "each", "every", "a", "an")
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-_SHORT = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
+_SHORT = {"mph": "mi/h", "mpg": "mi/gal", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
 _NOTHING = ("of", "the", "in", "about", "approximately", "approx", "exactly", "total", "only")
 _NO_WORDS = "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where"
 
