@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ded.grading import sandbox
+from ded.grading import cgroup, sandbox
 from ded.grading.code import grade_programs
 from ded.grading.decision import CORRECT, Settings
 from ded.grading.sandbox import Limits, Sandbox
@@ -107,6 +107,67 @@ def test_memory_that_no_limit_counts_cannot_be_had(box):
         ).stdout
         == b"b'abc'\n"
     )
+
+
+capped = pytest.mark.skipif(
+    not cgroup.home()[0], reason=cgroup.home()[1] or "this machine lends a cgroup"
+)
+
+
+@capped
+def test_a_cgroup_caps_memory_as_a_whole(box):
+    limits = replace(LIMITS, cpu=5)
+    cap = limits.memory + limits.files + sandbox.HELD + 3 * limits.output
+    swift = box.run(f"x = bytearray({limits.memory + 200} << 20)", limits=limits)
+    assert swift.outcome == "memory" and swift.memory <= cap << 20
+    spread = "import os, time\nfor _ in range(3): os.fork()\nx = bytearray(60 << 20)\ntime.sleep(9)"
+    assert box.run(spread, limits=limits).outcome == "memory"
+    with Sandbox(LIMITS, "rlimits") as weaker:
+        assert weaker.run(spread, limits=limits).outcome == "memory"
+    assert "cgroup" in sandbox.memory_bound()
+
+
+@capped
+def test_the_cgroup_of_a_grader_that_was_killed_is_removed_at_the_next_start():
+    start = (
+        "from ded.grading.sandbox import *\nfrom ded.grading import cgroup\n"
+        "box = Sandbox(); box.run('')\n"
+        "print(*cgroup.home()[0].glob(f'{cgroup.PREFIX}{os.getpid()}-*'), flush=True)\n"
+    )
+    killed = "os.kill(os.getpid(), 9)"
+    first = subprocess.run([sys.executable, "-c", start + killed], stdout=subprocess.PIPE)
+    folders = first.stdout.decode().split()
+    assert any(map(os.path.exists, folders))
+    deadline = time.monotonic() + 60
+    while any(map(os.path.exists, folders)) and time.monotonic() < deadline:  # its programs end
+        ended = subprocess.run(
+            [sys.executable, "-c", start + "box.close()"], stdout=subprocess.PIPE
+        )
+        assert ended.returncode == 0 and not any(map(os.path.exists, ended.stdout.decode().split()))
+    assert not any(map(os.path.exists, folders))
+
+
+def test_a_machine_that_lends_no_cgroup_runs_code_and_says_so(monkeypatch):
+    monkeypatch.setattr(cgroup, "home", lambda: (None, "no memory cgroup here"))
+    assert "no memory cgroup here" in sandbox.memory_bound()
+    with Sandbox(LIMITS, writable=True) as box:
+        assert box.run("print(1)").stdout == b"1\n"
+        spread = (
+            "import os, time\nfor _ in range(3): os.fork()\nx = b'x' * (30 << 20)\ntime.sleep(9)"
+        )
+        assert box.run(spread).outcome == "memory"
+
+
+@known_machine
+def test_memory_that_the_kernel_keeps_counts(box):
+    files = "import os\nfor i in range(10 ** 7): os.mknod(str(i))"
+    sockets = (
+        "import os, socket, time\nfor _ in range(3): os.fork()\n"
+        "pairs = [socket.socketpair() for _ in range(28)]\ntime.sleep(9)"
+    )
+    limits = replace(LIMITS, cpu=60, memory=100)
+    assert box.run(sockets, limits=limits).outcome == "memory"
+    assert box.run(files, limits=limits).outcome == "memory"
 
 
 @known_machine

@@ -7,7 +7,8 @@ reaches it. It reads jobs from stdin, writes results to stdout, and knows no exp
 untrusted code, compiling included, happens in a forked child; the child itself reads its program
 and input, so that the supervisor's memory, which the next child inherits, holds none of them.
 
-argv: the uid for programs ("-1" to keep our own), and a folder of packages for them if there is
+argv: the uid for programs ("-1" to keep our own), the open file with which a process joins the
+cgroup of this sandbox ("-1" for none), and a folder of packages for them if there is
 one. A job is two marshalled dicts, limits and program, each after 4 bytes of length. A result is a
 JSON object, after 4 bytes of length, in which stdout, stderr and the returned value stand with
 their lengths, and then those three.
@@ -37,7 +38,7 @@ PEER_FD = 251  # the socket between tests and their program
 ENDED = 3  # the exit code of tests whose program ended before they did
 OF_PROGRAM = "raised by the program"  # a note at what tests raise in its name
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
-UID = int(sys.argv[1])
+UID, CGROUP = map(int, sys.argv[1:3])
 
 # System calls that programs do not get, with their numbers on x86-64 and on ARM64: memory that no
 # limit counts or that outlives a run; mounts and namespaces; other processes, and the kernel; a
@@ -574,11 +575,14 @@ def run(limits):
 
 def main():
     os.umask(0o022)
+    if CGROUP >= 0:
+        os.write(CGROUP, b"0")
+        os.close(CGROUP)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
-    sys.path += sys.argv[2:]
+    sys.path += sys.argv[3:]
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()

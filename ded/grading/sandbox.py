@@ -31,10 +31,11 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
+from ded.grading import cgroup
 from ded.grading.packages import places
 
 ISOLATIONS = ("bubblewrap", "rlimits")
-RUNS = 1000  # in one namespace: whatever programs may have left in its IPC then ends
+HELD = 32  # MiB of the supervisor, beside its three outputs
 _numbers = itertools.count(os.getpid())
 # all that a program sees; the seed keeps the order of sets the same
 ENVIRONMENT = {
@@ -156,6 +157,7 @@ class Sandbox(AbstractContextManager):
         self.limits, self.isolation, self.writable = limits or Limits(), isolation, writable
         self.packages, self._places = packages, places(packages)
         self.process: Any = None  # a Popen with two pipes
+        self._cgroup: cgroup.Cgroup | None = None
         self.folder, self._runs = "", 0
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else ())
 
@@ -183,8 +185,6 @@ class Sandbox(AbstractContextManager):
         program = Program(source, **how)
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
-        if self._runs >= RUNS:
-            self.close()
         if self.process is None:
             self._start(limits.files)
         self._runs += 1
@@ -192,6 +192,9 @@ class Sandbox(AbstractContextManager):
         bounds = vars(limits) | {"wall": wall, "folder": folder, "read": program.read}
         bounds["modules"] = [name for name in _WARM if name in program.preamble]
         bounds["modules"] += ["socket"] if peer else []
+        if self._cgroup:
+            self._cgroup.limit(limits.memory + limits.files + HELD + 3 * limits.output)
+            self._killed = self._cgroup.killed()
         # the supervisor keeps `wall`; this guards against its own end
         self._deadline = time.monotonic() + 2 * wall + 30
         with suppress(OSError), peer or nullcontext():  # one that has ended is told by `finish`
@@ -209,8 +212,11 @@ class Sandbox(AbstractContextManager):
             for name in ("stdout", "stderr", "value"):
                 result[name] = self._receive(result[name])
         except (OSError, EOFError) as failure:
+            result = {"outcome": "lost", "stderr": f"the sandbox ended: {failure}".encode()}
+        if self._cgroup and self._cgroup.killed() > self._killed:
+            result["outcome"] = "memory"
+        if "wall" not in result:  # the supervisor's end
             self.close()
-            return Result("lost", stderr=f"the sandbox ended: {failure}".encode())
         return Result(**result)
 
     def _start(self, scratch: int) -> None:
@@ -232,12 +238,17 @@ class Sandbox(AbstractContextManager):
                 os.symlink(place, f"{self.folder}/packages/{name}")
         self._jobs, stdin = socket.socketpair()
         pipes: Any = {"stdin": stdin, "stdout": PIPE, "stderr": PIPE}
-        command += [_PYTHON, "-S", "-s", "-P", "-c", source, str(uid)]
+        with suppress(OSError):
+            if home := cgroup.home()[0]:
+                self._cgroup = cgroup.Cgroup(home)
+        joined = (self._cgroup.joined,) if self._cgroup else ()
+        command += [_PYTHON, "-S", "-s", "-P", "-c", source, str(uid), str(*joined or (-1,))]
         if self._places:
             command += ["/packages" if self._bwrap else f"{self.folder}/packages"]
         environment = ENVIRONMENT | (_ONE_THREAD if self._places else {})
         with stdin:
-            self.process = Popen(command, env=environment, cwd="/", start_new_session=True, **pipes)
+            how: Any = {"env": environment, "cwd": "/", "start_new_session": True}
+            self.process = Popen(command, pass_fds=joined, **how, **pipes)
 
     def _receive(self, n: int) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
@@ -263,7 +274,9 @@ class Sandbox(AbstractContextManager):
                 pass
             if not self._bwrap and self.folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
-        self.process, self.folder, self._runs = None, "", 0
+            if self._cgroup:
+                self._cgroup.close()
+        self.process, self._cgroup, self.folder, self._runs = None, None, "", 0
 
 
 @functools.cache
@@ -274,6 +287,14 @@ def why_not(isolation: str = "bubblewrap") -> str:
     if sys.platform != "linux":
         return f"code runs on Linux only, not on {sys.platform}"
     return bubblewrap()[1] if isolation == "bubblewrap" else ""
+
+
+def memory_bound() -> str:
+    """What bounds the memory of a run, beside the looks at it every 50 ms, in a sentence."""
+    home, why = cgroup.home()
+    if home:
+        return f"a cgroup in {home} caps the memory of a run as a whole"
+    return f"no cgroup caps the memory of a run as a whole ({why}): see docs/grading.md"
 
 
 @functools.cache
