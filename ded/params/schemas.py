@@ -16,9 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from ded import curation, generation, problems
+from ded import problems
 from ded.errors import near
-from ded.grading import judge
 from ded.lab import catalogue
 from ded.models.spec import bare, parse, with_options
 from ded.options import Count, Engine, Grading, Positive, Trainer, Whole
@@ -52,6 +51,19 @@ def _distinct(values: list) -> list:
     return values
 
 
+# Rooms that load pandas, which reading parameters need not, are imported when they are asked.
+def _metric(name: str) -> str:
+    from ded import curation
+
+    return curation.metric_named(name)
+
+
+def _registered(engine: str) -> None:
+    from ded import generation
+
+    generation.named(engine)
+
+
 DEFAULT = "default"  # the key of `chat` for all models
 Share = Annotated[float, Field(ge=0, le=1)]
 Model = Annotated[str, AfterValidator(_model)]
@@ -59,7 +71,7 @@ Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
 SourceOrNone = Annotated[str, AfterValidator(lambda source: source and _source(source))]
-Metric = Annotated[str, AfterValidator(curation.metric_named)]
+Metric = Annotated[str, AfterValidator(_metric)]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -107,14 +119,16 @@ class Common(BaseModel):
 
     @field_validator("engine")
     @classmethod
-    def _registered(cls, value: Engine) -> Engine:
-        generation.named(value.name)
+    def _can_sample(cls, value: Engine) -> Engine:
+        _registered(value.name)
         return value
 
     @field_validator("grading")
     @classmethod
     def _can_judge(cls, value: Grading) -> Grading:
-        generation.named(value.judge_engine.name)
+        from ded.grading import judge
+
+        _registered(value.judge_engine.name)
         if judge.of(value):
             _checked(value.judge)
         return value
