@@ -5,6 +5,7 @@ VENV   ?= .venv
 LOCK   ?= requirements/core.lock
 PRESET ?= lab
 ARGS   ?=
+WHY    ?=
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
@@ -36,9 +37,10 @@ $(STAMP): $(LOCK) pyproject.toml
 reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 	$(BIN)/ded reproduce --preset $(PRESET) $(ARGS)
 
-reference: setup ## the powered preset lab-full (two hours on 2 cores), into outputs/reference/ and the README
-	$(BIN)/ded reproduce --preset lab-full $(ARGS)
-	rm -rf outputs/reference && cp -r outputs/lab-full outputs/reference
+reference: setup ## the powered preset lab-full (two hours on 2 cores; WHY='...'), into outputs/reference/, its log and the README
+	$(BIN)/ded reproduce --preset lab-full --reference "$(WHY)" $(ARGS)
+	find outputs/reference -mindepth 1 -maxdepth 1 ! -name LOG.md -exec rm -rf {} +
+	cp -r outputs/lab-full/. outputs/reference
 	$(BIN)/ded report --folder outputs/reference --readme README.md
 
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)

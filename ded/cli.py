@@ -55,10 +55,23 @@ STATUS = {True: "ok     ", False: "MISSING", None: "?      "}
 
 
 @app.command()
-def reproduce(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
+def reproduce(
+    preset: str = Preset,
+    only: list[str] = Only,
+    param: list[str] = Changes,
+    reference: str = typer.Option(
+        None, metavar="WHY", help="As a reference run, each notebook entered in its log before."
+    ),
+    with_uncommitted_changes: bool = typer.Option(
+        False, "--with-uncommitted-changes", help="Run as the reference all the same."
+    ),
+) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
+    from ded.reference import begin
+
     runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
-    code = runner.run_all(runs)
+    log = None if reference is None else begin(reference, with_uncommitted_changes)
+    code = runner.run_all(runs, log)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
             report(preset, None, None)

@@ -81,7 +81,7 @@ class Recorder:
         self.stages: dict[str, Stage] = {}
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
         self.files: set[str] = set()
-        self.commit = _commit()
+        self.commit = commit()
         self._started = time.perf_counter()
         show_figures()
 
@@ -238,13 +238,22 @@ def _key(key: Any) -> str:
     return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
-def _commit() -> str | None:
-    """The repository's commit, with '+changes' where tracked files differ from it; None outside."""
-    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
-    command = ["git", "-C", str(home()), *describe]
+def commit() -> str | None:
+    """The repository's commit, with '+changes' where files are `uncommitted`; None outside one."""
+    head = _git("rev-parse", "--verify", "HEAD")
+    return (head + "+changes" if uncommitted() else head) or None
+
+
+def uncommitted() -> list[str]:
+    """Tracked files that differ from the commit, but for those of outputs/, which runs write."""
+    return _git("diff", "--name-only", "HEAD", "--", ".", ":(exclude)outputs").splitlines()
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(home()), *arguments]
     with suppress(OSError):  # no git
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
-    return None
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return ""
 
 
 def _versions() -> dict[str, str]:

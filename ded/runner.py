@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,8 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     return runs
 
 
-def run_all(runs: list[Run]) -> int:
-    """Runs the notebooks and prints their verdicts.
+def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
+    """Runs the notebooks, each after `begin`, and prints their verdicts.
 
     Returns the exit code: 0, 1 where one failed, 130 for Ctrl-C.
     """
@@ -77,6 +77,8 @@ def run_all(runs: list[Run]) -> int:
     failed = set()
     for run in runs:
         started = time.perf_counter()
+        if begin:
+            begin(run)
         try:
             problem = execute(run)
         except KeyboardInterrupt:
@@ -176,4 +178,5 @@ def _verdicts(folder: Path) -> list[str]:
         interval = "" if None in numbers else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
         statement = claim.get("statement") or claim["name"]
         lines.append(f"  {claim['verdict']:<15} {interval:<26} {statement}")
+        lines += [f"  {'':<15} {claim['outside']}"] if claim.get("outside") else []
     return lines
