@@ -46,6 +46,51 @@ def dropped(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
     return trajectory(table, questions) if len(table) else "The filters dropped none of them."
 
 
+# ---- conditions ----------------------------------------------------------------------------------
+
+
+def conditions(table: pd.DataFrame) -> str:
+    """How many of the paper's conditions this run meets, and which it does not.
+
+    table: see `study.conditions.compare`.
+    """
+    inside = table["inside"]
+    failed = "; ".join(table.loc[inside.eq(False), "what"])
+    counts = f"{inside.eq(True).sum()} met, {inside.isna().sum()} not measured"
+    listed = f"{inside.eq(False).sum()} not met" + (f": {failed}" if failed else "")
+    return f"Of {len(table)} conditions of the paper {counts}, {listed}."
+
+
+def outside(table: pd.DataFrame, claim: str) -> str:
+    """Which of the conditions that a claim rests on this run does not meet, "" for none."""
+    rests = table["claims"].map(lambda names: claim.startswith(tuple(names)))
+    rows = table[rests & table["inside"].eq(False)].itertuples()
+    listed = [f"{row.what} {_placing(row)} ({band(row)})" for row in rows]
+    return f"outside the paper's conditions: {'; '.join(listed)}" if listed else ""
+
+
+def _placing(condition: Any) -> str:
+    """What was measured of a condition; of one that most have to meet, how many do."""
+    n = len(condition.measured)
+    if condition.at_least:
+        return f"{n - len(condition.outliers)} of {n} inside"
+    return amount(condition.value, condition.unit)
+
+
+def amount(value: float, unit: str) -> str:
+    """A share in per cent, another number to three digits."""
+    return _percent(value) if unit == "share" else f"{value:.3g}"
+
+
+def band(condition: Any) -> str:
+    """The band of a row of conditions: '50 to 75 %', '3 or more'."""
+    scale, sign = (100, " %") if condition.unit == "share" else (1, "")
+    ends = [scale * end for end in (condition.low, condition.high) if not math.isnan(end)]
+    texts = dict.fromkeys(f"{end:g}" for end in ends)  # both once where they are one
+    words = "" if len(ends) == 2 else " or less" if math.isnan(condition.low) else " or more"
+    return " to ".join(texts) + sign + words
+
+
 # ---- corpora -------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ from ded.files import read_yaml
 
 POINTS = ("estimate", "low", "high", "detectable")
 NO_EFFECTS = pd.DataFrame()
-COLUMNS = ["claim", "verdict", *POINTS, "n", "note", "why"]
+COLUMNS = ["claim", "verdict", *POINTS, "n", "note", "why", "outside"]
 
 
 def tokens(scores: pd.DataFrame) -> int:
@@ -27,13 +28,37 @@ def tokens(scores: pd.DataFrame) -> int:
     return int((scores["n"] * scores["n_tokens"]).sum())
 
 
+def conditions(table: pd.DataFrame) -> pd.DataFrame:
+    """`study.conditions.compare` for readers: condition, paper, this run, band, inside."""
+    rows = []
+    for row in table.itertuples():
+        each = [f"{name} {reading.amount(value, row.unit)}" for name, value in row.measured.items()]
+        measured = reading.amount(row.value, row.unit) if each else "not measured"
+        run = f"{measured} ({', '.join(each)})" if len(each) > 1 else measured
+        inside = {True: "yes", False: "no"}.get(row.inside, "not measured")
+        if row.outliers and len(each) > 1:
+            inside += f"; far outside: {', '.join(row.outliers)}"
+        paper = f"{row.paper} [{row.source}]"
+        rows.append([row.what, paper, run, reading.band(row), inside])
+    return pd.DataFrame(rows, columns=["condition", "paper", "this run", "band", "inside"])
+
+
+def under(claims: Sequence[stats.Claim], table: pd.DataFrame) -> list[stats.Claim]:
+    """The claims, each with those of its conditions that the run does not meet (table: see
+    `study.conditions.compare`).
+    """
+    return [replace(claim, outside=reading.outside(table, claim.name)) for claim in claims]
+
+
 def verdicts(
     claims: Sequence[stats.Claim], effects: Mapping[str, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
-    """claim, verdict, and in points: estimate, low (Holm-adjusted), high, detectable; n, note, why.
+    """claim, verdict, and in points: estimate, low (Holm-adjusted), high, detectable; n, note, why,
+    outside.
 
     effects: {a claim's name: its effect in each base (`stats.effects_by_base`)}; each base gets a
     column with them, "estimate [low, high]". why: what kept a claim from being reproduced.
+    outside: the conditions of the paper that the run does not meet.
     """
     rows = []
     for claim in claims:
@@ -41,7 +66,7 @@ def verdicts(
         row |= {name: round(100 * getattr(claim, name), 1) for name in POINTS}
         for base in (effects or {}).get(claim.name, NO_EFFECTS).itertuples():
             row[base.base] = reading.points(base.estimate, base.low, base.high)
-        rows.append(row | {"note": claim.note, "why": reading.why(claim)})
+        rows.append(row | {"note": claim.note, "why": reading.why(claim), "outside": claim.outside})
     table = pd.DataFrame(rows)
     bases = [column for column in table if column not in COLUMNS]
     return table[[*COLUMNS[:7], *bases, *COLUMNS[7:]]].fillna(dict.fromkeys(bases, ""))

@@ -337,6 +337,22 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
     )
 
 
+def test_conditions_come_first_and_stand_beside_the_verdicts(outputs, tmp_path):
+    outside = "outside the paper's conditions: steps 56 (160 to 200)"
+    claims = [claim(outside=outside), claim("y falls", outside="")]
+    folder = recorded(outputs, claims=claims, files=["conditions.csv", "summary.csv"])
+    (folder / "conditions.csv").write_text("condition,paper,inside\nsteps,167 to 200,no\n")
+    (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nmine,0.1111,0.1,0.2\n")
+    text = Page(report.write(outputs).read_text()).text
+    assert text.index(f"✓ reproduced {outside}") < text.index("fixed before condition paper inside")
+    assert text.index("steps 167 to 200 no") < text.index("mine 11.1 [10.0, 20.0]")
+    assert text.count("But outside") == 1 and "fixed before [95" not in text
+    file = tmp_path / "README.md"
+    file.write_text(f"{report.README_MARK}\n{report.README_MARK}\n")
+    written = report.readme(outputs, file).read_text()
+    assert f"| **reproduced**, {outside} |" in written and "| **reproduced** |" in written
+
+
 def test_reported_numbers_stand_apart_from_measured_ones(outputs):
     folder = recorded(outputs, claims=[claim()], files=["summary.csv"])
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nmine,0.1111,0.1,0.2\n")

@@ -112,7 +112,7 @@ def test_verdicts_show_the_effect_in_each_base_and_say_why():
     table = table.set_index("claim")
     assert table.loc["lifts", "s1"].startswith("+10.0 [") and table.loc["sinks", "s1"] == ""
     assert table.loc["lifts", "why"] == "" and "upper bound" in table.loc["sinks", "why"]
-    assert list(table)[-2:] == ["note", "why"]
+    assert list(table)[-3:] == ["note", "why", "outside"]
 
 
 def test_places_are_those_of_the_arms_in_every_kind_of_cells():

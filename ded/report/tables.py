@@ -60,7 +60,7 @@ def score_table(file: Path, caption: str, unit: str) -> Table | None:
         return interval(row[column], row[low], row[high], unit=unit)
 
     rows = [[cell(row, column) for column in columns] for row in frame.to_dict("records")]
-    return Table(f"{caption} [95 % interval]", columns, rows)
+    return Table(f"{caption} [95 % interval]" if ends else caption, columns, rows)
 
 
 def funnel_table(file: Path) -> Table:

@@ -127,6 +127,7 @@ class Claim:
     level: float = ALPHA
     rule: str = ""
     note: str = ""
+    outside: str = ""  # which of the paper's conditions the run does not meet (`ded.reading`)
 
     @property
     def intervals(self) -> list[Interval]:

@@ -10,7 +10,7 @@ choice of a teacher in 04), `tradeoff` (02), `diversity` (03), `recipe` (04), `v
 from collections.abc import Callable
 from typing import Any
 
-from ded.study import diversity, pipeline, recipe, teachers, tradeoff, valley
+from ded.study import conditions, diversity, pipeline, recipe, teachers, tradeoff, valley
 from ded.study.pipeline import (
     Arm,
     before,
