@@ -73,6 +73,16 @@ class Engine(Options):
     max_model_len: Whole = 0
     # share of each GPU's memory
     gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.9
+    # sample from the likeliest k tokens; 0: from all
+    top_k: Whole = 0
+    # sample from tokens at least this share as likely as the likeliest; 0: from all
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    # by which the scores of tokens that stand already are divided (multiplied below 0); 1: not
+    repetition_penalty: Positive = 1.0
+    # tokens after which a think block that is open is closed by force; 0: it may go on
+    thinking_budget: Whole = 0
+    # what closes it
+    thinking_end: str = "\n</think>\n\n"
     # most probable tokens from which vLLM's and endpoints' entropies are estimated; 0: not measured
     entropy_top: Whole = 20
     # of the endpoint that serves openai:<model>
@@ -83,6 +93,10 @@ class Engine(Options):
     concurrency: Count = 8
     # seconds that a request may wait for its reply
     timeout: Positive = 600.0
+
+    def sampling(self) -> dict[str, Any]:
+        """What it changes of the distribution that is sampled from."""
+        return self.model_dump(include={"top_k", "min_p", "repetition_penalty"})
 
 
 class Trainer(Options):

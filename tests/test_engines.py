@@ -196,6 +196,31 @@ def test_a_higher_limit_goes_on_where_a_lower_one_cut_off(case, drawn, asked, ow
     pd.testing.assert_frame_equal(sample(case, asked), drawn)  # the shorter draw is still there
 
 
+def test_the_likeliest_token_alone_is_the_greedy_one(case, asked, own_store):
+    if case.name not in ("transformers", "vllm"):
+        pytest.skip("others sample elsewhere")
+    first = case.engine.model_copy(update={"top_k": 1})
+    likeliest = sample(case, asked, 1, engine=first)
+    greedy = sample(case, asked, 1, temperature=0.0)
+    assert list(map(list, likeliest.token_ids)) == list(map(list, greedy.token_ids))
+
+
+def test_a_thinking_budget_ends_the_thinking(case, asked, own_store, tmp_path):
+    if case.name not in ("transformers", "vllm"):
+        pytest.skip("others sample elsewhere")
+    folder = shutil.copytree(models.locate(case.model), tmp_path / "thinks")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<assistant>", "<assistant> <think>"))
+    model, engine = f"path:{folder}", case.engine.model_copy(update={"thinking_budget": SHORT})
+    table = generation.sample(model, asked, max_tokens=LONG, seed=5, engine=engine)
+    assert list(table.columns) == [*COLUMNS, "forced"] and table.forced.sum() > 0
+    closed = table[table.forced]
+    assert (
+        closed.text.str.startswith("<think>").all() and closed.text.str.contains("</think>").all()
+    )
+    assert (table.n_tokens <= LONG).all()
+
+
 class Echo:
     """An engine that gives every prompt back."""
 

@@ -2,6 +2,8 @@
 sampled before or beside."""
 
 import itertools
+import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 from rows import COLUMNS
 
 from ded import generation, models, problems
+from ded.errors import EngineError
 from ded.generation import transformers
 from ded.options import Engine
 from ded.problems import Problem
@@ -271,6 +274,133 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it():
         )
         expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
         assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "options, top_p, kept",
+    [
+        ({"top_k": 2}, 1.0, [1, 3]),
+        ({"top_k": 9}, 1.0, [0, 1, 2, 3]),
+        ({"min_p": 0.49}, 1.0, [1, 2, 3]),  # 0.2 is half of 0.4
+        ({"min_p": 0.51}, 1.0, [1, 3]),
+        ({"top_k": 3, "min_p": 0.7}, 1.0, [1, 3]),
+        ({"top_k": 2}, 0.5, [1]),  # of the two, 0.4 of 0.7 reaches a half
+        ({"min_p": 1.0}, 1.0, [1]),
+    ],
+)
+def test_top_k_and_min_p_keep_the_likeliest(options, top_p, kept):
+    import torch
+
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
+    uniform = (torch.arange(1000) + 0.5) / 1000
+    chosen = transformers.choose(logits.expand(1000, 4), uniform, 1.0, top_p, Engine(**options))
+    expected = np.where(np.isin(range(4), kept), [100, 400, 200, 300], 0)
+    counts = np.bincount(chosen.numpy(), minlength=4)
+    assert np.abs(counts - 1000 * expected / expected.sum()).max() <= 1
+
+
+def test_a_repetition_penalty_counts_what_stands_in_prompt_and_completion():
+    table = sample(copies(1), max_tokens=30, temperature=0, engine=Engine(repetition_penalty=3.0))
+    asked, (row,) = copies(1)[0], table.itertuples()
+    ids, drawn = models.prompt_ids(MODEL, asked.prompt), row.token_ids
+    scores = logits_after(asked.prompt, *drawn).numpy().copy()
+    for t, token in enumerate(drawn):
+        standing = sorted({*ids, *drawn[:t]})
+        own = scores[t, standing]
+        scores[t, standing] = np.where(own > 0, own / 3, own * 3)
+        assert token == scores[t].argmax()
+    assert drawn != sample(copies(1), max_tokens=30, temperature=0).token_ids[0]
+
+
+FILTERS = [{"top_k": 3}, {"min_p": 0.2}, {"repetition_penalty": 1.3}, {"top_k": 5, "min_p": 0.01}]
+
+
+@pytest.fixture
+def thinker(tiny, tmp_path):
+    """The model with a template that opens the think block in the prompt."""
+    folder = shutil.copytree(tiny / "student_1", tmp_path / "thinker")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<assistant>", "<assistant> <think>"))
+    return f"path:{folder}"
+
+
+@pytest.mark.parametrize("options", [*FILTERS, {"thinking_budget": 9}])
+def test_a_row_depends_on_its_request_alone_whatever_is_sampled_from(
+    options, thinker, monkeypatch, tmp_path
+):
+    sample = partial(generation.sample, thinker)
+    asked = questions(9)
+    settings = {"max_tokens": 30, "temperature": 1.0, "engine": Engine(**options), "seed": 3}
+    together = sample(asked, 2, **settings)
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "empty"))
+    alone = sample(asked[7:3:-2], 1, **settings)
+    both = alone.merge(together, on=["problem_id", "sample_index"], suffixes=("", "_too"))
+    assert len(both) == len(alone) == 2
+    for row in both.itertuples():
+        assert list(row.token_ids) == list(row.token_ids_too)
+        assert row.finish_reason == row.finish_reason_too
+    plain = sample(asked, 2, **settings | {"engine": Engine()})
+    assert list(map(list, plain.token_ids)) != list(map(list, together.token_ids))
+
+
+def test_what_is_sampled_from_is_part_of_the_key_only_where_it_is_set():
+    plain = generation.identity(MODEL, Engine())
+    assert plain == transformers.identity(MODEL, Engine())
+    for options in FILTERS:
+        assert generation.identity(MODEL, Engine(**options)) == plain | options
+
+
+# ---- a thinking budget
+
+
+def test_thinking_is_closed_by_force_and_the_answer_sampled(calls, thinker):
+    sample = partial(generation.sample, thinker, seed=3)
+    asked, budget = questions(40), Engine(thinking_budget=8, thinking_end=" </think>\n")
+    free = sample(asked, max_tokens=8, temperature=1.0)
+    table = sample(asked, max_tokens=40, temperature=1.0, engine=budget)
+    tok = models.load_tokenizer(thinker)
+    end = tok(" </think>\n", add_special_tokens=False)["input_ids"]
+    thinks = (free.finish_reason == "length") & free.text.str.startswith("<think>")
+    thinks &= ~free.text.str.contains("</think>")
+    assert table.forced.tolist() == thinks.tolist() and thinks.sum() > 5
+    for before, after in zip(free.itertuples(), table.itertuples(), strict=True):
+        assert list(after.token_ids[:8]) == list(before.token_ids[:8])  # as without a budget
+        if after.forced:
+            assert list(after.token_ids[8 : 8 + len(end)]) == end
+            assert after.text.count("</think>") >= 1 and after.n_tokens <= 40
+        assert after.n_tokens == len(after.token_ids) + (after.finish_reason == "stop")
+    n_drawn = len(calls)
+    longer = sample(asked, max_tokens=60, temperature=1.0, engine=budget)
+    assert longer.forced.tolist() == table.forced.tolist()
+    for before, after in zip(table.itertuples(), longer.itertuples(), strict=True):
+        assert list(after.token_ids[: len(before.token_ids)]) == list(before.token_ids)
+    pd.testing.assert_frame_equal(
+        sample(asked, max_tokens=40, temperature=1.0, engine=budget), table
+    )
+    assert len(calls) == n_drawn + 1
+    assert generation.drawn(
+        thinker, asked, max_tokens=40, temperature=1.0, seed=3, engine=budget
+    ) and not generation.drawn(thinker, asked, max_tokens=40, temperature=1.0, seed=3)
+
+
+def test_a_budget_that_cannot_be_exceeded_is_none(calls):
+    free = sample(questions(3), max_tokens=12)
+    same = sample(questions(3), max_tokens=12, engine=Engine(thinking_budget=12))
+    pd.testing.assert_frame_equal(same, free)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "options, fault",
+    [
+        ({"thinking_budget": 11}, "thinking_budget 11 and the 1 tokens .* of max_tokens 12"),
+        ({"thinking_budget": 5, "thinking_end": "so"}, "thinking_end 'so' holds no </think>"),
+    ],
+)
+def test_a_budget_that_leaves_no_answer_is_refused(options, fault, calls):
+    with pytest.raises(EngineError, match=fault):
+        sample(questions(3), max_tokens=12, engine=Engine(**options))
+    assert not calls
 
 
 def test_inverse_transform_gives_every_token_its_share():

@@ -110,6 +110,18 @@ def test_how_a_model_is_prompted_is_sent(toy):
         assert body["chat_template_kwargs"] == switches | {"reasoning_effort": "low"}
 
 
+def test_what_is_sampled_from_is_sent_where_it_is_set(toy):
+    sample(toy, 1, engine={"top_k": 20, "min_p": 0.05})
+    sample(toy, 1, engine={})
+    assert [{k: body.get(k) for k in ("top_k", "min_p")} for body in toy.asked] == [
+        {"top_k": 20, "min_p": 0.05},
+        {"top_k": None, "min_p": None},
+    ]
+    for use in (sample, lambda toy, engine: models.check(MODEL, engine=Engine(**engine))):
+        with pytest.raises(ModelError, match=r"engine.thinking_budget must be 0"):
+            use(toy, engine={"base_url": toy.url, "thinking_budget": 5})
+
+
 def test_what_a_server_does_not_say_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
     with servers.toy(tokens=False) as server:

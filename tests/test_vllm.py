@@ -138,6 +138,13 @@ def test_what_vllm_is_asked_to_measure(monkeypatch):
         assert job.llm["logprobs_mode"] == "raw_logprobs"  # at temperature 1, whatever the draw's
 
 
+def test_what_vllm_is_asked_to_sample_from():
+    shards = [Shard("a", questions(1), 0)]
+    assert {"top_k", "min_p", "repetition_penalty"}.isdisjoint(planned(shards).sampling)
+    filters = {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1}
+    assert planned(shards, **filters).sampling.items() >= filters.items()
+
+
 def test_gpus_are_shared_out_over_replicas(monkeypatch):
     assert vllm.devices(Engine(name="vllm", data_parallel=3), 2) == [
         {},

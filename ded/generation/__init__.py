@@ -16,7 +16,7 @@ import pandas as pd
 
 from ded import models, store
 from ded.errors import EngineError, ParameterError, no_such
-from ded.generation import journal, openai, recorded, transformers, vllm
+from ded.generation import budget, journal, openai, recorded, transformers, vllm
 from ded.generation.engines import EngineModule, Settings, Shard
 from ded.options import Engine
 from ded.problems import Problem
@@ -53,7 +53,11 @@ def named(name: str) -> EngineModule:
 def identity(model: str, engine: Engine = Engine()) -> dict[str, Any]:
     """What, besides prompts and sampling settings, decides what is drawn: for the keys of later
     stages."""
-    return engine_of(model, engine).identity(model, engine)
+    decided = engine_of(model, engine).identity(model, engine)
+    if decided["engine"] == "recorded":
+        return decided
+    forced = engine.model_dump(include={"thinking_budget", "thinking_end"})
+    return decided | engine.sampling() | forced
 
 
 def sample(
@@ -75,15 +79,21 @@ def sample(
     n_tokens next-token distributions at temperature 1; NaN where the engine cannot measure it) and
     missing_mass (probability outside what the engine could see, summed likewise). temperature 0 is
     greedy. Recorded traces may hold fewer than n rows of a problem; token_ids is empty and n_tokens
-    NaN where nobody counted (see `counted`). Raises EngineError or ModelError, before any work
-    where that can be known.
+    NaN where nobody counted (see `counted`). With a thinking budget a column `forced` says whose
+    thinking it ended (see `ded.generation.budget`). Raises EngineError or ModelError, before any
+    work where that can be known.
     """
+    engine = budget.within(engine, max_tokens)
     source, who = engine_of(model, engine), identity(model, engine)
-    settings = Settings(max_tokens, temperature, top_p, seed)
+    settings, limited = Settings(max_tokens, temperature, top_p, seed), None
+    if engine.thinking_budget and models.parse(model).kind not in models.WITHOUT_WEIGHTS:
+        end, limit = budget.end_of(model, engine, max_tokens), engine.thinking_budget
+        request = asdict(settings) | {"max_tokens": limit, "engine": budget.within(engine, limit)}
+        limited = budget.closed(sample(model, problems, n, **request), end)
     shards = _shards(problems, n, settings, who)
     if missing := [shard for shard in shards if not store.has(shard.key)]:
         with store.lock(f"draw-{missing[0].key}"):  # whoever asks for the same waits for it
-            begun = [_begun(s, settings, who) for s in missing if not store.has(s.key)]
+            begun = [_begun(s, settings, who, limited) for s in missing if not store.has(s.key)]
             # closed at once: the traceback of an interrupt would keep it, its locks and requests
             with closing(source.draw(model, begun, settings, engine)) as drawing:
                 for shard, table in drawing:
@@ -95,6 +105,8 @@ def sample(
         mend = "name questions that its records hold, or a column map under which they are found"
         raise EngineError(f"{model}: {lack} {problems[0].prompt[:80]!r}; {mend}")
     table = pd.concat(tables, ignore_index=True).assign(model=model, engine=who["engine"])
+    if limited is not None:
+        table = table.merge(limited[["problem_id", "sample_index", "forced"]])
     table["order"] = table["problem_id"].map({problem.id: i for i, problem in enumerate(problems)})
     return table.sort_values(["order", "sample_index"], ignore_index=True).drop(columns="order")
 
@@ -104,6 +116,7 @@ def drawn(
 ) -> bool:
     """Whether `sample`, called alike, would find all that it is asked for in the store, and so
     needs no model."""
+    engine = budget.within(engine, settings["max_tokens"])
     shards = _shards(problems, n, Settings(**settings), identity(model, engine))
     return all(store.has(shard.key) for shard in shards)
 
@@ -143,8 +156,11 @@ def _shards(
     ]
 
 
-def _begun(shard: Shard, settings: Settings, who: dict[str, Any]) -> Shard:
-    """The shard with the rows of the longest shorter draw, if there is one."""
+def _begun(
+    shard: Shard, settings: Settings, who: dict[str, Any], limited: pd.DataFrame | None
+) -> Shard:
+    """The shard with the rows of the longest shorter draw, if there is one; else with those of the
+    thinking budget."""
 
     def key(max_tokens: int) -> str:
         return _key(shard.problems, shard.index, replace(settings, max_tokens=max_tokens), who)
@@ -152,4 +168,8 @@ def _begun(shard: Shard, settings: Settings, who: dict[str, Any]) -> Shard:
     for length in journal.lengths(key(0), settings.max_tokens):
         if length < settings.max_tokens and store.has(key(length)):
             return replace(shard, started=store.read_table(key(length)))
-    return shard
+    if limited is None:
+        return shard
+    ids = [problem.id for problem in shard.problems]
+    own = limited["problem_id"].isin(ids) & (limited["sample_index"] == shard.index)
+    return replace(shard, started=limited[own])

@@ -39,22 +39,25 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     """One shard after the other: in a batch with others a row would differ in its last bits, and
     with it what a kill left to do."""
     for shard in shards:
-        yield shard, draw_shard(model, shard, settings, engine.dtype)
+        yield shard, draw_shard(model, shard, settings, engine)
 
 
-def draw_shard(model: str, shard: Shard, settings: Settings, dtype: str) -> pd.DataFrame:
+def draw_shard(model: str, shard: Shard, settings: Settings, engine: Engine) -> pd.DataFrame:
     """One shard: rows of like prompt length go together, ended rows leave the batch."""
-    net, tok = models.load(model, dtype), models.load_tokenizer(model)
+    net, tok = models.load(model, engine.dtype), models.load_tokenizer(model)
     rows, unfinished = shard.rows(), shard.unfinished()
     prompts = [models.prompt_ids(model, row.problem.prompt) + row.drawn for row in unfinished]
     noise = [_noise(row, settings) for row in unfinished]
-    lengths = [len(ids) for ids in prompts]
-    longest = max(lengths, default=0) + settings.max_tokens
-    for group in groups(lengths, rows_that_fit(net, longest)):
-        batch, streams = [prompts[i] for i in group], np.stack([noise[i] for i in group])
-        completions = decode(net, batch, streams, settings.temperature, settings.top_p, tok)
-        for i, completion in zip(group, completions, strict=True):
-            rows[unfinished[i].place] = unfinished[i].continued(completion)
+    longest = max(map(len, prompts), default=0) + settings.max_tokens
+    most = rows_that_fit(net, longest)
+    for n_missing in sorted({len(stream) for stream in noise}):  # they differ by what was forced
+        alike = [i for i, stream in enumerate(noise) if len(stream) == n_missing]
+        for group in groups([len(prompts[i]) for i in alike], most):
+            batch = [alike[place] for place in group]
+            asked, streams = [prompts[i] for i in batch], np.stack([noise[i] for i in batch])
+            drawn = decode(net, asked, streams, settings.temperature, settings.top_p, tok, engine)
+            for i, completion in zip(batch, drawn, strict=True):
+                rows[unfinished[i].place] = unfinished[i].continued(completion)
     table = shard.table(rows)
     sampled = tok.batch_decode(table["token_ids"].tolist())
     return table.assign(text=texts(model, sampled), missing_mass=0.0)
@@ -138,12 +141,14 @@ def decode(
     temperature: float,
     top_p: float,
     tok: PreTrainedTokenizerBase,
+    engine: Engine = Engine(),
 ) -> list[dict[str, Any]]:
     """Completions of prompts (token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
 
     noise: uniform numbers in [0, 1), shape (rows, most tokens); token t of a row is the inverse of
     its distribution function at noise[row, t], so a row's tokens do not depend on the rows beside
-    it. entropy_sum: nats, of the distributions at temperature 1.
+    it. engine: what else decides that distribution (`Engine.sampling`). entropy_sum: nats, of the
+    distributions at temperature 1.
     """
     import torch
 
@@ -158,13 +163,17 @@ def decode(
     lengths = torch.zeros(n_rows, dtype=torch.long, device=device)
     entropy = torch.zeros(n_rows, dtype=torch.double, device=device)
     ended = torch.zeros(n_rows, dtype=torch.bool, device=device)
+    seen = _seen(net, prompts) if engine.repetition_penalty != 1 else None
     with torch.inference_mode():
         for t in range(most):
             rows = batch.rows
             alive = ~ended[rows]
-            nats, chosen = weigh(batch.logits(), uniform[rows, t], temperature, top_p)
+            logits, stands = batch.logits(), None if seen is None else seen[rows]
+            nats, chosen = weigh(logits, uniform[rows, t], temperature, top_p, engine, stands)
             entropy[rows] += torch.where(alive, nats, 0.0).double()
             drawn[rows, t] = chosen
+            if seen is not None:
+                seen[rows, chosen] = True
             lengths[rows] += alive
             ended[rows] |= torch.isin(chosen, ends)
             going = (~ended[rows]).nonzero().squeeze(-1)
@@ -193,32 +202,68 @@ def end_tokens(net: PreTrainedModel, tok: PreTrainedTokenizerBase) -> list[int]:
     return sorted({tok.eos_token_id, *more} - {None})
 
 
+def _seen(net: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:
+    """Which tokens of the vocabulary stand in each prompt."""
+    import torch
+
+    vocabulary = net.config.get_text_config().vocab_size
+    seen = torch.zeros(len(prompts), vocabulary, dtype=torch.bool, device=net.device)
+    for row, ids in zip(seen, prompts, strict=True):
+        row[ids] = True
+    return seen
+
+
 def weigh(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+    logits: torch.Tensor,
+    uniform: torch.Tensor,
+    temperature: float,
+    top_p: float,
+    engine: Engine = Engine(),
+    seen: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(entropies in nats at temperature 1, next tokens as `choose` draws them), a row each."""
+    """(entropies in nats at temperature 1, next tokens as `choose` draws them), a row each. seen:
+    tokens that engine.repetition_penalty makes less likely (Keskar et al. 2019, section 4.1)."""
     import torch
 
     entropies, tokens = [], []
-    n_slices = -(-logits.numel() // SLICE)
-    slices = zip(logits.tensor_split(n_slices), uniform.tensor_split(n_slices), strict=True)
-    for sliced, noise in slices:
+    n_slices, penalty = -(-logits.numel() // SLICE), engine.repetition_penalty
+    stands = [None] * n_slices if seen is None else seen.tensor_split(n_slices)
+    slices = logits.tensor_split(n_slices), uniform.tensor_split(n_slices), stands
+    for sliced, noise, standing in zip(*slices, strict=True):
         logs = torch.log_softmax(sliced, dim=-1)
         entropies.append(-(logs.exp() * logs).nan_to_num(0.0).sum(-1))
-        tokens.append(choose(sliced, noise, temperature, top_p))
+        if standing is not None:
+            penalised = torch.where(sliced > 0, sliced / penalty, sliced * penalty)
+            sliced = torch.where(standing, penalised, sliced)
+        tokens.append(choose(sliced, noise, temperature, top_p, engine))
     return torch.cat(entropies), torch.cat(tokens)
 
 
 def choose(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+    logits: torch.Tensor,
+    uniform: torch.Tensor,
+    temperature: float,
+    top_p: float,
+    engine: Engine = Engine(),
 ) -> torch.Tensor:
     """Next tokens (rows,) by inverse transform of each row's distribution at `uniform`; greedy at
-    temperature 0. top_p keeps the smallest set of likeliest tokens that reaches it."""
+    temperature 0.
+
+    engine.top_k and min_p drop tokens first, as in vLLM; of what remains top_p keeps the smallest
+    set of likeliest tokens that reaches it.
+    """
     import torch
 
     if temperature == 0:
         return logits.argmax(-1)
     probs = torch.softmax(logits.double() / temperature, dim=-1)
+    if engine.top_k or engine.min_p:
+        least = engine.min_p * probs.amax(-1, keepdim=True)
+        if engine.top_k:
+            likeliest = probs.topk(min(engine.top_k, probs.shape[-1])).values
+            least = torch.maximum(least, likeliest[:, -1:])
+        probs = probs.where(probs >= least, 0.0)
+        probs = probs / probs.sum(-1, keepdim=True)
     if top_p < 1:
         ordered, index = probs.sort(dim=-1, descending=True, stable=True)
         ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0

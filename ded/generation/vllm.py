@@ -138,7 +138,7 @@ def plan(model: str, unfinished: list[Unfinished], settings: Settings, engine: E
         llm |= {"enforce_eager": True, "enable_chunked_prefill": False}
     distribution = {"temperature": settings.temperature, "top_p": settings.top_p}
     outputs = {"detokenize": False, "flat_logprobs": True, "logprobs": n_logprobs or None}
-    return Job(llm, distribution | outputs, requests)
+    return Job(llm, distribution | engine.sampling() | outputs, requests)
 
 
 def _requests(

@@ -53,6 +53,9 @@ class Endpoint:
         if not engine.base_url:
             mend = "set engine.base_url, such as 'http://localhost:8000/v1' for vllm serve"
             raise ModelError(f"model {model!r}: no endpoint is named; {mend}")
+        if engine.thinking_budget:
+            lack = "an endpoint closes no think block: engine.thinking_budget must be 0"
+            raise ModelError(f"model {model!r}: {lack}, or the model's weights be sampled here")
         variable = engine.api_key_env
         key = os.environ.get(variable, "").strip()
         if variable and not re.fullmatch(r"[!-~]+", key):

@@ -44,9 +44,10 @@ def plain(model, prompts, max_tokens):
 
 def ours(model, prompts, max_tokens, seed):
     from ded.generation import engines, transformers
+    from ded.options import Engine
 
     shard, settings = engines.Shard("", prompts, 0), engines.Settings(max_tokens, 1.0, 1.0, seed)
-    return int(transformers.draw_shard(model, shard, settings, "float32")["n_tokens"].sum())
+    return int(transformers.draw_shard(model, shard, settings, Engine())["n_tokens"].sum())
 
 
 def main():
