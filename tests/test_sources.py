@@ -279,6 +279,7 @@ def test_options_of_a_choice_are_shuffled_by_the_seed_and_items_are_hidden(tmp_p
         (r"We find\n$\boxed{\frac12}$", r"\frac12", False),
         ("The lens bends light towards the axis, as in a telescope.", None, True),
         ("x" * 200, None, True),
+        ("proof", None, True),
     ],
 )
 def test_s1k_prose_is_left_to_a_judge(tmp_path, caplog, solution, answer, prose):
@@ -530,6 +531,9 @@ GOOD = '{"question": "q", "answer": "1", "id": "a"}\n'
             "f.jsonl:1: a choice needs",
         ),
         (GOOD.replace('"id"', '"meta": "{half", "id"'), "f.jsonl:1: meta = "),
+        (GOOD + "[" * 100_000, "f.jsonl:2: not whole JSON"),
+        (GOOD + '{"question": "\\ud800", "answer": "1"}', "f.jsonl:2: not whole JSON.*surrogate"),
+        (GOOD.replace('"id"', '"kind": "choice", "meta": {"options": 2}, "id"'), "a choice needs"),
         (b"\xff\xfe\x00", "f.jsonl: cannot be read.*UTF-8"),
     ],
 )
@@ -537,6 +541,29 @@ def test_a_malformed_row_is_named_with_its_file_and_line(tmp_path, text, message
     (tmp_path / "f.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SourceError, match=message):
         problems.load(f"file:{tmp_path / 'f.jsonl'}", 0, "train", "s")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("proof", "notfound", "Not found.", "N/A", "", " ", "see solution", None, float("nan")),
+        *("nan", "None", r"\text{proof}", "-", "?"),
+    ],
+)
+def test_references_that_are_no_answers_are_left_out_with_a_warning(tmp_path, caplog, answer):
+    rows = [{"problem": f"q{i}", "answer": answer, "split": "test"} for i in range(2)]
+    rows += [{"problem": "good", "answer": 0, "split": "test"}]
+    file = write(tmp_path / "numina.jsonl", rows)
+    (problem,) = problems.load(f"file:{file}", 0, "test", "s")
+    assert problem.answer == "0" and problem.prompt.startswith("good")
+    assert "2 row(s) are left out" in caplog.text and "numina.jsonl:1" in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["0", r"\infty", "no solution", r"\varnothing", "-1", "A", "()"])
+def test_other_references_are_answers(tmp_path, answer):
+    row = {"question": "q", "answer": answer, "split": "test"}
+    file = write(tmp_path / "a.jsonl", [row])
+    assert [problem.answer for problem in problems.load(f"file:{file}", 0, "test", "s")] == [answer]
 
 
 @pytest.mark.parametrize(

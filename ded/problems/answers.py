@@ -175,3 +175,20 @@ def number(text: str) -> Fraction | None:
             except (ZeroDivisionError, ValueError):
                 return None
     return None
+
+
+# --- references that are none ---------------------------------------------------------------------
+_NO_ANSWERS = {
+    *("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "omitted", "proof"),
+    *("notfound", "not found", "not available", "no answer", "see solution", "see the solution"),
+    *("see above", "see proof", "see explanation"),
+}
+
+
+def is_answer(reference: str) -> bool:
+    """Whether a reference can be compared with, rather than stand for one that nobody gave.
+
+    NuminaMath and what was made from it write "proof" and "notfound".
+    """
+    bare = re.sub(r"\\(?:text|mathrm|boxed)\b|[{}$*\"']", "", reference)
+    return bare.strip(" \t\r\n.").lower() not in _NO_ANSWERS

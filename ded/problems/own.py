@@ -1,17 +1,20 @@
 """The user's own problems, from a local file (`file:<path>`)."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ded.errors import SourceError
 from ded.problems import files
+from ded.problems.answers import is_answer
 from ded.problems.prompts import listing, render
 from ded.problems.record import Problem, content_hash, split_of
 from ded.problems.source import Source
 
+log = logging.getLogger("ded")
 # as a mapping, or as text in CSV
 _mapping = BeforeValidator(lambda cell: json.loads(cell or "{}") if isinstance(cell, str) else cell)
 
@@ -22,8 +25,8 @@ class Row(BaseModel):
     model_config = ConfigDict(coerce_numbers_to_str=True, str_strip_whitespace=True)
 
     prompt: str = ""
-    question: str = ""
-    answer: str = ""
+    question: str = Field("", validation_alias=AliasChoices("question", "problem"))
+    answer: Annotated[str, BeforeValidator(lambda cell: "" if cell is None else cell)] = ""
     kind: Literal["exact", "choice", "math", "code"] = "math"
     level: int = Field(0, ge=0)
     id: str = ""
@@ -33,17 +36,23 @@ class Row(BaseModel):
 
     def lack(self) -> str:
         """What the row lacks to be asked and graded, "" for nothing."""
-        letters = [chr(65 + i) for i in range(len(self.meta.get("options", [])))]
+        options = self.meta.get("options", [])
+        letters = [chr(65 + i) for i in range(len(options))] if isinstance(options, list) else []
         if not self.prompt and not self.question:
             return "no prompt and no question, or an empty one"
         if self.kind == "code":
             tested = self.meta.get("tests") or self.meta.get("assertions")
             return "" if tested else "code needs meta.tests or meta.assertions"
-        if not self.answer:
+        if not self.answer and (self.kind != "math" or "answer" not in self.model_fields_set):
             return "no answer, or an empty one"
         if self.kind == "choice" and self.answer not in letters:
             return "a choice needs meta.options, and the letter of one of them as its answer"
         return ""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether its answer can be graded against."""
+        return self.kind != "math" or is_answer(self.answer)
 
     def problem(self, family: str) -> Problem:
         """The problem of this row, of its own family or else `family`."""
@@ -76,23 +85,33 @@ class OwnFile(Source):
         files.find(self.name)
 
     def load(self, n: int, split: str, seed: str) -> list[Problem]:
-        """n problems of those that the column `split`, else a hash of the question, puts there."""
+        """n problems of those that the column `split`, else a hash of the question, puts there.
+
+        Rows whose answer is none ("proof", "notfound", empty) are left out, with a warning.
+        """
         places: dict[str, str] = {}
-        problems = {}
+        problems, without = {}, []
         for place, cells in files.rows(self.name):
             row = _checked(place, cells)
+            if not row.has_reference:
+                without.append(f"{row.answer!r} at {place}")
+                continue
             problem = row.problem(self.family)
             files.note(places, problem.id, place)
             if split == (row.split or split_of(row.prompt or row.question)):
                 problems[problem.id] = problem
+        if without:
+            why = f"their answers are none, the first being {without[0]}"
+            log.warning("%s: %d row(s) are left out: %s", self.text, len(without), why)
         if not places:
-            raise SourceError(f"{self.name}: holds no questions")
+            raise SourceError(f"{self.name}: holds no questions that can be graded")
         return [problems[name] for name in self.pick(list(problems), n, split, seed)]
 
 
 def _checked(place: str, cells: dict) -> Row:
     try:
-        row = Row.model_validate({key: cell for key, cell in cells.items() if cell is not None})
+        filled = {key: cell for key, cell in cells.items() if cell is not None or key == "answer"}
+        row = Row.model_validate(filled)
         problem = row.lack()
         if not problem:
             return row

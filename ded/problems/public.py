@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ded.errors import SourceError, first_line, near
 from ded.problems import files
+from ded.problems.answers import is_answer
 from ded.problems.datasets import DIFFICULTIES, SETS, DataSet, Difficulty
 from ded.problems.prompts import listing, render
 from ded.problems.record import Problem, content_hash
@@ -162,6 +163,8 @@ def _problem(entry: DataSet, name: str, row: Located, seed: str) -> Problem:
         text, answer = text + listing(options), chr(65 + options.index(right))
         meta = meta | {"options": options}
     prompt, meta = render(template, text), meta | {"template": template}
+    if template == "math" and not is_answer(answer):
+        meta = meta | {"prose": True}
     kind = template if template in ("math", "choice") else "code"
     return Problem(name, entry.name, question.level, prompt, answer, kind, meta)
 
