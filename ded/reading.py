@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import stats
+from ded import curation, stats
 from ded.problems import Problem
 
 LONGEST = 2000  # characters of a text that are shown
@@ -44,6 +44,14 @@ def _cut(text: str) -> str:
 def dropped(table: pd.DataFrame, questions: Sequence[Problem]) -> str:
     """One trajectory that the filters dropped, and why."""
     return trajectory(table, questions) if len(table) else "The filters dropped none of them."
+
+
+def repeats(table: pd.DataFrame) -> str:
+    """How many trajectories end in a loop, and how many of these sampling cut off."""
+    loops = curation.repeats(table)
+    cut = int((loops & (table["finish_reason"] == "length")).sum())
+    share = f"Of {len(table):,} trajectories {int(loops.sum())} end in a loop"
+    return f"{share}, {cut} of them cut off at max_tokens." if loops.any() else f"{share}."
 
 
 # ---- conditions ----------------------------------------------------------------------------------

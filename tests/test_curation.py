@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ded import curation
+from ded import curation, reading
 from ded.curation import filters, selection
 from ded.problems import lab as tasks
 
@@ -92,6 +92,20 @@ def test_length_drops_the_long_and_the_cut_off():
             "reason": "over 6 tokens: 1; cut off while sampling: 1",
         }
     ]
+
+
+def test_loops_are_counted_and_dropped_only_where_asked():
+    loop = f"<think> 1 </think> {'2 3 ' * 20}"
+    table = trajectories([GOOD, loop, loop], finish_reason=["stop", "stop", "length"])
+    assert curation.repeats(table).tolist() == [False, True, True]
+    assert reading.repeats(table) == (
+        "Of 3 trajectories 2 end in a loop, 1 of them cut off at max_tokens."
+    )
+    assert curation.curate(table, [], max_tokens=9).kept.sample_index.tolist() == [0, 1]
+    kept, funnel, dropped = curation.curate(table, [], max_tokens=9, drop_repeats=True)
+    assert kept.sample_index.tolist() == [0] and "repeats" in funnel.step.tolist()
+    assert dropped.set_index("sample_index").reason[1] == "ends in a loop"
+    assert curation.curate(table[:0], [], max_tokens=9, drop_repeats=True).kept.empty
 
 
 def test_curate_accounts_for_every_row():

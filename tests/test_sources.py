@@ -878,6 +878,7 @@ def test_a_corpus_that_meets_a_benchmark_loses_the_overlaps(tmp_path, monkeypatc
         contamination_threshold=0.5,
         max_tokens=9,
         verification="answer",
+        drop_repeats=False,
     )
     assert [q.id for q in study.Unit(p, "b", 0).questions()] == ["own"]
     row = {

@@ -39,6 +39,7 @@ COMMON = {
     "top_p": 1.0,
     "eval_temperature": 0.6,
     "verification": "answer",
+    "drop_repeats": False,
     "samples": 1,
     "engine": Engine(),
     "trainer": Trainer(),

@@ -118,3 +118,31 @@ def test_fences_and_tags_without_end_cost_no_time():
 )
 def test_recorded_texts_lose_control_tokens_at_their_edges(recorded, meant):
     assert texts.plain(recorded) == texts.plain(meant) == meant
+
+
+PHRASE = "Wait, let me check 6*7 once more. "
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("<think>\nSo 42. " + 5 * PHRASE, True),
+        ("<think>\nSo 42. " + 5 * PHRASE + "Wait, let me che", True),  # cut off
+        ("x" + 40 * " 0", True),
+        (40 * "\u518d", True),
+        (3 * "".join(f"{i} " for i in range(900)), True),
+        (2 * PHRASE, False),
+        (5 * PHRASE + "</think>\n42", False),
+        (" ".join(f"Step {i}: go on." for i in range(99)), False),  # counts up
+        (r"\boxed{1, 1, 1, 1, 1, 1}", False),
+        ("no, no, no, no", False),
+        ("", False),
+    ],
+)
+def test_a_text_that_ends_in_one_phrase_over_and_over_is_a_loop(text, loop):
+    assert texts.loops(text) == loop
+
+
+def test_long_texts_are_looked_through_in_one_pass():
+    assert texts.loops("ab " * 10**6)
+    assert not texts.loops(("a " * 40 + "b ") * 2 + "a " * 20 + "c")

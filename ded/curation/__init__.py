@@ -10,6 +10,7 @@ from ded.curation.filters import (
     equal_tokens,
     funnel_row,
     join,
+    repeats,
     split_think,
 )
 from ded.curation.selection import (

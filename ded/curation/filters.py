@@ -35,16 +35,19 @@ def curate(
     max_tokens: int,
     verify: str = "answer",
     step_check: StepCheck | None = None,
+    drop_repeats: bool = False,
 ) -> Filtered:
     """The three quality checks in the paper's order: length, format, correctness (see the filters
-    for the arguments).
+    for the arguments); with `drop_repeats` a fourth, "repeats", before the last.
 
     The funnel opens with a row "sampled" that counts what came in.
     """
     sampled = drop(trajectories, "sampled", [""] * len(trajectories))
     length = filter_length(sampled.kept, max_tokens)
-    shaped = filter_format(length.kept)
-    return join(sampled, length, shaped, filter_correct(shaped.kept, verify, problems, step_check))
+    steps = [sampled, length, filter_format(length.kept)]
+    if drop_repeats:
+        steps.append(filter_repeats(steps[-1].kept))
+    return join(*steps, filter_correct(steps[-1].kept, verify, problems, step_check))
 
 
 def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
@@ -62,6 +65,17 @@ def filter_format(trajectories: pd.DataFrame) -> Filtered:
     non-empty answer.
     """
     return drop(trajectories, "format", [fault(text) for text in trajectories["text"]])
+
+
+def repeats(trajectories: pd.DataFrame) -> pd.Series:
+    """Whether each trajectory ends in a loop (`ded.problems.texts.loops`)."""
+    return trajectories["text"].map(texts.loops).astype(bool).rename("repeats")
+
+
+def filter_repeats(trajectories: pd.DataFrame) -> Filtered:
+    """Drops trajectories that end in a loop: no paper's filter, so off by default."""
+    reasons = repeats(trajectories).map({True: "ends in a loop", False: ""})
+    return drop(trajectories, "repeats", reasons.tolist())
 
 
 def filter_correct(

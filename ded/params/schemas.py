@@ -105,6 +105,7 @@ class Common(BaseModel):
     eval_id: Count
     eval_ood: Count
     verification: Literal["answer", "steps"]
+    drop_repeats: bool = False
     max_tokens: Count
     max_length: Count
     temperature: Annotated[float, Field(ge=0, le=5)]

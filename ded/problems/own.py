@@ -41,8 +41,11 @@ class Row(BaseModel):
         if not self.prompt and not self.question:
             return "no prompt and no question, or an empty one"
         if self.kind == "code":
-            tested = self.meta.get("tests") or self.meta.get("assertions")
-            return "" if tested else "code needs meta.tests or meta.assertions"
+            tests, assertions = self.meta.get("tests"), self.meta.get("assertions")
+            tested = isinstance(tests, list) and tests and all(isinstance(t, dict) for t in tests)
+            if tested or (isinstance(assertions, str) and assertions):
+                return ""
+            return "code needs meta.tests, a list of mappings, or meta.assertions, a text"
         if not self.answer and (self.kind != "math" or "answer" not in self.model_fields_set):
             return "no answer, or an empty one"
         if self.kind == "choice" and self.answer not in letters:

@@ -159,3 +159,35 @@ def ended(text: str, end: str) -> str:
     while (bare := _AFTER.sub("", text)).endswith(end) or bare != text:
         text = bare.removesuffix(end)
     return text
+
+
+# --- loops ----------------------------------------------------------------------------------------
+REPEATS, LOOP_WORDS = 3, 30
+_WORD = re.compile(r"[A-Za-z0-9_]+|\S")  # a letter of a script without spaces is a word, too
+
+
+def loops(text: str) -> bool:
+    """Whether a text ends in a loop: one phrase, `REPEATS` times or more, `LOOP_WORDS` words or
+    more in all, the last time perhaps cut off.
+
+    After Holtzman et al. 2020 (arXiv 1904.09751), who count a phrase of two tokens or more that
+    ends a text three times; theirs has no least length, ours looks at words. What counts up as it
+    repeats ("step 7 ... step 8 ...") is no loop. Phrases of up to 1,000 words, in linear time.
+    """
+    words = _WORD.findall(text[-20_000:])[: -REPEATS * 1000 - 1 : -1]
+    return any(_repeats(words[cut:]) for cut in (0, 1))  # the last word may be cut, too
+
+
+def _repeats(words: list[str]) -> bool:
+    """Whether a beginning of `words` is long enough and has a short enough period (by the borders
+    of Knuth, Morris and Pratt).
+    """
+    borders = [0]
+    for n, word in enumerate(words[1:], 2):
+        border = borders[-1]
+        while border and word != words[border]:
+            border = borders[border - 1]
+        borders.append(border + (word == words[border]))
+        if n >= max(LOOP_WORDS, REPEATS * (n - borders[-1])):
+            return True
+    return False

@@ -42,7 +42,8 @@ def filtered(unit: Unit, trajectories: pd.DataFrame, questions: list[Problem]) -
     """
     checkable = all("terms" in question.meta for question in questions)
     verify = unit.params.verification if checkable else "answer"
-    return curation.curate(trajectories, questions, unit.params.max_tokens, verify, step_valid)
+    limits = {"max_tokens": unit.params.max_tokens, "drop_repeats": unit.params.drop_repeats}
+    return curation.curate(trajectories, questions, verify=verify, step_check=step_valid, **limits)
 
 
 def curate(unit: Unit, teacher: str, n: int, source: str = "") -> Filtered:
