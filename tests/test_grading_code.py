@@ -259,6 +259,7 @@ def test_all_tests_together_have_a_budget():
         ("```python title='main.py'\r\nA\r\nB\r\n```\r\n", "A\nB"),
         ("1. First:\n\n   ```python\n   if x:\n       y\n   ```\n", "if x:\n    y"),
         ("- ```python\n  A\n  ```", "A"),
+        ("> ```python\n> if x:\n>     y\n>\n> ```\n> so", "if x:\n    y"),
         ("Use ```A``` here:\n```\nB\n```", "B"),
         ("```python\nA\n```\nIt prints\n```text\n3\n```\n```\n4\n```", "A"),
         ("```\nA\n```\n```bash\npython a.py\n```\n```output\n3\n```", "A"),
@@ -292,11 +293,14 @@ FUNCTION, STDIN = problem(entry="f", tests=[]), problem(tests=[])
         (FUNCTION, ["def g(x): 1\nprint(g(1))", "def f(x): return g(x)"], "1"),
         (FUNCTION, ["def g(x): 1", "def f(x): return x  # not g(x)"], "1"),
         (FUNCTION, ["def f(x): return math.pi", "import math\nprint(f(1))"], "0"),
+        (problem(entry="Solution.f", tests=[]), ["def f(a): 1", "print(f(1))"], "0"),
         (problem(entry="Solution.f", tests=[]), ["class Solution:\n  1", "Solution().f(1)"], "0"),
         (STDIN, ["print(input())", "print('1 gives', 1)"], "0"),
         (STDIN, ["import sys\nprint(sys.stdin.read())", "print('input')  # stdin"], "0"),
         (STDIN, ["print(open(0).read())", "import sys, io\nsys.stdin = io.StringIO('')"], "0"),
         (STDIN, ["print(input())", "print(int(input()))"], "1"),
+        (STDIN, ["def main(): print(input())", "if __name__ == '__main__':\n    main()"], "0 1"),
+        (STDIN, ["import sys\ndef main(): sys.stdin.read()\nmain()", "main_2()"], "0"),
         (STDIN, ["print(1)", "print(2)"], "1"),
         (STDIN, ["def g(x): return 1", "print(g(input()))", "print(2)"], "0 1"),
     ],
@@ -541,9 +545,11 @@ def test_livecodebench_has_its_own_environment():
         ("1", "[0.3333333333]", SOLUTION.format("", "(1 / 3,)"), "correct"),
         ("1", "[0.3333333333]", SOLUTION.format("", "[0.333]"), "wrong"),
         ("1", "[5]", SOLUTION.format("", "set([5])"), "wrong"),
+        ("1", "[5]", "def f(a): return [5 * a]", "correct"),
+        ("1", "[5]", "class Solution:\n    pass\ndef f(a): return [5]", "wrong"),
     ]
     jobs = [
-        (lcb([case[:2]], starter_code="class Solution" * case[2].startswith("class")), case[2])
+        (lcb([case[:2]], starter_code="" if "print" in case[2] else "class Solution"), case[2])
         for case in cases
     ]
     for case, decision in zip(cases, grade_programs(jobs, QUIET), strict=True):

@@ -41,7 +41,7 @@ AGAIN = "again"  # the verdict in here on what a quieter machine might decide
 ASLEEP = "asleep"  # and on what ended by the clock and wanted no CPU
 BRIEF = 0.5  # seconds that a program may wait at the first try, in which it holds up others
 ENDED = 3  # what assertions exit with where their program ended before them; see inside.py
-_FENCE = re.compile(r"(\s*(?:[-*+]\s+|\d+[.)]\s+)?)(`{3,}|~{3,})[ \t{.]*([\w+#-]*)[^`]*")
+_FENCE = re.compile(r"([\s>]*(?:[-*+]\s+|\d+[.)]\s+)?)(`{3,}|~{3,})[ \t{.]*([\w+#-]*)[^`]*")
 _TEXT = re.compile(
     r'#[^\n]*|("""|\'\'\').*?(?:(?<!\\)\1|(?P<open>\Z))|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'',
     re.DOTALL,
@@ -59,9 +59,9 @@ def extract(answer: str, problem: Problem | None = None) -> str | None:
     """The program in an answer; None without one.
 
     Of the fenced blocks marked as Python, else of those not marked, the last that does what is
-    asked for: that defines the entry, or reads input; else the last of all. Blocks of nothing but
-    definitions go before it where it uses a name of theirs; sessions of an interpreter are none. An
-    answer without fences is a program.
+    asked for: that defines the entry, or reads input and does more than define; else the last of
+    all. Blocks of nothing but definitions go before it where it uses a name of theirs; sessions of
+    an interpreter are none. An answer without fences is a program.
     """
     blocks = _blocks(answer)
     if not blocks:
@@ -72,10 +72,12 @@ def extract(answer: str, problem: Problem | None = None) -> str | None:
     if not bodies:
         return None
     entry = problem.meta.get("entry", "") if problem else ""
-    name = re.escape(re.split(r"\W", entry)[0])
-    asked = re.compile(rf"^(?:(?:async +)?def|class) +{name}\b|^{name} *(?::[^=]+)?=", re.MULTILINE)
-    asked = asked if entry else _READS
+    name = "|".join(re.findall(r"\w+", entry))
+    defines = rf"^(?:(?:async +)?def|class) +(?:{name})\b|^(?:{name}) *(?::[^=]+)?="
+    asked = re.compile(defines, re.MULTILINE) if entry else _READS
     fitting = [i for i, body in enumerate(bodies) if asked.search(_bare(body))]
+    if not entry:
+        fitting = [i for i in fitting if not _definitions(bodies[i])[1]]
     program = bodies.pop(fitting[-1] if fitting else -1)
     names, _ = _definitions(program)
     used = set(re.findall(r"\w+", _bare(program)))
@@ -102,10 +104,10 @@ def _blocks(answer: str) -> list[tuple[str, str]]:
         if not opening:
             continue
         indent, mark, language = opening.groups()
-        close = re.compile(rf"\s*{mark[0]}{{{len(mark)},}}\s*")
+        close = re.compile(rf"[\s>]*{mark[0]}{{{len(mark)},}}\s*")
         ends = [j for j in range(i, len(lines)) if close.fullmatch(lines[j])][:9] or [len(lines)]
         end = next((j for j in ends if not _open("\n".join(lines[i:j]))), ends[0])
-        margin = re.compile(rf"\s{{,{len(indent.expandtabs(4))}}}")
+        margin = re.compile(rf"[\s>]{{,{len(indent.expandtabs(4))}}}")
         body = "\n".join(margin.sub("", line, count=1) for line in lines[i:end])
         blocks.append((language.lower(), body.strip("\n") if body.strip() else ""))
         i = end + 1

@@ -328,6 +328,8 @@ def execute(job, names):
     if job["call"]:
         entry, args = job["call"]
         name, *method = entry.split(".")
+        if method and name not in names:  # a function will do, as for LiveCodeBench
+            name = method.pop()
         function = getattr(names[name](), method[0]) if method else names[name]
         write_all(VALUE_FD, json.dumps(encode(function(*args))).encode("ascii"))
     elif job["link"] == "program":

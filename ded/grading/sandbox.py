@@ -113,7 +113,8 @@ class Program:
     folder and `read` the file whose content is reported in place of stdout (both want a writable
     sandbox).
     call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on
-    a fresh object, and report the value; args are plain data; what it prints is dropped.
+    a fresh object (without that class, its function `method`), and report the value; args are plain
+    data; what it prints is dropped.
     preamble: run before the source, in its names.
     link: "tests" or "program" for the ends of a talk over a socket: tests use the names of a
     program that runs in another sandbox, and must have the name `entry`.
