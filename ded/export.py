@@ -15,14 +15,16 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import TemplateError
 
-from ded import models, problems, results
-from ded.errors import ExportError, SourceError
+from ded import models, problems, results, training
+from ded.errors import ExportError, ModelError, SourceError
+from ded.problems import texts
 from ded.report.tables import TABLES, funnel_table, score_table
 
 NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
@@ -68,7 +70,9 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
     """Writes data/train.parquet and README.md into `out`, a new folder; returns it.
 
     table: trajectories with at least problem_id, prompt and text; a column `messages` (user,
-    assistant) is added, `UNPUBLISHED` ones are left out. about: as `facts` gives it. Raises
+    assistant) is added, `UNPUBLISHED` ones are left out. Where a student's chat template would take
+    the thinking out of `messages`, the texts that it was trained on are added: `prompt` (rendered)
+    and `completion`; the question is then in `question`. about: as `facts` gives it. Raises
     ExportError for an empty corpus, and for one with questions that must not be published
     (`Problem.meta["hide"]`), which it names.
     """
@@ -82,6 +86,15 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
         [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
         for prompt, text in zip(rows["prompt"], rows["text"], strict=True)
     ]
+    loses = next((s for s in about["params"].get("students", []) if _loses(s, rows)), "")
+    if loses:
+        pairs = zip(rows["prompt"], rows["text"], strict=True)
+        trained = [training.trained_texts(loses, prompt, text) for prompt, text in pairs]
+        end = models.load_tokenizer(loses).eos_token
+        rows = rows.rename(columns={"prompt": "question"}).assign(
+            prompt=[prompt for prompt, _ in trained],
+            completion=[f"{completion}{end}" for _, completion in trained],
+        )
     file = Path("data", "train.parquet")
     with _new_folder(out) as work:
         (work / file).parent.mkdir()
@@ -91,12 +104,28 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
             "corpus_card.md.j2",
             about,
             corpus=rows,
+            loses=loses,
             file=file,
             size=next(name for end, name in SIZES.items() if len(rows) < end),
             own=_all_own([*sources, *about["models"]]),
             licences={source: problems.source(source).licence for source in sources},
         )
     return out
+
+
+def _loses(student: str, rows: pd.DataFrame) -> bool:
+    """Whether a student's chat template takes the thinking out of `messages`, as R1-Distill's does,
+    or refuses them; False where the student cannot be asked."""
+    with suppress(ModelError):
+        tok = models.load_tokenizer(student)
+        for messages, text in zip(rows["messages"], rows["text"], strict=True):
+            try:
+                rendered = tok.apply_chat_template(messages, tokenize=False)
+            except TemplateError:
+                return True
+            if (texts.split(text).thinking or "") not in rendered:
+                return True
+    return False
 
 
 def student(spec: str, about: Mapping[str, Any], out: Path) -> Path:

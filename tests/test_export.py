@@ -1,6 +1,7 @@
 """The corpus and the student as others would load them, and what must not leave the house."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -113,6 +114,39 @@ def test_what_is_not_the_labs_is_not_licensed_as_the_labs(tmp_path):
         and "teacher's licence" in text
         and "No funnel was recorded" in text
     )
+
+
+DROPS = (  # as R1-Distill's: thinking is opened in the prompt, and taken out of what was answered
+    "{% for m in messages %}{% if m.role == 'user' %}<user> {{ m.content }}{% else %}"
+    "<assistant>{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant><think>\n{{ '' }}{% endif %}"
+)
+ONE_TURN = "{% if messages|length > 1 %}{{ raise_exception('one turn') }}{% endif %}<user> "
+
+
+@pytest.mark.parametrize("template", [DROPS, ONE_TURN + "{{ messages[0].content }}<assistant>"])
+def test_a_template_that_takes_the_thinking_out_is_got_round(tiny, tmp_path, template):
+    folder = shutil.copytree(tiny / "student_1", tmp_path / "student")
+    (folder / "chat_template.jinja").write_text(template)
+    params = ABOUT["params"] | {"students": ["lab:student_1", f"path:{folder}"]}
+    out = export.corpus(table(), ABOUT | {"params": params}, tmp_path / "out")
+    rows = pd.read_parquet(out / "data" / "train.parquet")
+    assert set(rows["question"]) == {"1+2="} and list(rows["text"]) == TEXTS
+    for row in rows.itertuples():
+        assert f"{row.prompt}{row.completion}".count("<think>") == 1
+        assert row.prompt.startswith("<user> 1+2=<assistant>") and row.completion.endswith("<eos>")
+        assert row.text.removeprefix("<think>").lstrip() in row.completion
+        assert row.messages[1]["content"] == row.text
+    assert (
+        f"**Warning.** The chat template of `path:{folder}` takes the thinking out" in card(out)[1]
+    )
+
+
+def test_a_student_that_cannot_be_asked_changes_nothing(tmp_path):
+    params = ABOUT["params"] | {"students": [f"path:{tmp_path}/nowhere"]}
+    out = export.corpus(table(), ABOUT | {"params": params}, tmp_path / "out")
+    rows = pd.read_parquet(out / "data" / "train.parquet")
+    assert "completion" not in rows and "Warning" not in card(out)[1]
 
 
 def test_hidden_questions_are_refused_by_name(tmp_path):

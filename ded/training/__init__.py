@@ -24,6 +24,7 @@ from ded.training.job import (
     length_histogram,
     optimizer_steps,
     show_example,
+    trained_texts,
 )
 from ded.training.processes import launch
 from ded.training.trainer import fit
