@@ -422,6 +422,7 @@ def test_assertions_see_what_the_program_does():
             "correct",
         ),
         ("assert f(1) == 3", "def f(a, b=2): return a + b", "correct"),
+        ("assert f(operation=1, self=2) == 3", "def f(operation, self): return 3", "correct"),
         ("assert f(1, c=2) == 3", "def f(a, b=2): return a + b", "wrong"),
         (
             "for x, y in [(1, 1), (2, 4)]:\n    assert candidate(x) == y",
@@ -498,6 +499,11 @@ def test_the_candidate_of_assertions_may_be_a_method():
             text = f"def check(f):\n    assert f(n=1) == 2\ncheck({function})"
             pair = problem(entry=entry, assertions=text), method
             assert grade_programs([pair], QUIET) == [CORRECT]
+    nameless = problem(assertions="assert f(1) == g(1) == 2")
+    blocks = (
+        "```python\ndef g(n): return 2\ndef f(n): return g(n)\n```\n```python\nprint(f(1))\n```"
+    )
+    assert grade_programs([(nameless, extract(blocks, nameless))], QUIET) == [CORRECT]
 
 
 @needs_isolation

@@ -5,8 +5,9 @@ What a problem's ``meta`` may hold:
 - ``tests``: a list of ``{"input": text, "output": text}`` (stdin/stdout programs) or ``{"args":
   [...], "expected": value}`` (functions; then ``entry`` is the function's name, or
   "Solution.method");
-- or ``assertions``: Python source that calls ``entry`` (or ``candidate``) and asserts, as in
-  HumanEval and MBPP; it runs in a sandbox of its own and talks with the program, which runs once;
+- or ``assertions``: Python source that uses the program's names (``candidate`` is its ``entry``)
+  and asserts, as in HumanEval and MBPP; it runs in a sandbox of its own and talks with the program,
+  which runs once;
 - ``preamble``: source run before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or
   "file" (input.txt, output.txt);
 - ``tolerance``: numbers may be written differently, and differ by this; ``checker``: a program
@@ -71,8 +72,9 @@ def extract(answer: str, problem: Problem | None = None) -> str | None:
     bodies += [body for language, body in programs if "py" in language]
     if not bodies:
         return None
-    entry = problem.meta.get("entry", "") if problem else ""
-    name = "|".join(re.findall(r"\w+", entry))
+    meta = problem.meta if problem else {}
+    entry = meta.get("entry") or meta.get("assertions", "")
+    name = "|".join(set(re.findall(r"[^\W\d]\w*", entry)))
     defines = rf"^(?:(?:async +)?def|class) +(?:{name})\b|^(?:{name}) *(?::[^=]+)?="
     asked = re.compile(defines, re.MULTILINE) if entry else _READS
     fitting = [i for i, body in enumerate(bodies) if asked.search(_bare(body))]
@@ -294,7 +296,7 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
 
 def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Decision:
     """The assertions and the program run side by side, each in a sandbox of its own, and talk."""
-    name, *method = meta["entry"].replace("()", "").split(".")
+    name, *method = meta.get("entry", "").replace("()", "").split(".")
     tests = {"source": meta["assertions"]}
     if "candidate" in meta["assertions"]:
         tests["preamble"] = f"candidate = {'().'.join([name, *method])}"

@@ -296,7 +296,7 @@ class Names(dict):
     def forwarded(self, operation):
         return lambda *args, **named: self.ask(operation, *args, **named)
 
-    def ask(self, operation, *args, **named):
+    def ask(self, operation, /, *args, **named):
         """The program's answer, or what it raised: as the nearest of Python's own exceptions."""
         try:
             self.link.send((operation, args, tuple(named.items())))
@@ -333,7 +333,8 @@ def execute(job, names):
         function = getattr(names[name](), method[0]) if method else names[name]
         write_all(VALUE_FD, json.dumps(encode(function(*args))).encode("ascii"))
     elif job["link"] == "program":
-        names[job["entry"]]
+        if job["entry"]:
+            names[job["entry"]]
         serve(names)
 
 
