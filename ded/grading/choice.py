@@ -10,16 +10,17 @@ from ded.problems.extraction import statements
 from ded.problems.record import Problem
 
 _LETTER = r"(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\b[)\].]?)"
-_NAME = r"(?i:(?:both|either|neither|the)\s+)*(?i:(?:options?|choices?|answers?)\s*:?\s*)?"
+_NAME = (
+    r"(?i:(?:both|either|neither|the|so|thus|hence|therefore|it|is|must be)[\s,]+)*"
+    r"(?i:(?:options?|choices?|answers?)\s*:?\s*)?"
+)
 _SEVERAL = re.compile(
-    rf"{_NAME}{_LETTER}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b|[和或]))+\s*{_NAME}{_LETTER}(?![\w'])"
+    rf"{_NAME}{_LETTER}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b))+\s*{_NAME}{_LETTER}(?![\w'])"
 )
 _NEGATED = r"(?!\s*(?:is|was)?\s*(?:not|wrong|incorrect|false|ruled out)\b)"
-_CHOSEN = re.compile(
-    rf"{_NAME}(?:[(\[]\s*([a-z])\s*[)\]]|([a-z])\s*(?:[)\].:,](?![\w,])|$|\n|\s[-\u2013\u2014(])){_NEGATED}",
-    re.I,
-)
-_NAMED = re.compile(rf"{_NAME}([A-Z])\s+(?:is|must be)\b{_NEGATED}|.*\(([A-Z])\)$")
+_AFTER = r"[)\].:,](?![\w,])|$|\n|\s[-\u2013\u2014(]|(?=[\u4e00-\u9fff])"
+_CHOSEN = re.compile(rf"{_NAME}(?:[(\[]\s*([a-z])\s*[)\]]|([a-z])\s*(?:{_AFTER})){_NEGATED}", re.I)
+_NAMED = re.compile(rf"{_NAME}([A-Z])\s+(?:is|must be)\b{_NEGATED}|.*(?:\(|:\s*)([A-Z])\)?$")
 _ABSTAINS = re.compile(
     r"\b(?:can't|can ?not|unable|unsure|not sure|none|neither|don't know|do not know|undetermined"
     r"|no (?:option|choice|correct|answer)|insufficient|unclear)\b|无法|不能|不确定",
@@ -50,7 +51,7 @@ def _option(text: str, options: list[str]) -> str | None:
     """
     while (bare := WRAPPER.sub(r"\1", text)) != text:
         text = bare
-    text = re.sub(r"\\boxed|\\[ ,;]", " ", text).strip(" \n*_$.{}#>")
+    text = re.sub(r"\\boxed|\\[ ,;]", " ", text).strip(" \n*_$.{}#<>'\"\\")
     words = words_of(normalise(text))
     letters = string.ascii_uppercase[: len(options) or None]
     if len(words) > 1 and options.count(words) == 1:

@@ -34,7 +34,7 @@ FORMULA = re.compile(
 )
 # full-width characters and the punctuation of Chinese and Japanese
 _FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
-_FULL_WIDTH |= {0x3000: " ", 0x3001: ", ", 0x3002: ". "}
+_FULL_WIDTH |= {0x3000: " ", 0x3001: ", ", 0x3002: ". ", ord("和"): " and ", ord("或"): " or "}
 
 
 class Box(NamedTuple):

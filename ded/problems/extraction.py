@@ -26,10 +26,11 @@ from ded.problems.answers import (
 _UNIT = re.compile(
     r"\s*\$?\s*(\\(?:text|mbox|mathrm)\s*\{(?!\W*(?:and|or)\b)[^{}\d]*[a-z][^{}\d]*\})"
 )
+_ANSWER_TEXT = re.compile(r"\\text\s*\{[^{}]*\banswer\b[^{}]*\}", re.I)
 # boxes with no more than this between them are one list
 _BETWEEN = re.compile(
     r"(?:[\s$,;&~]|\\[()\[\],;! \\]|\\q?quad|\\text\s*\{(?:[^{}]*\b(?:and|or)\b[^{}]*|[\s,;]*)\}"
-    r"|(?:\w+\s+){0,2}\b(?:and|or)\b|[和或]|\\?[a-zA-Z]\w{0,5}\s*(?:=|\bis\b))*"
+    r"|(?:\w+\s+){0,2}\b(?:and|or)\b|\\?[a-zA-Z]\w{0,5}\s*(?:=|\bis\b))*"
 )
 _END = re.compile(
     r"(?<=\d)\.(?=\s)|[.!?](?!(?<=^[A-J]\.)\s+[-$\d\\])(?=[\s)\"'*_]*(?:$|\s[^a-z\s]))|\n|</answer>"
@@ -42,8 +43,10 @@ _CLAUSE = re.compile(
 _VALUE = re.compile(r"[-+\u00b1]?\s*[\d.$\u20ac\u00a3(\[{\\|\u221a]|\\?[A-Za-z]\w{0,2}\s*=")
 # a value, or the letter of an option
 _STRONG = re.compile(rf"{_VALUE.pattern}|\(?[A-Z]\)?(?![a-z])")
-_NOT = re.compile(r"not\s+(?:[^a-z]|[a-z]\b)")
-_NOT_BUT = re.compile(r"not\s.{1,40}?\bbut\s+(?:rather\s+)?")
+_NOT = re.compile(r"(?:not|n't)\s+(?:[^a-z]|[a-z]\b)")
+_NOT_BUT = re.compile(
+    r"(?:not|n't)\s.{1,40}?(?:\bbut\s+(?:rather\s+)?|[,;]\s*(?:rather\s+)?it(?:'s|\s+is)\s+)"
+)
 _CONNECTIVE = re.compile(
     r"(?:(?:therefore|thus|hence|so|then|and|finally|we (?:get|have)|it follows that|\\therefore"
     r"|[\u2234\u6545]|\u6240\u4ee5|\u56e0\u6b64)[\s,:]*)*=?\s*",
@@ -69,7 +72,7 @@ _CHUNK = re.compile(
 _MEASURE = re.compile(
     r"[-+\u2212]?\\?[$\u20ac\u00a3]?(?P<value>[-+\u2212]?[\d.,/:^eE{} +-]*\d\}?)"
     r"(?:st|nd|rd|th|\s*(?:\\?%|per ?cent|pct)|[\u00b0\u20ac\u00a2]|/\w+|[kcm]?m[\u00b2\u00b3]?|k?g"
-    r"|m?[lL]|lbs?|oz|ft|in|h|hrs?|mins?|s|secs?|mph|[ap]m|[KMGT]?[bB])?"
+    r"|m?[lL]|lbs?|oz|ft|in|h|hrs?|mins?|s|secs?|mph|[ap]m|[KMGT][bB])?"
 )
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:per ?cent|pct)\b)")
 _AS_WRITTEN = re.compile(r"\d+(?::\d+)+|\d+\^\{?-?\d+\}?")
@@ -162,8 +165,9 @@ def _lists(text: str) -> list[Box]:
 
 def _joined(group: list[Box], text: str) -> Box:
     first, last = group[0], group[-1]
-    contents = list(dict.fromkeys(box.content for box in group))
-    separator = " or " if re.search(r"\bor\b|\u6216", text[first.end : last.start]) else ", "
+    contents = [_ANSWER_TEXT.sub("", box.content) for box in group]
+    contents = list(dict.fromkeys(contents))
+    separator = " or " if re.search(r"\bor\b", text[first.end : last.start]) else ", "
     unit = _UNIT.match(text, last.end)
     return Box(last.start, last.end, separator.join(contents) + (unit[1] if unit else ""))
 
@@ -176,13 +180,13 @@ def _sentence(text: str, start: int, kind: str) -> Statement:
     rest = text[start : start + 2 * LONGEST]
     if listed := _LISTED.match(rest):
         rest = re.sub(r"\n\s*\S+\s+", ", ", listed[0]).lstrip(" *_:,")
-    rest = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(-])|`", "", rest)
+    rest = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(-])|`|^\s*-{3,}$", "", rest, flags=re.M)
     rest = re.sub(r":[\s_]*\n\s*", ": ", rest).lstrip(' \t\n*_>#=:~"\u201c')
     while lead := _phrases("lead").match(rest):
         rest = rest[lead.end() :]
     if about := _phrases("about").match(rest):
         rest = rest[about.end() :]
-    rest = _NOT_BUT.sub("", rest, count=1)
+    rest = _NOT_BUT.sub("", rest, count=1) if _NOT_BUT.match(rest) else rest
     if _NOT.match(rest):  # says nothing about what is
         return Statement("", kind, start)
     for end in (_END, _phrases("qualifier")):
