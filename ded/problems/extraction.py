@@ -165,7 +165,7 @@ def _lists(text: str) -> list[Box]:
 
 def _joined(group: list[Box], text: str) -> Box:
     first, last = group[0], group[-1]
-    contents = [_ANSWER_TEXT.sub("", box.content) for box in group]
+    contents = [_ANSWER_TEXT.sub("", box.content).strip() for box in group]
     contents = list(dict.fromkeys(contents))
     separator = " or " if re.search(r"\bor\b", text[first.end : last.start]) else ", "
     unit = _UNIT.match(text, last.end)
@@ -264,5 +264,7 @@ def _last_number(text: str) -> str | None:
     chunk = chunks[0][0].rpartition("=")[2]
     chunk = chunk.lstrip("([{\"'*_~\u2248>").rstrip(")]}\"'*_~.,;:!?")
     match = _MEASURE.fullmatch(chunk)
+    if _is_number(chunk):
+        return chunk
     whole = match and (_is_number(match["value"]) or _AS_WRITTEN.fullmatch(match["value"]))
     return re.sub(r"(?<=\d)[a-zA-Z/\u20ac\u00a2\u00b0\u00b2\u00b3]+$", "", chunk) if whole else None
