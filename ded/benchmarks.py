@@ -4,8 +4,9 @@
 
 scores: one row a (model, benchmark, group), group "all" first: metric, value with low and high
   (shares, 95 % interval), n (questions), samples (a question), the count of each verdict, pass@2,
-  pass@4, ..., n_tokens (mean), note (why a number is not to be judged), settings (a dict:
-  everything that makes the number what it is). What was not measured is nan.
+  pass@4, ..., maj@2, maj@4, ... (not of code), judged (answers that a judge decided, where any),
+  n_tokens (mean), note (why a number is not to be judged), settings (a dict: everything that makes
+  the number what it is). What was not measured is nan.
 samples: one row a (benchmark, question, seed): group, value (1, 0, nan for a failure of the
   grader), verdict, n_tokens. No texts.
 """
@@ -24,7 +25,7 @@ from ded import grading as grader
 from ded.errors import BenchmarkError
 from ded.models.spec import WITHOUT_WEIGHTS, bare
 from ded.options import Engine, Grading
-from ded.stats import Interval, crossed_bootstrap, numbers, paired_questions, pass_at_k
+from ded.stats import Interval, crossed_bootstrap, maj_at_k, numbers, paired_questions, pass_at_k
 
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 SAMPLES = ["benchmark", "group", "question", "seed", "value", "verdict", "n_tokens"]
@@ -82,7 +83,8 @@ def run(
     asked = {"isolation": grading.isolation} | grading.model_dump()
     settings["grader"] = {"version": grader.VERSION, **asked}
     settings |= {"ded": __version__, "model": identity}
-    return summarise(table[SAMPLES], model, settings), table[SAMPLES]
+    scored = table.filter([*SAMPLES, "vote", "judged"])
+    return summarise(scored, model, settings), table[SAMPLES]
 
 
 def name_of(source: str) -> str:
@@ -148,14 +150,20 @@ def _score(cells: pd.DataFrame) -> dict[str, Any]:
     questions = cells.groupby("question")["value"]
     samples, judged, correct = int(questions.size().max()), questions.count(), questions.sum()
     verdicts = cells["verdict"].value_counts().reindex(list(grader.VERDICTS), fill_value=0)
-    pass_at = {}
+    votes = cells.get("vote", pd.Series(dtype=float)).dropna()  # none of code
+    ballots = votes.groupby(cells["question"]).agg(list)
+    pass_at, maj_at = {}, {}
     for k in (2**i for i in range(1, samples.bit_length())):
         # a question with fewer than k judged samples has no pass@k, and so has the mean
         enough = judged.min() >= k
         pass_at[f"pass@{k}"] = pass_at_k(judged, correct, k).mean() if enough else math.nan
+        if enough and len(ballots) == len(judged):
+            maj_at[f"maj@{k}"] = ballots.map(lambda votes, k=k: maj_at_k(votes, k)).mean()
     score: dict[str, Any] = {"metric": "pass@1", "value": interval.estimate}
     score |= {"low": interval.low, "high": interval.high, "n": len(judged), "samples": samples}
-    score |= verdicts.to_dict() | pass_at
+    score |= verdicts.to_dict() | pass_at | maj_at
+    if "judged" in cells and cells["judged"].any():
+        score["judged"] = int(cells["judged"].sum())
     return score | {"n_tokens": float(cells["n_tokens"].mean()), "note": _note(interval)}
 
 

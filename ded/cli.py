@@ -29,6 +29,7 @@ import typer
 
 from ded import home, params, runner
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
+from ded.options import Grading
 
 SUMMARY = (__doc__ or "").split("\n")[0]
 app = typer.Typer(
@@ -205,6 +206,7 @@ def bench(
     engine: str = typer.Option(
         "transformers", help="transformers, vllm, or settings: '{name: vllm, tensor_parallel: 2}'."
     ),
+    grading: str = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\"}'."),
     chat: bool = typer.Option(False, help="lm_eval: chat template, and what follows </think>."),
     tasks: Path | None = typer.Option(None, help="lm_eval: a folder of task files of your own."),
     known_as: str = typer.Option("", "--as", help="The name of the published numbers beside it."),
@@ -225,6 +227,7 @@ def bench(
     settings = settings if isinstance(settings, dict) else {"name": settings}
     chosen = params.validated(Engine, settings, "--engine")
     generation.named(chosen.name)
+    graded_by = _grading(params.parse_value(grading), "--grading")
     models.parse(model)
     if not sources:
         raise SourceError("no source is named, such as data:aime_2024 or lm_eval:mmlu")
@@ -232,7 +235,13 @@ def bench(
         if not source.startswith(HARNESS):
             problems.source(source).check()
     work: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "engine": chosen}
-    sampling = {"samples": samples, "temperature": temperature, "top_p": top_p, "seed": seed}
+    sampling: dict[str, Any] = {
+        "grading": graded_by,
+        "samples": samples,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+    }
     for source in sources:
         answers = None
         if source.startswith(HARNESS):
@@ -251,7 +260,7 @@ def bench(
 
 def _show(table: Any) -> None:
     """Prints a table of scores, shares in per cent."""
-    shares = [name for name in table if name in SHARES or name.startswith("pass@")]
+    shares = [name for name in table if name in SHARES or name.startswith(("pass@", "maj@"))]
     shown = table.assign(**{name: 100 * table[name] for name in shares}).round(1)
     shown = shown.dropna(axis=1, how="all").astype(object)
     text = shown.where(shown.notna(), "").to_string(index=False)
@@ -280,16 +289,13 @@ def grade(
     """
     import pandas as pd
 
-    from ded import files, jobs, models
+    from ded import files, jobs
     from ded.grading import VERDICTS
     from ded.grading import file as rows_of
-    from ded.options import Grading
 
     values = {"isolation": isolation, "judge": judge, "percent": percent, "packages": packages}
     values["judge_engine"] = params.parse_value(judge_engine)
-    options = params.validated(Grading, values, "ded grade")
-    if judge:
-        models.check(judge, engine=options.judge_engine)
+    options = _grading(values, "ded grade")
     if out not in ("", "-") and not Path(out).resolve().parent.is_dir():
         raise SourceError(f"--out {out}: no such folder")
     rows = rows_of.graded(file, options, tolerance, workers=jobs.count(workers))
@@ -306,6 +312,16 @@ def grade(
     decided = ", ".join(f"{rule} {count:,}" for rule, count in rules.items())
     text = f"{shown.rename_axis(None).rename_axis(None, axis=1)}\ndecided by: {decided}"
     typer.echo(text, err=out == "-")
+
+
+def _grading(values: Any, place: str) -> Grading:
+    """Checked settings of the grader, with a judge that can be asked."""
+    from ded import models
+
+    options = params.validated(Grading, {} if values is None else values, place)
+    if options.judge:
+        models.check(options.judge, engine=options.judge_engine)
+    return options
 
 
 # ---- the lab -----------------------------------------------------------------------------------

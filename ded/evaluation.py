@@ -5,6 +5,8 @@ A suite is a dict: family name -> list of problems. The notebooks' suites have a
 (ID), out-of-domain families (OOD) and, where asked, perturbed copies of the in-domain one.
 """
 
+import math
+from collections import Counter, defaultdict
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,7 @@ from ded import grading as grader
 from ded.grading import VERDICTS
 from ded.options import Engine, Grading
 from ded.problems import Problem
+from ded.problems.answers import normalise, number
 
 VERSION = 2
 Suite = dict[str, list[Problem]]
@@ -21,25 +24,30 @@ Suite = dict[str, list[Problem]]
 
 def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> pd.DataFrame:
     """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k,
-    n_tokens (mean), think_rate.
+    maj_at_k, n_tokens (mean), think_rate, judged (answers that a judge decided).
 
     accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed
     answers count as not correct, the grader's own failures do not count at all. pass_at_k, with
-    k = samples: the share of questions with a correct sample. think_rate: the share of texts that
+    k = samples: the share of questions with a correct sample. maj_at_k: the share whose most
+    frequent answer is right, a tie of t answers counting as 1/t; nan for code, where nothing says
+    which programs are alike. think_rate: the share of texts that
     open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p,
     seed, engine).
     """
     table = per_question(model, suite, samples=samples, **sampling)
     table = table.join(pd.get_dummies(pd.Categorical(table["verdict"], VERDICTS), dtype=int))
     by_family = table.groupby("family", sort=False)
-    questions = table.groupby(["family", "question"], sort=False)["correct"].max()
+    by_question = table.groupby(["family", "question"], sort=False)
+    questions, votes = by_question["correct"].max(), by_question["vote"].agg(list)
     scores = {
         "n": by_family.size(),
         **by_family[list(VERDICTS)].sum(),
         "accuracy": by_family["value"].mean(),
         "pass_at_k": questions.groupby("family", sort=False).mean(),
+        "maj_at_k": votes.map(majority).groupby("family", sort=False).mean(),
         "n_tokens": by_family["n_tokens"].mean(),
         "think_rate": by_family["think"].mean(),
+        "judged": by_family["judged"].sum(),
     }
     return pd.DataFrame(scores).reset_index()
 
@@ -55,7 +63,8 @@ def per_question(
 ) -> pd.DataFrame:
     """One row a (family, question, seed), what `stats.crossed_bootstrap` takes: family, question
     (problem id), seed (sample index), value (1 correct, 0 not, nan where the grader failed),
-    verdict, n_tokens, think (whether the text opens a think block).
+    verdict, n_tokens, think (whether the text opens a think block), judged (whether a judge
+    decided), vote (see `_votes`).
 
     Arguments as in `evaluate`; workers and grading are the grader's. Stored as a whole, unless
     the grader failed somewhere: that may be the machine's fault, and is tried again.
@@ -74,7 +83,7 @@ def per_question(
         drawn = generation.sample(model, asked, samples, **sampling)
         seen = store.root() / "programs.sqlite"
         graded = grader.grade(drawn, asked, options=grading, workers=workers, seen=seen)
-        scored = _scored(graded)
+        scored = _scored(graded, {problem.id: problem.kind for problem in asked})
         if not (scored["verdict"] == "error").any():
             scored = store.table(key, lambda: scored)
     members = [
@@ -84,14 +93,48 @@ def per_question(
     return pd.concat([ids.merge(scored, on="question") for ids in members], ignore_index=True)
 
 
-def _scored(graded: pd.DataFrame) -> pd.DataFrame:
+def _scored(graded: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     """The columns of `per_question` but family, one row a trajectory."""
     correct = (graded["verdict"] == "correct").astype(float)
     graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"}).assign(
         value=correct.where(graded["verdict"] != "error"),
         think=graded["text"].str.startswith("<think>"),
+        judged=graded["rule"] == grader.JUDGE,
+        vote=_votes(graded, kinds),
     )
-    return graded[["question", "seed", "value", "verdict", "n_tokens", "think"]]
+    columns = ["question", "seed", "value", "verdict", "n_tokens", "think", "judged", "vote"]
+    return graded[columns]
+
+
+def _votes(graded: pd.DataFrame, kinds: dict[str, str]) -> list[float]:
+    """Which answer each trajectory votes for: 0 the right one, 1, 2, ... the wrong ones of its
+    question, which are the same where their normal forms are; -1 none (unparsed, truncated); nan
+    where there are no votes (code, a failure of the grader).
+    """
+    votes, wrong = [], defaultdict[str, dict](dict)
+    columns = ("problem_id", "answer", "verdict")
+    for question, answer, verdict in zip(*(graded[name] for name in columns), strict=True):
+        if kinds[question] == "code" or verdict == "error":
+            votes.append(math.nan)
+        elif verdict == "wrong" and isinstance(answer, str):
+            text = " ".join(normalise(answer).split())
+            value = number(text)
+            forms = wrong[question]
+            votes.append(forms.setdefault(text if value is None else value, len(forms) + 1))
+        else:
+            votes.append(0 if verdict == "correct" else -1)
+    return votes
+
+
+def majority(votes: list[float]) -> float:
+    """Whether the most frequent of a question's votes is right: 1/t in a tie of t answers, nan
+    where there are no votes.
+    """
+    counts = Counter(vote for vote in votes if vote >= 0)
+    leaders = [vote for vote, count in counts.items() if count == max(counts.values())]
+    if all(map(math.isnan, votes)):
+        return math.nan
+    return leaders.count(0) / max(1, len(leaders))
 
 
 def pass_rates(model: str, questions: list[Problem], samples: int, **sampling: Any) -> pd.DataFrame:

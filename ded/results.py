@@ -105,12 +105,15 @@ class Recorder:
         With a caption the report shows it too, up to 40 rows, with a column `x` and the ends of
         its interval, `x low` and `x high` (or `x_low`, `x_high`; low and high alone are those of
         `estimate`), as one. unit: what these are, one of UNITS; a share is shown in per cent.
+        Of scores it notes the share that a judge decided, for metrics.json and the claims.
         """
         if unit not in UNITS:
             raise ValueError(f"table {name!r}: unit {unit!r}; allowed: {', '.join(UNITS)}")
         with self._replacing(f"{name}.csv") as file:
             frame.to_csv(file, index=False, lineterminator="\n")
         self.tables.pop(name, None)
+        if {"judged", "n"} <= set(frame) and frame["judged"].any():
+            self.metric("judged", frame["judged"].sum() / frame["n"].sum())
         if caption:
             self.tables[name] = {"caption": caption, "unit": unit}
         return frame
@@ -121,6 +124,8 @@ class Recorder:
 
     def claim(self, claim: Claim | Mapping[str, Any]) -> Claim | Mapping[str, Any]:
         """A claim with its name and its verdict, one of VERDICTS, for metrics.json; returns it."""
+        if "judged" in self.metrics:
+            claim = _noted(claim, f"a judge decided {self.metrics['judged']:.1%} of the answers")
         record = _plain(claim)
         name, verdict = record.get("name"), record.get("verdict")
         if verdict not in VERDICTS:
@@ -138,14 +143,16 @@ class Recorder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Times a stage and prints a line at its end; entered again under its name, it adds up."""
-        stage = self.stages.setdefault(name, Stage())
-        tokens, started = stage.tokens, time.perf_counter()
+        """Times a stage and prints a line at its end. Entered again under its name, its seconds add
+        up and its tokens, the same ones, are counted anew.
+        """
+        stage, started = self.stages.setdefault(name, Stage()), time.perf_counter()
+        stage.tokens = 0
         yield stage
         seconds = time.perf_counter() - started
         stage.seconds = round(stage.seconds + seconds, 2)
-        new = stage.tokens - tokens
-        print(f"{name}: {seconds:.1f} s" + (f", {new:,} tokens" if new else ""), flush=True)
+        new = f", {stage.tokens:,} tokens" if stage.tokens else ""
+        print(f"{name}: {seconds:.1f} s{new}", flush=True)
 
     def finish(self) -> Path:
         """Writes manifest.json, then metrics.json, which marks the run as complete.
@@ -212,6 +219,15 @@ def show_figures() -> None:
         from IPython.core.pylabtools import select_figure_formats
 
         select_figure_formats(shell, {"png"}, bbox_inches="tight")
+
+
+def _noted(claim: Any, note: str) -> Any:
+    """The claim with one more note."""
+    fields = claim if isinstance(claim, Mapping) else vars(claim)
+    note = "; ".join(filter(None, (fields.get("note"), note)))
+    if isinstance(claim, Mapping):
+        return {**claim, "note": note}
+    return dataclasses.replace(claim, note=note)
 
 
 def _plain(value: Any) -> Any:

@@ -46,7 +46,9 @@ def verdicts(monkeypatch):
             verdict=[
                 given[problem][i]
                 for problem, i in zip(table["problem_id"], table["sample_index"], strict=True)
-            ]
+            ],
+            answer="7",
+            rule="",
         )
 
     monkeypatch.setattr(generation, "sample", sample)
@@ -227,3 +229,38 @@ def test_lab_answers_are_graded_for_what_they_are(monkeypatch):
     monkeypatch.setattr(generation, "sample", sample)
     row = evaluation.evaluate(MODEL, {"reverse": questions}).iloc[0]
     assert row[list(VERDICTS)].tolist() == [1, 1, 1, 1, 0] and row["think_rate"] == 0.75
+
+
+@pytest.mark.parametrize(
+    "answers, share",
+    [
+        (["4", "4", "5"], 1),
+        (["4", "5", "6"], 1 / 3),  # a tie of three
+        (["4", "5", "5.0"], 0),  # one wrong answer in two forms
+        (["4", "1/2", "0.5", "4"], 1 / 2),
+        (["4", None, None], 1),  # who says nothing has no vote
+        ([None, None], 0),
+        (["4", "5", "cut off", "cut off"], 1 / 2),
+    ],
+)
+def test_the_majority_s_answer_by_hand(answers, share, monkeypatch):
+    question = problems.Problem("q", "sum", 1, "2+2?", "4", "math")
+
+    def sample(model, asked_for, n, **settings):
+        texts = ["no idea" if each is None else rf"\boxed{{{each}}}" for each in answers]
+        finish = ["length" if each == "cut off" else "stop" for each in answers]
+        columns = {"problem_id": "q", "sample_index": range(n), "text": texts, "n_tokens": 3}
+        return pd.DataFrame(columns | {"finish_reason": finish})
+
+    monkeypatch.setattr(generation, "sample", sample)
+    row = evaluation.evaluate(MODEL, {"ID": [question]}, samples=len(answers)).iloc[0]
+    assert row["maj_at_k"] == pytest.approx(share) and row["judged"] == 0
+
+
+def test_code_has_no_majority_and_one_sample_is_its_own(verdicts):
+    ids, codes = asked(2), asked(2, "lab:code/4")
+    verdicts |= {problem.id: ["correct"] for problem in codes}
+    verdicts |= {ids[0].id: ["correct"], ids[1].id: ["wrong"]}
+    table = evaluation.evaluate(MODEL, {"ID": ids, "code": codes}, max_tokens=8).set_index("family")
+    assert table.loc["ID", "maj_at_k"] == table.loc["ID", "accuracy"] == 0.5
+    assert math.isnan(table.loc["code", "maj_at_k"]) and table.loc["code", "pass_at_k"] == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ded import results
+from ded import results, stats
 from ded.errors import ReportError
 
 PARAMS = {"preset": "small", "seed": 3, "n_replicates": 2}
@@ -183,3 +183,28 @@ def test_a_kernel_shows_figures_as_images(tmp_path):
         assert "image/png" in shell.display_formatter.format(recorder.figure("f", figure))[0]
     finally:
         InteractiveShell.clear_instance()
+
+
+def test_a_stage_entered_again_counts_its_tokens_anew(tmp_path, capsys):
+    recorder = results.Recorder(tmp_path, "01_small", PARAMS)
+    for tokens in (1000, 1000):
+        with recorder.stage("sampling") as stage:
+            stage.tokens += tokens
+    assert recorder.stages["sampling"].tokens == 1000
+    assert capsys.readouterr().out.count("1,000 tokens") == 2
+
+
+def test_a_claim_says_what_a_judge_decided(tmp_path):
+    for judged, note in (
+        ([0, 0], "ceiling"),
+        ([3, 0], "ceiling; a judge decided 15.0% of the answers"),
+    ):
+        recorder = results.Recorder(tmp_path, "01_small", PARAMS)
+        recorder.table("scores", pd.DataFrame({"arm": ["a", "b"], "n": [10, 10], "judged": judged}))
+        claim = recorder.claim({"name": "rises", "verdict": "inconclusive", "note": "ceiling"})
+        recorder.finish()
+        metrics = results.read_metrics(tmp_path)
+        assert claim["note"] == metrics["claims"][0]["note"] == note
+        assert metrics["metrics"].get("judged", 0) == sum(judged) / 20
+    placed = recorder.claim(stats.claim("falls", "it falls", None))
+    assert "a judge decided" in placed.note and placed.verdict == "not judged"

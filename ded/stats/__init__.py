@@ -12,7 +12,7 @@ The rules and the reasons for them are in ``docs/statistics.md``. Words used her
   result 'not judged'; it is never skipped.
 """
 
-from .benchmarks import crossed_bootstrap, paired_questions, pass_at_k, spearman
+from .benchmarks import crossed_bootstrap, maj_at_k, paired_questions, pass_at_k, spearman
 from .claims import DELTA, Claim, Part, any_of, claim, detectable, judge, not_below, verdict
 from .intervals import (
     ALPHA,

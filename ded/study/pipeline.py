@@ -20,7 +20,7 @@ from ded.models.spec import parse
 from ded.problems import Problem
 from ded.study.unit import Unit, short
 
-MEASURES = ("accuracy", "pass_at_k", "n_tokens", "think_rate")
+MEASURES = ("accuracy", "pass_at_k", "maj_at_k", "n_tokens", "think_rate")
 
 # ---- from a teacher to a pool ------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ def _unscored(unit: Unit, arm: str, families: Iterable[str]) -> pd.DataFrame:
     """Score rows of what could not be measured (nothing to train on, a teacher that answers no new
     questions): n = 0, NaN.
     """
-    blank = dict.fromkeys(MEASURES, math.nan) | dict.fromkeys(("n", *VERDICTS), 0)
+    blank = dict.fromkeys(MEASURES, math.nan) | dict.fromkeys(("n", *VERDICTS, "judged"), 0)
     return _grouped(unit, pd.DataFrame([{"family": name, **blank} for name in families]), arm)
 
 

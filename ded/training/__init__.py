@@ -7,6 +7,7 @@ as it is, then the end token; the loss is on the completion only. Nothing is cut
 several (`ded.training.processes`); how many, and how a batch is divided, changes rounding only.
 """
 
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -28,9 +29,11 @@ from ded.training.job import (
 )
 from ded.training.processes import launch
 from ded.training.trainer import fit
+from ded.training.validation import hold_out
 
 VERSION = 2
-IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}  # of `trainer`: not speed alone
+# of `trainer`: what decides not speed alone
+IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation", "validation_share"}
 
 
 def sft(
@@ -42,7 +45,7 @@ def sft(
     settings: the fields of `Settings`, of which learning_rate and batch_size are required. AdamW,
     cosine schedule after the warm-up, no weight decay. The same inputs give the same weights on the
     same machine. With `trainer.save_steps` a training that was killed goes on from its last whole
-    checkpoint.
+    checkpoint. With `trainer.validation_share` it takes as many steps as the whole corpus would.
     """
     if corpus.empty:
         raise TrainingError("the corpus is empty: no trajectory was correct and passed the filters")
@@ -58,7 +61,9 @@ def sft(
         examples = build_examples(student, corpus, decisive.max_length, trainer.allow_truncation)
         work = (store.root() / "work" / key).resolve()  # of checkpoints and logs, until all is done
         work.mkdir(parents=True, exist_ok=True)
-        job = Job(student, examples, folder.resolve(), decisive, trainer, work)
+        prompts, share = corpus["prompt"].tolist(), trainer.validation_share
+        kept, held = hold_out(examples, prompts, share, decisive.seed)
+        job = Job(student, kept, folder.resolve(), decisive, trainer, work, held_out=held)
         if trainer.processes == 1 and not trainer.accelerate:
             fit(job)
         else:
@@ -67,3 +72,18 @@ def sft(
 
     store.directory(key, train)
     return f"store:{key}"
+
+
+def losses(student: str) -> pd.DataFrame:
+    """How a trained student learnt: step, loss, validation_loss (nats a token; NaN where it was not
+    measured).
+    """
+    record = json.loads(Path(models.locate(student), "training.json").read_text(encoding="utf-8"))
+    names = ("loss", "validation_loss")
+    tables = [
+        pd.DataFrame(record.get(name, []), columns=["step", "loss"]).set_axis(
+            ["step", name], axis=1
+        )
+        for name in names
+    ]
+    return tables[0].merge(tables[1], how="outer", on="step")
