@@ -82,7 +82,7 @@ class Engine(Options):
     # tokens after which a think block that is open is closed by force; 0: it may go on
     thinking_budget: Whole = 0
     # what closes it
-    thinking_end: str = "\n</think>\n\n"
+    thinking_end: Annotated[str, Field(pattern="</think>")] = "\n</think>\n\n"
     # most probable tokens from which vLLM's and endpoints' entropies are estimated; 0: not measured
     entropy_top: Whole = 20
     # of the endpoint that serves openai:<model>

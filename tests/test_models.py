@@ -412,7 +412,8 @@ REFUSED = [  # template, options, what is told
     (NO_SYSTEM + SWITCH, '?{system_prompt: "x"}', "refuses the prompt .no system role.; leave"),
     (DROPS_SYSTEM, '?{system_prompt: "Be brief"}', "drops the system prompt"),
     (SWITCH, "?{enable_thinkin: true}", "no variable 'enable_thinkin'; nearest: enable_thinking"),
-    (SWITCH, "?{system_prompt: 3}", "system_prompt is no text"),
+    (SWITCH, "?{system_prompt: 3}", "system_prompt: 3: options are written as .* in quotes"),
+    (SWITCH, "?{thinking: on}", "thinking: 'on': options .* thinking true or false"),
     (SWITCH, "?{1: 2}", "options are written as"),
     (SWITCH, "?{a b}", "options are written as|no variable"),
 ]

@@ -354,7 +354,7 @@ TRACES = "recorded:worked#terse"
         ({"lab:student_l": {}}, ["chat: 'lab:student_l' is no model", "nearest: lab:student_"]),
         ({"defaults": {}}, ["'defaults' is no model of this notebook", "nearest: default"]),
         ({"default": True}, ["chat.default = True", "valid dictionary"]),
-        ({"default": {"system_prompt": 3}}, ["students[0]", "system_prompt is no text"]),
+        ({"default": {"system_prompt": 3}}, ["students[0]", "system_prompt: 3: options"]),
     ],
 )
 def test_a_bad_key_of_chat_is_named(chat, words):

@@ -20,13 +20,9 @@ def within(engine: Engine, max_tokens: int) -> Engine:
 
 
 def end_of(model: str, engine: Engine, max_tokens: int) -> list[int]:
-    """The tokens that close a block. EngineError where they leave none for an answer, or the
-    model's tokenizer does not know the tag."""
+    """The tokens that close a block. EngineError where they leave none for an answer."""
     tok = models.load_tokenizer(model)
     ids = list(tok(engine.thinking_end, add_special_tokens=False)["input_ids"])
-    if texts.CLOSE not in tok.decode(ids):
-        fault = f"engine.thinking_end {engine.thinking_end!r} holds no {texts.CLOSE} that it knows"
-        raise EngineError(f"model {model!r}: {fault}")
     if engine.thinking_budget + len(ids) >= max_tokens:
         spent = f"thinking_budget {engine.thinking_budget} and the {len(ids)} tokens that end it"
         raise EngineError(f"engine.{spent} leave no answer of max_tokens {max_tokens}; lower it")
@@ -35,13 +31,9 @@ def end_of(model: str, engine: Engine, max_tokens: int) -> list[int]:
 
 def closed(drawn: pd.DataFrame, end: list[int]) -> pd.DataFrame:
     """Rows that were drawn up to the budget, with `end` behind those that still think."""
-    thinks = [
-        finish == "length" and text.lstrip().startswith(texts.THINK) and texts.CLOSE not in text
-        for finish, text in zip(drawn["finish_reason"], drawn["text"], strict=True)
-    ]
-    added = [end if open_ else [] for open_ in thinks]
-    return drawn.assign(
-        forced=thinks,
-        token_ids=[[*ids, *more] for ids, more in zip(drawn["token_ids"], added, strict=True)],
-        n_tokens=drawn["n_tokens"] + [len(more) for more in added],
-    )
+    open_ = drawn["text"].map(lambda text: texts.split(text).answer is None)
+    forced = (drawn["finish_reason"] == "length") & open_
+    added = zip(drawn["token_ids"], forced, strict=True)
+    token_ids = [[*ids, *end] if thinks else list(ids) for ids, thinks in added]
+    n_tokens = drawn["n_tokens"] + forced * len(end)
+    return drawn.assign(forced=forced, token_ids=token_ids, n_tokens=n_tokens)

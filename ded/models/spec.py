@@ -55,16 +55,19 @@ def bare(spec: str) -> str:
 @lru_cache(maxsize=256)
 def options_of(spec: str) -> dict[str, Any]:
     """How the spec says that its model is prompted; {} where it does not. ModelError for what is no
-    mapping of names."""
+    mapping of names to values of their types."""
     text = spec[len(bare(spec)) + 1 :]
+    form = (
+        "options are written as ?{option: value}, thinking true or false, system_prompt in quotes"
+    )
     try:
         options = parse_yaml(text, spec) if text else {}
     except ParameterError as error:
-        raise ModelError(f"model {error}; options are written as ?{{option: value}}") from None
-    if not all(isinstance(name, str) and name.isidentifier() for name in options):
-        raise ModelError(f"model {spec!r}: options are written as ?{{option: value}}")
-    if not isinstance(options.get("system_prompt", ""), str):
-        raise ModelError(f"model {spec!r}: system_prompt is no text; write it in quotes")
+        raise ModelError(f"model {error}; {form}") from None
+    types = {"thinking": bool, "enable_thinking": bool, "system_prompt": str}
+    for name, value in options.items():
+        if not str(name).isidentifier() or not isinstance(value, types.get(name, object)):
+            raise ModelError(f"model {spec!r}: {name}: {value!r}: {form}")
     return options
 
 

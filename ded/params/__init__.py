@@ -140,18 +140,16 @@ def plain(value: Any) -> Any:
     match value:
         case dict():
             return {key: plain(item) for key, item in value.items()}
-        case list() | tuple():
+        case np.floating():
+            return float(str(value))  # float32's 0.1 is meant to be 0.1
+        case np.generic() | np.ndarray(shape=()):
+            return plain(value.item())
+        case list() | tuple() | np.ndarray():
             return [plain(item) for item in value]
         case date():
             return value.isoformat()
         case PurePath():
             return str(value)
-        case np.floating():
-            return float(str(value))  # float32's 0.1 is meant to be 0.1
-        case np.ndarray() if value.ndim:
-            return plain(list(value))
-        case np.ndarray() | np.generic():
-            return plain(value.item())
     return value
 
 
