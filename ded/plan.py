@@ -281,7 +281,7 @@ def _sources(settings: Parameters) -> Iterator[Finding]:
             yield Finding(f"source {text}", False, str(error))
         if code:
             why_not = sandbox.why_not(settings.grading.isolation)
-            yield Finding("sandbox", not why_not, why_not)
+            yield Finding("sandbox", not why_not, why_not or sandbox.memory_bound())
 
 
 def _devices(settings: Parameters) -> Iterator[Finding]:

@@ -158,6 +158,54 @@ def test_a_machine_that_lends_no_cgroup_runs_code_and_says_so(monkeypatch):
         assert box.run(spread).outcome == "memory"
 
 
+@pytest.mark.parametrize("isolation", sandbox.ISOLATIONS)
+def test_each_run_has_its_scratch_space_to_itself(isolation):
+    more = (
+        "import os, multiprocessing\nfor i in range(3): open(str(i), 'wb').write(bytes(900_000))\n"
+        "print(sorted(os.listdir()))\nmultiprocessing.Lock()"
+    )
+    with Sandbox(LIMITS, isolation, writable=True) as box:
+        for _ in range(3):
+            assert box.run(more).stdout == b"['0', '1', '2']\n"
+            assert box.run("import os; print(os.listdir())").stdout == b"[]\n"
+        if isolation == "bubblewrap":
+            leave = "import os\nfor place in ('/tmp', '/dev/shm'): open(place + '/x', 'w')"
+            look = "import os\nprint(os.listdir('/tmp'), os.listdir('/dev/shm'))"
+            assert box.run(leave).code == 0
+            assert box.run(look).stdout == b"['run'] ['run']\n"
+
+
+def test_ipc_of_one_program_is_not_seen_by_the_next():
+    program = (
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\n"
+        "print([libc.shmget(99, 4096, 0o1600), libc.msgget(99, 0o1600), libc.semget(99, 1, 0o1600),"
+        " libc.mq_open(b'/x', 0o102, 0o600, 0), libc.sem_open(b'/x', 0o302, 0o600, 1) and 1])"
+    )
+    for writable in (False, True):
+        with Sandbox(LIMITS, writable=writable) as box:
+            first, second = (box.run(program).stdout for _ in range(2))
+        assert first == second and first
+
+
+def test_workers_for_math_end_with_their_grader(tmp_path):
+    script = (
+        "import os, psutil\nfrom ded.grading import math\n"
+        "from ded.grading.decision import Settings\nfrom ded.problems import Problem\n"
+        "problem = Problem('p', 'math', 1, '', 'x + 1', 'math', {})\n"
+        "math.grade_answers([(problem, 'x + 2 - 1')], Settings(progress=False))\n"
+        "print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with open(tmp_path / "workers", "w") as file:
+        subprocess.run([sys.executable, "-c", script], stdout=file)
+    workers = (tmp_path / "workers").read_text().split()
+    assert workers
+    deadline = time.monotonic() + 30  # half of what an idle worker waits
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
+
+
 @known_machine
 def test_memory_that_the_kernel_keeps_counts(box):
     files = "import os\nfor i in range(10 ** 7): os.mknod(str(i))"

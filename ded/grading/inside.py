@@ -96,13 +96,13 @@ def write_all(fd, data):
 
 
 # --- in the child: lower every limit, then become the program -------------------------------------
-def refuse_calls():
-    """A seccomp filter against what would take a program, its memory or its CPU time out of sight:
-    `CALLS`, and other ABIs, which number calls differently. No filter on other machines.
+def call_filter():
+    """The seccomp program against what would take a program, its memory or its CPU time out of
+    sight: `CALLS`, and other ABIs, which number calls differently. None for other machines.
     """
     machines = {"x86_64": (0xC000003E, 1), "aarch64": (0xC00000B7, 2)}  # and columns of `CALLS`
     if os.uname().machine not in machines:
-        return
+        return None
     architecture, column = machines[os.uname().machine]
     code = [
         (LOAD, 0, 0, 4),
@@ -117,12 +117,21 @@ def refuse_calls():
         decision = BY_ARGUMENT.get(call[0], [REFUSE])
         code += [(SAME, 0, len(decision), int(call[column])), *decision]
     code.append(ALLOW)
-    data = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
-    program = struct.pack("@HP", len(code), ctypes.addressof(data))
-    prctl = ctypes.CDLL(None).prctl
+    return ctypes.create_string_buffer(
+        b"".join(struct.pack("=HBBI", *each) for each in code), 8 * len(code)
+    )
+
+
+FILTER, PRCTL = call_filter(), ctypes.CDLL(None).prctl
+
+
+def refuse_calls():
+    if FILTER is None:
+        return
+    program = struct.pack("@HP", len(FILTER) // 8, ctypes.addressof(FILTER))
     zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
-    if prctl(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
+    PRCTL(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
+    if PRCTL(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
         raise OSError("no seccomp filter")
 
 
@@ -542,6 +551,16 @@ def read_file(limits):
     return content
 
 
+def clean(limits):
+    """Whether the program left nothing in scratch space."""
+    try:
+        if limits["folder"]:
+            os.rmdir(limits["folder"])
+        return not (limits["folder"] and ISOLATED and os.listdir("/tmp"))
+    except OSError:
+        return False
+
+
 def run(limits):
     """One run of the program that follows in stdin; returns the parts of its result."""
     for name in limits["modules"]:
@@ -570,7 +589,7 @@ def run(limits):
         stdout = memoryview(read_file(limits))
     stderr, value = stderr[-2000:], value[1:]
     numbers = {"outcome": outcome, "code": code, "cpu": cpu, "wall": wall, "memory": peak}
-    numbers |= {"idle": idle}
+    numbers |= {"idle": idle, "clean": clean(limits)}
     lengths = {"stdout": len(stdout), "stderr": len(stderr), "value": len(value)}
     header = json.dumps(numbers | lengths).encode()
     return struct.pack("<I", len(header)) + header, stdout, stderr, value
@@ -584,7 +603,7 @@ def main():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
-        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        PRCTL(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     sys.path += sys.argv[3:]
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()

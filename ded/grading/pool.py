@@ -57,6 +57,9 @@ def _executor(workers: int, load: Callable) -> Any:
 # --- in the worker --------------------------------------------------------------------------------
 def _prepare(load: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = os.getppid()  # after whose end, a kill included, nobody needs us
+    signal.signal(signal.SIGALRM, lambda *_: os.getppid() == parent or os._exit(1))
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
     logging.disable(logging.CRITICAL)
     load()  # children inherit it
     gc.disable()  # children are short-lived, and a collection would copy the pages that they share

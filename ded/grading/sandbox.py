@@ -56,6 +56,13 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 # a Python that needs no virtual environment
 _PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 _LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64")  # C's, and no programs
+_READ_PROGRAM = """
+import marshal, os, sys
+size, code = int(sys.argv.pop(1)), b""
+while len(code) < size:
+    code += os.read(0, size - len(code)) or os._exit(1)
+exec(marshal.loads(code))
+"""
 _NAMESPACES = (
     "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try "
     "--as-pid-1 --die-with-parent --new-session --cap-drop ALL"
@@ -135,9 +142,8 @@ class Sandbox(AbstractContextManager):
     """A place to run programs one after another. `run` starts each from the same state; no process
     outlives its run.
 
-    writable: whether programs get a scratch folder (a new one each run, in the same scratch space:
-    use one sandbox a program). Without it they have nowhere to leave anything, and one sandbox may
-    serve many programs.
+    writable: whether programs get a scratch folder, /tmp and /dev/shm, new for each run: a sandbox
+    in which one left files is made anew. Without it they have nowhere to leave anything.
     packages: what programs may import beside the standard library; ParameterError for one that is
     not installed.
     bwrap: a bubblewrap to try out, as the beginning of a command; None is one that is known to
@@ -159,7 +165,7 @@ class Sandbox(AbstractContextManager):
         self.packages, self._places = packages, places(packages)
         self.process: Any = None  # a Popen with two pipes
         self._cgroup: cgroup.Cgroup | None = None
-        self.folder, self._runs = "", 0
+        self.folder = ""
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else ())
 
     def __exit__(self, *_: object) -> None:
@@ -188,8 +194,7 @@ class Sandbox(AbstractContextManager):
         wall = limits.wall or 10 + 5 * limits.cpu
         if self.process is None:
             self._start(limits.files)
-        self._runs += 1
-        folder = f"{self.folder}/{self._runs}" if self.writable else ""
+        folder = f"{self.folder}/run" if self.writable else ""
         bounds = vars(limits) | {"wall": wall, "folder": folder, "read": program.read}
         bounds["modules"] = [name for name in _WARM if name in program.preamble]
         bounds["modules"] += ["socket"] if peer else []
@@ -216,7 +221,7 @@ class Sandbox(AbstractContextManager):
             result = {"outcome": "lost", "stderr": f"the sandbox ended: {failure}".encode()}
         if self._cgroup and self._cgroup.killed() > self._killed:
             result["outcome"] = "memory"
-        if "wall" not in result:  # the supervisor's end
+        if not result.pop("clean", False):  # a supervisor that ended, or files in scratch space
             self.close()
         return Result(**result)
 
@@ -224,7 +229,6 @@ class Sandbox(AbstractContextManager):
         """Start a fresh supervisor, behind bubblewrap's walls or behind none. scratch: MiB for
         programs.
         """
-        source = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
         command: list[str] = []
         uid = -1  # of the programs: our own
         if self._bwrap:
@@ -242,14 +246,18 @@ class Sandbox(AbstractContextManager):
         with suppress(OSError):
             if home := cgroup.home()[0]:
                 self._cgroup = cgroup.Cgroup(home)
-        joined = (self._cgroup.joined,) if self._cgroup else ()
-        command += [_PYTHON, "-S", "-s", "-P", "-c", source, str(uid), str(*joined or (-1,))]
+        joined = [self._cgroup.joined] if self._cgroup else []
+        code = _inside()
+        numbers = map(str, [len(code), uid, *(joined or [-1])])
+        command += [_PYTHON, "-S", "-s", "-P", "-c", _READ_PROGRAM, *numbers]
         if self._places:
             command += ["/packages" if self._bwrap else f"{self.folder}/packages"]
         environment = ENVIRONMENT | (_ONE_THREAD if self._places else {})
         with stdin:
             how: Any = {"env": environment, "cwd": "/", "start_new_session": True}
             self.process = Popen(command, pass_fds=joined, **how, **pipes)
+        with suppress(OSError):  # an end that comes so early is told by `finish`
+            self._jobs.sendall(code)
 
     def _receive(self, n: int) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
@@ -277,7 +285,14 @@ class Sandbox(AbstractContextManager):
                 shutil.rmtree(self.folder, ignore_errors=True)
             if self._cgroup:
                 self._cgroup.close()
-        self.process, self._cgroup, self.folder, self._runs = None, None, "", 0
+        self.process, self._cgroup, self.folder = None, None, ""
+
+
+@functools.cache
+def _inside() -> bytes:
+    """The supervisor's program, compiled for the Python of the same version that runs it."""
+    source = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
+    return marshal.dumps(compile(source, "inside.py", "exec", dont_inherit=True))
 
 
 @functools.cache
