@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from ded import grading
 from ded.cli import app
 from ded.grading import sandbox
+from ded.problems import Problem
 
 PROGRAM = "```python\ndef add(a, b):\n    return a + b\n```"
 needs_isolation = pytest.mark.skipif(bool(sandbox.why_not()), reason="no isolation")
@@ -57,6 +60,31 @@ def test_each_row_gets_its_verdict_and_keeps_its_columns(tmp_path):
     assert counts["math"] == ["3", "1", "2", "1", "0"] and counts["all"][0] == "5"
 
 
+RULES = [
+    ("5", "5", "same text"),
+    ("0.5", "1/2", "numbers"),
+    ("0.5", "3/5", "numbers"),
+    ("5 \\text{ cm}", "5", "units"),
+    ("5 \\text{ cm}", "5 inches", "units"),
+    ("50\\%", "50", "percent"),
+    ("(1, 0.5)", "(1, 1/2)", "list or interval, same text, numbers"),
+    ("\\text{yes}", "Yes", "words"),
+    ("11_2", "11_3", "base"),
+    ("x=5", "x=5.0", "equations"),
+    ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1\\\\3\\end{pmatrix}", "matrix"),
+    ("\\sqrt{8}", "2\\sqrt{2}", "math-verify"),
+]
+
+
+@pytest.mark.parametrize("gold, answer, rule", RULES)
+def test_the_rule_that_decided_is_named(gold, answer, rule):
+    table = pd.DataFrame(
+        {"problem_id": ["m"], "text": rf"\boxed{{{answer}}}", "finish_reason": "stop"}
+    )
+    graded = grading.grade(table, [Problem("m", "f", 1, "?", gold, "math")], progress=False)
+    assert graded["rule"][0].startswith(rule), (graded["rule"][0], graded["verdict"][0])
+
+
 @needs_isolation
 @pytest.mark.sandbox
 def test_programs_are_graded_by_whatever_tests_a_row_has(tmp_path):
@@ -78,6 +106,8 @@ def test_programs_are_graded_by_whatever_tests_a_row_has(tmp_path):
     expected = ["correct", "wrong", "correct", "wrong", "correct", "wrong", "correct"]
     assert [each["verdict"] for each in graded] == expected
     assert {each["kind"] for each in graded} == {"code"}
+    rules = ["function tests"] * 2 + ["assertions"] * 4 + ["stdin tests"]
+    assert [each["rule"] for each in graded] == rules
 
 
 BROKEN = [

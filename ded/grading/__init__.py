@@ -32,8 +32,8 @@ from ded.problems.record import Problem
 GRADERS: dict[str, Grader] = {  # by the kind of a problem
     "exact": Grader(lambda text, problem: text, rules.same_text),
     "choice": Grader(choice.extract, rules.same_text, absent="no choice"),
-    "math": Grader(math.extract, math.grade_answers),
-    "code": Grader(code.extract, code.decide, absent="no program", judged=False),
+    "math": Grader(math.extract, math.grade_answers, rule=lambda _: "math-verify"),
+    "code": Grader(code.extract, code.decide, "no program", judged=False, rule=code.rule),
     "gym": Grader(gym.extract, gym.decide),
 }
 
@@ -94,7 +94,8 @@ def grade(
         pending = [row for row in rows if row.decision is PENDING and row.problem.kind == kind]
         pairs = [(row.problem, row.answer or "") for row in pending]
         for row, decision in zip(pending, _once(grader.decide, pairs, how), strict=True):
-            row.decision, row.rule = decision, getattr(decision, "rule", kind)
+            row.decision = decision
+            row.rule = getattr(decision, "rule", "") or grader.rule(row.problem)
     if judge:
         pending = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
         pending = [row for row in pending if GRADERS[row.problem.kind].judged]

@@ -148,6 +148,16 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
     return decisions
 
 
+def rule(problem: Problem) -> str:
+    """What decides on a problem's programs."""
+    meta = problem.meta
+    if meta.get("assertions"):
+        return "assertions"
+    if any("args" in test for test in meta["tests"]):
+        return "function tests"
+    return "checker" if meta.get("checker") else "stdin tests"
+
+
 def grade_programs(pairs: list[Pair], settings: Settings, patient: bool = True) -> list[Decision]:
     """Decisions on (problem, program) pairs, in order.
 

@@ -24,15 +24,16 @@ class Decision(NamedTuple):
 
 
 class Ruled(Decision):
-    """A decision that knows which rule made it; equal to the one without."""
+    """A decision that knows which rule made it; equal to the one that does not."""
 
-    rule: str
+    rule = ""
 
-    def __new__(cls, decision: Decision, rule: str) -> "Ruled":
-        """The same decision, by this rule."""
-        ruled = super().__new__(cls, *decision)
-        ruled.rule = rule
-        return ruled
+
+def by_rule(decision: Decision, rule: str) -> Ruled:
+    """The same decision, made by this rule."""
+    ruled = Ruled(*decision)
+    ruled.rule = rule
+    return ruled
 
 
 CORRECT = Decision("correct")
@@ -72,13 +73,14 @@ class Grader:
     extract: (what follows the thinking, problem) -> the final answer in it, None without one.
     decide: decisions on (problem, final answer) pairs, in order.
     absent: the reason of *unparsed* where there is no final answer. judged: whether a judge may be
-    asked.
+    asked. rule: what decides on a problem's answers where the decision does not say.
     """
 
     extract: Callable[[str, Problem], str | None]
     decide: Callable[[list[Pair], Settings], list[Decision]]
     absent: str = "no final answer"
     judged: bool = True
+    rule: Callable[[Problem], str] = lambda problem: problem.kind
 
 
 def mapped(executor: Executor, function: Callable, jobs: list, title: str, progress: bool) -> list:

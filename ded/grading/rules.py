@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ded.grading import structure, units
-from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings
+from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings, by_rule
 from ded.problems.answers import normalise, number
 
 # (gold, answer, tolerance) -> whether expressions are equal
@@ -35,13 +35,13 @@ def decide(
     how much numbers may differ, absolute or relative to the gold. percent_is_unit: whether a
     percent sign may be left out, as units may.
     """
+    comparison = _Comparison(leaf, tolerance, percent_is_unit)
     try:
-        equal = _Comparison(leaf, tolerance, percent_is_unit).equal(
-            normalise(gold), normalise(answer)
-        )
+        equal = comparison.equal(normalise(gold), normalise(answer))
+        decision = CORRECT if equal else DIFFERS
     except Unreadable as reason:
-        return Decision("unparsed", str(reason))
-    return CORRECT if equal else DIFFERS
+        decision = Decision("unparsed", str(reason))
+    return by_rule(decision, ", ".join(dict.fromkeys(comparison.trail)))
 
 
 @dataclass(frozen=True)
@@ -51,37 +51,43 @@ class _Comparison:
     leaf: Leaf
     tolerance: float
     percent_is_unit: bool
+    trail: list[str] = field(default_factory=list)  # the rules that decided, in order
+
+    def by(self, rule: str, equal: bool = True) -> bool:
+        """The verdict of a rule, which is noted."""
+        self.trail.append(rule)
+        return equal
 
     def equal(self, gold: str, answer: str) -> bool:
         if _without_spaces(gold) == _without_spaces(answer):
-            return True
+            return self.by("same text")
         if structure.EMPTY.fullmatch(_plain(gold)):
-            return bool(structure.EMPTY.fullmatch(_plain(answer)))
+            return self.by("empty set", bool(structure.EMPTY.fullmatch(_plain(answer))))
         if r"\approx" in gold + answer:
             return self.equal(_version(gold, False), _version(answer, "." in gold))
         if structure.is_set(gold) or structure.is_set(answer):
-            return self.leaf(gold, answer, self.tolerance)
+            return self.by("set of numbers") and self.leaf(gold, answer, self.tolerance)
         if (figures := structure.figure(gold)) and (others := structure.figure(answer)):
             kinds, names = {figures[0], others[0]} - {""}, figures[1] & others[1]
-            return len(kinds) < 2 and bool(names)
+            return self.by("figures", len(kinds) < 2 and bool(names))
         if (decided := self.assignments(gold, answer)) is not None:
             return decided
         equations = structure.sides(gold), structure.sides(answer)
         if max(map(len, equations)) > 1 and not structure.is_list(gold, answer):
-            return self.equations(*equations)
+            return self.by("equations") and self.equations(*equations)
         return self.without_equals(gold, answer)
 
     def without_equals(self, gold: str, answer: str) -> bool:
         """Words, matrices, lists, else values."""
         if _is_words(gold):
-            return words_of(gold) == words_of(answer)
+            return self.by("words", words_of(gold) == words_of(answer))
         if (true := structure.matrix(gold)) and (given := structure.matrix(answer)):
-            return self.matrices(*true, *given)
+            return self.by("matrix") and self.matrices(*true, *given)
         if true or structure.matrix(answer):
             return self.values(gold, answer)
         collections = structure.Collection(gold), structure.Collection(answer)
         if any(each.brackets or len(each.items) > 1 for each in collections):
-            return self.collections(*collections)
+            return self.by("list or interval") and self.collections(*collections)
         return self.values(gold, answer)
 
     def all_equal(self, golds: list[str], answers: list[str]) -> bool:
@@ -94,11 +100,13 @@ class _Comparison:
         golds, answers = structure.assignments(gold), structure.assignments(answer)
         if golds and answers:
             names = sorted(golds[0])
+            self.by("named values")
             same_names = names == sorted(answers[0])
             return same_names and self.equal(_tuples(golds, names), _tuples(answers, names))
         named = golds or answers
         if not named:
             return None
+        self.by("named values")
         names, other = list(named[0]), structure.Collection(answer if golds else gold)
         if len(named) == 1 and not other.ordered:  # a bare list, in order if the gold has names
             ordered = bool(golds) and len({name[0] for name in names}) > 1
@@ -160,14 +168,14 @@ class _Comparison:
         """Units and percent signs, bases, then numbers, words and, for all else, `leaf`."""
         (gold, base), (answer, other_base) = _base(gold), _base(answer)
         if base or other_base:
-            return base == other_base and gold == answer
+            return self.by("base", base == other_base and gold == answer)
         first, second = units.quantity(gold, letters=True), units.quantity(answer, letters=True)
         if (first.unit is None) != (second.unit is None):
             first, second = units.quantity(gold), units.quantity(answer)
         if first.percent != second.percent and not self.percent_is_unit:
-            return False
+            return self.by("percent", False)
         if not units.agree(first.unit, second.unit):
-            return False
+            return self.by("units", False)
         gold, answer = first.value, second.value
         if r"\pi" in gold + answer:  # degrees against radians
             if first.unit == units.DEGREE and second.unit is None:
@@ -175,14 +183,15 @@ class _Comparison:
             if second.unit == units.DEGREE and first.unit is None:
                 answer = rf"({answer}) \pi / 180"
         if _without_spaces(gold) == _without_spaces(answer):
-            return True
-        if ":" in gold + answer:  # times and ratios: as written
-            return False
+            return self.by("units")
+        if ":" in gold + answer:  # as written
+            return self.by("times and ratios", False)
         true, given = number(gold), number(answer)
         if true is not None and given is not None:
-            return abs(true - given) <= Fraction(self.tolerance) * max(Fraction(1), abs(true))
+            margin = Fraction(self.tolerance) * max(Fraction(1), abs(true))
+            return self.by("numbers", abs(true - given) <= margin)
         if _is_words(answer):
-            if words_of(gold) == words_of(answer):
+            if self.by("words", words_of(gold) == words_of(answer)):
                 return True
             raise Unreadable(f"words, not mathematics: {answer[:60]!r}")
         return self.leaf(gold, answer, self.tolerance)
