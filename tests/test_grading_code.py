@@ -603,6 +603,16 @@ def test_packages_are_those_of_the_list(isolation):
     assert {verdict for verdict, _ in grade_programs(jobs, without)} == {"wrong"}
 
 
+@needs_isolation
+def test_packages_leave_the_limits_as_they_are():
+    with sandbox.Sandbox(packages=("numpy",)) as box:
+        memory = box.run("import numpy\nnumpy.ones(10**9)")
+        assert memory.outcome == "memory" or b"MemoryError" in memory.stderr
+        assert box.run("import numpy\nwhile True: numpy.ones(9)", limits=Limits(1)).outcome == "cpu"
+        writes = box.run("import numpy\nopen(numpy.__file__, 'a')")
+        assert b"Read-only" in writes.stderr or b"Permission" in writes.stderr
+
+
 def test_a_package_that_is_not_installed_is_told_before_anything_runs(monkeypatch):
     monkeypatch.setattr(code, "grade_programs", lambda *_: pytest.fail("ran"))
     frame = pd.DataFrame({"problem_id": ["p"], "text": [ADD], "finish_reason": "stop"})

@@ -28,7 +28,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import psutil
@@ -107,7 +107,8 @@ def _blocks(answer: str) -> list[tuple[str, str]]:
             continue
         indent, mark, language = opening.groups()
         close = re.compile(rf"[\s>]*{mark[0]}{{{len(mark)},}}\s*")
-        ends = [j for j in range(i, len(lines)) if close.fullmatch(lines[j])][:9] or [len(lines)]
+        closing = (j for j in range(i, len(lines)) if close.fullmatch(lines[j]))
+        ends = list(islice(closing, 9)) or [len(lines)]
         end = next((j for j in ends if not _open("\n".join(lines[i:j]))), ends[0])
         margin = re.compile(rf"[\s>]{{,{len(indent.expandtabs(4))}}}")
         body = "\n".join(margin.sub("", line, count=1) for line in lines[i:end])
