@@ -93,10 +93,9 @@ def amount(value: float, unit: str) -> str:
 def band(condition: Any) -> str:
     """The band of a row of conditions: '50 to 75 %', '3 or more'."""
     scale, sign = (100, " %") if condition.unit == "share" else (1, "")
-    ends = [scale * end for end in (condition.low, condition.high) if not math.isnan(end)]
-    texts = dict.fromkeys(f"{end:g}" for end in ends)  # both once where they are one
-    words = "" if len(ends) == 2 else " or less" if math.isnan(condition.low) else " or more"
-    return " to ".join(texts) + sign + words
+    low, high = condition.band
+    texts = dict.fromkeys(f"{scale * end:g}" for end in (low, high) if end is not None)
+    return " to ".join(texts) + sign + (" or less" if low is None else "" if high else " or more")
 
 
 # ---- corpora -------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def test_every_claim_of_a_notebook_has_conditions(notebook):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[0.50, 0.75]", "[0.50]", "params/conditions.yml, student_before: band"),
+        ("[0.50, 0.75]", "[0.50]", r"params/conditions.yml: conditions\.student_before\.band"),
         ("unit: share", "unit: percent", "unit = 'percent'"),
         ("[student_before, epochs]", "[student_befor]", "no condition 'student_befor'.*nearest"),
     ],

@@ -4,6 +4,7 @@ The bands stand in params/conditions.yml, fixed beforehand. A notebook measures 
 arm: {measure: {base or teacher: value}}, by the functions below; what is not measured is left out.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Literal
@@ -43,6 +44,13 @@ class Condition(BaseModel):
         return bool(above and (high is None or value <= high + slack))
 
 
+class Bands(BaseModel):
+    """The file: conditions by name; and by notebook and claim (how its name begins) their names."""
+
+    conditions: dict[str, Condition]
+    claims: dict[str, dict[str, list[str]]]
+
+
 # ---- what is measured --------------------------------------------------------------------------
 
 
@@ -52,17 +60,19 @@ def of_students(units: Iterable[Unit], before: pd.DataFrame) -> Measured:
     Chance is one in as many as there are answers to a base's ID questions; to write a program is no
     matter of chance.
     """
-    families = {"id_before": before["family"] == "ID", "code_before": before["family"] == "ID code"}
-    families["ood_before"] = before["group"] == "OOD"
-    measured = {name: _by_base(before[rows], "accuracy") for name, rows in families.items()}
-    asked = [(short(unit.base), question) for unit in units for question in unit.suite()["ID"]]
-    answers: dict[str, set[str]] = {base: set() for base, _ in asked}
-    for base, question in asked:
-        if question.kind != "code":
-            answers[base].add(question.answer)
-    chance = {base: 1 / len(kinds) if kinds else 0.0 for base, kinds in answers.items()}
-    above = {base: score - chance[base] for base, score in measured["id_before"].items()}
-    return measured | {"above_chance": above}
+    family = before["family"]
+    answers: dict[str, set[str]] = defaultdict(set)
+    for unit in units:
+        exact = (question.answer for question in unit.suite()["ID"] if question.kind != "code")
+        answers[short(unit.base)].update(exact)
+    chance = {base: 1 / len(different) for base, different in answers.items() if different}
+    scores = _by_base(before[family == "ID"], "accuracy")
+    return {
+        "id_before": scores,
+        "code_before": _by_base(before[family == "ID code"], "accuracy"),
+        "ood_before": _by_base(before[before["group"] == "OOD"], "accuracy"),
+        "above_chance": {base: score - chance.get(base, 0) for base, score in scores.items()},
+    }
 
 
 def of_teachers(own: Mapping[str, float], entropy: Mapping[str, float]) -> Measured:
@@ -118,21 +128,20 @@ def _by_base(table: pd.DataFrame, column: str) -> dict[str, float]:
 
 
 def compare(notebook: str, measured: Measured) -> pd.DataFrame:
-    """A row a condition of a notebook's claims: condition, what, paper, source, unit, low, high,
-    at_least.
+    """A row a condition of a notebook's claims: its name (condition), the keys of `Condition`,
+    measured, value, inside, outliers, claims.
 
     measured: by base or teacher; value: the mean, NaN where nothing was measured, as inside is then
     None. outliers: the names that lie outside, where shares of bases are meant by more than FAR.
     claims: how the names of the claims begin that rest on it. ParameterError, which names file and
     key, where the file is not as it should be.
     """
-    content = read_yaml(home() / FILE)
-    claims: dict[str, list[str]] = content["claims"][notebook]
-    rows = []
+    bands = validated(Bands, read_yaml(home() / FILE), FILE)
+    claims, rows = bands.claims[notebook], []
     for key in dict.fromkeys(key for keys in claims.values() for key in keys):
-        if key not in content["conditions"]:
-            raise ParameterError(f"{FILE}: {no_such('condition', key, content['conditions'])}")
-        condition = validated(Condition, content["conditions"][key], f"{FILE}, {key}")
+        if key not in bands.conditions:
+            raise ParameterError(f"{FILE}: {no_such('condition', key, bands.conditions)}")
+        condition = bands.conditions[key]
         values = pd.Series(measured.get(condition.measure, {}), dtype=float).dropna()
         within = values.map(condition.inside)
         inside: bool | None = None
@@ -141,10 +150,8 @@ def compare(notebook: str, measured: Measured) -> pd.DataFrame:
         elif len(values):
             inside = condition.inside(values.mean())
         slack = 0.0 if condition.at_least or condition.unit != "share" else FAR
-        low, high = condition.band
-        row = {"condition": key, **condition.model_dump(include={"what", "paper", "source"})}
-        row |= {"unit": condition.unit, "low": low, "high": high, "at_least": condition.at_least}
-        row |= {"value": values.mean(), "measured": values.to_dict(), "inside": inside}
+        row = {"condition": key, **condition.model_dump(), "measured": values.to_dict()}
+        row |= {"value": values.mean(), "inside": inside}
         row["outliers"] = [n for n, value in values.items() if not condition.inside(value, slack)]
         rows.append(row | {"claims": [claim for claim, keys in claims.items() if key in keys]})
     return pd.DataFrame(rows)
