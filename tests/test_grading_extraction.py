@@ -29,6 +29,12 @@ STATED = {
         (r"First try \boxed{5}. That is wrong; the answer is \boxed{7}.", "7"),
         (r"\boxed{5}. Wait, the answer is 7.", "7"),
         (r"The answer is 7, as \boxed{} says", "7"),
+        ("One might think the answer is 5, but the answer is actually 6.", "6"),
+        ("One might think the answer is 5, but it is actually 6.", "6"),
+        ("The wrong answer is 5.", None),
+        ("The answer cannot be 5.", None),
+        (r"\boxed{5}, not \boxed{6}", "5"),
+        ("The answer is <b>12</b><|im_end|>", "12"),
         (r"\boxed{44}\pmod{83}. We check our answer: $17 \cdot 44 = 748$.", "44"),
     ],
     "taken back": [

@@ -6,26 +6,8 @@ import string
 from ded.grading.rules import words_of
 from ded.grading.units import WRAPPER
 from ded.problems.answers import half_width, normalise
-from ded.problems.extraction import statements
+from ded.problems.extraction import pattern, statements
 from ded.problems.record import Problem
-
-_LETTER = r"(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\b[)\].]?)"
-_NAME = (
-    r"(?i:(?:both|either|neither|the|so|thus|hence|therefore|it|is|must be)[\s,]+)*"
-    r"(?i:(?:options?|choices?|answers?)\s*:?\s*)?"
-)
-_SEVERAL = re.compile(
-    rf"{_NAME}{_LETTER}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b))+\s*{_NAME}{_LETTER}(?![\w'])"
-)
-_NEGATED = r"(?!\s*(?:is|was)?\s*(?:not|wrong|incorrect|false|ruled out)\b)"
-_AFTER = r"[)\].:,](?![\w,])|$|\n|\s[-\u2013\u2014(]|(?=[\u4e00-\u9fff])"
-_CHOSEN = re.compile(rf"{_NAME}(?:[(\[]\s*([a-z])\s*[)\]]|([a-z])\s*(?:{_AFTER})){_NEGATED}", re.I)
-_NAMED = re.compile(rf"{_NAME}([A-Z])\s+(?:is|must be)\b{_NEGATED}|.*(?:\(|:\s*)([A-Z])\)?$")
-_ABSTAINS = re.compile(
-    r"\b(?:can't|can ?not|unable|unsure|not sure|none|neither|don't know|do not know|undetermined"
-    r"|no (?:option|choice|correct|answer)|insufficient|unclear)\b|无法|不能|不确定",
-    re.I,
-)
 
 
 def extract(text: str, problem: Problem) -> str | None:
@@ -56,16 +38,13 @@ def _option(text: str, options: list[str]) -> str | None:
     letters = string.ascii_uppercase[: len(options) or None]
     if len(words) > 1 and options.count(words) == 1:
         return letters[options.index(words)]
-    if _SEVERAL.match(text):
+    text = pattern("before_option").sub("", text, count=1)
+    if pattern("several").match(text):
         return ""
-    if match := _CHOSEN.match(text) or _NAMED.match(text):
+    if match := pattern("chosen").match(text):
         letter = next(filter(None, match.groups())).upper()
         return letter if letter in letters else None
-    return "" if _ABSTAINS.search(text) else None
-
-
-# (C) 12, \textbf{(C)}\ 12, C. 12
-_LABELLED = re.compile(r"(?:\(([A-J])\)|([A-J])[.:)])(?:\s+|(?=[-\d$\\]))(\S.*)", re.DOTALL)
+    return "" if pattern("abstains").search(text) else None
 
 
 def unlabelled(gold: str, answer: str) -> tuple[str, str]:
@@ -87,7 +66,7 @@ def _label(text: str) -> tuple[str, str]:
     if len(text) > 200:
         return "", text
     plain = WRAPPER.sub(r"\1", normalise(text)).strip()
-    if match := _LABELLED.fullmatch(plain):
+    if match := pattern("labelled").fullmatch(plain):
         return match[1] or match[2], match[3]
     alone = re.fullmatch(r"\(?([A-J])\)?\.?", plain)
     return (alone[1], "") if alone else ("", text)

@@ -23,59 +23,23 @@ from ded.problems.answers import (
     number,
 )
 
-_UNIT = re.compile(
-    r"\s*\$?\s*(\\(?:text|mbox|mathrm)\s*\{(?!\W*(?:and|or)\b)[^{}\d]*[a-z][^{}\d]*\})"
-)
-_ANSWER_TEXT = re.compile(r"\\text\s*\{[^{}]*\banswer\b[^{}]*\}", re.I)
-# boxes with no more than this between them are one list
-_BETWEEN = re.compile(
-    r"(?:[\s$,;&~]|\\[()\[\],;! \\]|\\q?quad|\\text\s*\{(?:[^{}]*\b(?:and|or)\b[^{}]*|[\s,;]*)\}"
-    r"|(?:\w+\s+){0,2}\b(?:and|or)\b|\\?[a-zA-Z]\w{0,5}\s*(?:=|\bis\b))*"
-)
-_END = re.compile(
-    r"(?<=\d)\.(?=\s)|[.!?](?!(?<=^[A-J]\.)\s+[-$\d\\])(?=[\s)\"'*_]*(?:$|\s[^a-z\s]))|\n|</answer>"
-)
-_LISTED = re.compile(r"[\s*_:]*(?:\n\s*(?:[-*\u2022]|\d+[.)]|\([a-z]\))\s+[^\n]+){2,}")
-_VERB = re.compile(r"\b(?:is|are|was|be|equals?)\b\s*:?|[=:](?!=)")
-_CLAUSE = re.compile(
-    r"\b(?:that|there|is|are|was|were|we|you|I|it|this|these|which|than|depends?|follows?|has|have)\b"
-)
-_VALUE = re.compile(r"[-+\u00b1]?\s*[\d.$\u20ac\u00a3(\[{\\|\u221a]|\\?[A-Za-z]\w{0,2}\s*=")
-# a value, or the letter of an option
-_STRONG = re.compile(rf"{_VALUE.pattern}|\(?[A-Z]\)?(?![a-z])")
-_NOT = re.compile(r"(?:not|n't)\s+(?:[^a-z]|[a-z]\b)")
-_NOT_BUT = re.compile(
-    r"(?:not|n't)\s.{1,40}?(?:\bbut\s+(?:rather\s+)?|[,;]\s*(?:rather\s+)?it(?:'s|\s+is)\s+)"
-)
-_CONNECTIVE = re.compile(
-    r"(?:(?:therefore|thus|hence|so|then|and|finally|we (?:get|have)|it follows that|\\therefore"
-    r"|[\u2234\u6545]|\u6240\u4ee5|\u56e0\u6b64)[\s,:]*)*=?\s*",
-    re.I,
-)
-
-
 _MOST_WORDS = 6  # of an answer that is words
 _TAIL = 300  # characters, in which the last line is looked for, and statements first
-_OPAQUE = re.compile(FORMULA.pattern + r"|\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}", re.DOTALL)
-_LAST_LINE = re.compile(
-    rf"^{_CONNECTIVE.pattern}(?P<value>{FORMULA.pattern}|[^\n]*)\Z", re.I | re.M | re.S
-)
-_NAMED = re.compile(r"\\?[A-Za-z]\w{0,2}\s*=[^=]*$")
-_CALCULATION = re.compile(r"<<[^<>]*>>")  # as GSM8K has them
-_TAG = re.compile(r"</?\w+>")
-# what has a digit, up to the next space: digits in groups, mixed numbers, all else
-_CHUNK = re.compile(
-    r"(?<!\S)[-+(*]*\\?[$\u20ac\u00a3]?\d{1,3}(?: \d{3})+(?!\d)\S*"
-    r"|(?<!\S)(?:\d+ (?=\d+/\d))?\S*\d\S*"
-    r"(?:\s+(?:\\?%|(?:per ?cent|pct|hundred|thousand|million|billion)\b))?"
-)
-_MEASURE = re.compile(
-    r"[-+\u2212]?\\?[$\u20ac\u00a3]?(?P<value>[-+\u2212]?[\d.,/:^eE{} +-]*\d\}?)"
-    r"(?:st|nd|rd|th|\s*(?:\\?%|per ?cent|pct)|[\u00b0\u20ac\u00a2]|/\w+|[kcm]?m[\u00b2\u00b3]?|k?g"
-    r"|m?[lL]|lbs?|oz|ft|in|h|hrs?|mins?|s|secs?|mph|[ap]m|[KMGT][bB])?"
-)
-_PERCENT = re.compile(r"\s*(?:\\?%|(?:per ?cent|pct)\b)")
-_AS_WRITTEN = re.compile(r"\d+(?::\d+)+|\d+\^\{?-?\d+\}?")
+_TEXT = r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}"
+_OPAQUE = re.compile(f"{FORMULA.pattern}|{_TEXT}", re.DOTALL)
+
+
+def pattern(name: str) -> re.Pattern:
+    """A regular expression of phrases.yml."""
+    return _patterns()[name]
+
+
+@cache
+def _patterns() -> dict[str, re.Pattern]:
+    written = read_yaml(Path(__file__).with_name("phrases.yml"))
+    written["last line"] = rf"^{written['so']}(?P<value>(?s:{FORMULA.pattern})|[^\n]*)\Z"
+    flags = re.IGNORECASE | re.MULTILINE | re.VERBOSE
+    return {name: re.compile(pattern, flags) for name, pattern in written.items()}
 
 
 class Statement(NamedTuple):
@@ -98,38 +62,54 @@ def extract(text: str, last_number: bool = False) -> str | None:
     formula or a number; and, where the task allows `last_number`, the last number in the text.
     Nothing counts that stands before a retraction.
     """
-    text = _CALCULATION.sub("", half_width(text))
+    text = _readable(text)
     inexact = None
     for statement in statements(text):
         if statement.text is None:
             text = text[statement.position :]
             break
-        answer = statement.text if statement.kind == "box" else _answer(statement)
-        if answer and statement.exact and (statement.kind == "box" or _STRONG.match(answer)):
+        is_box = statement.kind == "box"
+        answer = statement.text if is_box else _answer(statement)
+        if answer and statement.exact and (is_box or _matches(answer, "value", "letter")):
             return answer
         inexact = inexact or answer
     return inexact or _last_line(text) or (_last_number(text) if last_number else None)
 
 
 def statements(text: str, *more: str) -> Iterator[Statement]:
-    """The statements of a text, the last one first. more: further keys of phrases.yml."""
-    text = half_width(text)
+    """The statements of a text, the last one first. more: further phrases of phrases.yml."""
+    text = _readable(text)
     boxed = {box.start: box.content for box in _lists(text)}
     seen: set[tuple[int, str]] = set()
     for start in dict.fromkeys((max(0, len(text) - _TAIL), 0)):  # mostly, the tail decides
         places = {(position, "box") for position in boxed if position >= start}
-        places |= {(end, kind) for kind in ("answer", *more) for end in _ends(kind, text, start)}
-        first = min(places, default=(len(text),))[0]
-        corrected = {(end, "correction") for end in _ends("correction", text, first)}
-        corrected |= {(end, "retraction") for end in _ends("retraction", text, first)}
-        for position, kind in sorted((places | corrected) - seen, key=_order, reverse=True):
+        places |= _ends(text, start, "answer", *more)
+        if places:
+            places |= _ends(text, min(places)[0], "correction", "retraction")
+        for position, kind in sorted(places - seen, key=_order, reverse=True):
             if kind == "box":
                 yield Statement(boxed[position], kind, position)
             elif kind == "retraction":
                 yield Statement(None, kind, position)
             else:
                 yield _sentence(text, position, kind)
-        seen = places | corrected
+        seen = places
+
+
+def _readable(text: str) -> str:
+    return pattern("noise").sub("", half_width(text))
+
+
+def _matches(text: str, *names: str) -> bool:
+    return any(pattern(name).match(text) for name in names)
+
+
+def _ends(text: str, start: int, *kinds: str) -> set[tuple[int, str]]:
+    """Where the last phrases after `start` end, and their kinds."""
+    phrases = [
+        (kind, phrase) for kind in kinds for phrase in last_matches(pattern(kind), text, start)
+    ]
+    return {(phrase.end(), kind) for kind, phrase in phrases if phrase.lastgroup != "other"}
 
 
 def _order(place: tuple[int, str]) -> tuple[int, bool]:
@@ -138,25 +118,16 @@ def _order(place: tuple[int, str]) -> tuple[int, bool]:
     return position, kind == "box"
 
 
-@cache
-def _phrases(kind: str) -> re.Pattern:
-    phrases = read_yaml(Path(__file__).with_name("phrases.yml"))
-    return re.compile("|".join(f"(?:{each})" for each in phrases[kind]), re.I | re.M)
-
-
-def _ends(kind: str, text: str, start: int) -> list[int]:
-    """Where the last phrases of a kind end, of those after `start`."""
-    return [phrase.end() for phrase in last_matches(_phrases(kind), text, start)]
-
-
 def _lists(text: str) -> list[Box]:
-    """The boxes of a text, the last one first; boxes with nothing between them are one list, and a
-    box has the unit that follows it.
+    """The boxes of a text that are not denied ("not \\boxed{6}"), the last one first; boxes with
+    nothing between them are one list, and a box has the unit that follows it.
     """
     grouped: list[list[Box]] = []
     for box in boxes(text):
         after = grouped[-1][0].start if grouped else 0
-        if box.end <= after and _BETWEEN.fullmatch(text, box.end, after):
+        if re.search(r"\bnot \$?$", text[max(0, box.start - 6) : box.start]):
+            continue
+        if box.end <= after and pattern("between").fullmatch(text, box.end, after):
             grouped[-1].insert(0, box)
         else:
             grouped.append([box])
@@ -165,11 +136,11 @@ def _lists(text: str) -> list[Box]:
 
 def _joined(group: list[Box], text: str) -> Box:
     first, last = group[0], group[-1]
-    contents = [_ANSWER_TEXT.sub("", box.content).strip() for box in group]
-    contents = list(dict.fromkeys(contents))
+    contents = (pattern("announced").sub("", box.content).strip() for box in group)
     separator = " or " if re.search(r"\bor\b", text[first.end : last.start]) else ", "
-    unit = _UNIT.match(text, last.end)
-    return Box(last.start, last.end, separator.join(contents) + (unit[1] if unit else ""))
+    unit = pattern("unit").match(text, last.end)
+    content = separator.join(dict.fromkeys(contents)) + (unit[1] if unit else "")
+    return Box(last.start, last.end, content)
 
 
 # --- phrases --------------------------------------------------------------------------------------
@@ -178,19 +149,20 @@ def _sentence(text: str, start: int, kind: str) -> Statement:
     formulas and qualifiers. A line that ends with a colon goes on in the next one.
     """
     rest = text[start : start + 2 * LONGEST]
-    if listed := _LISTED.match(rest):
+    if listed := pattern("listed").match(rest):
         rest = re.sub(r"\n\s*\S+\s+", ", ", listed[0]).lstrip(" *_:,")
     rest = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(-])|`|^\s*-{3,}$", "", rest, flags=re.M)
     rest = re.sub(r":[\s_]*\n\s*", ": ", rest).lstrip(' \t\n*_>#=:~"\u201c')
-    while lead := _phrases("lead").match(rest):
+    while lead := pattern("lead").match(rest):
         rest = rest[lead.end() :]
-    if about := _phrases("about").match(rest):
+    if about := pattern("about").match(rest):
         rest = rest[about.end() :]
-    rest = _NOT_BUT.sub("", rest, count=1) if _NOT_BUT.match(rest) else rest
-    if _NOT.match(rest):  # says nothing about what is
+    if instead := pattern("instead").match(rest):
+        rest = rest[instead.end() :]
+    if _matches(rest, "negated"):
         return Statement("", kind, start)
-    for end in (_END, _phrases("qualifier")):
-        if match := end.search(_hidden(rest)):
+    for name in ("end", "qualifier"):
+        if match := pattern(name).search(_hidden(rest)):
             rest = rest[: match.start()]
     return Statement(_plain(rest), kind, start, exact=not about)
 
@@ -216,15 +188,15 @@ def _answer(statement: Statement) -> str | None:
         return text if _is_number(text) else None
     if _is_answer(text):
         return text
-    *_, end = [0, *(verb.end() for verb in _VERB.finditer(text))]
+    *_, end = [0, *(verb.end() for verb in pattern("verb").finditer(text))]
     value = text[end:].strip()
-    return value if end and _VALUE.match(value) and _is_answer(value) else None
+    return value if end and _matches(value, "value") and _is_answer(value) else None
 
 
 def _is_answer(text: str) -> bool:
-    prose = re.sub(r"\\(?:text\w*|mathrm|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+", " ", text)
-    short = len(re.findall(r"[^\W\d_]{2,}", prose)) <= _MOST_WORDS or _VALUE.match(text)
-    return bool(text.strip(".$") and short and not _CLAUSE.search(prose))
+    prose = re.sub(rf"{_TEXT}|\\[a-zA-Z]+", " ", text)
+    short = len(re.findall(r"[^\W\d_]{2,}", prose)) <= _MOST_WORDS or _matches(text, "value")
+    return bool(text.strip(".$") and short and not pattern("clause").search(prose))
 
 
 def _is_number(text: str) -> bool:
@@ -239,11 +211,11 @@ def _last_line(text: str) -> str | None:
     text = text.lstrip(" \n*_").rstrip(" \n*_.")
     if formula := FORMULA.fullmatch(text[: LONGEST + 1]):
         return inside(formula).strip()
-    last = _LAST_LINE.search(text, max(0, len(text) - _TAIL))
+    last = pattern("last line").search(text, max(0, len(text) - _TAIL))
     if not last:
         return None
     line = _plain(last["value"])
-    value = line.rpartition("=")[2] if _NAMED.match(line) else line
+    value = line.rpartition("=")[2] if _matches(line, "named") else line
     is_value = _is_number(value) or ("=" not in value and FORMULA.fullmatch(last["value"]))
     return value.strip() if is_value else None
 
@@ -252,19 +224,20 @@ def _last_number(text: str) -> str | None:
     """The last number in a text as a whole (1/5, 1e-5, 5:30; of a formula, all of it), None where
     the last digits belong to something else: a range, a date, a version, a name.
     """
-    text = _TAG.sub("", text[-2 * LONGEST :])
-    chunks = last_matches(_CHUNK, _hidden(text))[:1]
+    text = re.sub(r"</?\w+>", "", text[-2 * LONGEST :])
+    chunks = last_matches(pattern("chunk"), _hidden(text))[:1]
     start = chunks[0].start() if chunks else -1
     formulas = [each for each in FORMULA.finditer(text) if re.search(r"\d", each[0])]
     if formulas and formulas[-1].start() > start:
-        percent = _PERCENT.match(text, formulas[-1].end())
+        percent = pattern("percent").match(text, formulas[-1].end())
         return inside(formulas[-1]).strip() + (percent[0] if percent else "")
     if not chunks:
         return None
     chunk = chunks[0][0].rpartition("=")[2]
     chunk = chunk.lstrip("([{\"'*_~\u2248>").rstrip(")]}\"'*_~.,;:!?")
-    match = _MEASURE.fullmatch(chunk)
     if _is_number(chunk):
         return chunk
-    whole = match and (_is_number(match["value"]) or _AS_WRITTEN.fullmatch(match["value"]))
-    return re.sub(r"(?<=\d)[a-zA-Z/\u20ac\u00a2\u00b0\u00b2\u00b3]+$", "", chunk) if whole else None
+    measure = pattern("measure").fullmatch(chunk)
+    if measure and (_is_number(measure["value"]) or _matches(measure["value"], "as_written")):
+        return re.sub(r"(?<=\d)[a-zA-Z/\u20ac\u00a2\u00b0\u00b2\u00b3]+$", "", chunk)
+    return None
