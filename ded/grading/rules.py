@@ -61,6 +61,8 @@ class _Comparison:
     def equal(self, gold: str, answer: str) -> bool:
         if _without_spaces(gold) == _without_spaces(answer):
             return self.by("same text")
+        if (decided := self.numbers(gold, answer)) is not None:
+            return decided
         if structure.EMPTY.fullmatch(_plain(gold)):
             return self.by("empty set", bool(structure.EMPTY.fullmatch(_plain(answer))))
         if r"\approx" in gold + answer:
@@ -76,6 +78,14 @@ class _Comparison:
         if max(map(len, equations)) > 1 and not structure.is_list(gold, answer):
             return self.by("equations") and self.equations(*equations)
         return self.without_equals(gold, answer)
+
+    def numbers(self, gold: str, answer: str) -> bool | None:
+        """Plain numbers, compared exactly or within the tolerance; None if one is none."""
+        true, given = number(gold), number(answer)
+        if true is None or given is None:
+            return None
+        margin = Fraction(self.tolerance) * max(Fraction(1), abs(true))
+        return self.by("numbers", abs(true - given) <= margin)
 
     def without_equals(self, gold: str, answer: str) -> bool:
         """Words, matrices, lists, else values."""
@@ -186,10 +196,8 @@ class _Comparison:
             return self.by("units")
         if ":" in gold + answer:  # as written
             return self.by("times and ratios", False)
-        true, given = number(gold), number(answer)
-        if true is not None and given is not None:
-            margin = Fraction(self.tolerance) * max(Fraction(1), abs(true))
-            return self.by("numbers", abs(true - given) <= margin)
+        if (decided := self.numbers(gold, answer)) is not None:
+            return decided
         if _is_words(answer):
             if self.by("words", words_of(gold) == words_of(answer)):
                 return True

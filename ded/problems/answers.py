@@ -7,7 +7,7 @@ Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of th
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +101,7 @@ def _typography() -> list[tuple[re.Pattern, str]]:
     return [(re.compile(pattern), replacement) for pattern, replacement in patterns]
 
 
+@lru_cache(maxsize=4096)  # a gold meets many answers
 def normalise(text: str) -> str:
     """One form for what differs in typography only: delimiters, \\dfrac, Unicode, spacing,
     thousands separators.
@@ -114,7 +115,8 @@ def normalise(text: str) -> str:
     if r"\begin" not in text:  # no rows to end: these are commands escaped twice
         text = re.sub(r"\\\\(?=[a-zA-Z]{2})", r"\\", text)
     for pattern, replacement in _typography():
-        text = pattern.sub(replacement, text)
+        if pattern.search(text):  # cheaper than a replacement that replaces nothing
+            text = pattern.sub(replacement, text)
     text = text.strip()
     if not text.endswith("\\."):
         text = text.rstrip(".,;:").strip()
