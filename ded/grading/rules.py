@@ -224,7 +224,7 @@ def _tuples(solutions: list[dict[str, str]], names: list[str]) -> str:
 
 def _is_number(side: str) -> bool:
     """Whether an expression is without letters, but those of commands."""
-    return not re.search(r"[A-Za-z]|:", re.sub(r"\\[A-Za-z]+", "", side))
+    return not re.search(r"[A-Za-z_:]", re.sub(r"\\[A-Za-z]+", "", side))
 
 
 def _multiplied(factor: str, cells: list[list[str]]) -> list[list[str]]:

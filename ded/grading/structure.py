@@ -14,7 +14,7 @@ OR = r"\bor\b|\\(?:cup|vee)(?![a-z])"
 AND = r",?\s*\band\b|\\(?:cap|wedge)(?![a-z])"
 WITHOUT = r"\\setminus(?![a-z])|\bexcept\b|(?<=\\mathbb\{R\}) ?-"
 RELATION = re.compile(r"\\[lgn]e(?![a-z])|<|>|=")
-REALS = re.compile(r"\\mathbb\{R\}|(?:all )?real numbers", re.I)
+REALS = re.compile(r"\\mathbb\{R\}|(?:all )?(?:real numbers|reals)", re.I)
 EMPTY = re.compile(
     r"\\emptyset|none|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?"
     r"|(?:the )?empty set",
@@ -24,17 +24,19 @@ _SET = re.compile(
     rf"\\(?:[lgn]e|cup|cap|vee|wedge|setminus|emptyset|in)(?![a-z])|<|>|{REALS.pattern}"
 )
 _MATRIX = r"(.*?)[\[(\s]*\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\2\}"
-# x, \theta, a_{1}, AB, \overline{AB}, \text{Area}, |z|, \sin A, m\angle A
+# x, \theta, AB, \overline{AB}, Area, |z|, \sin A, m\angle A
 _NAME = (
-    r"(?:m? ?(?:\\(?!sqrt|frac|pi|infty)[a-zA-Z]+ ?)+(?:[A-Z]+|[a-zA-Z]|\{[A-Za-z ]*\})?"
-    r"|\|?(?:[A-Z]+|[a-zA-Z])\|?"
-    r"|[A-Za-z]{4,}(?: [a-z]{2,})*)"
+    r"\|?(?:m? ?(?:\\(?!sqrt|frac|pi|infty)[a-zA-Z]+ ?)+(?:[A-Z]+|[a-zA-Z]|\{[A-Za-z ]*\})?"
+    r"|[A-Z]+|[a-zA-Z]|[A-Za-z]{4,}(?: [a-z]{2,})*)\|?"
 )
 _LABEL = re.compile(
-    rf"\(?{_NAME}(?: ?[,:/] ?{_NAME})*\)?|\\frac\{{{_NAME}\}}\{{{_NAME}\}}|\|[A-Z]{{2}}\|"
+    rf"\(?{_NAME}(?: ?[,:/] ?{_NAME})*\)?|\\frac\{{{_NAME}\}}\{{{_NAME}\}}|\[[A-Z]+\]"
 )
-# what a name may carry: a subscript, arguments, a prime, ^{-1}
-_CARRIED = re.compile(r"_ ?(?:\{[^{}]*\}|\w)|(?<=[A-Za-z}'])\([^()]*\)|\^ ?\{-1\}|'")
+# what a name may carry: a subscript, arguments, a prime, a power of a matrix
+_CARRIED = re.compile(
+    r"_ ?(?:\{[^{}]*\}|\w)|(?<=[A-Za-z}'])\([^()]*\)|'"
+    r"|(?<=[A-Za-z])\^ ?\{-1\}|(?<=[A-Z])\^ ?\{?(?:\d|T|\\top)\}?"
+)
 _FIGURE = re.compile(r"(?:\\?([A-Za-z][a-z]+) *)?\{? ?((?:[A-Z](?:_\{?\d\}?|')?){2,}) ?\}?")
 
 
@@ -127,8 +129,8 @@ def is_label(side: str) -> bool:
     """Whether this names what an equation gives the value of: x, f(x), (p,q), AB:CD, \\text{Area}.
     xy and x+y do not: x+y=5 says more than 5.
     """
-    bare = _CARRIED.sub("", WRAPPER.sub(r"\1", side))
-    return bool(_LABEL.fullmatch(bare.strip()))
+    bare = _CARRIED.sub("", WRAPPER.sub(r"\1", side)).strip()
+    return bool(_LABEL.fullmatch(bare) or WRAPPER.fullmatch(side))
 
 
 def assignments(text: str) -> list[dict[str, str]] | None:

@@ -27,7 +27,7 @@ def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
     one cannot be read.
     """
     from math_verify import verify
-    from sympy import Basic, Expr, N, Symbol
+    from sympy import Basic, Expr, N, Ne, Symbol
 
     if structure.is_set(gold) or structure.is_set(answer):
         try:
@@ -40,6 +40,8 @@ def equal(gold: str, answer: str, tolerance: float = 0.0) -> bool:
         return bool(abs(N(true) - N(given)) <= tolerance * max(1, abs(N(true))))
     if isinstance(true, Symbol) and isinstance(given, Symbol):
         return true == given  # math-verify ignores the case of names
+    if true.is_Matrix != given.is_Matrix or isinstance(true, Ne) or isinstance(given, Ne):
+        return true == given  # which it cannot compare
     formulas = not numeric and isinstance(true, Expr) and isinstance(given, Expr)
     if formulas and _differ_somewhere(true, given):
         return False
@@ -149,7 +151,8 @@ class _Solutions:
         if len(parts := structure.split(text, r"\\in(?![a-z])")) == 2:
             self.letters.add(parts[0])
             return self.read(parts[1])
-        return self.single(text)
+        signs = structure.both_signs(text)
+        return self.listed(signs) if len(signs) > 1 else self.single(text)
 
     def listed(self, parts: list[str]) -> Any:
         from sympy import Intersection, S, Union
@@ -158,7 +161,7 @@ class _Solutions:
         for i, part in enumerate(parts):  # in "x \ne 0, 1" the second is x \ne 1
             if signs := list(structure.RELATION.finditer(part)):
                 relation = part[: signs[-1].end()]
-            elif relation:
+            elif relation and r"\in" not in part:
                 parts[i] = f"{relation} {part}"
         sets = [self.read(part) for part in parts]
         together = Intersection(*sets)
