@@ -5,6 +5,7 @@ import shutil
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -428,6 +429,40 @@ def test_a_template_renders_as_it_is_told(copied, template, options, end):
     ) == f"<user> 1 +2 = {end.removeprefix('<assistant>')}".replace("= ", "= <assistant>")
     models.check(spec)
     assert models.think_prefix(spec) == ("<think>\n" if end.endswith("<think>\n") else "")
+
+
+OF_TRL = [  # a public template, options, how its prompt ends or why it is refused
+    ("qwen2_5", "?{thinking: true}", "assistant\n"),
+    ("qwen3", "", "assistant\n"),
+    ("qwen3", "?{thinking: false}", EMPTY),
+    ("qwen3_5_nothink", "", ModelError("closes an empty think block")),
+    ("qwen3_5_nothink", "?{thinking: true}", "assistant\n<think>\n"),
+    ("qwen3_5_think", "?{thinking: false}", EMPTY),
+    ("deepseek_r1_distill", "", "<think>\n"),
+    ("deepseek_r1_distill", "?{thinking: false}", ModelError("always thinks")),
+    ("nemotron_3_nano", "?{thinking: false}", "<think></think>"),
+    ("glm4moe", "?{thinking: false}", "<think></think>"),
+    ("gemma", "?{system_prompt: x}", ModelError("refuses the prompt")),
+    ("gptoss", "?{reasoning_effort: high}", "assistant"),
+    ("gptoss", "?{reasoning_efort: high}", ModelError("nearest: reasoning_effort")),
+    ("smolvlm", "", ModelError("drops the question")),  # it wants a list of parts
+]
+
+
+@pytest.mark.parametrize("name, options, end", OF_TRL)
+def test_public_templates_render_as_they_are_told(copied, name, options, end):
+    file = Path(find_spec("trl").origin).with_name("chat_templates") / f"{name}.jinja"
+    if not file.is_file():
+        pytest.skip(f"this TRL has no template of {name}")
+    shutil.copy(file, copied / "chat_template.jinja")
+    spec = f"path:{copied}{options}"
+    if isinstance(end, str):
+        assert models.render(spec, "What?").endswith(end) and "What?" in models.render(
+            spec, "What?"
+        )
+    else:
+        with pytest.raises(ModelError, match=str(end)):
+            models.check(spec)
 
 
 @pytest.mark.parametrize("template, options, fault", REFUSED)

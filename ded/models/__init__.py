@@ -78,7 +78,7 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
     if kind == "hf":
         hub(name, revision)
     tok = load_tokenizer(spec)
-    render(spec, "")
+    render(spec, "a question")
     think_ids = tok(THINK, add_special_tokens=False)["input_ids"]
     if "train" in need and THINK not in tok.decode(think_ids):
         mend = "so it cannot learn to write it; add it to the vocabulary"
@@ -223,9 +223,13 @@ def render(spec: str, prompt: str) -> str:
         text = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
         refusal = f"its chat template refuses the prompt ({first_line(error)})"
-        mend = "leave system_prompt out" if options_of(spec) else "take another template"
+        mend = (
+            "leave system_prompt out"
+            if chat.SYSTEM in options_of(spec)
+            else "take another template"
+        )
         raise ModelError(f"model {spec!r}: {refusal}; {mend}") from None
-    if fault := chat.fault(spec, tok, text):
+    if fault := chat.fault(spec, tok, prompt, text):
         raise ModelError(f"model {spec!r}: {fault}")
     return text
 

@@ -52,9 +52,11 @@ def _set(name: str, value: Any) -> str:
     return f"{{% set {name} = {value!r} %}}"
 
 
-def fault(spec: str, tok: Any, prompt: str) -> str:
-    """What is wrong with a prompt that the template has rendered, "" for nothing: a system prompt
-    that it lacks, thinking that cannot begin in it, or begins though it is switched off."""
+def fault(spec: str, tok: Any, question: str, prompt: str) -> str:
+    """What is wrong with the prompt that the template makes of a question, "" for nothing: it lacks
+    the question or the system prompt, lets no thinking begin, or begins it though switched off."""
+    if question.strip() not in prompt:
+        return "its chat template drops the question (it may want images); take another"
     if options_of(spec).get(SYSTEM, "").strip() not in prompt:
         return "its chat template drops the system prompt; leave system_prompt out"
     end = prompt.rstrip()[-len(CLOSE) :]
