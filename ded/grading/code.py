@@ -49,7 +49,8 @@ _TEXT = re.compile(
 )
 _READS = re.compile(r"\b(?:input|stdin|fileinput)\b(?!\s*=)|\b(?:open|read\w*)\s*\(")
 _DEFINITION = re.compile(
-    r"(?:import|from)\s+(.+)|(?:async\s+)?(?:def|class)\s+(\w+)|([A-Z][A-Z0-9_]*)\s*=|[@)\]}]"
+    r"(?:import|from)\s+(.+)|(?:async\s+)?(?:def|class)\s+(\w+)"
+    r"|([A-Z][A-Z0-9_]*)\s*=|(\w+)\s*=[^(]*$|[@)\]}]"
 )
 # as Python prints them; 007 is a text, and so are nan and inf
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
