@@ -367,6 +367,13 @@ def test_a_model_that_opens_the_think_block_again_has_it_once(copied):
     assert engines.texts("lab:student_1", sampled) == sampled
 
 
+@pytest.mark.parametrize("flag, value", [("max_new_tokens", 0), ("num_return_sequences", 4)])
+def test_a_generation_config_that_transformers_does_not_load_is_refused(copied, flag, value):
+    (copied / "generation_config.json").write_text(json.dumps({flag: value}))
+    with pytest.raises(ModelError, match=rf"generation_config.json cannot be used .*{flag}"):
+        models.check(f"path:{copied}")
+
+
 # ---- what a template is told
 
 CHATML = (

@@ -34,7 +34,8 @@ class EngineModule(Protocol):
         """What decides its results besides the request, "engine" among it: part of store keys."""
 
     def draw(self, model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
-        """Yields (shard, its table with the columns COLUMNS), as shards are finished.
+        """Yields (shard, its table with the columns COLUMNS), as shards are finished; drawn as
+        `settings` and `engine.sampling()` say.
 
         A shard that another process has put into the store meanwhile may be left out.
         """
