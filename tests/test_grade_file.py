@@ -35,6 +35,7 @@ ROWS = [
     (row("3.14", gold="3.1416", tolerance=0.01), "correct", "3.14"),
     (row("Answer: B", gold="B", options=["x", "y"]), "correct", "B"),
     (row("a b", gold="a  b", kind="exact"), "correct", "a b"),
+    (row(r"\boxed{5}", gold="proof"), "unparsed", None),
 ]
 
 
@@ -57,7 +58,7 @@ def test_each_row_gets_its_verdict_and_keeps_its_columns(tmp_path):
         assert bool(graded["rule"]) == (verdict in ("correct", "wrong"))
     counts = {line.split()[0]: line.split()[1:] for line in result.output.splitlines()}
     assert counts["correct"] == ["wrong", "unparsed", "truncated", "error"]
-    assert counts["math"] == ["3", "1", "2", "1", "0"] and counts["all"][0] == "5"
+    assert counts["math"] == ["3", "1", "3", "1", "0"] and counts["all"][0] == "5"
 
 
 RULES = [

@@ -7,7 +7,6 @@ included). ``kind`` is "math" unless it is "choice" (with ``options``; the gold 
 meta (see `ded.grading.code`); other columns are handed on as they are.
 """
 
-import re
 from typing import Any, Literal
 
 import pandas as pd
@@ -17,12 +16,12 @@ from ded.errors import SourceError
 from ded.grading import grade
 from ded.options import Grading
 from ded.problems import files
+from ded.problems.answers import is_answer
 from ded.problems.record import Problem
 
 META = {"options", "tests", "assertions", "entry", "tolerance", "last_number", "preamble"}
 META |= {"checker", "input_mode", "time_limit", "memory_limit"}
 FORM = '[{"input": text, "output": text}], or [{"args": [...], "expected": value}] with entry'
-_CALLED = re.compile(r"\bassert\s[^\w\n]*(?:not\s[^\w\n]*)?([A-Za-z_]\w*)\(")
 
 
 class _Row(BaseModel):
@@ -47,7 +46,7 @@ class _Row(BaseModel):
         if self.kind != "code":
             return "" if self.gold.strip() else "no gold, or an empty one"
         if self.assertions:
-            return "" if self.entry else "entry must name what the assertions call"
+            return "entry must name what check is to call" if "check()" in self.assertions else ""
         forms = [{"input", "output"}, {"args", "expected"}][: 1 + bool(self.entry)]
         tests = self.tests if isinstance(self.tests, list) else []
         whole = [
@@ -58,6 +57,8 @@ class _Row(BaseModel):
     def problem(self, name: str) -> Problem:
         """The problem that the row holds."""
         meta = self.model_dump(include=META, exclude_unset=True)
+        if self.kind == "math" and not is_answer(self.gold):
+            meta["prose"] = True
         return Problem(name, "row", 0, self.question, self.gold, self.kind, meta)
 
 
@@ -74,11 +75,10 @@ def graded(path: str, options: Grading, tolerance: float = 0.0, **settings: Any)
     rows = [_checked(place, cells, tolerance) for place, cells in given]
     problems = [row.problem(f"row {i}") for i, row in enumerate(rows)]
     texts = pd.DataFrame(
-        [row.model_dump(include={"kind", "answer", "finish_reason"}) for row in rows]
+        row.model_dump(include={"kind", "answer", "finish_reason"}) for row in rows
     )
-    texts = texts.rename(columns={"answer": "text"}).assign(
-        problem_id=[problem.id for problem in problems]
-    )
+    texts = texts.rename(columns={"answer": "text"})
+    texts["problem_id"] = [problem.id for problem in problems]
     table = grade(texts, problems, options, **settings).rename(columns={"answer": "extracted"})
     table = table[["kind", "verdict", "extracted", "rule", "reason"]].astype(object)
     table["extracted"] = table["extracted"].where(table["rule"] != "")
@@ -90,9 +90,14 @@ def _checked(place: str, cells: dict, tolerance: float) -> _Row:
     """A row as it is to be graded; SourceError where it cannot be."""
     given = {key: cell for key, cell in cells.items() if cell is not None or key == "answer"}
     kind = "code" if "tests" in given else "choice" if "options" in given else "math"
-    given = {"kind": kind, "tolerance": tolerance} | _with_assertions(given)
+    tests = given.get("tests")
+    if isinstance(tests, list) and all(isinstance(test, str) for test in tests):
+        tests = "\n".join(tests)
+    if isinstance(tests, str):
+        uncalled = "def check(" in tests and "\ncheck(" not in tests  # HumanEval's
+        given["assertions"] = tests + f"\ncheck({given.get('entry', '')})" * uncalled
     try:
-        row = _Row.model_validate(given)
+        row = _Row.model_validate({"kind": kind, "tolerance": tolerance} | given)
         fault = row.lack()
     except ValidationError as error:
         first = error.errors()[0]
@@ -102,20 +107,3 @@ def _checked(place: str, cells: dict, tolerance: float) -> _Row:
     if fault:
         raise SourceError(f"{place}: {fault} (docs/grading.md); its columns: {', '.join(cells)}")
     return row
-
-
-def _with_assertions(cells: dict) -> dict:
-    """Tests that are Python source, or a list of assert statements, as assertions of what they
-    call; `check` (HumanEval's) is called.
-    """
-    tests = cells.get("tests")
-    if isinstance(tests, list) and tests and all(isinstance(test, str) for test in tests):
-        tests = "\n".join(tests)
-    if not isinstance(tests, str):
-        return cells
-    called = _CALLED.search(tests)
-    entry = cells.get("entry") or (called[1] if called and "def check(" not in tests else "")
-    if "def check(" in tests and f"\ncheck({entry})" not in tests:
-        tests += f"\ncheck({entry})"
-    without = {key: cell for key, cell in cells.items() if key != "tests"}
-    return without | {"kind": "code", "assertions": tests, "entry": entry}
