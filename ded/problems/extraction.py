@@ -140,6 +140,9 @@ def _joined(group: list[Box], text: str) -> Box:
     separator = " or " if re.search(r"\bor\b", text[first.end : last.start]) else ", "
     unit = pattern("unit").match(text, last.end)
     content = separator.join(dict.fromkeys(contents)) + (unit[1] if unit else "")
+    frame = text[first.start - 1 : first.start] + text[last.end : last.end + 1]
+    if len(group) > 1 and re.fullmatch(r"[(\[][)\]]", frame):
+        content = frame[0] + content + frame[1]
     return Box(last.start, last.end, content)
 
 
@@ -152,7 +155,7 @@ def _sentence(text: str, start: int, kind: str) -> Statement:
     if listed := pattern("listed").match(rest):
         rest = re.sub(r"\n\s*\S+\s+", ", ", listed[0]).lstrip(" *_:,")
     rest = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(-])|`|^\s*-{3,}$", "", rest, flags=re.M)
-    rest = re.sub(r":[\s_]*\n\s*", ": ", rest).lstrip(' \t\n*_>#=:~"\u201c')
+    rest = re.sub(r":[\s_]*\n\s*", ": ", rest).lstrip(" \t\n*_>#=:~\"'\u201c")
     while lead := pattern("lead").match(rest):
         rest = rest[lead.end() :]
     if about := pattern("about").match(rest):
@@ -175,8 +178,14 @@ def _hidden(text: str) -> str:
 def _plain(text: str) -> str:
     """A text without the delimiters of its formulas, nor of one whose other end is elsewhere."""
     text = FORMULA.sub(lambda formula: f" {inside(formula).strip()} ", text)
-    text = re.split(r"\\[\])]", text)[0]
-    return re.sub(r"(?<!\\)\$(?!\d)|\s+", " ", text).strip(' *_"\u201d')
+    text = re.sub(r"(?<!\\)\$(?!\d)|\s+", " ", text).lstrip(" }")
+    depth = 0
+    for bracket in re.finditer(r"(?<!^[A-J])\\?[(\[{)\]}]", text):
+        depth += 1 if bracket[0][-1] in "([{" else -1
+        if depth < 0 and bracket.start() and text[0] != "]":  # ]0,1] is an interval in France
+            text = text[: bracket.start()]
+            break
+    return text.strip(" *_\"'\u201d")
 
 
 def _answer(statement: Statement) -> str | None:
