@@ -241,6 +241,7 @@ def test_memory_that_the_kernel_keeps_counts(box):
         "libc.socket(2, 1, 0)",  # its buffers are counted by nobody
         "libc.signal(17, 1)",
         "libc.setpriority(0, 0, 19)",
+        "libc.inotify_init()",
         "libc.syscall(425, 1, 0)",  # io_uring_setup
         "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)",
     ],

@@ -46,6 +46,7 @@ UID, CGROUP = map(int, sys.argv[1:3])
 CALLS = """
 memfd_create 319 279, memfd_secret 447 447, io_uring_setup 425 425, userfaultfd 323 282,
 shmget 29 194, semget 64 190, msgget 68 186, mq_open 240 180,
+inotify_init 253 26, inotify_init1 294 26, fanotify_init 300 262,
 add_key 248 217, request_key 249 218, keyctl 250 219,
 unshare 272 97, setns 308 268, clone3 435 435, mount 165 40, umount2 166 39, pivot_root 155 41,
 chroot 161 51, open_tree 428 428, open_tree_attr 467 467, move_mount 429 429, fsopen 430 430,
@@ -148,6 +149,7 @@ def lower_limits(limits):
     cap(resource.RLIMIT_STACK, 64 * MIB)
     cap(resource.RLIMIT_FSIZE, limits["output"] * MIB)
     cap(resource.RLIMIT_NOFILE, 64)  # each holds kernel buffers, which nobody counts
+    cap(resource.RLIMIT_SIGPENDING, 256)  # timers, too
     cap(resource.RLIMIT_CORE, 0)
     if UID >= 0:
         os.setgroups([])

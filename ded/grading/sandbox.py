@@ -25,6 +25,7 @@ import struct
 import sys
 import tempfile
 import time
+import zlib
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,13 +57,6 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 # a Python that needs no virtual environment
 _PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 _LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64")  # C's, and no programs
-_READ_PROGRAM = """
-import marshal, os, sys
-size, code = int(sys.argv.pop(1)), b""
-while len(code) < size:
-    code += os.read(0, size - len(code)) or os._exit(1)
-exec(marshal.loads(code))
-"""
 _NAMESPACES = (
     "--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try "
     "--as-pid-1 --die-with-parent --new-session --cap-drop ALL"
@@ -247,17 +241,14 @@ class Sandbox(AbstractContextManager):
             if home := cgroup.home()[0]:
                 self._cgroup = cgroup.Cgroup(home)
         joined = [self._cgroup.joined] if self._cgroup else []
-        code = _inside()
-        numbers = map(str, [len(code), uid, *(joined or [-1])])
-        command += [_PYTHON, "-S", "-s", "-P", "-c", _READ_PROGRAM, *numbers]
+        numbers = map(str, [uid, *(joined or [-1])])
+        command += [_PYTHON, "-S", "-s", "-P", "-c", _inside(), *numbers]
         if self._places:
             command += ["/packages" if self._bwrap else f"{self.folder}/packages"]
         environment = ENVIRONMENT | (_ONE_THREAD if self._places else {})
         with stdin:
             how: Any = {"env": environment, "cwd": "/", "start_new_session": True}
             self.process = Popen(command, pass_fds=joined, **how, **pipes)
-        with suppress(OSError):  # an end that comes so early is told by `finish`
-            self._jobs.sendall(code)
 
     def _receive(self, n: int) -> bytes:
         data, fd = bytearray(), self.process.stdout.fileno()
@@ -289,10 +280,11 @@ class Sandbox(AbstractContextManager):
 
 
 @functools.cache
-def _inside() -> bytes:
-    """The supervisor's program, compiled for the Python of the same version that runs it."""
+def _inside() -> str:
+    """The supervisor's program, compiled, as a program for the same Python."""
     source = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
-    return marshal.dumps(compile(source, "inside.py", "exec", dont_inherit=True))
+    code = zlib.compress(marshal.dumps(compile(source, "inside.py", "exec", dont_inherit=True)))
+    return f"import marshal, zlib; exec(marshal.loads(zlib.decompress({code!r})))"
 
 
 @functools.cache
