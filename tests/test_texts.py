@@ -58,9 +58,14 @@ def test_a_quoted_tag_costs_no_trajectory_its_place_in_a_corpus():
     assert split_think("<think>\n</think> closes it\n</think>\n4") is None  # who can tell?
 
 
-def test_fences_and_tags_without_end_cost_no_time():
-    text = "<think>\na\n</think>\n" + "```x\n`a <think> y\n" * 5000
-    assert texts.split(text).answer is not None
+@pytest.mark.parametrize(
+    "odd",
+    ["```x\n`a <think> y\n", "<think>", "<think>a</think>", "</s> a ", "\n", " ", "<|", '"<think>'],
+)
+def test_odd_texts_take_linear_time(odd):  # else this would not end
+    text = f"<think>\na\n</think>\nb{odd * 30_000}b"
+    assert texts.plain(text).startswith("<think>\na\n</think>\nb")
+    assert texts.ended(text, "<eos>") == text and texts.loops(text) in (True, False)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,8 @@
 """
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ded.errors import SourceError
@@ -15,6 +13,15 @@ from ded.problems import texts
 CUT = ("length", "max_tokens", "max_output_tokens")  # finish reasons of a trace that was cut off
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # keys of a turn beside its content
+# what a map has columns for: the type of its values, and what to call that
+KINDS: dict[str, tuple[Any, str]] = {
+    "question": (str, "text"),
+    "text": (str, "text"),
+    "thinking": (str, "text"),
+    "finish_reason": (str, "text"),
+    "complete": (bool, "true or false"),
+    "n_tokens": ((int, float), "a number"),
+}
 
 Columns = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
@@ -44,50 +51,90 @@ class Trace(NamedTuple):
     n_tokens: float
 
 
-class Cell(NamedTuple):
-    """A column of a row, and what stands there."""
+class Row(NamedTuple):
+    """A row and the map that it is read by."""
 
-    name: str
-    value: Any
+    place: str
+    cells: dict[str, Any]
+    columns: Map
 
-
-class Turn(NamedTuple):
-    """One of a conversation, its thinking where that stands apart."""
-
-    role: str
-    text: str
-    thinking: str
+    def error(self, problem: str) -> SourceError:
+        """The error that names its place."""
+        return SourceError(f"{self.place}: {problem}")
 
 
-def read_row(place: str, cells: dict[str, Any], columns: Map) -> tuple[str, list[Trace]]:
-    """(the question, its traces) of a row; SourceError, with `place`, for what cannot be used."""
-    row = Row(place, cells, columns)
-    asked, answered, thinking = (row.cell(key) for key in ("question", "text", "thinking"))
-    if _is_conversation(asked.value):
-        asked = Cell(asked.name, row.turn(asked, "user").text)
-    if _is_conversation(answered.value):
-        turn = row.turn(answered, "assistant")
-        answered, thinking = Cell(answered.name, turn.text), Cell(answered.name, turn.thinking)
-    n = len(answered.value) if isinstance(answered.value, list) else 1
-    samples = zip(
-        row.each(answered, n),
-        row.each(thinking, n),
-        row.each(row.cell("finish_reason"), n),
-        row.each(row.cell("complete"), n, bool, "true or false"),
-        row.each(row.cell("n_tokens"), n, (int, float), "a number"),
-        strict=True,
-    )
-    return row.each(asked, 1)[0] or "", [_trace(*sample) for sample in samples]
+def read(row: Row) -> tuple[str, list[Trace]]:
+    """(the question, its traces) of a row; SourceError for what it lacks or what is of another
+    type.
+    """
+    cells = {key: _cell(row, key) for key in KINDS}
+    for key, role in (("question", "user"), ("text", "assistant")):
+        name, value = cells[key]
+        if isinstance(value, list) and any(isinstance(turn, dict) for turn in value):
+            text, thinking = _turn(row, name, value, role)
+            cells |= {key: (name, text)} | ({"thinking": (name, thinking)} if key == "text" else {})
+    answers = cells["text"][1]
+    n = len(answers) if isinstance(answers, list) else 1
+    (question,) = _each(row, "question", *cells.pop("question"), 1)
+    samples = zip(*(_each(row, key, *cell, n) for key, cell in cells.items()), strict=True)
+    return question or "", [_trace(*sample) for sample in samples]
 
 
-def _trace(
-    text: str | None,
-    thinking: str | None,
-    finish: str | None,
-    complete: bool | None,
-    n_tokens: float | None,
-) -> Trace:
-    """The trace of one sample; a text with a think block of its own needs no `thinking`."""
+def _cell(row: Row, key: str) -> tuple[str, Any]:
+    """(name, value) of the first column for `key` that is not null, (key, None) where all are."""
+    columns, cells = row.columns, row.cells
+    names = [name for name in getattr(columns, key) if name.partition("+")[0] in cells]
+    if key == "text" and not names:
+        beside = any(cells.get(name) for name in columns.thinking)
+        there = [name for name in columns.text_with_thinking if cells.get(name)]
+        names = [n for n in there if beside or texts.CLOSE in texts.plain(str(cells[n]))]
+    if not names and key in ("question", "text"):
+        lack = f"no column {' or '.join(map(repr, getattr(columns, key)))} for the {key}; it has "
+        mend = "name another map after '#', or write one in params/recorded.yml, "
+        mend += "as mine: {question: <column>, text: <column>}"
+        raise row.error(f"{lack}{', '.join(cells)}: {mend}")
+    for name in names:
+        value, *below = (cells.get(part) for part in name.split("+"))
+        if value is not None:
+            return name, f"{value}\n{below[0]}" if any(below) else value
+    return key, None
+
+
+def _each(row: Row, key: str, name: str, value: Any, n: int) -> list[Any]:
+    """The values of a cell for n samples, None for null; one that is no list is that of each."""
+    values, (kind, what) = value if isinstance(value, list) else [value] * n, KINDS[key]
+    if len(values) != n:
+        lengths = f"{name} has {len(values)} values for {n} traces"
+        raise row.error(f"{lengths}: lists of a row need the same length")
+    for item in values:
+        if item is not None and not isinstance(item, kind):
+            raise row.error(f"{name} is {item!r:.40}, not {what}")
+    return values
+
+
+def _turn(row: Row, name: str, turns: list[Any], role: str) -> tuple[str, str]:
+    """(text, thinking) of the assistant's first turn, or of the user's last before it."""
+    try:
+        roles = [str(turn.get("role") or turn.get("from")).lower() for turn in turns]
+        roles = [ROLES.get(of, of) for of in roles]
+        end = roles.index("assistant") if "assistant" in roles else len(turns)
+        places = [i for i, of in enumerate(roles[: end + 1]) if of == role]
+        if not places:
+            raise row.error(f"{name} has no turn of the {role}'s, but {roles}")
+        turn = turns[places[-1]]
+        content = turn.get("content", turn.get("value"))
+        parts = content if isinstance(content, list) else [{"text": content or ""}]
+        thoughts = [*map(turn.get, THOUGHTS), *(part.get("thinking") for part in parts)]
+        text = "".join(part.get("text") or "" for part in parts)
+    except (AttributeError, TypeError):
+        raise row.error(f"{name} is no conversation of texts") from None
+    return text, next(filter(None, thoughts), "")
+
+
+def _trace(text: str, thinking: str, finish: str, complete: bool | None, n_tokens: Any) -> Trace:
+    """The trace of one sample, whose values may be None; a text with a think block of its own needs
+    no `thinking`.
+    """
     text, thinking = texts.plain(text or ""), texts.plain(thinking or "")
     cut = finish.lower() in CUT if finish else complete is False
     if thinking and texts.split(text).thinking is None:
@@ -95,82 +142,3 @@ def _trace(
         in_thought = cut and not text  # cut off before it came to an answer
         text = f"{texts.THINK}\n{thinking}" + ("" if in_thought else f"\n{texts.CLOSE}\n{text}")
     return Trace(text, "length" if cut else "stop", math.nan if n_tokens is None else n_tokens)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row and the map that it is read by; SourceError for what it lacks or what is of another
-    type.
-    """
-
-    place: str
-    cells: dict[str, Any]
-    columns: Map
-
-    def cell(self, key: str) -> Cell:
-        """Of the columns for `key` the first that is not null; null where all are."""
-        names: tuple[str, ...] = getattr(self.columns, key)
-        there = [name for name in names if name.partition("+")[0] in self.cells]
-        if key == "text" and not there:
-            there = [name for name in self.columns.text_with_thinking if self._thinks(name)]
-        if not there and key in ("question", "text"):
-            raise self._lacks(key, names)
-        filled = (Cell(name, self._joined(name)) for name in there)
-        return next((cell for cell in filled if cell.value is not None), Cell(key, None))
-
-    def _lacks(self, key: str, names: tuple[str, ...]) -> SourceError:
-        lack = f"no column {' or '.join(map(repr, names))} for the {key}; it has "
-        mend = "name another map after '#', or write one in params/recorded.yml, "
-        mend += "as mine: {question: <column>, text: <column>}"
-        return SourceError(f"{self.place}: {lack}{', '.join(self.cells)}: {mend}")
-
-    def _joined(self, name: str) -> Any:
-        """What stands in a column; of "a+b" the second text below the first."""
-        first, *more = (self.cells.get(part) for part in name.split("+"))
-        if any(more):
-            return "\n".join(map(str, filter(None, [first, *more])))
-        return first.tolist() if isinstance(first, np.ndarray) else first
-
-    def _thinks(self, name: str) -> bool:
-        """Whether a column holds an answer with its thinking, in it or in a column beside."""
-        value = self.cells.get(name)
-        beside = isinstance(value, str) and self.cell("thinking").value
-        return bool(beside) or texts.CLOSE in texts.plain(str(value))
-
-    def each(self, cell: Cell, n: int, kind: Any = str, what: str = "text") -> list[Any]:
-        """A cell's values for n samples, None for null; one that is no list is that of each."""
-        values = cell.value if isinstance(cell.value, list) else [cell.value] * n
-        if len(values) != n:
-            lengths = f"{cell.name} has {len(values)} values for {n} traces"
-            raise SourceError(f"{self.place}: {lengths}: lists of a row need the same length")
-        for value in values:
-            if value is not None and not isinstance(value, kind):
-                raise SourceError(f"{self.place}: {cell.name} is {value!r:.40}, not {what}")
-        return values
-
-    def turn(self, cell: Cell, role: str) -> Turn:
-        """The first turn of the assistant's, or the last of the user's before it."""
-        try:
-            turns = [_turn(turn) for turn in cell.value]
-        except (AttributeError, TypeError):
-            raise SourceError(f"{self.place}: {cell.name} is no conversation of texts") from None
-        roles = [turn.role for turn in turns]
-        end = roles.index("assistant") if "assistant" in roles else len(turns)
-        candidates = turns[end:][:1] if role == "assistant" else turns[:end]
-        for turn in reversed(candidates):
-            if turn.role == role:
-                return turn
-        raise SourceError(f"{self.place}: {cell.name} has no turn of the {role}'s, but {roles}")
-
-
-def _is_conversation(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(turn, dict) for turn in value)
-
-
-def _turn(turn: dict[str, Any]) -> Turn:
-    role = str(turn.get("role") or turn.get("from")).lower()
-    content = turn.get("content", turn.get("value"))
-    parts = content if isinstance(content, list) else [{"text": content or ""}]
-    thoughts = [turn.get(name) for name in THOUGHTS] + [part.get("thinking") for part in parts]
-    text = "".join(part.get("text") or "" for part in parts)
-    return Turn(ROLES.get(role, role), text, next(filter(None, thoughts), ""))

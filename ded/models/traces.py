@@ -27,7 +27,7 @@ from ded import home
 from ded.errors import ModelError, ParameterError, SourceError, first_line, near
 from ded.files import read_yaml
 from ded.models import rows
-from ded.models.rows import Map, Trace
+from ded.models.rows import Map, Row, Trace
 from ded.models.spec import digest, hub, parse
 from ded.options import Engine
 from ded.problems import Problem, files, worked
@@ -145,7 +145,7 @@ def _read(model: str, content: str) -> dict[str, list[Trace]]:
     try:
         parts = [files.rows(str(file)) for file in source.files] or [_hub_rows(source)]
         for place, cells in chain.from_iterable(parts):
-            question, samples = rows.read_row(place, cells, source.columns)
+            question, samples = rows.read(Row(place, cells, source.columns))
             recorded.setdefault(_normal(question), []).extend(samples)
     except SourceError as error:
         raise ModelError(f"model {model!r}: {error}") from None

@@ -46,14 +46,13 @@ def shards(place: Path, config: str | None, split: str) -> list[Path]:
     """
     if not place.is_dir():
         return [place]
-    parts_of = {file: file.relative_to(place).parts for file in sorted(place.rglob("[!.]*"))}
+    paths = {file: file.relative_to(place).as_posix() for file in sorted(place.rglob("*"))}
     for suffix in (".parquet", ".jsonl", ".json", ".csv"):
-        kind = [file for file in parts_of if file.suffix.lower() == suffix and file.is_file()]
-        kind = [file for file in kind if not any(part[0] == "." for part in parts_of[file])]
-        names = {config} if config else {"data", "default"}
-        kind = [file for file in kind if names & set(parts_of[file][:-1])] or kind
-        parts = {file: [re.split("[-.]", part)[0] for part in parts_of[file]] for file in kind}
-        if kind := [file for file in kind if split in parts[file]] or kind:
+        kind = [file for file in paths if file.suffix.lower() == suffix and file.is_file()]
+        kind = [file for file in kind if not re.search(r"(^|/)\.", paths[file])]
+        for names in ({config} if config else {"data", "default"}, {split, split + suffix}):
+            kind = [file for file in kind if names & set(re.split("[-/]", paths[file]))] or kind
+        if kind:
             return kind
     raise SourceError(f"{place}: a folder without files that end in {', '.join(SUFFIXES)}")
 

@@ -26,7 +26,7 @@ class Row(BaseModel):
 
     prompt: str = ""
     question: str = Field("", validation_alias=AliasChoices("question", "problem"))
-    answer: Annotated[str, BeforeValidator(lambda cell: "" if cell is None else cell)] = ""
+    answer: str = ""
     kind: Literal["exact", "choice", "math", "code"] = "math"
     level: int = Field(0, ge=0)
     id: str = ""
@@ -46,16 +46,11 @@ class Row(BaseModel):
             if tested or (isinstance(assertions, str) and assertions):
                 return ""
             return "code needs meta.tests, a list of mappings, or meta.assertions, a text"
-        if not self.answer and (self.kind != "math" or "answer" not in self.model_fields_set):
+        if not self.answer:
             return "no answer, or an empty one"
         if self.kind == "choice" and self.answer not in letters:
             return "a choice needs meta.options, and the letter of one of them as its answer"
         return ""
-
-    @property
-    def has_reference(self) -> bool:
-        """Whether its answer can be graded against."""
-        return self.kind != "math" or is_answer(self.answer)
 
     def problem(self, family: str) -> Problem:
         """The problem of this row, of its own family or else `family`."""
@@ -96,7 +91,7 @@ class OwnFile(Source):
         problems, without = {}, []
         for place, cells in files.rows(self.name):
             row = _checked(place, cells)
-            if not row.has_reference:
+            if row.kind == "math" and not is_answer(row.answer):
                 without.append(f"{row.answer!r} at {place}")
                 continue
             problem = row.problem(self.family)
@@ -113,9 +108,9 @@ class OwnFile(Source):
 
 def _checked(place: str, cells: dict) -> Row:
     try:
-        filled = {key: cell for key, cell in cells.items() if cell is not None or key == "answer"}
-        row = Row.model_validate(filled)
-        problem = row.lack()
+        row = Row.model_validate({key: cell for key, cell in cells.items() if cell is not None})
+        none = row.kind == "math" and "answer" in cells and not is_answer(row.answer)
+        problem = "" if none else row.lack()
         if not problem:
             return row
     except ValidationError as error:

@@ -92,14 +92,14 @@ _TOKEN = (
     r"(?:<[|\uff5c][^\s<>|\uff5c]{2,40}[|\uff5c]>|</?s>|\[/?INST\]|\[EOS\]"
     r"|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>)"
 )
-_BEFORE = re.compile(rf"\s*{_TOKEN}(?:\s*{_TOKEN})*\s*")
-_AFTER = re.compile(rf"\s*{_TOKEN}(?:\s*{_TOKEN})*\s*\Z")
+_BEFORE = re.compile(rf"\A(?:\s*{_TOKEN})+")
+_AFTER = re.compile(rf"(?:{_TOKEN}\s*)+\Z")  # no white space before it: runs of it would be slow
 _ASSISTANT = re.compile(
     rf"{_TOKEN}\s*(?:assistant|model)\s*(?:\n|(?={_TOKEN}))|<[|\uff5c]assistant[|\uff5c]>|\[/INST\]",
     re.I,
 )
 _NEXT_TURN = re.compile(
-    rf"\s*{_TOKEN}\s*(?:{_TOKEN}\s*(?:user|human|system|assistant|model)\b"
+    rf"{_TOKEN}\s*(?:{_TOKEN}\s*(?:user|human|system|assistant|model)\b"
     r"|<[|\uff5c](?:user|assistant)[|\uff5c]>|\[INST\]).*",
     re.I | re.S,
 )
@@ -147,18 +147,17 @@ def _turn(text: str) -> str:
     """The assistant's first turn, without what a rendered template shows before and after it."""
     if _BEFORE.match(text) and (header := _ASSISTANT.search(text)):
         text = text[header.end() :]
-    return _NEXT_TURN.sub("", text)
+    return _NEXT_TURN.sub("", text).strip()
 
 
 def _bare(text: str) -> str:
-    return _AFTER.sub("", _BEFORE.sub("", text, count=1) if _BEFORE.match(text) else text).strip()
+    return _AFTER.sub("", _BEFORE.sub("", text)).strip()
 
 
 def ended(text: str, end: str) -> str:
     """The text without the control tokens and the `end` tokens that it ends in."""
-    while (bare := _AFTER.sub("", text)).endswith(end) or bare != text:
-        text = bare.removesuffix(end)
-    return text
+    bare = re.sub(rf"(?:(?:{_TOKEN}|{re.escape(end)})\s*)+\Z", "", text)
+    return text if bare == text else bare.rstrip()
 
 
 # --- loops ----------------------------------------------------------------------------------------
