@@ -149,6 +149,7 @@ STATED = {
     ],
     "words": [
         ("The answer is Tuesday.", "Tuesday"),
+        ("The answer is 5. Wait, the answer is undefined.", "undefined"),
         ("The answer is: does not exist", "does not exist"),
         ("the answer is that there is no simple way to say", None),
         ("Final Answer: Jane started growing it 3 hours ago.", None),

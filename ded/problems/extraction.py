@@ -70,7 +70,7 @@ def extract(text: str, last_number: bool = False) -> str | None:
             break
         is_box = statement.kind == "box"
         answer = statement.text if is_box else _answer(statement)
-        if answer and statement.exact and (is_box or _matches(answer, "value", "letter")):
+        if answer and statement.exact and (is_box or _matches(answer, "value", "word")):
             return answer
         inexact = inexact or answer
     return inexact or _last_line(text) or (_last_number(text) if last_number else None)
@@ -97,7 +97,9 @@ def statements(text: str, *more: str) -> Iterator[Statement]:
 
 
 def _readable(text: str) -> str:
-    return pattern("noise").sub("", half_width(text))
+    return (
+        text if text.isascii() and "<" not in text else pattern("noise").sub("", half_width(text))
+    )
 
 
 def _matches(text: str, *names: str) -> bool:
