@@ -39,7 +39,7 @@ def _patterns() -> dict[str, re.Pattern]:
     written = read_yaml(Path(__file__).with_name("phrases.yml"))
     written["last line"] = rf"^{written['so']}(?P<value>(?s:{FORMULA.pattern})|[^\n]*)\Z"
     flags = re.IGNORECASE | re.MULTILINE | re.VERBOSE
-    return {name: re.compile(pattern, flags) for name, pattern in written.items()}
+    return {name: re.compile(each, flags) for name, each in written.items()}
 
 
 class Statement(NamedTuple):
@@ -97,9 +97,9 @@ def statements(text: str, *more: str) -> Iterator[Statement]:
 
 
 def _readable(text: str) -> str:
-    return (
-        text if text.isascii() and "<" not in text else pattern("noise").sub("", half_width(text))
-    )
+    if text.isascii() and "<" not in text:
+        return text
+    return pattern("noise").sub("", half_width(text))
 
 
 def _matches(text: str, *names: str) -> bool:
@@ -108,10 +108,12 @@ def _matches(text: str, *names: str) -> bool:
 
 def _ends(text: str, start: int, *kinds: str) -> set[tuple[int, str]]:
     """Where the last phrases after `start` end, and their kinds."""
-    phrases = [
-        (kind, phrase) for kind in kinds for phrase in last_matches(pattern(kind), text, start)
-    ]
-    return {(phrase.end(), kind) for kind, phrase in phrases if phrase.lastgroup != "other"}
+    return {
+        (phrase.end(), kind)
+        for kind in kinds
+        for phrase in last_matches(pattern(kind), text, start)
+        if phrase.lastgroup != "other"
+    }
 
 
 def _order(place: tuple[int, str]) -> tuple[int, bool]:
