@@ -71,6 +71,12 @@ def test_verdicts():
         (SUM, "print(", "wrong", "test 1: SyntaxError"),
         (DOUBLE, "def f ( x ) : return x * 2", "correct", ""),
         (DOUBLE, "def f(x): return float(2 * x)", "correct", ""),
+        (
+            DOUBLE,
+            "def f(x): return x * 2\nif __name__ == '__main__':\n    f(int(input()))\n    exit()",
+            "correct",
+            "",
+        ),
         (DOUBLE, "def f(x): return x", "wrong", "test 2: returned 3"),
         (DOUBLE, "def g(x): return 2 * x", "wrong", "test 1: KeyError"),
         (DOUBLE, "def f(x): return object()", "wrong", "test 1: NotPlain"),
@@ -87,6 +93,13 @@ def test_verdicts():
             "",
         ),
         (ASSERTED, "def add(a, b): return (a + b,)", "correct", ""),
+        (
+            ASSERTED,
+            "from dataclasses import dataclass\n@dataclass\nclass A: x: int\n"
+            "def add(a, b): return (A(a + b).x,)\nif __name__ == '__main__': 1 / 0",
+            "correct",
+            "",
+        ),
         (ASSERTED, "def add(a, b): return [a + b]", "wrong", "AssertionError"),
         (ASSERTED, "def add(a, b): raise ValueError", "wrong", "ValueError"),
         (

@@ -351,14 +351,15 @@ def execute(job, names):
 
 def become(job):
     """Be the program, to the end of its threads and exit functions; returns the exit code."""
-    main = type(sys)("__main__")
+    imported = job["call"] or job["link"] == "program"  # for what it defines, and not run
+    main = type(sys)("main" if imported else "__main__")
     main.__dict__.update(__file__="main.py", __builtins__=__builtins__)
-    sys.modules["__main__"] = main
+    sys.modules["__main__"] = sys.modules[main.__name__] = main
     sys.argv = ["main.py", *job["argv"]]
     code = 0
     try:
         execute(job, main.__dict__)
-        if job["call"] or job["link"] == "program":
+        if imported:
             return 0
     except SystemExit as stop:
         if isinstance(stop.code, int):
