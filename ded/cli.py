@@ -289,16 +289,15 @@ def grade(
     """
     import pandas as pd
 
-    from ded import files, jobs
+    from ded import files, jobs, verdicts
     from ded.grading import VERDICTS
-    from ded.grading import file as rows_of
 
     values = {"isolation": isolation, "judge": judge, "percent": percent, "packages": packages}
     values["judge_engine"] = params.parse_value(judge_engine)
     options = _grading(values, "ded grade")
     if out not in ("", "-") and not Path(out).resolve().parent.is_dir():
         raise SourceError(f"--out {out}: no such folder")
-    rows = rows_of.graded(file, options, tolerance, workers=jobs.count(workers))
+    rows = verdicts.graded(file, options, tolerance, workers=jobs.count(workers))
     text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     if out == "-":
         typer.echo(text, nl=False)
@@ -308,7 +307,7 @@ def grade(
     counts = pd.crosstab(table["kind"], table["verdict"]).reindex(columns=list(VERDICTS))
     counts.loc["all"] = counts.sum()
     shown = counts.fillna(0).astype(int).tail(1 if len(counts) == 2 else len(counts))
-    rules = table["rule"].replace("", "nothing").value_counts()
+    rules = table["rule"].replace("", "no rule").value_counts()
     decided = ", ".join(f"{rule} {count:,}" for rule, count in rules.items())
     text = f"{shown.rename_axis(None).rename_axis(None, axis=1)}\ndecided by: {decided}"
     typer.echo(text, err=out == "-")
@@ -318,7 +317,9 @@ def _grading(values: Any, place: str) -> Grading:
     """Checked settings of the grader, with a judge that can be asked."""
     from ded import models
 
-    options = params.validated(Grading, {} if values is None else values, place)
+    if not isinstance(values, dict):
+        raise ParameterError(f"{place} {values}: write a mapping, such as '{{isolation: rlimits}}'")
+    options = params.validated(Grading, values, place)
     if options.judge:
         models.check(options.judge, engine=options.judge_engine)
     return options
