@@ -271,6 +271,7 @@ def test_all_tests_together_have_a_budget():
         ("```{.python}\nA\n```", "A"),
         ("```python title='main.py'\r\nA\r\nB\r\n```\r\n", "A\nB"),
         ("1. First:\n\n   ```python\n   if x:\n       y\n   ```\n", "if x:\n    y"),
+        ("```python\nA\nNo:\n```Python\nB\n```\nso", "B"),
         ("- ```python\n  A\n  ```", "A"),
         ("> ```python\n> if x:\n>     y\n>\n> ```\n> so", "if x:\n    y"),
         ("Use ```A``` here:\n```\nB\n```", "B"),

@@ -97,7 +97,7 @@ def _blocks(answer: str) -> list[tuple[str, str]]:
     """(language, body) of each fenced block.
 
     Fences as in CommonMark, indented by as much as you like. One within a text in triple quotes
-    closes nothing, if another follows.
+    closes nothing, if another follows; one marked as Python opens a block, whatever is open.
     """
     lines = answer.replace("\r\n", "\n").split("\n")
     blocks, i = [], 0
@@ -107,14 +107,14 @@ def _blocks(answer: str) -> list[tuple[str, str]]:
         if not opening:
             continue
         indent, mark, language = opening.groups()
-        close = re.compile(rf"[\s>]*{mark[0]}{{{len(mark)},}}\s*")
+        close = re.compile(rf"[\s>]*{mark[0]}{{{len(mark)},}}\s*(?:py.*)?", re.IGNORECASE)
         closing = (j for j in range(i, len(lines)) if close.fullmatch(lines[j]))
         ends = list(islice(closing, 9)) or [len(lines)]
         end = next((j for j in ends if not _open("\n".join(lines[i:j]))), ends[0])
         margin = re.compile(rf"[\s>]{{,{len(indent.expandtabs(4))}}}")
         body = "\n".join(margin.sub("", line, count=1) for line in lines[i:end])
         blocks.append((language.lower(), body.strip("\n") if body.strip() else ""))
-        i = end + 1
+        i = end + (end < len(lines) and "py" not in lines[end].lower())
     return blocks
 
 
