@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ded.grading import cgroup, sandbox
-from ded.grading.code import grade_programs
+from ded.grading.code import decide, grade_programs
 from ded.grading.decision import CORRECT, Settings
 from ded.grading.sandbox import Limits, Sandbox
 from ded.problems import Problem
@@ -244,6 +244,7 @@ def test_memory_that_the_kernel_keeps_counts(box):
         "libc.inotify_init()",
         "libc.syscall(425, 1, 0)",  # io_uring_setup
         "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)",
+        "mmap.mmap(-1, 2 << 20, flags=0x40022)",  # MAP_HUGETLB
     ],
 )
 def test_calls_that_reach_beyond_the_limits_are_refused(box, call):
@@ -273,7 +274,7 @@ def test_what_programs_need_of_processes_and_sockets_works(box):
     "evasion",
     [
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",  # the kernel would reap them unseen
-        "libc.sigaction(17, struct.pack('QQQQQQ', 0, 0, 0, 0, 0, 0x2), 0)",  # SA_NOCLDWAIT
+        "libc.sigaction(17, struct.pack('P128si', 0, b'', 2), 0)",  # SA_NOCLDWAIT
         "fork = lambda: os.fork() or os.fork() and os._exit(0)",  # whose parent is gone
     ],
 )
@@ -284,13 +285,26 @@ def test_the_cpu_time_of_short_children_counts(box, evasion):
         "for _ in range(60):\n"
         "    if not fork():\n"
         "        while time.process_time() < 0.03: pass\n"
+        "        os.write(1, b'x')\n"
         "        os._exit(0)\n"
         "    try: os.wait()\n"
-        "    except OSError: time.sleep(0.03)\n"
-        "print('done')"
+        "    except OSError: time.sleep(0.03)"
     )
     result = box.run(program)
-    assert result.outcome != "exit" or not result.stdout
+    n_done = result.stdout.count(b"x")
+    assert n_done and result.cpu > 0.029 * n_done
+    assert result.outcome == "cpu" or result.cpu < 0.5
+
+
+def test_what_waits_is_looked_up_like_all_else(tmp_path):
+    pairs = [(LINE, f"import time\ntime.sleep({n})") for n in range(997, 1000)] + [(LINE, "")]
+    settings = replace(QUIET, limits=WAITING, seen=tmp_path / "seen.sqlite")
+    first = decide(pairs, settings)
+    assert [verdict for verdict, _ in first] == ["wrong"] * 4
+    assert "no answer in time" in first[0].reason and "printed" in first[3].reason
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(Sandbox, "begin")  # nothing runs again
+        assert decide(pairs, settings) == first
 
 
 def test_endless_loops_end_by_cpu_time(box):

@@ -61,8 +61,11 @@ LOAD, SAME, NOT_BELOW, ANY_BIT, MASK = 0x20, 0x15, 0x35, 0x45, 0x54
 ALLOW, REFUSE, ABSENT = ((0x06, 0, 0, code) for code in (0x7FFF0000, 0x00050001, 0x00050026))
 BY_ARGUMENT = {
     "clone3": [ABSENT],  # its flags are behind a pointer; the C library falls back on clone
-    # no shared anonymous memory
-    "mmap": [(LOAD, 0, 0, 40), (MASK, 0, 0, 0x21), (SAME, 0, 1, 0x21), REFUSE, ALLOW],
+    # no huge pages, which are not resident, and no shared anonymous memory
+    "mmap": [
+        *[(LOAD, 0, 0, 40), (ANY_BIT, 2, 0, 0x40000), (MASK, 0, 0, 0x21), (SAME, 0, 1, 0x21)],
+        *[REFUSE, ALLOW],
+    ],
     # no new namespace, and no child that is its sibling
     "clone": [(LOAD, 0, 0, 16), (ANY_BIT, 0, 1, 0x7E028000), REFUSE, ALLOW],
     "socket": [(LOAD, 0, 0, 16), (SAME, 1, 0, 1), REFUSE, ALLOW],  # AF_UNIX only
