@@ -92,11 +92,11 @@ def run(
 
 def _language_model(model: str, engine: Engine, truncated: Counter[str] | None) -> Any:
     """The harness's model, by vLLM or transformers; `truncated`: of one that thinks."""
-    tok, language_model = models.load_tokenizer(model), None
+    tok = models.load_tokenizer(model)
     if engine.name == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
-        language_model = VLLM(
+        language_model: Any = VLLM(
             models.locate(model),
             revision=models.parse(model).revision,
             dtype=engine.dtype,
