@@ -516,6 +516,8 @@ def test_the_candidate_of_assertions_may_be_a_method():
             text = f"def check(f):\n    assert f(n=1) == 2\ncheck({function})"
             pair = problem(entry=entry, assertions=text), method
             assert grade_programs([pair], QUIET) == [CORRECT]
+    module = problem(entry="queue", assertions="assert queue(1) == 1 and math.pi > 3")
+    assert grade_programs([(module, "def queue(x): return x")], QUIET) == [CORRECT]
     nameless = problem(assertions="assert f(1) == g(1) == 2")
     blocks = (
         "```python\ndef g(n): return 2\ndef f(n): return g(n)\n```\n```python\nprint(f(1))\n```"

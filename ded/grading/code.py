@@ -309,7 +309,7 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
 def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Decision:
     """The assertions and the program run side by side, each in a sandbox of its own, and talk."""
     name, *method = meta.get("entry", "").replace("()", "").split(".")
-    tests = {"source": meta["assertions"]}
+    tests = {"source": meta["assertions"], "entry": name}
     if "candidate" in meta["assertions"]:
         tests["preamble"] = f"candidate = {'().'.join([name, *method])}"
     ends = socket.socketpair()
