@@ -59,14 +59,14 @@ class _Comparison:
         return equal
 
     def equal(self, gold: str, answer: str) -> bool:
+        if r"\approx" in gold + answer:
+            gold, answer = _version(gold, False), _version(answer, "." in gold)
         if _without_spaces(gold) == _without_spaces(answer):
             return self.by("same text")
         if (decided := self.numbers(gold, answer)) is not None:
             return decided
         if structure.EMPTY.fullmatch(_plain(gold)):
             return self.by("empty set", bool(structure.EMPTY.fullmatch(_plain(answer))))
-        if r"\approx" in gold + answer:
-            return self.equal(_version(gold, False), _version(answer, "." in gold))
         if structure.is_set(gold) or structure.is_set(answer):
             return self.by("set of numbers") and self.leaf(gold, answer, self.tolerance)
         if (figures := structure.figure(gold)) and (others := structure.figure(answer)):
@@ -120,12 +120,9 @@ class _Comparison:
         names, other = list(named[0]), structure.Collection(answer if golds else gold)
         if len(named) == 1 and not other.ordered:  # a bare list, in order if the gold has names
             ordered = bool(golds) and len({name[0] for name in names}) > 1
-            frame = "({})" if ordered else "{}"
-            values = (
-                frame.format(", ".join(named[0].values())),
-                frame.format(", ".join(other.items)),
-            )
-            return self.without_equals(*(values if golds else values[::-1]))
+            lists = [", ".join(items) for items in (named[0].values(), other.items)]
+            pair = [f"({each})" for each in lists] if ordered else lists
+            return self.without_equals(*(pair if golds else pair[::-1]))
         if all(len(name) == 1 for name in names):
             names.sort()  # of x, y and the like the alphabet is the order
         tuples = _tuples(named, names)

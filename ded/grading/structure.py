@@ -10,9 +10,11 @@ from ded.grading.units import WRAPPER
 _OPEN, _CLOSE = "([{", ")]}"
 LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|(?<=\))(?:and|or)(?=\()"
 EQUALS = r"(?<![<>!\\])=(?!=)"
-OR = r"\bor\b|\\(?:cup|vee)(?![a-z])"
-AND = r",?\s*\band\b|\\(?:cap|wedge)(?![a-z])"
-WITHOUT = r"\\setminus(?![a-z])|\bexcept\b|(?<=\\mathbb\{R\}) ?-"
+CONNECTIVES = (  # or, and, without
+    r"\bor\b|\\(?:cup|vee)(?![a-z])",
+    r",?\s*\band\b|\\(?:cap|wedge)(?![a-z])",
+    r"\\setminus(?![a-z])|\bexcept\b|(?<=\\mathbb\{R\}) ?-",
+)
 RELATION = re.compile(r"\\[lgn]e(?![a-z])|<|>|=")
 REALS = re.compile(r"\\mathbb\{R\}|(?:all )?(?:real numbers|reals)", re.I)
 EMPTY = re.compile(
@@ -139,10 +141,10 @@ def assignments(text: str) -> list[dict[str, str]] | None:
     """
     equations = [sides(item) for item in split(text, LIST)]
     if len(equations) == 1 and len(equations[0]) == 2:
-        names, values = (Collection(side) for side in equations[0])
-        if not (names.ordered and values.ordered and is_label(names.text)):
+        names, values = (split(brackets(side)[1], ",|;") for side in equations[0])
+        equations = [list(pair) for pair in zip(names, values, strict=False)]
+        if len(names) != len(values):
             return None
-        equations = [list(pair) for pair in zip(names.items, values.items, strict=False)]
     if not all(len(each) == 2 and is_label(each[0]) for each in equations):
         return None
     solutions: list[dict[str, str]] = []

@@ -70,11 +70,7 @@ def parse(text: str) -> Any:
     """The SymPy object for LaTeX or plain mathematics, exact: decimals become fractions, i is the
     imaginary unit. Raises `Unreadable`.
     """
-    from latex2sympy2_extended.latex2sympy2 import (
-        ConversionConfig,
-        NormalizationConfig,
-        latex2sympy,
-    )
+    from latex2sympy2_extended import latex2sympy2 as reader
     from sympy import Basic, I, Symbol
 
     latex = re.sub(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])", r"\\\1", text)
@@ -88,14 +84,10 @@ def parse(text: str) -> Any:
     latex = WRAPPER.sub(lambda match: match[1] if len(match[1]) == 1 else match[0], latex)
     if re.search(r"(?<![\\A-Za-z{])[A-Za-z]{2,} [A-Za-z]{2,}", latex):
         raise Unreadable(f"words, not mathematics: {text[:60]!r}")
-    normalization = NormalizationConfig(malformed_operators=True, nits=True, boxed="none")
+    forms = reader.NormalizationConfig(malformed_operators=True, nits=True, boxed="none")
+    names = reader.ConversionConfig(lowercase_symbols=False)
     try:
-        value = latex2sympy(
-            latex,
-            is_real=True,
-            normalization_config=normalization,
-            conversion_config=ConversionConfig(lowercase_symbols=False),
-        )
+        value = reader.latex2sympy(latex, None, True, False, forms, names)
     except Exception as failure:  # whatever its parser throws
         raise Unreadable(f"cannot be read: {text[:80]!r}") from failure
     i = Symbol("i", real=True)
@@ -134,11 +126,7 @@ class _Solutions:
     def read(self, text: str) -> Any:
         from sympy import Complement, Intersection, Union
 
-        joins = (
-            (structure.OR, Union),
-            (structure.AND, Intersection),
-            (structure.WITHOUT, Complement),
-        )
+        joins = zip(structure.CONNECTIVES, (Union, Intersection, Complement), strict=True)
         for separator, join in joins:
             if len(parts := structure.split(text, separator)) > 1:
                 return join(*map(self.read, parts))

@@ -11,13 +11,14 @@ from ded.files import read_yaml
 WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|hbox|operatorname)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
+_FRACTION = re.compile(rf"\\frac ?\{{({WRAPPER.pattern})\}} ?\{{({WRAPPER.pattern})\}}")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _PERCENT = re.compile(
     r"\s*(?:\\?%|\\?(?:text\{)?\s*\b(?:per ?cent(?:age)?(?: points?)?|pct)\b\s*\}?)\s*"
 )
 _CURRENCY = re.compile(r"(-?)\s*(\\?\$|[€£])\s*(?=[\d.\\-])")
 _OVER = ("/", "per", "each", "every", "a", "an")
-_POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_BEFORE, _AFTER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}, {"squared": 2, "cubed": 3}
 _SHORT = {"mph": "mi/h", "mpg": "mi/gal", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
 _NOTHING = ("of", "the", "in", "about", "approximately", "approx", "exactly", "total", "only")
 _NO_WORDS = "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where"
@@ -53,7 +54,7 @@ def _names() -> dict[str, str]:
 @cache
 def _after_value() -> re.Pattern:
     """A value and what follows it: words, or names of units, or both, joined by / and the like."""
-    known = sorted({*_names(), *_SHORT, "square", "sq", "cubic", "cu"}, key=len, reverse=True)
+    known = sorted({*_names(), *_SHORT, *_BEFORE}, key=len, reverse=True)
     power = r"(?:\s*\^\s*\{?-?\d\}?|\d(?!\d))?"
     wrapped = WRAPPER.pattern + power
     name = rf"(?<![A-Za-z\\])(?:{'|'.join(map(re.escape, known))})s?(?![A-Za-z]){power}"
@@ -71,22 +72,20 @@ def quantity(text: str, letters: bool = False) -> Quantity:
 
     letters: whether the m of 5m, which may be a variable, is a unit.
     """
-    percent = bool(re.search(r"\\?%|\bper ?cent(?:age)?\b|\bpct\b", text))
+    percent = bool(_PERCENT.search(text))
     text, unit, before = _PERCENT.sub("", text), None, ""
     if match := _CURRENCY.match(text):
         before, text = match[2], match[1] + text[match.end() :]
         unit = unit_of(before)
     if r"\degree" in text and not _TRIGONOMETRY.search(text):
         before, unit, text = "degree", DEGREE, text.replace(r"\degree", "").strip()
-    text = re.sub(
-        rf"\\frac\s*\{{({WRAPPER.pattern})\}}\s*\{{({WRAPPER.pattern})\}}", r"\1/\3", text
-    )
+    text = _FRACTION.sub(r"\1/\3", text)
     match = _after_value().fullmatch(text)
     if match and _is_unit(match, letters or bool(before)):
         named = WRAPPER.sub(r" \1 ", match["unit"])
-        after = unit_of(named)
-        joined = before and not unit_of(before).powers <= after.powers
-        text, unit = match["value"].strip(), unit_of(f"{before} {named}") if joined else after
+        text, after = match["value"].strip(), unit_of(named)
+        repeated = not unit or unit.powers <= after.powers
+        unit = after if repeated else unit_of(f"{before} {named}")
     return Quantity(text, unit, percent)
 
 
@@ -114,12 +113,10 @@ def unit_of(text: str) -> Unit:
         name = _name(word)
         if word.lower() in _OVER:
             sign, opened = -1, True
-        elif word.lstrip("-").isdigit() and last:
-            powers[last] *= int(word)
-        elif word.lower() in ("squared", "cubed") and last:
-            powers[last] *= _POWERS[word.lower()]
-        elif word.lower() in _POWERS:
-            following = _POWERS[word.lower()]
+        elif last and (word in _AFTER or word.lstrip("-").isdigit()):
+            powers[last] *= _AFTER.get(word) or int(word)
+        elif word.lower() in _BEFORE:
+            following = _BEFORE[word.lower()]
         elif name in _names() or opened:
             powers[name], last = powers.get(name, 0) + sign * following, name
             following, opened = 1, False
