@@ -123,8 +123,8 @@ class _Comparison:
             lists = [", ".join(items) for items in (named[0].values(), other.items)]
             pair = [f"({each})" for each in lists] if ordered else lists
             return self.without_equals(*(pair if golds else pair[::-1]))
-        if all(len(name) == 1 for name in names):
-            names.sort()  # of x, y and the like the alphabet is the order
+        if structure.is_list(gold if golds else answer) and all(len(name) == 1 for name in names):
+            names.sort()  # of x=1, y=2 the alphabet is the order, of (x,y)=(1,2) their own
         tuples = _tuples(named, names)
         return self.equal(tuples, answer) if golds else self.equal(gold, tuples)
 
@@ -204,7 +204,7 @@ class _Comparison:
 
 def _version(text: str, rounded: bool) -> str:
     """The exact value of "x \\approx y", or the rounded one if asked for or x is but a letter."""
-    versions = structure.split(text, r"\\approx(?![a-z])")
+    versions = structure.split(text, r"\\approx(?![a-z])") or [text]
     return versions[-1 if rounded or structure.is_label(versions[0]) else 0]
 
 
@@ -212,7 +212,7 @@ def _labelled(sides: list[str]) -> tuple[str, str]:
     """(what an equation gives the value of, or "", its last side that is no such label)."""
     labels = [side.replace(" ", "") for side in sides if structure.is_label(side)]
     values = [side for side in sides if not structure.is_label(side)]
-    return (labels or [""])[0], (values or sides)[-1]
+    return (labels or [""])[0], (values or sides or [""])[-1]
 
 
 def _tuples(solutions: list[dict[str, str]], names: list[str]) -> str:

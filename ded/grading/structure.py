@@ -154,7 +154,7 @@ def assignments(text: str) -> list[dict[str, str]] | None:
             solutions.append({})
         solutions[-1][name] = value
     alike = all(each.keys() == solutions[0].keys() for each in solutions)
-    return solutions if alike and len(solutions[0]) > 1 else None
+    return solutions if solutions and alike and len(solutions[0]) > 1 else None
 
 
 @cache
@@ -172,7 +172,8 @@ def figure(text: str) -> tuple[str, set[str]] | None:
     if not match or (match[1] and match[1].lower() not in _figures()):
         return None
     points = re.findall(r"[A-Z][^A-Z]*", match[2])
-    way = _figures()[match[1].lower()] if match[1] else "backwards" if len(points) == 2 else ""
+    is_line = len(points) == 2 and not re.fullmatch("[IVX]+", match[2])  # but IV is not VI
+    way = _figures()[match[1].lower()] if match[1] else "backwards" if is_line else ""
     orders = [points, points[::-1]] if way in ("backwards", "round") else [points]
     starts = range(len(points)) if way == "round" else [0]
     return way, {"".join(order[i:] + order[:i]) for order in orders for i in starts}

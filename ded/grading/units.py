@@ -21,7 +21,10 @@ _OVER = ("/", "per", "each", "every", "a", "an")
 _BEFORE, _AFTER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}, {"squared": 2, "cubed": 3}
 _SHORT = {"mph": "mi/h", "mpg": "mi/gal", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
 _NOTHING = ("of", "the", "in", "about", "approximately", "approx", "exactly", "total", "only")
-_NO_WORDS = "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where"
+_NO_WORDS = (
+    "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where|squared|cubed|factorial"
+    "|times|plus|minus|over|hal(?:f|ves)|thirds?|(?:four|fif|six|seven|eigh|nin|ten|hundred)ths?"
+)
 
 
 class Unit(NamedTuple):
