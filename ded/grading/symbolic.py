@@ -86,14 +86,13 @@ def parse(text: str) -> Any:
         raise Unreadable(f"words, not mathematics: {text[:60]!r}")
     forms = reader.NormalizationConfig(malformed_operators=True, nits=True, boxed="none")
     names = reader.ConversionConfig(lowercase_symbols=False)
+    i = Symbol("i", real=True)
     try:
         value = reader.latex2sympy(latex, None, True, False, forms, names)
+        is_complex = isinstance(value, Basic) and i in value.free_symbols
+        return value.xreplace({i: I}) if is_complex else value
     except Exception as failure:  # whatever its parser throws
         raise Unreadable(f"cannot be read: {text[:80]!r}") from failure
-    i = Symbol("i", real=True)
-    if isinstance(value, Basic) and i in value.free_symbols:
-        value = value.xreplace({i: I})
-    return value
 
 
 def _as_fraction(decimal: re.Match) -> str:
