@@ -22,7 +22,7 @@ _BEFORE, _AFTER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}, {"squared": 2, "c
 _SHORT = {"mph": "mi/h", "mpg": "mi/gal", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
 _NOTHING = ("of", "the", "in", "about", "approximately", "approx", "exactly", "total", "only")
 _NO_WORDS = (
-    "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where|squared|cubed|factorial"
+    "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where|factorial"
     "|times|plus|minus|over|hal(?:f|ves)|thirds?|(?:four|fif|six|seven|eigh|nin|ten|hundred)ths?"
 )
 
@@ -62,7 +62,8 @@ def _after_value() -> re.Pattern:
     wrapped = WRAPPER.pattern + power
     name = rf"(?<![A-Za-z\\])(?:{'|'.join(map(re.escape, known))})s?(?![A-Za-z]){power}"
     word = rf"(?!(?:{_NO_WORDS})\b)[A-Za-z]"
-    first = rf"{wrapped}|{name}|(?<=\s){word}{{3,}}|/\s*(?:{wrapped}|{name}|{word}{{2,}})"
+    first = rf"{wrapped}|{name}|(?<=\s)(?!squared|cubed){word}{{3,}}"
+    first += rf"|/\s*(?:{wrapped}|{name}|{word}{{2,}})"
     further = rf"{wrapped}|{name}|(?<=[\s/]){word}{{2,}}{power}|(?<=\s)a(?=\s)"
     between = r"\s*(?:/|\\cdot(?![a-z])|\\times(?![a-z])|[-*,.()])?\s*"
     return re.compile(
