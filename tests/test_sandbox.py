@@ -359,6 +359,12 @@ def test_a_program_that_waits_is_wrong(program):
     assert decisions[0].verdict == "wrong" and "no answer in time" in decisions[0].reason
 
 
+def test_a_program_that_gets_too_little_cpu_is_not_one_that_waits():
+    starved = replace(WAITING, cpu=60, wall=0.5)
+    decisions = grade_programs([(LINE, "while True: pass")], replace(QUIET, limits=starved))
+    assert decisions[0].verdict == "error" and "busy" in decisions[0].reason
+
+
 @pytest.mark.parametrize(
     ("problem", "program"),
     [

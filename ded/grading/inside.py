@@ -605,7 +605,8 @@ def run(limits):
 def main():
     os.umask(0o022)
     if CGROUP >= 0:
-        os.write(CGROUP, b"0")
+        with suppress(OSError):  # kernels before 5.16 may refuse: without a cap, then
+            os.write(CGROUP, b"0")
         os.close(CGROUP)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
     if ISOLATED and UID < 0:
