@@ -5,7 +5,8 @@ It only wires; science lives elsewhere.
     ded reproduce --preset lab                      every notebook, into outputs/lab/
     ded reproduce --preset lab --only 01 -p seed 7  one of them, with a parameter changed
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
-    ded run 01 -p grading.judge lab:left            one key of a parameter that has several
+    ded run 01 -p engine.dtype bfloat16             one key of a parameter that has several
+    ded run 01 --judge hf:ORG/NAME                  a judge for what the grader's rules leave
     ded params --preset lab                         what would be run
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
@@ -46,6 +47,8 @@ Changes = typer.Option(
     metavar="KEY VALUE",
     help="Change a parameter, or a key of one: engine.name.",
 )
+Judge = typer.Option("", metavar="MODEL", help="As -p grading.judge MODEL.")
+Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND (rlimits).")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
@@ -60,6 +63,8 @@ def reproduce(
     preset: str = Preset,
     only: list[str] = Only,
     param: list[str] = Changes,
+    judge: str = Judge,
+    isolation: str = Isolation,
     reference: str = typer.Option(
         None, metavar="WHY", help="As a reference run, each notebook entered in its log before."
     ),
@@ -70,7 +75,8 @@ def reproduce(
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
     from ded.reference import begin
 
-    runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
+    changes = _changes(param, judge=judge, isolation=isolation)
+    runs = runner.planned(preset, only, changes)  # all are checked before any work
     log = None if reference is None else begin(reference, with_uncommitted_changes)
     code = runner.run_all(runs, log)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
@@ -82,9 +88,16 @@ def reproduce(
 
 
 @app.command()
-def run(notebook: str, preset: str = Preset, param: list[str] = Changes) -> None:
+def run(
+    notebook: str,
+    preset: str = Preset,
+    param: list[str] = Changes,
+    judge: str = Judge,
+    isolation: str = Isolation,
+) -> None:
     """Run one notebook (its name, or '01') with a preset."""
-    raise typer.Exit(runner.run_all(runner.planned(preset, [notebook], _changes(param))))
+    changes = _changes(param, judge=judge, isolation=isolation)
+    raise typer.Exit(runner.run_all(runner.planned(preset, [notebook], changes)))
 
 
 @app.command("params")
@@ -97,9 +110,9 @@ def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] =
         typer.echo(f"# {planned.name}\n{text}")
 
 
-def _changes(changes: list[str]) -> dict[str, Any]:
-    """The values given with -p, by name."""
-    values = {}
+def _changes(changes: list[str], **grading: str) -> dict[str, Any]:
+    """The values given with -p, by name, and keys of `grading` that have options of their own."""
+    values: dict[str, Any] = {f"grading.{key}": value for key, value in grading.items() if value}
     for change in changes:
         key, sign, text = change.partition("=")
         if not sign:

@@ -217,3 +217,18 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
         assert not psutil.pid_exists(kernel)
         left = {f.name for f in (repo / "outputs" / "small" / "01_slow").iterdir()}
         assert not left & {"metrics.json", "01_slow.ipynb"}
+
+
+def test_judge_and_isolation_are_options_of_a_run(monkeypatch):
+    from typer.testing import CliRunner
+
+    from ded import cli
+
+    planned = []
+    monkeypatch.setattr(cli.runner, "planned", lambda *asked: planned.append(asked) or [])
+    monkeypatch.setattr(cli.runner, "run_all", lambda *_: 0)
+    options = ["--judge", "lab:left", "--isolation", "rlimits", "-p", "n_kept=2"]
+    chosen = {"grading.judge": "lab:left", "grading.isolation": "rlimits", "n_kept": 2}
+    assert CliRunner().invoke(cli.app, ["run", "03", *options]).exit_code == 0
+    CliRunner().invoke(cli.app, ["reproduce", *options])
+    assert [changes for *_, changes in planned] == [chosen, chosen]

@@ -8,8 +8,10 @@ import servers
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
 from ded import evaluation, generation, params
+from ded.cli import app
 from ded.errors import EngineError, ModelError, ParameterError
 from ded.grading import grade
 from ded.grading.judge import ModelJudge, decide, decide_all
@@ -221,3 +223,16 @@ def test_a_judge_that_is_down_leaves_unparsed_and_is_left_alone():
     decisions = decide_all([(math("5"), str(i)) for i in range(10)], down)
     assert {verdict for verdict, _ in decisions} == {"unparsed"} and len(calls) == 3
     assert decisions[-1].reason == "judge judge is down: not asked"
+
+
+# ---- at the prompt ------------------------------------------------------------------------------
+def test_ded_grade_asks_the_judge_that_it_is_given(judge, tmp_path):
+    rows = [{"question": "What is it?", "gold": "5", "answer": text} for text in TEXTS]
+    file, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["grade", str(file), "--out", str(out), "--workers", "1", "--judge", judge]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and "judge 3" in result.output
+    graded = [json.loads(line) for line in out.read_text().splitlines()]
+    verdicts = ["correct", "correct", "wrong", "wrong", "unparsed", "correct"]
+    assert [row["verdict"] for row in graded] == verdicts
