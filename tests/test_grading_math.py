@@ -368,6 +368,8 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             ("7 hours", "7 hours of work"),
             ("5000000", "5 million"),
             (r"20^\circ\text{C}", "20"),
+            ("200", "2 hundred"),
+            ("20 mpg", "20 miles per gallon"),
         ],
         [
             ("5 m/s", "5 cm/s"),
@@ -394,6 +396,8 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             ("3 cents per ounce", "3 cents per pound"),
             ("12 feet", "12 feet per second"),
             ("2", "2 thousand"),
+            ("2", "2 thirds"),
+            ("5", "5 squared"),
         ],
     ),
     "sets of numbers": (
@@ -519,6 +523,7 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             (r"\square ABCD", r"\square ACBD"),
             (r"\angle A", r"\angle B"),
             ("angle ABC", "angle ACB"),
+            ("IV", "VI"),
         ],
     ),
     "digits and words": (
@@ -595,6 +600,7 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             ("f'(x)", "f(x)"),
             ("E", "e"),
             (r"\theta", r"\Theta"),
+            ("2", "i<3"),
         ],
     ),
     "matrices": (
@@ -688,6 +694,7 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             ("[ABC]=24", "24"),
             ("P(X=2)=0.3", "0.3"),
             (r"A^2=\begin{pmatrix}2&4\\6&8\end{pmatrix}", r"\begin{pmatrix}2&4\\6&8\end{pmatrix}"),
+            ("(t,s)=(1,2)", "(1,2)"),
         ],
         [
             ("(p,q)=(3,2)", "(2,3)"),
@@ -777,6 +784,7 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             ("5", r"\frac{2(5)}{2}"),
             (r"\\frac{1}{2}", r"\frac12"),
             ("11", r"x \approx 11"),
+            ("1.41", r"\sqrt2 \approx 1.41"),
         ],
         [
             (r"\pm 2021", "2021"),
@@ -786,6 +794,8 @@ SIBLINGS = {  # kind: (must be equal, must differ)
             ("(1,2),(3,4)", "1,2,3,4"),
             ("3(4)", "7"),
             ("(x+y+z+1)^{400}", "1"),
+            ("5", "()"),
+            ("5", r"\approx"),
         ],
     ),
 }

@@ -1,8 +1,8 @@
 """When two final answers are equal.
 
 Decided here, exactly and without evaluating anything, as far as structure, plain numbers, units,
-percent, bases, intervals and lists go; what remains are single expressions, which go to math-verify
-(`ded.grading.math`). The rules are written down in docs/grading.md; Hendrycks et al. 2021 is the
+percent, bases, names and lists go; what remains are expressions and sets of numbers, which go to
+`ded.grading.symbolic`. The rules are written down in docs/grading.md; Hendrycks et al. 2021 is the
 source of the form of the golds.
 """
 
@@ -46,7 +46,9 @@ def decide(
 
 @dataclass(frozen=True)
 class _Comparison:
-    """In this order: the same text, words, matrices, equations, lists, then single values."""
+    """In this order: the same text, numbers, sets, figures, named values, equations, words,
+    matrices, lists, then single values.
+    """
 
     leaf: Leaf
     tolerance: float
