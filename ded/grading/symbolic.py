@@ -62,8 +62,8 @@ def _differ_somewhere(true: Any, given: Any) -> bool:
     point = {letter: 0.73 + 0.217 * i for i, letter in enumerate(letters)}
     first, second = (N(value, subs=point) for value in (true, given))
     difference = N(first - second)
-    known = difference.is_number and difference.is_finite
-    return bool(known and abs(difference) > 1e-6 * max(abs(first), abs(second)))
+    comparable = difference.is_number and difference.is_finite
+    return bool(comparable and abs(difference) > 1e-6 * max(abs(first), abs(second)))
 
 
 def parse(text: str) -> Any:

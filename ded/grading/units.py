@@ -57,10 +57,10 @@ def _names() -> dict[str, str]:
 @cache
 def _after_value() -> re.Pattern:
     """A value and what follows it: words, or names of units, or both, joined by / and the like."""
-    known = sorted({*_names(), *_SHORT, *_BEFORE}, key=len, reverse=True)
+    names = sorted({*_names(), *_SHORT, *_BEFORE}, key=len, reverse=True)
     power = r"(?:\s*\^\s*\{?-?\d\}?|\d(?!\d))?"
     wrapped = WRAPPER.pattern + power
-    name = rf"(?<![A-Za-z\\])(?:{'|'.join(map(re.escape, known))})s?(?![A-Za-z]){power}"
+    name = rf"(?<![A-Za-z\\])(?:{'|'.join(map(re.escape, names))})s?(?![A-Za-z]){power}"
     word = rf"(?!(?:{_NO_WORDS})\b)[A-Za-z]"
     first = rf"{wrapped}|{name}|(?<=\s)(?!squared|cubed){word}{{3,}}"
     first += rf"|/\s*(?:{wrapped}|{name}|{word}{{2,}})"
@@ -145,8 +145,8 @@ def agree(first: Unit | None, second: Unit | None) -> bool:
     """
     if first is None or second is None or Unit() in (first, second):
         return True
-    for one, other in ((first, second), (second, first)):
-        ((name, power), *more) = [*one.powers, ("", 0)]
+    for unit, other in ((first, second), (second, first)):
+        ((name, power), *more) = [*unit.powers, ("", 0)]
         if name == "unit" and len(more) == 1:
             return power == (sum(power for _, power in other.powers) or 1)
     if first.powers or second.powers:
