@@ -2,7 +2,7 @@
 
 A row has ``question``, ``gold`` (the reference answer) and ``answer`` (a whole completion, thinking
 included). ``kind`` is "math" unless it is "choice" (with ``options``; the gold is a letter),
-"exact", or "code", which has ``tests`` in place of a gold: `FORM`, or assertions as text.
+"exact", or "code", which has ``tests`` in place of a gold: `files.TESTS`, or assertions as text.
 ``finish_reason`` "length" marks what was cut off. What else `META` names is as in a problem's
 meta (see `ded.grading.code`); other columns are handed on as they are.
 """
@@ -21,7 +21,6 @@ from ded.problems.record import Problem
 
 META = {"options", "tests", "assertions", "entry", "tolerance", "last_number", "preamble"}
 META |= {"checker", "input_mode", "time_limit", "memory_limit"}
-FORM = '[{"input": text, "output": text}], or [{"args": [...], "expected": value}] with entry'
 
 
 class _Row(BaseModel):
@@ -47,12 +46,8 @@ class _Row(BaseModel):
             return "" if self.gold.strip() else "no gold, or an empty one"
         if self.assertions:
             return "entry must name what check is to call" if "check()" in self.assertions else ""
-        forms = [{"input", "output"}, {"args", "expected"}][: 1 + bool(self.entry)]
-        tests = self.tests if isinstance(self.tests, list) else []
-        whole = [
-            isinstance(test, dict) and any(form <= set(test) for form in forms) for test in tests
-        ]
-        return "" if whole and all(whole) else f"tests must be {FORM}, or assertions as text"
+        whole = files.has_tests({"tests": self.tests, "entry": self.entry})
+        return "" if whole else f"tests must be {files.TESTS}, or assertions as text"
 
     def problem(self, name: str) -> Problem:
         """The problem that the row holds."""

@@ -526,6 +526,17 @@ GOOD = '{"question": "q", "answer": "1", "id": "a"}\n'
         (GOOD.replace('"id"', '"kind": "maths", "id"'), "f.jsonl:1: kind = 'maths'.*'math'"),
         (GOOD.replace('"id"', '"split": "eval", "id"'), "split = 'eval'.*'test'"),
         (GOOD.replace('"id"', '"kind": "code", "id"'), "f.jsonl:1: code needs meta.tests"),
+        *(
+            (GOOD.replace('"id"', f'"kind": "code", "meta": {meta}, "id"'), "f.jsonl:1: code needs")
+            for meta in (
+                '{"tests": [{"args": [1], "expected": 2}]}',  # of what?
+                '{"tests": [{"args": [1]}], "entry": "f"}',
+                '{"tests": [{"input": "1"}]}',
+                '{"tests": [{"input": "1", "output": 2}]}',
+                '{"tests": []}',
+                '{"assertions": ["assert f(1)"]}',
+            )
+        ),
         (
             GOOD.replace('"id"', '"kind": "choice", "meta": {"options": ["x", "y"]}, "id"'),
             "f.jsonl:1: a choice needs",

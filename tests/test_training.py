@@ -212,6 +212,7 @@ TEXTS = [  # what the template adds to the prompt, options, a trajectory, what i
     ("<think>\n", "", "<think>\n<think>\na\n</think>\n2", "a\n</think>\n2"),  # opened twice
     ("<think>\n", "", "a\n</think>\n2", "a\n</think>\n2"),  # as it was sampled
     ("<think>\n", "", "2", "\n</think>\n\n2"),  # no answer inside the thinking
+    ("<think>\n", "", "2: `</think>` ends", "\n</think>\n\n2: `</think>` ends"),
     ("<think>\n\n" + END, "?{thinking: false}", "2", "2"),
     ("<think>\n\n" + END, "?{thinking: false}", "<think>\n\n</think>\n\n2", "2"),
     ("<think>\n\n" + END, "?{thinking: false}", "2: <think> is a tag", "2: <think> is a tag"),

@@ -37,7 +37,8 @@ def pattern(name: str) -> re.Pattern:
 @cache
 def _patterns() -> dict[str, re.Pattern]:
     written = read_yaml(Path(__file__).with_name("phrases.yml"))
-    written["last line"] = rf"^{written['so']}(?P<value>(?s:{FORMULA.pattern})|[^\n]*)\Z"
+    value = rf"(?P<value>(?s:{FORMULA.pattern})|[^\n]*?)"
+    written["last line"] = rf"^{written['so']}{value}(?:{written['closing']})?\Z"
     flags = re.IGNORECASE | re.MULTILINE | re.VERBOSE
     return {name: re.compile(each, flags) for name, each in written.items()}
 
@@ -116,10 +117,10 @@ def _ends(text: str, start: int, *kinds: str) -> set[tuple[int, str]]:
     }
 
 
-def _order(place: tuple[int, str]) -> tuple[int, bool]:
+def _order(place: tuple[int, str]) -> tuple[int, bool, str]:
     """A box right after a phrase is what the phrase announces."""
     position, kind = place
-    return position, kind == "box"
+    return position, kind == "box", kind
 
 
 def _lists(text: str) -> list[Box]:
@@ -228,9 +229,9 @@ def _last_line(text: str) -> str | None:
     if not last:
         return None
     line = _plain(last["value"])
-    value = line.rpartition("=")[2] if _matches(line, "named") else line
-    is_value = _is_number(value) or ("=" not in value and FORMULA.fullmatch(last["value"]))
-    return value.strip() if is_value else None
+    value = (line.rpartition("=")[2] if _matches(line, "named") else line).strip()
+    is_formula = "=" not in value and FORMULA.fullmatch(last["value"])
+    return value if is_formula or _measure(value) == value else None
 
 
 def _last_number(text: str) -> str | None:
@@ -248,9 +249,15 @@ def _last_number(text: str) -> str | None:
         return None
     chunk = chunks[0][0].rpartition("=")[2]
     chunk = chunk.lstrip("([{\"'*_~\u2248>").rstrip(")]}\"'*_~.,;:!?")
-    if _is_number(chunk):
-        return chunk
-    measure = pattern("measure").fullmatch(chunk)
-    if measure and (_is_number(measure["value"]) or _matches(measure["value"], "as_written")):
-        return re.sub(r"(?<=\d)[a-zA-Z/\u20ac\u00a2\u00b0\u00b2\u00b3]+$", "", chunk)
-    return None
+    return _measure(chunk)
+
+
+def _measure(text: str) -> str | None:
+    """A number, time, ratio or power with what stands right beside it (60%, $5), but for a unit
+    (5km); None for other texts.
+    """
+    measure = pattern("measure").fullmatch(text)
+    value = measure["value"] if measure else text
+    if not _is_number(value) and not _matches(value, "as_written"):
+        return None
+    return re.sub(r"(?<=\d)[a-zA-Z/\u20ac\u00a2\u00b0\u00b2\u00b3]+$", "", text)

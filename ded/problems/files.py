@@ -12,6 +12,7 @@ from ded.errors import SourceError, first_line
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 STDIN = "/dev/stdin"  # lines, as in a .jsonl
+TESTS = '[{"input": text, "output": text}], or [{"args": [...], "expected": value}] with entry'
 
 
 def find(path: str) -> Path:
@@ -85,6 +86,25 @@ def note(places: dict[str, str], name: str, place: str) -> None:
         before = f"stands already at {places[name]}"
         raise SourceError(f"{place}: the question {name!r} {before}; drop repeats")
     places[name] = place
+
+
+def has_tests(meta: dict[str, Any]) -> bool:
+    """Whether a program can be graded by what this meta holds: assertions, or `TESTS`."""
+    match meta:
+        case {"assertions": str(text)} if text:
+            return True
+        case {"tests": [_, *_] as tests}:
+            return all(_is_test(test, bool(meta.get("entry"))) for test in tests)
+    return False
+
+
+def _is_test(test: Any, has_entry: bool) -> bool:
+    match test:
+        case {"args": args}:
+            return has_entry and isinstance(args, list) and "expected" in test
+        case {"input": str(), "output": str()}:
+            return True
+    return False
 
 
 def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -36,19 +37,16 @@ class Row(BaseModel):
 
     def lack(self) -> str:
         """What the row lacks to be asked and graded, "" for nothing."""
-        options = self.meta.get("options", [])
-        letters = [chr(65 + i) for i in range(len(options))] if isinstance(options, list) else []
         if not self.prompt and not self.question:
             return "no prompt and no question, or an empty one"
         if self.kind == "code":
-            tests, assertions = self.meta.get("tests"), self.meta.get("assertions")
-            tested = isinstance(tests, list) and tests and all(isinstance(t, dict) for t in tests)
-            if tested or (isinstance(assertions, str) and assertions):
-                return ""
-            return "code needs meta.tests, a list of mappings, or meta.assertions, a text"
+            lack = f"code needs meta.tests, {files.TESTS}, or meta.assertions, a text"
+            return "" if files.has_tests(self.meta) else lack
         if not self.answer:
             return "no answer, or an empty one"
-        if self.kind == "choice" and self.answer not in letters:
+        options = self.meta.get("options")
+        letters = ascii_uppercase[: len(options)] if isinstance(options, list) else ""
+        if self.kind == "choice" and self.answer not in [*letters]:
             return "a choice needs meta.options, and the letter of one of them as its answer"
         return ""
 
