@@ -252,15 +252,12 @@ def _packages(settings: Parameters) -> Iterator[Finding]:
 
 
 def _models(settings: Parameters) -> Iterator[Finding]:
-    for spec, engine in study.engines_of(settings).items():
-        if not find_spec("vllm"):  # that it is missing is said once
-            engine = engine.model_copy(update={"name": "transformers"})
-        need = ("sample", "train") if spec in settings.students else ("sample",)
-        try:
-            models.check(spec, need, engine)
-            yield Finding(f"model {spec}", True)
-        except models.ModelError as error:
-            yield Finding(f"model {spec}", False, str(error))
+    if not find_spec("vllm"):  # that it is missing is said once
+        engine = settings.engine.model_copy(update={"name": "transformers"})
+        settings = settings.model_copy(update={"engine": engine})
+    faults = study.unusable(settings)
+    for spec in study.engines_of(settings):
+        yield Finding(f"model {spec}", spec not in faults, faults.get(spec, ""))
 
 
 def _sources(settings: Parameters) -> Iterator[Finding]:

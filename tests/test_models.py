@@ -570,3 +570,26 @@ def test_a_missing_pad_token_is_the_end_token(copied):
     file.write_text(json.dumps(config))
     tok = models.load_tokenizer(f"path:{copied}")
     assert tok.pad_token_id == tok.eos_token_id
+
+
+def test_what_a_run_would_refuse_late_is_said_before(copied, tmp_path):
+    """A student without thinking and a teacher that thinks; a budget that leaves no answer."""
+    switch = "{{ '<think></think>' if enable_thinking is false else '<think>' if opened }}"
+    template = (copied / "chat_template.jinja").read_text()
+    (copied / "chat_template.jinja").write_text(template + switch)
+    student, open_ = f"path:{copied}?{{thinking: false}}", f"path:{copied}?{{opened: true}}"
+    lines = [{"question": "1", "text": f"<think>{i}</think>2"} for i in range(2)]
+    (tmp_path / "traces.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    p = SimpleNamespace(
+        students=[student], teachers=[student], engine=Engine(), grading=Grading(), max_tokens=9
+    )
+    assert study.unusable(p) == {}
+    for teacher in (
+        open_,
+        f"path:{copied}?{{thinking: true}}",
+        f"recorded:{tmp_path}/traces.jsonl",
+    ):
+        p.teachers = [teacher]
+        assert "closes an empty think block" in study.unusable(p)[student]
+    p.teachers, p.engine = ["recorded:worked#terse"], Engine(thinking_budget=8)
+    assert "leave no answer of max_tokens 9" in study.unusable(p)[student]

@@ -86,8 +86,8 @@ def sample(
     engine = budget.within(engine, max_tokens)
     source, who = engine_of(model, engine), identity(model, engine)
     settings, limited = Settings(max_tokens, temperature, top_p, seed), None
-    if engine.thinking_budget and models.parse(model).kind not in models.WITHOUT_WEIGHTS:
-        end, limit = budget.end_of(model, engine, max_tokens), engine.thinking_budget
+    if end := budget.end_of(model, engine, max_tokens):
+        limit = engine.thinking_budget
         request = asdict(settings) | {"max_tokens": limit, "engine": budget.within(engine, limit)}
         limited = budget.closed(sample(model, problems, n, **request), end)
     shards = _shards(problems, n, settings, who)

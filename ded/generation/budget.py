@@ -20,7 +20,11 @@ def within(engine: Engine, max_tokens: int) -> Engine:
 
 
 def end_of(model: str, engine: Engine, max_tokens: int) -> list[int]:
-    """The tokens that close a block. EngineError where they leave none for an answer."""
+    """The tokens that close a block, [] where none is closed by force. EngineError where they leave
+    none for an answer."""
+    engine = within(engine, max_tokens)
+    if not engine.thinking_budget or models.parse(model).kind in models.WITHOUT_WEIGHTS:
+        return []
     tok = models.load_tokenizer(model)
     ids = list(tok(engine.thinking_end, add_special_tokens=False)["input_ids"])
     if engine.thinking_budget + len(ids) >= max_tokens:

@@ -32,6 +32,7 @@ from ded.models.spec import digest, hub, parse
 from ded.options import Engine
 from ded.problems import Problem, files, worked
 from ded.problems.prompts import question_of
+from ded.problems.texts import THINK
 
 WORKED = "worked"  # in place of a file
 VERSION = 2  # changes when texts may be read otherwise
@@ -51,6 +52,12 @@ def check(model: str, engine: Engine) -> None:
     """ModelError, with the place, where the traces cannot be read."""
     if not _style(model):
         read(model)
+
+
+def all_think(model: str) -> bool:
+    """Whether every trace opens a think block; worked solutions open none."""
+    every = [] if _style(model) else [trace for traces in read(model).values() for trace in traces]
+    return bool(every) and all(trace.text.lstrip().startswith(THINK) for trace in every)
 
 
 def traces(model: str, problems: Iterable[Problem], n: int) -> dict[str, list[Trace]]:

@@ -26,7 +26,7 @@ from ded.study.pipeline import (
     steps_of,
     teacher_corpus,
 )
-from ded.study.unit import Unit, calls, describe, engines_of, short, teachers_of, units
+from ded.study.unit import Unit, calls, describe, engines_of, short, teachers_of, units, unusable
 
 # What each notebook distils: a function from its parameters to {arm: examples that it trains on at
 # most}. Plans count these.

@@ -18,12 +18,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import pandas as pd
 
 from ded import models, problems
-from ded.errors import ModelError, SourceError
-from ded.generation import openai
-from ded.models.spec import bare, parse
+from ded.errors import EngineError, ModelError, SourceError
+from ded.generation import budget, openai
+from ded.models import traces
+from ded.models.spec import bare, options_of, parse
 from ded.options import Engine
 from ded.params.schemas import Common, Recipe
 from ded.problems import Problem, contamination, files
+from ded.problems.texts import CLOSE
 
 Params = TypeVar("Params", bound=Common, covariant=True)
 LONGEST_OPTIONS = 30  # characters in a table
@@ -209,7 +211,7 @@ def describe(params: Common, record: Manifest) -> None:
         for name, count in Counter(map(short, specs)).items()
         if count > 1
     ]
-    if faults := _unusable(params) + namesakes:
+    if faults := [*unusable(params).values(), *namesakes]:
         raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
     for spec in engines_of(params):
         record.model(spec, models.fingerprint(spec))
@@ -219,17 +221,39 @@ def describe(params: Common, record: Manifest) -> None:
         record.data(name, problems.fingerprint(questions))
 
 
-def _unusable(params: Common) -> list[str]:
-    faults = []
+def unusable(params: Common) -> dict[str, str]:
+    """{model spec: why it cannot be used here for what the notebook does with it}."""
+    faults: dict[str, str] = {}
     for spec, engine in engines_of(params).items():
         needs = ("sample", "train") if spec in params.students else ("sample",)
         try:
             models.check(spec, needs, engine)
-        except ModelError as error:
+            if engine.thinking_budget:
+                judges = spec == params.grading.judge
+                longest = params.grading.judge_max_tokens if judges else params.max_tokens
+                budget.end_of(spec, engine, longest)
+            if spec in params.students and models.render(spec, "").rstrip().endswith(CLOSE):
+                _check_corpus(spec, teachers_of(params))
+        except (ModelError, EngineError) as error:
             # a study that is finished needs its endpoint no more
             if parse(spec).kind == "openai" and openai.drawn_file(spec, engine).is_file():
                 hint = "What was drawn before is used; the run ends at the first missing row"
                 warnings.warn(f"{error}. {hint}", stacklevel=3)
             else:
-                faults.append(str(error))
+                faults[spec] = str(error)
     return faults
+
+
+def _check_corpus(student: str, teachers: list[str]) -> None:
+    """ModelError where a student whose thinking is switched off has a teacher that thinks. Of some
+    that is seen only in what they say, and an error of training."""
+    for teacher in teachers:
+        thinks = options_of(teacher).get("thinking", False)
+        if parse(teacher).kind == "recorded":
+            thinks = traces.all_think(teacher)
+        elif parse(teacher).kind not in models.WITHOUT_WEIGHTS:
+            thinks = thinks or models.think_prefix(teacher)
+        if thinks:
+            closes = "its chat template closes an empty think block in the prompt"
+            mend = "switch its thinking on, or the teacher's off"
+            raise ModelError(f"model {student!r}: {closes}, and {teacher!r} thinks; {mend}")
