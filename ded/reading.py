@@ -95,7 +95,8 @@ def band(condition: Any) -> str:
     scale, sign = (100, " %") if condition.unit == "share" else (1, "")
     low, high = condition.band
     texts = dict.fromkeys(f"{scale * end:g}" for end in (low, high) if end is not None)
-    return " to ".join(texts) + sign + (" or less" if low is None else "" if high else " or more")
+    open_end = " or less" if low is None else " or more" if high is None else ""
+    return " to ".join(texts) + sign + open_end
 
 
 # ---- corpora -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Sentences under figures: they say the estimate, its interval and where that lies, and no more."""
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -113,3 +114,17 @@ def test_what_must_not_be_shown_is_not_shown():
     assert open_one.prompt in text and hidden.prompt not in text and "reason: long" in text
     assert "may be shown" in reading.dropped(pd.DataFrame(rows[:1]), [hidden])
     assert reading.dropped(pd.DataFrame(rows[:0]), [hidden]) == "The filters dropped none of them."
+
+
+@pytest.mark.parametrize(
+    "band, text",
+    [
+        ((None, 0), "0 or less"),
+        ((-2, 0), "-2 to 0"),
+        ((3, None), "3 or more"),
+        ((10, 10), "10"),
+        ((0, None), "0 or more"),
+    ],
+)
+def test_a_band_is_open_where_it_has_no_end(band, text):
+    assert reading.band(SimpleNamespace(band=band, unit="number")) == text

@@ -183,7 +183,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         mend = "take the instruction-tuned variant, or put a chat_template.jinja beside it"
         raise ModelError(f"model {spec!r}: {lack}; {mend}")
     if options_of(spec):
-        tok.chat_template = chat.told(spec, tok.get_chat_template())
+        tok.chat_template = chat.with_defaults(spec, tok.get_chat_template())
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token
     return tok
@@ -238,11 +238,8 @@ def render(spec: str, prompt: str) -> str:
         text = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
         refusal = f"its chat template refuses the prompt ({first_line(error)})"
-        mend = (
-            "leave system_prompt out"
-            if chat.SYSTEM in options_of(spec)
-            else "take another template"
-        )
+        prompted = chat.SYSTEM in options_of(spec)
+        mend = "leave system_prompt out" if prompted else "take another template"
         raise ModelError(f"model {spec!r}: {refusal}; {mend}") from None
     if fault := chat.fault(spec, tok, prompt, text):
         raise ModelError(f"model {spec!r}: {fault}")

@@ -31,7 +31,7 @@ def turns(spec: str, prompt: str) -> list[dict[str, str]]:
     return [*first, {"role": "user", "content": prompt}]
 
 
-def told(spec: str, template: str) -> str:
+def with_defaults(spec: str, template: str) -> str:
     """The template with the options of the spec as its defaults. ModelError for a variable that it
     does not have."""
     names = set(re.findall(r"\w+", template))

@@ -147,8 +147,6 @@ class Endpoint:
         mend = MENDS["endpoint"].get(status, "see its log").format(variable)
         if status in (401, 403) and not variable:
             mend = "name the environment variable that holds its key in engine.api_key_env"
-        if reply.is_redirect:
-            mend = "name in engine.base_url where it redirects to (https?)"
         text = " ".join(text.split())[:300]
         return f"{self.engine.base_url} answers HTTP {status}: {text!r}; {mend}"
 

@@ -57,9 +57,7 @@ def options_of(spec: str) -> dict[str, Any]:
     """How the spec says that its model is prompted; {} where it does not. ModelError for what is no
     mapping of names to values of their types."""
     text = spec[len(bare(spec)) + 1 :]
-    form = (
-        "options are written as ?{option: value}, thinking true or false, system_prompt in quotes"
-    )
+    form = MENDS["options"]
     try:
         options = parse_yaml(text, spec) if text else {}
     except ParameterError as error:
@@ -115,10 +113,8 @@ def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[st
         with suppress(Exception):
             copy = hf_hub_download(name, file, **place, local_files_only=True)
             return Path(copy).parent.name, math.nan
-        what, mend = f"model 'hf:{name}'", "'path:<directory>'"
-        if kind == "dataset":
-            what, mend = f"data set {name}", "'data:<name>@<file>' or 'recorded:<file>', or as "
-            mend += f"{name}.jsonl in the folder of DED_DATA"
+        what = f"model 'hf:{name}'" if kind == "model" else f"data set {name}"
+        mend = MENDS["copy"][kind].format(name)
         error_name = type(error).__name__
         reason = f"the hub does not answer ({error_name}: {first_line(error)}): check the network"
         if error_name in MENDS["hub"]:

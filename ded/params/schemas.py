@@ -6,15 +6,7 @@ checks them.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from ded import problems
 from ded.errors import near
@@ -58,10 +50,33 @@ def _metric(name: str) -> str:
     return curation.metric_named(name)
 
 
-def _registered(engine: str) -> None:
+def _registered(engine: Engine) -> Engine:
     from ded import generation
 
-    generation.named(engine)
+    generation.named(engine.name)
+    return engine
+
+
+def _judged(grading: Grading) -> Grading:
+    from ded.grading import judge
+
+    _registered(grading.judge_engine)
+    if judge.of(grading):
+        _checked(grading.judge)
+    return grading
+
+
+def _checkable(verification: str, info: ValidationInfo) -> str:
+    source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
+    if verification == "steps" and not problems.source(source).steps:
+        raise ValueError(f"needs questions whose steps can be checked (lab:sum), not {source}")
+    return verification
+
+
+def _with_code_source(source: str, info: ValidationInfo) -> str:
+    if bool(source) != bool(info.data.get("code_source", source)):
+        raise ValueError("and code_source go together: both name a source, or both are ''")
+    return source
 
 
 DEFAULT = "default"  # the key of `chat` for all models
@@ -94,9 +109,9 @@ class Common(BaseModel):
     seed: Whole
     split: Literal["dev", "test"]
     n_jobs: Whole  # 0 is one a core
-    engine: Engine = Engine()
+    engine: Annotated[Engine, AfterValidator(_registered)] = Engine()
     trainer: Trainer = Trainer()
-    grading: Grading = Grading()
+    grading: Annotated[Grading, AfterValidator(_judged)] = Grading()
     corpus_source: Source
     id_source: Source
     ood_sources: Sources
@@ -104,7 +119,7 @@ class Common(BaseModel):
     samples: Count
     eval_id: Count
     eval_ood: Count
-    verification: Literal["answer", "steps"]
+    verification: Annotated[Literal["answer", "steps"], AfterValidator(_checkable)]
     drop_repeats: bool = False
     max_tokens: Count
     max_length: Count
@@ -118,22 +133,6 @@ class Common(BaseModel):
     contamination_ngram: Count
     contamination_threshold: Annotated[float, Field(gt=0, le=1)]
 
-    @field_validator("engine")
-    @classmethod
-    def _can_sample(cls, value: Engine) -> Engine:
-        _registered(value.name)
-        return value
-
-    @field_validator("grading")
-    @classmethod
-    def _can_judge(cls, value: Grading) -> Grading:
-        from ded.grading import judge
-
-        _registered(value.judge_engine.name)
-        if judge.of(value):
-            _checked(value.judge)
-        return value
-
     @model_validator(mode="after")
     def _prompted(self) -> Self:
         teachers = getattr(self, "teachers", None) or [getattr(self, "teacher", "")]
@@ -141,14 +140,6 @@ class Common(BaseModel):
         for name in self.chat.keys() - set(names):
             raise ValueError(f"chat: {name!r} is no model of this notebook{near(name, names)}")
         return self
-
-    @field_validator("verification")
-    @classmethod
-    def _checkable(cls, value: str, info: ValidationInfo) -> str:
-        source = info.data.get("corpus_source", "lab:sum")  # absent where it is wrong itself
-        if value == "steps" and not problems.source(source).steps:
-            raise ValueError(f"needs questions whose steps can be checked (lab:sum), not {source}")
-        return value
 
 
 class TeacherSelection(Common):
@@ -186,7 +177,7 @@ class Recipe(Common):
 
     teachers: Models
     code_source: SourceOrNone
-    code_id_source: SourceOrNone
+    code_id_source: Annotated[SourceOrNone, AfterValidator(_with_code_source)]
     n_select: Count
     n_code_questions: Count
     smoke_questions: Count
@@ -203,13 +194,6 @@ class Recipe(Common):
     shift_inputs: Count
     lalp_window: Count
     ood_margin: Annotated[float, Field(gt=0, lt=1)]
-
-    @field_validator("code_id_source")
-    @classmethod
-    def _both(cls, value: str, info: ValidationInfo) -> str:
-        if bool(value) != bool(info.data.get("code_source", value)):
-            raise ValueError("and code_source go together: both name a source, or both are ''")
-        return value
 
 
 class Valley(Common):

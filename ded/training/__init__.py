@@ -79,11 +79,8 @@ def losses(student: str) -> pd.DataFrame:
     measured).
     """
     record = json.loads(Path(models.locate(student), "training.json").read_text(encoding="utf-8"))
-    names = ("loss", "validation_loss")
-    tables = [
-        pd.DataFrame(record.get(name, []), columns=["step", "loss"]).set_axis(
-            ["step", name], axis=1
-        )
-        for name in names
-    ]
-    return tables[0].merge(tables[1], how="outer", on="step")
+    logged = {
+        name: {entry["step"]: entry["loss"] for entry in record.get(name, [])}
+        for name in ("loss", "validation_loss")
+    }
+    return pd.DataFrame(logged, dtype=float).sort_index().rename_axis("step").reset_index()
