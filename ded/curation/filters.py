@@ -125,18 +125,16 @@ def split_think(text: str) -> tuple[str, str] | None:
 def fault(text: str) -> str:
     """What is wrong with the form of a text, "" if nothing; for tags see `texts.split`."""
     _, answer, tags = texts.split(text)
-    opened, closed = tags.count(texts.THINK), tags.count(texts.CLOSE)
-    if not text.strip():
-        return "empty"
-    if not opened:
-        return "think block never opened" if closed else "no think block"
-    if not closed:
-        return "think block never closed"
-    if opened > 1 or closed > 1:
-        return "more than one think tag"
-    if not text.lstrip().startswith(texts.THINK):
-        return "text before the think block"
-    return "" if answer else "no answer"
+    faults = {
+        "empty": not text.strip(),
+        "no think block": not tags,
+        "think block never opened": texts.THINK not in tags,
+        "think block never closed": texts.CLOSE not in tags,
+        "more than one think tag": len(tags) > 2,
+        "text before the think block": not text.lstrip().startswith(texts.THINK),
+        "no answer": not answer,
+    }
+    return next((name for name, holds in faults.items() if holds), "")
 
 
 def compress_questions(pass_rates: pd.DataFrame, threshold: float) -> Filtered:

@@ -54,19 +54,13 @@ def unlabelled(gold: str, answer: str) -> tuple[str, str]:
     if not re.search(r"[A-J]\s*[).:]", gold + answer):
         return gold, answer
     (letter, value), (other, given) = _label(gold), _label(answer)
-    if letter and other and value and given and letter != other:
+    if letter and other and (letter != other or not (value and given)):
         return letter, other
-    if value and given:
-        return value, given
-    return (letter, other) if letter and other else (gold, answer)
+    return (value, given) if value and given else (gold, answer)
 
 
 def _label(text: str) -> tuple[str, str]:
     """(the letter of an option, the value after it) of a text; "" for what it does not have."""
-    if len(text) > 200:
-        return "", text
-    plain = WRAPPER.sub(r"\1", normalise(text)).strip()
-    if match := pattern("labelled").fullmatch(plain):
-        return match[1] or match[2], match[3]
-    alone = re.fullmatch(r"\(?([A-J])\)?\.?", plain)
-    return (alone[1], "") if alone else ("", text)
+    plain = WRAPPER.sub(r"\1", normalise(text)).strip() if len(text) <= 200 else ""
+    label = pattern("labelled").fullmatch(plain)
+    return (label[1] or label[2] or label[4], label[3] or "") if label else ("", text)

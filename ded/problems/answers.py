@@ -5,7 +5,6 @@ Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of th
 """
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, lru_cache
 from pathlib import Path
@@ -78,7 +77,7 @@ def last_matches(pattern: re.Pattern, text: str, start: int = 0) -> list[re.Matc
 
 def inside(formula: re.Match) -> str:
     """What stands between the delimiters of a match of FORMULA."""
-    return next(filter(None, formula.groups()))
+    return next(filter(None, formula.groups())).strip()
 
 
 def half_width(text: str) -> str:
@@ -109,7 +108,7 @@ def normalise(text: str) -> str:
     text = half_width(text).strip(" \n*")
     for _ in range(3):  # nested delimiters
         if formula := FORMULA.fullmatch(text):
-            text = inside(formula).strip()
+            text = inside(formula)
         elif box := _BOX.match(text) and last_box(text):
             text = box
     if r"\begin" not in text:  # no rows to end: these are commands escaped twice
@@ -126,35 +125,13 @@ def normalise(text: str) -> str:
 
 
 # --- plain numbers --------------------------------------------------------------------------------
-def _repeating(whole: str, once: str, period: str) -> Fraction:
-    """The value of whole.once(period)(period)..., such as 0.2333... for ("0", "2", "3")."""
-    repeated = Fraction(int(period), 10 ** len(period) - 1)
-    return (int(f"{whole or 0}{once}") + repeated) / 10 ** len(once)
-
-
-def _mixed(whole: str, *parts: str | None) -> Fraction:
-    """The value of a fraction, with a whole number before it or without; of `parts`, two are its
-    top and bottom.
-    """
-    top, bottom = (int(part) for part in parts if part)
-    return int(whole or 0) + Fraction(top, bottom)
-
-
-def _power_of_ten(*parts: str | None) -> Fraction:
-    factor, exponent = (part for part in parts if part)
-    return Fraction(factor) * Fraction(10) ** int(exponent)
-
-
-_DECIMAL = r"(\d+\.?\d*|\.\d+)"
-_FRACTION = r"\\frac(?:\{(\d+)\}\{(\d+)\}|(\d)(\d)|(\d)\{(\d+)\}|\{(\d+)\}(\d))"
-_TIMES_TEN = r"(?:\\times|\\cdot|\*|x)10\^\{?(-?\d{1,3})\}?"
-_PLAIN_NUMBERS: list[tuple[re.Pattern, Callable[..., Fraction]]] = [
-    (re.compile(_DECIMAL), Fraction),
-    (re.compile(r"(\d*)\.(\d*)\\overline\{?(\d+)\}?"), _repeating),
-    (re.compile(rf"(\d*) ?(?:{_FRACTION}|(?<=\d )(\d+)/(\d+))"), _mixed),
-    (re.compile(f"{_DECIMAL}/{_DECIMAL}"), lambda top, bottom: Fraction(top) / Fraction(bottom)),
-    (re.compile(rf"{_DECIMAL}{_TIMES_TEN}|{_DECIMAL}[eE]([+-]?\d{{1,3}})"), _power_of_ten),
-]
+_DECIMAL = r"(?:\d+\.?\d*|\.\d+)"
+_FRACTION = re.compile(r"\\frac(?:\{(\d+)\}|(\d))(?:\{(\d+)\}|(\d))(?![\d.])")
+_TIMES_TEN = re.compile(r"(?:\\times|\\cdot|\*|x)10\^\{?(-?\d{1,3})\}?(?!\d)")
+_NUMBER = re.compile(
+    rf"([-+]?) ?(?:(\d+) (?=\d+/\d+\Z))?({_DECIMAL}(?:[eE][-+]?\d{{1,3}}(?!/))?)(?:/({_DECIMAL}))?"
+)
+_REPEATING = re.compile(r"([-+]?)(\d*)\.(\d*)\\overline\{?(\d+)\}?")
 
 
 def number(text: str) -> Fraction | None:
@@ -165,18 +142,19 @@ def number(text: str) -> Fraction | None:
     """
     # "2 1/3" is a mixed number: its space says something
     text = text.strip() if re.search(r"\d \d", text) else text.replace(" ", "")
-    sign = -1 if text.startswith("-") else 1
-    if text[:1] in "+-" and text[1:2] not in "+-":
-        text = text.lstrip("+-")
     if len(text) > 400:
         return None
-    for pattern, value in _PLAIN_NUMBERS:
-        if match := pattern.fullmatch(text):
-            try:
-                return sign * value(*match.groups())
-            except (ZeroDivisionError, ValueError):
-                return None
-    return None
+    if repeating := _REPEATING.fullmatch(text):
+        sign, whole, once, period = repeating.groups()
+        repeated = Fraction(int(period), 10 ** len(period) - 1)
+        value = (int(f"{whole}{once}" or 0) + repeated) / 10 ** len(once)
+        return -value if sign == "-" else value
+    text = _TIMES_TEN.sub(r"e\1", _FRACTION.sub(r" \1\2/\3\4", text)).strip()
+    plain = _NUMBER.fullmatch(text)
+    if not plain or not Fraction(plain[4] or 1):
+        return None
+    value = int(plain[2] or 0) + Fraction(plain[3]) / Fraction(plain[4] or 1)
+    return -value if plain[1] == "-" else value
 
 
 # --- references that are none ---------------------------------------------------------------------

@@ -11,17 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ded.files import read_yaml
-from ded.problems.answers import (
-    FORMULA,
-    LONGEST,
-    Box,
-    boxes,
-    half_width,
-    inside,
-    last_matches,
-    normalise,
-    number,
-)
+from ded.problems import answers
+from ded.problems.answers import FORMULA, LONGEST
 
 _MOST_WORDS = 6  # of an answer that is words
 _TAIL = 300  # characters, in which the last line is looked for, and statements first
@@ -80,7 +71,7 @@ def extract(text: str, last_number: bool = False) -> str | None:
 def statements(text: str, *more: str) -> Iterator[Statement]:
     """The statements of a text, the last one first. more: further phrases of phrases.yml."""
     text = _readable(text)
-    boxed = {box.start: box.content for box in _lists(text)}
+    boxed = _boxed(text)
     seen: set[tuple[int, str]] = set()
     for start in dict.fromkeys((max(0, len(text) - _TAIL), 0)):  # mostly, the tail decides
         places = {(position, "box") for position in boxed if position >= start}
@@ -100,7 +91,7 @@ def statements(text: str, *more: str) -> Iterator[Statement]:
 def _readable(text: str) -> str:
     if text.isascii() and "<" not in text:
         return text
-    return pattern("noise").sub("", half_width(text))
+    return pattern("noise").sub("", answers.half_width(text))
 
 
 def _matches(text: str, *names: str) -> bool:
@@ -112,7 +103,7 @@ def _ends(text: str, start: int, *kinds: str) -> set[tuple[int, str]]:
     return {
         (phrase.end(), kind)
         for kind in kinds
-        for phrase in last_matches(pattern(kind), text, start)
+        for phrase in answers.last_matches(pattern(kind), text, start)
         if phrase.lastgroup != "other"
     }
 
@@ -123,32 +114,32 @@ def _order(place: tuple[int, str]) -> tuple[int, bool, str]:
     return position, kind == "box", kind
 
 
-def _lists(text: str) -> list[Box]:
-    """The boxes of a text that are not denied ("not \\boxed{6}"), the last one first; boxes with
-    nothing between them are one list, and a box has the unit that follows it.
+def _boxed(text: str) -> dict[int, str]:
+    """What is in the boxes of a text that are not denied ("not \\boxed{6}"), by where they begin;
+    boxes with nothing between them are one list, and a box has the unit that follows it.
     """
-    grouped: list[list[Box]] = []
-    for box in boxes(text):
-        after = grouped[-1][0].start if grouped else 0
+    lists: list[list[answers.Box]] = []
+    for box in answers.boxes(text):
+        after = lists[-1][0].start if lists else 0
         if re.search(r"\bnot \$?$", text[max(0, box.start - 6) : box.start]):
             continue
         if box.end <= after and pattern("between").fullmatch(text, box.end, after):
-            grouped[-1].insert(0, box)
+            lists[-1].insert(0, box)
         else:
-            grouped.append([box])
-    return [_joined(group, text) for group in grouped]
+            lists.append([box])
+    return {boxes[-1].start: _joined(boxes, text) for boxes in lists}
 
 
-def _joined(group: list[Box], text: str) -> Box:
-    first, last = group[0], group[-1]
-    contents = (pattern("announced").sub("", box.content).strip() for box in group)
-    separator = " or " if re.search(r"\bor\b", text[first.end : last.start]) else ", "
-    unit = pattern("unit").match(text, last.end)
+def _joined(boxes: list[answers.Box], text: str) -> str:
+    start, end = boxes[0].start, boxes[-1].end
+    contents = (pattern("announced").sub("", box.content).strip() for box in boxes)
+    separator = " or " if re.search(r"\bor\b", text[boxes[0].end : boxes[-1].start]) else ", "
+    unit = pattern("unit").match(text, end)
     content = separator.join(dict.fromkeys(contents)) + (unit[1] if unit else "")
-    frame = text[first.start - 1 : first.start] + text[last.end : last.end + 1]
-    if len(group) > 1 and re.fullmatch(r"[(\[][)\]]", frame):
-        content = frame[0] + content + frame[1]
-    return Box(last.start, last.end, content)
+    frame = text[start - 1 : start] + text[end : end + 1]
+    if len(boxes) > 1 and re.fullmatch(r"[(\[][)\]]", frame):
+        return frame[0] + content + frame[1]
+    return content
 
 
 # --- phrases --------------------------------------------------------------------------------------
@@ -161,18 +152,15 @@ def _sentence(text: str, start: int, kind: str) -> Statement:
         rest = re.sub(r"\n\s*\S+\s+", ", ", listed[0]).lstrip(" *_:,")
     rest = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(-])|`|^\s*-{3,}$", "", rest, flags=re.M)
     rest = re.sub(r":[\s_]*\n\s*", ": ", rest).lstrip(" \t\n*_>#=:~\"'\u201c")
-    while lead := pattern("lead").match(rest):
-        rest = rest[lead.end() :]
-    if about := pattern("about").match(rest):
-        rest = rest[about.end() :]
-    if instead := pattern("instead").match(rest):
-        rest = rest[instead.end() :]
+    rest = pattern("lead").sub("", rest)
+    exact = not _matches(rest, "about")
+    rest = pattern("instead").sub("", pattern("about").sub("", rest))
     if _matches(rest, "negated"):
         return Statement("", kind, start)
     for name in ("end", "qualifier"):
         if match := pattern(name).search(_hidden(rest)):
             rest = rest[: match.start()]
-    return Statement(_plain(rest), kind, start, exact=not about)
+    return Statement(_plain(rest), kind, start, exact)
 
 
 def _hidden(text: str) -> str:
@@ -182,7 +170,7 @@ def _hidden(text: str) -> str:
 
 def _plain(text: str) -> str:
     """A text without the delimiters of its formulas, nor of one whose other end is elsewhere."""
-    text = FORMULA.sub(lambda formula: f" {inside(formula).strip()} ", text)
+    text = FORMULA.sub(lambda formula: f" {answers.inside(formula)} ", text)
     text = re.sub(r"(?<!\\)\$(?!\d)|\s+", " ", text).lstrip(" }")
     depth = 0
     for bracket in re.finditer(r"(?<!^[A-J])\\?[(\[{)\]}]", text):
@@ -214,7 +202,7 @@ def _is_answer(text: str) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    return number(normalise(text)) is not None
+    return answers.number(answers.normalise(text)) is not None
 
 
 # --- texts without a statement --------------------------------------------------------------------
@@ -224,7 +212,7 @@ def _last_line(text: str) -> str | None:
     """
     text = text.lstrip(" \n*_").rstrip(" \n*_.")
     if formula := FORMULA.fullmatch(text[: LONGEST + 1]):
-        return inside(formula).strip()
+        return answers.inside(formula)
     last = pattern("last line").search(text, max(0, len(text) - _TAIL))
     if not last:
         return None
@@ -239,12 +227,12 @@ def _last_number(text: str) -> str | None:
     the last digits belong to something else: a range, a date, a version, a name.
     """
     text = re.sub(r"</?\w+>", "", text[-2 * LONGEST :])
-    chunks = last_matches(pattern("chunk"), _hidden(text))[:1]
+    chunks = answers.last_matches(pattern("chunk"), _hidden(text))[:1]
     start = chunks[0].start() if chunks else -1
     formulas = [each for each in FORMULA.finditer(text) if re.search(r"\d", each[0])]
     if formulas and formulas[-1].start() > start:
         percent = pattern("percent").match(text, formulas[-1].end())
-        return inside(formulas[-1]).strip() + (percent[0] if percent else "")
+        return answers.inside(formulas[-1]) + (percent[0] if percent else "")
     if not chunks:
         return None
     chunk = chunks[0][0].rpartition("=")[2]
@@ -257,7 +245,7 @@ def _measure(text: str) -> str | None:
     (5km); None for other texts.
     """
     measure = pattern("measure").fullmatch(text)
-    value = measure["value"] if measure else text
-    if not _is_number(value) and not _matches(value, "as_written"):
-        return None
-    return re.sub(r"(?<=\d)[a-zA-Z/\u20ac\u00a2\u00b0\u00b2\u00b3]+$", "", text)
+    value, unit = measure.group("value", "unit") if measure else (text, None)
+    if _is_number(value) or _matches(value, "as_written"):
+        return text.removesuffix(unit or "")
+    return None
