@@ -91,17 +91,12 @@ def name_of(source: str) -> str:
     """What a source is called in the tables: "aime_2024" for "data:aime_2024@copy.jsonl"; options
     are part of it, folders are not."""
     place, mark, options = _without_folders(source).partition("?{")
-    if place.startswith("data:"):
-        place = place.removeprefix("data:").partition("@")[0]
-    return place + mark + options
+    return re.sub(r"^data:([^@]*)(@.*)?", r"\1", place) + mark + options
 
 
 def _without_folders(source: str) -> str:
     place, mark, options = source.partition("?{")  # whose slashes are no folders
-    start = {"file": "file:", "data": place.partition("@")[0] + "@"}.get(place.partition(":")[0])
-    if start and place.startswith(start):
-        place = start + Path(place.removeprefix(start)).name
-    return place + mark + options
+    return re.sub(r"^(file:|data:[^@]*@).*/(?=.)", r"\1", place) + mark + options
 
 
 def _group(question: problems.Problem) -> str:

@@ -24,6 +24,7 @@ from ded.problems import Problem
 VERSION = 2
 # problems a shard: the most that a kill repeats, and the batch of the transformers engine
 SHARD = 256
+Identity = dict[str, Any]
 
 # A new engine is a module of this package and a line here.
 ENGINES: dict[str, EngineModule] = {
@@ -50,7 +51,7 @@ def named(name: str) -> EngineModule:
     return ENGINES[name]
 
 
-def identity(model: str, engine: Engine = Engine()) -> dict[str, Any]:
+def identity(model: str, engine: Engine = Engine()) -> Identity:
     """What, besides prompts and sampling settings, decides what is drawn: for the keys of later
     stages."""
     decided = engine_of(model, engine).identity(model, engine)
@@ -98,8 +99,8 @@ def sample(
             with closing(source.draw(model, begun, settings, engine)) as drawing:
                 for shard, table in drawing:
                     store.table(shard.key, table.copy)
-    tables = [store.read_table(shard.key) for shard in shards]
-    tables = [table for table in tables if len(table)]  # there may be no traces for a shard
+    # there may be no traces for a shard
+    tables = [table for shard in shards if len(table := store.read_table(shard.key))]
     if not tables:
         lack = f"no trajectory for any of {len(problems)} questions, the first being"
         mend = "name questions that its records hold, or a column map under which they are found"
@@ -141,24 +142,20 @@ def counted(trajectories: pd.DataFrame, model: str) -> pd.DataFrame:
     return trajectories.assign(token_ids=token_ids, n_tokens=n_tokens)
 
 
-def _key(problems: list[Problem], index: int, settings: Settings, who: dict[str, Any]) -> str:
+def _key(problems: list[Problem], index: int, settings: Settings, who: Identity) -> str:
     prompts = [[problem.id, problem.prompt] for problem in problems]
     request = {"sample_index": index, **asdict(settings), **who}
     return store.key("generation", VERSION, prompts=prompts, **request)
 
 
-def _shards(
-    problems: list[Problem], n: int, settings: Settings, who: dict[str, Any]
-) -> list[Shard]:
+def _shards(problems: list[Problem], n: int, settings: Settings, who: Identity) -> list[Shard]:
     parts = [problems[start : start + SHARD] for start in range(0, len(problems), SHARD)]
     return [
         Shard(_key(part, index, settings, who), part, index) for part in parts for index in range(n)
     ]
 
 
-def _begun(
-    shard: Shard, settings: Settings, who: dict[str, Any], limited: pd.DataFrame | None
-) -> Shard:
+def _begun(shard: Shard, settings: Settings, who: Identity, limited: pd.DataFrame | None) -> Shard:
     """The shard with the rows of the longest shorter draw, if there is one; else with those of the
     thinking budget."""
 

@@ -97,12 +97,8 @@ def _row(server: Endpoint, row: Unfinished, settings: Settings) -> Row:
     """One trajectory, whole or as long as max_tokens."""
     top = min(server.engine.entropy_top, MOST_LOGPROBS)
     seed = content_hash(f"{settings.seed} {row.problem.id} {row.shard.index} {len(row.drawn)}")
-    sampling = vars(settings) | server.engine.sampling()
-    sampling |= {
-        "max_tokens": settings.max_tokens - len(row.drawn),
-        "seed": seed % 2**31,
-        "return_token_ids": True,
-    }
+    own = {"max_tokens": settings.max_tokens - len(row.drawn), "seed": seed % 2**31}
+    sampling = vars(settings) | server.engine.sampling() | own | {"return_token_ids": True}
     chat: dict[str, Any] = {"messages": turns(server.model, row.problem.prompt)}
     if template := variables(server.model):
         chat["chat_template_kwargs"] = template

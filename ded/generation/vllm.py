@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -29,6 +29,7 @@ from ded import models, store
 from ded.errors import EngineError
 from ded.generation import journal
 from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished, texts
+from ded.models.spec import MENDS
 from ded.options import Engine
 from ded.problems import content_hash
 
@@ -41,10 +42,6 @@ CPU = {
     "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
     "TORCH_COMPILE_DISABLE": "1",
 }
-MEMORY = (
-    "To mend it: lower engine.max_model_len or engine.gpu_memory, raise engine.tensor_parallel, or "
-    "free what other processes hold; on a CPU VLLM_CPU_KVCACHE_SPACE is the cache in GiB"
-)
 # an error's message in a log, behind the mark of the process that wrote it
 ERROR_LINE = re.compile(
     r"^(?:\[rank\d+\]: ?|\(\S+ pid=\d+\) ?)*(\S*(?:Error|Exception)\b.*: .*)$", re.M
@@ -91,22 +88,21 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         drawing = journal.Drawing(shards)
         job = plan(model, drawing.unfinished, settings, engine)
         asked = [row for request in job.requests for row in request.rows]
-        drawn = stack.enter_context(closing(_drawn(model, job, engine)))
-        for shard, table in drawing.tables(asked, drawn):
+        samples = stack.enter_context(closing(sampled(model, job, engine)))
+        for shard, table in drawing.tables(asked, _journaled(job, samples)):
             completions = tok.batch_decode(table["token_ids"].tolist())
             yield shard, table.assign(text=texts(model, completions))
     log.info("%s: vllm, %d rows, %.0f s", model, len(asked), time.monotonic() - begun)
 
 
-def _drawn(model: str, job: Job, engine: Engine) -> Generator[tuple[Unfinished, Row], None, None]:
+def _journaled(job: Job, samples: Iterable[list[Any]]) -> Iterator[tuple[Unfinished, Row]]:
     """The rows of the job as they are finished, each in the journal; their texts are left out, as
     the tokens hold them."""
-    with closing(sampled(model, job, engine)) as samples:
-        for number, sample, rest in samples:
-            row = job.requests[number].rows[sample]
-            whole = row.continued(rest)
-            journal.add(row.shard, row.place, whole)
-            yield row, whole
+    for number, sample, rest in samples:
+        row = job.requests[number].rows[sample]
+        whole = row.continued(rest)
+        journal.add(row.shard, row.place, whole)
+        yield row, whole
 
 
 def plan(model: str, unfinished: list[Unfinished], settings: Settings, engine: Engine) -> Job:
@@ -261,11 +257,9 @@ def devices(engine: Engine, n_requests: int) -> list[dict[str, str]]:
     n_gpus, visible = n_replicas * each, os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(i) for i in range(n_gpus)]
     if len(gpus) < n_gpus:
-        need = (
-            f"engine.data_parallel {n_replicas} x engine.tensor_parallel {each} need {n_gpus} GPUs"
-        )
-        mend = "lower them, or let it name more"
-        raise EngineError(f"{need}, and CUDA_VISIBLE_DEVICES names {len(gpus)}; {mend}")
+        need = f"engine.data_parallel {n_replicas} x engine.tensor_parallel {each} need {n_gpus}"
+        few = f"CUDA_VISIBLE_DEVICES names {len(gpus)}; lower them, or let it name more"
+        raise EngineError(f"{need} GPUs, and {few}")
     parts = [",".join(gpus[start : start + each]) for start in range(0, n_gpus, each)]
     return [{"CUDA_VISIBLE_DEVICES": part} for part in parts[:n_requests]]
 
@@ -280,7 +274,11 @@ def _check(replicas: list[Replica], codes: list[int | None], model: str, stored:
         errors = ERROR_LINE.findall(log)
         cause = f": {errors[-1].strip()}" if errors else ""
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        mend = [MEMORY] if code == -signal.SIGKILL or re.search("memory|GiB", cause) else []
+        mend = (
+            [MENDS["vllm"]["memory"]]
+            if code == -signal.SIGKILL or re.search("memory|GiB", cause)
+            else []
+        )
         go_on = f"{stored}; run again to go on from there. The end of its log:"
         end = [line for line in log.splitlines() if line.strip()][-12:]
         what = f"{model}: vLLM ended early ({how}){cause}"

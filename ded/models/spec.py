@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from ded.errors import ModelError, ParameterError, first_line, near
 from ded.files import parse_yaml, read_yaml
-from ded.problems.texts import THINK as THINK
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}

@@ -143,12 +143,9 @@ def compare(notebook: str, measured: Measured) -> pd.DataFrame:
             raise ParameterError(f"{FILE}: {no_such('condition', key, bands.conditions)}")
         condition = bands.conditions[key]
         values = pd.Series(measured.get(condition.measure, {}), dtype=float).dropna()
-        within = values.map(condition.inside)
-        inside: bool | None = None
+        inside = condition.inside(values.mean()) if len(values) else None
         if len(values) and condition.at_least:
-            inside = bool(within.mean() >= condition.at_least)
-        elif len(values):
-            inside = condition.inside(values.mean())
+            inside = bool(values.map(condition.inside).mean() >= condition.at_least)
         slack = 0.0 if condition.at_least or condition.unit != "share" else FAR
         row = {"condition": key, **condition.model_dump(), "measured": values.to_dict()}
         row |= {"value": values.mean(), "inside": inside}

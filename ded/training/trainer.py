@@ -166,8 +166,7 @@ def _load(job: Job, dtype: str) -> Any:
     the flags of its generation config that transformers ignores, and then refuses to save."""
     from transformers import AutoModelForCausalLM
 
-    path, revision = models.locate(job.student), models.parse(job.student).revision
-    net = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
+    net = models.pretrained(AutoModelForCausalLM, job.student, dtype=dtype)
     try:
         net.generation_config.validate(strict=True)
     except ValueError as error:

@@ -39,13 +39,10 @@ def validation(trainer: Any, examples: list[Example]) -> Any:
     from transformers import TrainerCallback
 
     def loss() -> float:
-        nats, n_tokens = 0.0, 0
+        nats, n_tokens, device = 0.0, 0, trainer.args.device
         with torch.no_grad(), trainer.compute_loss_context_manager():
             for example in examples:
-                batch = {
-                    name: torch.tensor([ids], device=trainer.args.device)
-                    for name, ids in example.items()
-                }
+                batch = {key: torch.tensor([ids], device=device) for key, ids in example.items()}
                 n_learnt = sum(label != -100 for label in example["labels"][1:])
                 mean = trainer.model_wrapped(**batch, use_cache=False).loss
                 nats, n_tokens = nats + n_learnt * float(mean), n_tokens + n_learnt
