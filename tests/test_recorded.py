@@ -410,6 +410,10 @@ def test_hub_data_sets_are_read_with_their_split_and_identified_by_their_commit(
             ['{"Frage": "a", "Spur": "b"}'],
             r"for the question; it has Frage, Spur: .*as mine: \{question: <column>",
         ),
+        (  # a reference that speaks of a tag
+            ['{"question": "a", "solution": "It ends with `</think>`."}'],
+            "traces.jsonl:1: no column .* for the text; it has question, solution",
+        ),
         (
             ['{"question": "a", "text": "b", "n_tokens": "9"}'],
             r"traces.jsonl:1: n_tokens is '9', not a number",

@@ -504,6 +504,35 @@ def test_the_users_own_problems(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "meta, how",
+    [
+        ({"tests": [{"input": "1", "output": "2"}]}, "read standard input"),
+        ({"tests": [{"input": "1", "output": "2"}], "input_mode": "file"}, "read input.txt"),
+        ({"tests": [{"args": [1], "expected": 2}], "entry": "f"}, "with the names asked for"),
+        ({"assertions": "assert f(1) == 2"}, "with the names asked for"),
+    ],
+)
+def test_a_program_of_the_users_is_asked_for_as_it_is_tested(tmp_path, meta, how):
+    row = {"question": "Double it.", "kind": "code", "meta": meta, "split": "test"}
+    file = write(tmp_path / "mine.jsonl", [row])
+    (problem,) = problems.load(f"file:{file}", 0, "test", "s")
+    assert how in problem.prompt
+
+
+def test_empty_cells_of_a_csv_are_left_at_their_defaults(tmp_path):
+    (tmp_path / "a.csv").write_text("question,answer,kind,level,split,meta\nq,1,,,test,\n")
+    (problem,) = problems.load(f"file:{tmp_path / 'a.csv'}", 0, "test", "s")
+    assert (problem.kind, problem.level, problem.answer) == ("math", 0, "1")
+
+
+def test_options_may_be_numbers(tmp_path):
+    row = {"question": "2+3?", "kind": "choice", "answer": "B", "meta": {"options": [4, 5]}}
+    file = write(tmp_path / "a.jsonl", [row | {"split": "test"}])
+    (problem,) = problems.load(f"file:{file}", 0, "test", "s")
+    assert verdicts(problem, "The answer is B.", "A") == ["correct", "wrong"]
+
+
 GOOD = '{"question": "q", "answer": "1", "id": "a"}\n'
 
 

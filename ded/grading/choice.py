@@ -16,7 +16,7 @@ def extract(text: str, problem: Problem) -> str | None:
     The last statement about options counts, which names one by its letter or, where
     ``meta["options"]`` holds the options' texts, by its text; without one, the first or last line.
     """
-    options = [words_of(normalise(option)) for option in problem.meta.get("options") or []]
+    options = [words_of(normalise(str(option))) for option in problem.meta.get("options") or []]
     text = half_width(text)
     for statement in statements(text, "choice"):
         choice = "" if statement.text is None else _option(statement.text, options)

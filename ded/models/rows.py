@@ -15,10 +15,7 @@ ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # keys of a turn beside its content
 # what a map has columns for: the type of its values, and what to call that
 KINDS: dict[str, tuple[Any, str]] = {
-    "question": (str, "text"),
-    "text": (str, "text"),
-    "thinking": (str, "text"),
-    "finish_reason": (str, "text"),
+    **dict.fromkeys(("question", "text", "thinking", "finish_reason"), (str, "text")),
     "complete": (bool, "true or false"),
     "n_tokens": ((int, float), "a number"),
 }
@@ -87,7 +84,7 @@ def _cell(row: Row, key: str) -> tuple[str, Any]:
     if key == "text" and not names:
         beside = any(cells.get(name) for name in columns.thinking)
         there = [name for name in columns.text_with_thinking if cells.get(name)]
-        names = [n for n in there if beside or texts.CLOSE in texts.plain(str(cells[n]))]
+        names = [n for n in there if beside or texts.thinks(texts.plain(str(cells[n])))]
     if not names and key in ("question", "text"):
         lack = f"no column {' or '.join(map(repr, getattr(columns, key)))} for the {key}; it has "
         mend = "name another map after '#', or write one in params/recorded.yml, "
@@ -137,7 +134,7 @@ def _trace(text: str, thinking: str, finish: str, complete: bool | None, n_token
     """
     text, thinking = texts.plain(text or ""), texts.plain(thinking or "")
     cut = finish.lower() in CUT if finish else complete is False
-    if thinking and texts.split(text).thinking is None:
+    if thinking and not texts.thinks(text):
         thinking = thinking.removeprefix(texts.THINK).removesuffix(texts.CLOSE).strip()
         in_thought = cut and not text  # cut off before it came to an answer
         text = f"{texts.THINK}\n{thinking}" + ("" if in_thought else f"\n{texts.CLOSE}\n{text}")

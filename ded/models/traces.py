@@ -107,13 +107,12 @@ def fingerprint(model: str) -> str:
 
 def _source(model: str) -> Source:
     place, _, name = parse(model).name.partition("#")
-    columns = _map(model, name or "default")
-    file = Path(place).expanduser()
-    file = file if file.is_absolute() or file.exists() else home() / file
-    if file.suffix.lower() in files.SUFFIXES and not file.exists():
-        raise ModelError(f"model {model!r}: there is no file {file}; correct its path")
-    local, revision = file if file.exists() else None, ""
+    columns, revision = _map(model, name or "default"), ""
+    file = home() / Path(place).expanduser()  # or where the process is
+    local = next((path for path in (Path(place).expanduser(), file) if path.exists()), None)
     if not local:
+        if file.suffix.lower() in files.SUFFIXES:
+            raise ModelError(f"model {model!r}: there is no file {file}; correct its path")
         if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", place):
             kinds = f"a file ending in {', '.join(files.SUFFIXES)}, nor a folder of such files,"
             raise ModelError(f"model {model!r}: neither {kinds} nor a hub data set <org>/<name>")
@@ -173,4 +172,4 @@ def _hub_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         mend = "set `config` and `split` of its column map in params/recorded.yml"
         fault = f"cannot be loaded ({first_line(error)})"
         raise ModelError(f"data set {name}: {fault}; {mend}") from error
-    return ((f"{name}: row {i}", row) for i, row in enumerate(table, 1))
+    return files.numbered(name, table)

@@ -6,13 +6,14 @@ Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of th
 
 import re
 from fractions import Fraction
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ded.files import read_yaml
 
 LONGEST = 2000  # characters of a final answer; no task asks for more, and parsers fear it
+_WRITTEN = read_yaml(Path(__file__).with_name("typography.yml"))
 _MOST_MATCHES = 49  # looked at from the end: bounds against texts full of boxes that never close
 
 
@@ -94,10 +95,7 @@ _THOUSANDS = re.compile(
 )
 
 
-@cache
-def _typography() -> list[tuple[re.Pattern, str]]:
-    patterns = read_yaml(Path(__file__).with_name("typography.yml"))["patterns"]
-    return [(re.compile(pattern), replacement) for pattern, replacement in patterns]
+_TYPOGRAPHY = [(re.compile(pattern), form) for pattern, form in _WRITTEN["patterns"]]
 
 
 @lru_cache(maxsize=4096)  # a gold meets many answers
@@ -113,9 +111,9 @@ def normalise(text: str) -> str:
             text = box
     if r"\begin" not in text:  # no rows to end: these are commands escaped twice
         text = re.sub(r"\\\\(?=[a-zA-Z]{2})", r"\\", text)
-    for pattern, replacement in _typography():
+    for pattern, form in _TYPOGRAPHY:
         if pattern.search(text):  # cheaper than a replacement that replaces nothing
-            text = pattern.sub(replacement, text)
+            text = pattern.sub(form, text)
     text = text.strip()
     if not text.endswith("\\."):
         text = text.rstrip(".,;:").strip()
@@ -158,17 +156,10 @@ def number(text: str) -> Fraction | None:
 
 
 # --- references that are none ---------------------------------------------------------------------
-_NO_ANSWERS = {
-    *("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "omitted", "proof"),
-    *("notfound", "not found", "not available", "no answer", "see solution", "see the solution"),
-    *("see above", "see proof", "see explanation"),
-}
-
-
 def is_answer(reference: str) -> bool:
     """Whether a reference can be compared with, rather than stand for one that nobody gave.
 
     NuminaMath and what was made from it write "proof" and "notfound".
     """
     bare = re.sub(r"\\(?:text|mathrm|boxed)\b|[{}$*\"']", "", reference)
-    return bare.strip(" \t\r\n.").lower() not in _NO_ANSWERS
+    return bare.strip(" \t\r\n.").lower() not in _WRITTEN["no_answers"]

@@ -113,12 +113,10 @@ def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:
             from pyarrow import parquet
 
             batches = parquet.ParquetFile(file).iter_batches(256)
-            rows = (row for batch in batches for row in batch.to_pylist())
-            yield from ((f"{path}: row {i}", row) for i, row in enumerate(rows, 1))
+            yield from numbered(path, (row for batch in batches for row in batch.to_pylist()))
         case ".json":
             whole = _json(path, file.read_text(encoding="utf-8-sig"))
-            listed = whole if isinstance(whole, list) else [whole]
-            yield from ((f"{path}: row {i}", row) for i, row in enumerate(listed, 1))
+            yield from numbered(path, whole if isinstance(whole, list) else [whole])
         case ".csv":
             with file.open(encoding="utf-8-sig", newline="") as stream:
                 reader = csv.DictReader(stream, restkey="")
@@ -133,6 +131,11 @@ def _rows(path: str, file: Path) -> Iterator[tuple[str, Any]]:
                 for i, line in enumerate(stream, 1):
                     if line.strip():
                         yield f"{path}:{i}", _json(f"{path}:{i}", line)
+
+
+def numbered(path: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """(place, row) of each row of a file, or a data set, without lines."""
+    return ((f"{path}: row {i}", row) for i, row in enumerate(rows, 1))
 
 
 def _json(place: str, text: str) -> Any:

@@ -50,17 +50,22 @@ class Row(BaseModel):
             return "a choice needs meta.options, and the letter of one of them as its answer"
         return ""
 
+    def template(self) -> str:
+        """The template of its question, which for code says how the program is tested."""
+        if self.kind != "code":
+            return self.kind
+        if self.meta.keys() & {"entry", "assertions"}:
+            return "function"
+        return "files" if self.meta.get("input_mode") == "file" else "stdin"
+
     def problem(self, family: str) -> Problem:
         """The problem of this row, of its own family or else `family`."""
         prompt, meta, family = self.prompt, self.meta, self.family or family
         if not prompt:
-            prompt = self.question
-            if self.kind == "choice":
-                prompt += listing(meta["options"])
+            prompt = self.question + (listing(meta["options"]) if self.kind == "choice" else "")
             if self.kind != "exact":
-                program = "function" if "entry" in meta else "stdin"
-                template = program if self.kind == "code" else self.kind
-                prompt, meta = render(template, prompt), meta | {"template": template}
+                meta = meta | {"template": self.template()}
+                prompt = render(meta["template"], prompt)
         name = self.id or f"{family}:{content_hash(prompt):016x}"
         return Problem(name, family, self.level, prompt, self.answer, self.kind, meta)
 
@@ -106,7 +111,8 @@ class OwnFile(Source):
 
 def _checked(place: str, cells: dict) -> Row:
     try:
-        row = Row.model_validate({key: cell for key, cell in cells.items() if cell is not None})
+        given = {key: cell for key, cell in cells.items() if cell not in (None, "")}
+        row = Row.model_validate(given)
         none = row.kind == "math" and "answer" in cells and not is_answer(row.answer)
         problem = "" if none else row.lack()
         if not problem:

@@ -67,6 +67,11 @@ def split(text: str) -> Parts:
     )
 
 
+def thinks(text: str) -> bool:
+    """Whether a think block closes in a text; tags that are quoted close none."""
+    return split(text).thinking is not None
+
+
 def _blank(match: re.Match) -> str:
     """As many other characters; a fence that nothing ends stays."""
     ends = match.groupdict().get("end", "")

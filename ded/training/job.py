@@ -149,7 +149,7 @@ def trained_texts(student: str, prompt: str, text: str) -> tuple[str, str]:
     rendered = models.render(student, prompt)
     if rendered.rstrip().endswith(THINK):
         thought = re.sub(rf"^(\s*{THINK}\n?)+", "", text)
-        thinks = thought != text or texts.split(text).thinking is not None
+        thinks = thought != text or texts.thinks(text)
         return rendered, thought if thinks else f"\n{CLOSE}\n\n{text}"
     if rendered.rstrip().endswith(CLOSE):
         text = re.sub(rf"^\s*{THINK}\s*{CLOSE}\s*", "", text)
