@@ -874,6 +874,13 @@ def test_time_and_length_limits(monkeypatch):
     assert long == "unparsed" and "1000000 characters" in reason
 
 
+@pytest.mark.parametrize("part", ["cm ", "5 per ", "m/s aa ", "base ", "no Solution ", r"\alpha a "])
+def test_a_long_answer_that_fits_no_pattern_is_read_at_once(part):
+    answer = (part * 200)[:190] + r"\pi?"  # a pattern that tries all ways to cut it would not end
+    ((verdict, _),) = verdicts([("5 cm", answer)])
+    assert verdict in ("wrong", "unparsed")
+
+
 def test_tolerance_only_where_the_task_asks():
     third, root = math("1/3", tolerance=1e-3), math(r"\sqrt{2}", tolerance=0.01)
     jobs = [

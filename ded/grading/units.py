@@ -67,7 +67,7 @@ def _after_value() -> re.Pattern:
     further = rf"{wrapped}|{name}|(?<=[\s/]){word}{{2,}}{power}|(?<=\s)a(?=\s)"
     between = r"\s*(?:/|\\cdot(?![a-z])|\\times(?![a-z])|[-*,.()])?\s*"
     return re.compile(
-        rf"(?P<value>.*?[\d)}}\]a-zI])\s*(?P<unit>(?:{first})(?:{between}(?:{further}))*)"
+        rf"(?P<value>.*?[\d)}}\]a-zI])\s*(?P<unit>(?:{first})(?>{between}(?:{further}))*+)"
     )
 
 
