@@ -874,7 +874,9 @@ def test_time_and_length_limits(monkeypatch):
     assert long == "unparsed" and "1000000 characters" in reason
 
 
-@pytest.mark.parametrize("part", ["cm ", "5 per ", "m/s aa ", "base ", "no Solution ", r"\alpha a "])
+@pytest.mark.parametrize(
+    "part", ["cm ", "5 per ", "m/s aa ", "base ", "no Solution ", r"\alpha a "]
+)
 def test_a_long_answer_that_fits_no_pattern_is_read_at_once(part):
     answer = (part * 200)[:190] + r"\pi?"  # a pattern that tries all ways to cut it would not end
     ((verdict, _),) = verdicts([("5 cm", answer)])
