@@ -256,7 +256,7 @@ def _is_words(text: str) -> bool:
     if not bare:
         return bool(units.WRAPPER.search(text))
     words = re.fullmatch(r"[A-Za-z][a-z']+(?:[ -][A-Za-z0-9,']+)*", bare)
-    return len(bare) > 2 and bool(words) or bare.casefold() == "no"
+    return (len(bare) > 2 and bool(words)) or bare.casefold() == "no"
 
 
 def _without_spaces(text: str) -> str:
