@@ -17,6 +17,7 @@ from ded.grading import VERDICTS
 from ded.options import Engine, Grading
 from ded.problems import Problem
 from ded.problems.answers import normalise, number
+from ded.problems.texts import THINK
 
 VERSION = 2
 Suite = dict[str, list[Problem]]
@@ -86,11 +87,8 @@ def per_question(
         scored = _scored(graded, {problem.id: problem.kind for problem in asked})
         if not (scored["verdict"] == "error").any():
             scored = store.table(key, lambda: scored)
-    members = [
-        pd.DataFrame({"family": name, "question": [problem.id for problem in family]})
-        for name, family in suite.items()
-    ]
-    return pd.concat([ids.merge(scored, on="question") for ids in members], ignore_index=True)
+    members = [(name, problem.id) for name, family in suite.items() for problem in family]
+    return pd.DataFrame(members, columns=["family", "question"]).merge(scored, on="question")
 
 
 def _scored(graded: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
@@ -98,7 +96,7 @@ def _scored(graded: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     correct = (graded["verdict"] == "correct").astype(float)
     graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"}).assign(
         value=correct.where(graded["verdict"] != "error"),
-        think=graded["text"].str.startswith("<think>"),
+        think=graded["text"].str.startswith(THINK),
         judged=graded["rule"] == grader.JUDGE,
         vote=_votes(graded, kinds),
     )

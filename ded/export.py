@@ -32,8 +32,6 @@ NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
 UNPUBLISHED = ("token_ids", "logprobs", "entropy_sum", "missing_mass", "engine")
 # where the hub's size categories end
 SIZES = {1e3: "n<1K", 1e4: "1K<n<10K", 1e5: "10K<n<100K", 1e6: "100K<n<1M", math.inf: "n>1M"}
-# how the parameters begin that name a source of questions to evaluate on
-EVALUATED = ("id_", "ood_", "eval_", "code_id_")
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -91,10 +89,9 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
         pairs = zip(rows["prompt"], rows["text"], strict=True)
         trained = [training.trained_texts(loses, prompt, text) for prompt, text in pairs]
         end = models.load_tokenizer(loses).eos_token
-        rows = rows.rename(columns={"prompt": "question"}).assign(
-            prompt=[prompt for prompt, _ in trained],
-            completion=[f"{completion}{end}" for _, completion in trained],
-        )
+        rows = rows.rename(columns={"prompt": "question"})
+        rows["prompt"] = [prompt for prompt, _ in trained]
+        rows["completion"] = [f"{completion}{end}" for _, completion in trained]
     file = Path("data", "train.parquet")
     with _new_folder(out) as work:
         (work / file).parent.mkdir()
@@ -168,11 +165,8 @@ def _write_card(folder: Path, template: str, about: Mapping[str, Any], **content
 
 def _corpus_sources(params: Mapping[str, Any]) -> list[str]:
     """The sources that a run's parameters name for its corpus, each once."""
-    sources: list[str] = []
-    for key, value in params.items():
-        if "source" in key and not key.startswith(EVALUATED):
-            sources += value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(source for source in sources if source))
+    trained_on = (params["corpus_source"], params.get("code_source"))
+    return list(dict.fromkeys(filter(None, trained_on)))
 
 
 def _all_own(names: Iterable[str]) -> bool:
