@@ -96,7 +96,7 @@ def _scored(graded: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     correct = (graded["verdict"] == "correct").astype(float)
     graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"}).assign(
         value=correct.where(graded["verdict"] != "error"),
-        think=graded["text"].str.startswith(THINK),
+        think=graded["text"].str.lstrip().str.startswith(THINK),
         judged=graded["rule"] == grader.JUDGE,
         vote=_votes(graded, kinds),
     )

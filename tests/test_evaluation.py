@@ -32,7 +32,7 @@ def verdicts(monkeypatch):
                 {
                     "problem_id": problem.id,
                     "sample_index": i,
-                    "text": ["<think> a </think> b", "b"][i > 0],
+                    "text": ["\n<think> a </think> b", "b"][i > 0],
                     "n_tokens": 10 + i,
                     "finish_reason": "stop",
                 }
