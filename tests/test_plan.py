@@ -115,3 +115,14 @@ def test_a_missing_model_is_named_with_its_mend(monkeypatch):
         and "choose another" in table.loc["model lab:student_2", "note"]
     )
     assert table.loc["model lab:student_1", "ok"] and table.loc["disk", "ok"]
+
+
+def test_a_missing_engine_of_the_judge_is_said(monkeypatch):
+    judge = {"judge": "lab:mixed", "judge_engine": {"name": "vllm"}}
+    settings = parameters("01", grading=judge, teachers=["lab:left"])
+    monkeypatch.setattr(plan, "planned", lambda *_: [("01_teacher_selection", settings)])
+    monkeypatch.setattr(plan, "find_spec", lambda name: None)
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    table = plan.check("lab").set_index("item")
+    assert "vllm is not installed" in table.loc["model lab:mixed", "note"]
+    assert table.loc["model lab:left", "ok"]
