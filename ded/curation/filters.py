@@ -91,8 +91,6 @@ def filter_correct(
     for "steps" alone. The second funnel row, "steps", then counts the lucky chains: right answers
     by way of a wrong step.
     """
-    if require not in ("answer", "steps"):
-        raise ValueError(f"require must be 'answer' or 'steps', not {require!r}")
     if "verdict" not in graded:
         raise ValueError("the trajectories are not graded: they have no column 'verdict'")
     verdicts = graded["verdict"]
@@ -100,8 +98,9 @@ def filter_correct(
     answer = drop(graded, "answer", reasons)
     if require == "answer":
         return answer
-    if step_check is None:
-        raise ValueError("require 'steps' needs a step_check(problem, think text)")
+    if require != "steps" or step_check is None:
+        ways = "it is 'answer', or 'steps' with a step_check(problem, think text)"
+        raise ValueError(f"require is {require!r}; {ways}")
     by_id = {problem.id: problem for problem in problems}
 
     def reason(problem_id: str, text: str) -> str:

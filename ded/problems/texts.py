@@ -93,24 +93,17 @@ def _follows(match: re.Match, tag: str) -> bool:
 
 
 # --- control tokens -------------------------------------------------------------------------------
-_TOKEN = (
-    r"(?:<[|\uff5c][^\s<>|\uff5c]{2,40}[|\uff5c]>|</?s>|\[/?INST\]|\[EOS\]"
-    r"|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>)"
-)
+_WRITTEN = read_yaml(Path(__file__).with_name("texts.yml"))
+_TOKEN = f"(?:{'|'.join(_WRITTEN['tokens'])})"
 _BEFORE = re.compile(rf"\A(?:\s*{_TOKEN})+")
 _AFTER = re.compile(rf"(?:{_TOKEN}\s*)+\Z")  # no white space before it: runs of it would be slow
-_ASSISTANT = re.compile(
-    rf"{_TOKEN}\s*(?:assistant|model)\s*(?:\n|(?={_TOKEN}))|<[|\uff5c]assistant[|\uff5c]>|\[/INST\]",
-    re.I,
-)
-_NEXT_TURN = re.compile(
-    rf"{_TOKEN}\s*(?:{_TOKEN}\s*(?:user|human|system|assistant|model)\b"
-    r"|<[|\uff5c](?:user|assistant)[|\uff5c]>|\[INST\]).*",
-    re.I | re.S,
+_ASSISTANT, _NEXT_TURN = (
+    re.compile("|".join(_WRITTEN[name]).replace("TOKEN", _TOKEN), re.I)
+    for name in ("assistant", "next turn")
 )
 _BLOCKS = [
     (re.compile(rf"(?:{_TOKEN}\s*)*?{opening}"), re.compile(closing))
-    for opening, closing in read_yaml(Path(__file__).with_name("texts.yml"))["blocks"]
+    for opening, closing in _WRITTEN["blocks"]
 ]
 
 
@@ -152,7 +145,7 @@ def _turn(text: str) -> str:
     """The assistant's first turn, without what a rendered template shows before and after it."""
     if _BEFORE.match(text) and (header := _ASSISTANT.search(text)):
         text = text[header.end() :]
-    return _NEXT_TURN.sub("", text).strip()
+    return _NEXT_TURN.split(text, maxsplit=1)[0].strip()
 
 
 def _bare(text: str) -> str:
