@@ -120,7 +120,12 @@ STATED = {
         ("10^{5}", "10^{5}"),
         ("7:30", "7:30"),
         ("5km", None),
-        ("- 60%", None),  # a bullet, or a sign
+        ("One number works:\n- 42", "42"),  # a bullet
+        ("- 60%", "60%"),
+        ("-60%", "-60%"),
+        ("= - 42", "- 42"),
+        ("One number works:\n1. 42", None),  # and not 1.42
+        ("`42`", "42"),
         ("42 is the answer.", "42"),
         ("So $42$ is the final answer.", "42"),
         ("42 is not the answer.", None),

@@ -138,8 +138,8 @@ def number(text: str) -> Fraction | None:
     Integers, decimals (also 0.\\overline{3}), fractions, mixed numbers and powers of ten, with or
     without a sign.
     """
-    # "2 1/3" is a mixed number: its space says something
-    text = text.strip() if re.search(r"\d \d", text) else text.replace(" ", "")
+    # "2 1/3" is a mixed number, "1. 42" the first of a list: their spaces say something
+    text = text.strip() if re.search(r"[\d.] [\d.]", text) else text.replace(" ", "")
     if len(text) > 400:
         return None
     if repeating := _REPEATING.fullmatch(text):

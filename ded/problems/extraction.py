@@ -178,7 +178,7 @@ def _plain(text: str) -> str:
         if depth < 0 and bracket.start() and text[0] != "]":  # ]0,1] is an interval in France
             text = text[: bracket.start()]
             break
-    return text.strip(" *_\"'\u201d")
+    return text.strip(" *_`\"'\u201d")
 
 
 def _answer(statement: Statement) -> str | None:
