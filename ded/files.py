@@ -62,7 +62,5 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def shown(path: Path) -> str:
     """The path as a reader in the repository would write it."""
-    try:
-        return path.resolve().relative_to(home()).as_posix()
-    except ValueError:
-        return str(path)
+    full = path.resolve()
+    return full.relative_to(home()).as_posix() if full.is_relative_to(home()) else str(path)
