@@ -36,6 +36,7 @@ STATED = {
         ("The wrong answer is 5.", None),
         ("The answer cannot be 5.", None),
         (r"\boxed{5}, not \boxed{6}", "5"),
+        (r"\boxed{5}. It isn't $\boxed{6}$", "5"),
         ("The answer is <b>12</b><|im_end|>", "12"),
         (r"\boxed{44}\pmod{83}. We check our answer: $17 \cdot 44 = 748$.", "44"),
     ],

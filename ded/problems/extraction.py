@@ -78,8 +78,10 @@ def statements(text: str, *more: str) -> Iterator[Statement]:
         places |= _ends(text, start, "answer", *more)
         if places:
             places |= _ends(text, min(places)[0], "correction", "retraction")
-        for position, kind in sorted(places - seen, key=_order, reverse=True):
-            if kind == "box":
+        # a box right after a phrase is what the phrase announces
+        later = sorted((position, kind == "box", kind) for position, kind in places - seen)
+        for position, is_box, kind in reversed(later):
+            if is_box:
                 yield Statement(boxed[position], kind, position)
             elif kind == "retraction":
                 yield Statement(None, kind, position)
@@ -108,12 +110,6 @@ def _ends(text: str, start: int, *kinds: str) -> set[tuple[int, str]]:
     }
 
 
-def _order(place: tuple[int, str]) -> tuple[int, bool, str]:
-    """A box right after a phrase is what the phrase announces."""
-    position, kind = place
-    return position, kind == "box", kind
-
-
 def _boxed(text: str) -> dict[int, str]:
     """What is in the boxes of a text that are not denied ("not \\boxed{6}"), by where they begin;
     boxes with nothing between them are one list, and a box has the unit that follows it.
@@ -121,7 +117,7 @@ def _boxed(text: str) -> dict[int, str]:
     lists: list[list[answers.Box]] = []
     for box in answers.boxes(text):
         after = lists[-1][0].start if lists else 0
-        if re.search(r"\bnot \$?$", text[max(0, box.start - 6) : box.start]):
+        if re.search(r"(?:\bnot|n['\u2019]t) \$?$", text[max(0, box.start - 6) : box.start]):
             continue
         if box.end <= after and pattern("between").fullmatch(text, box.end, after):
             lists[-1].insert(0, box)

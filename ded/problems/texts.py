@@ -81,9 +81,8 @@ def _blank(match: re.Match) -> str:
 def _stands(match: re.Match) -> bool:
     """Whether a tag begins its line or, a closing one, ends it; one that opens may follow another
     block's end on its line."""
-    if match["tag"] == CLOSE:
-        return match["first"] is not None or match["last"] is not None
-    return match["first"] is not None or _follows(match, CLOSE)
+    ends = match["last"] is not None if match["tag"] == CLOSE else _follows(match, CLOSE)
+    return ends or match["first"] is not None
 
 
 def _follows(match: re.Match, tag: str) -> bool:
