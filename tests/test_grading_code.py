@@ -254,7 +254,7 @@ def test_all_tests_together_have_a_budget():
     ((verdict, reason),) = grade_programs(
         [(many, busy)], Settings(limits=Limits(cpu=2, total_cpu=0.3), progress=False)
     )
-    assert verdict == "error" and "together" in reason
+    assert verdict == "wrong" and "together" in reason
 
 
 @pytest.mark.parametrize(
@@ -343,6 +343,9 @@ def test_which_blocks_are_the_program(task, blocks, program):
         ({1: [2]}, {"dict": [["1", [2]]]}, 0, False),
         ({(1, 2)}, {"set": [{"tuple": [1, 2]}]}, 0, True),
         ({1}, {"set": [1, 2]}, 0, False),
+        ({"61"}, {"set": [{"bytes": "61"}]}, 0, False),
+        ({(1, 2)}, {"set": [{"set": [1, 2]}]}, 0, False),
+        ({10**5000}, {"set": [{"int": hex(10**5000)}]}, 0, True),
         ({}, {"set": []}, 0, False),
         (0.1 + 0.2, 0.3, 0, False),
         (0.1 + 0.2, 0.3, 1e-9, True),
@@ -498,6 +501,12 @@ def test_assertions_see_what_the_program_does():
         ("assert f(1) == 1 and helper(1)", "def f(x): return x", "error"),
         ("import nowhere", "def f(x): return x", "error"),
         ("assert f(lambda: 1) == 1", "def f(g): return g()", "error"),
+        ("assert f(1) == 2, f(1)", "def f(x): return 'a\\nNameError: b'", "wrong"),
+        ("assert eval(f(1)) == 2", "def f(x): return '1 +'", "wrong"),
+        ("assert eval(f(1)) == 2", "def f(x): return 'nothing'", "wrong"),
+        ("f(1)", "def f(x): raise SyntaxError('mine')", "wrong"),
+        ("f(1)\nassert f(1) == 1", "def f(x): del globals()['f']", "wrong"),
+        ("assert f(1", "def f(x): return x", "error"),
     ]
     entries = ["Stack" if program == STACK else "f" for _, program, _ in cases]
     jobs = [
@@ -523,6 +532,8 @@ def test_the_candidate_of_assertions_may_be_a_method():
         "```python\ndef g(n): return 2\ndef f(n): return g(n)\n```\n```python\nprint(f(1))\n```"
     )
     assert grade_programs([(nameless, extract(blocks, nameless))], QUIET) == [CORRECT]
+    ((verdict, reason),) = grade_programs([(nameless, "def g(n): return 2")], QUIET)
+    assert (verdict, reason) == ("wrong", "NameError: the program has no 'f'")
 
 
 @needs_isolation

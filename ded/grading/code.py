@@ -36,12 +36,12 @@ import psutil
 from ded.grading import packages, seen
 from ded.grading.decision import CORRECT, VERSION, Decision, Pair, Settings, mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
+from ded.grading.talk import AT_FAULT, ENDED
 from ded.problems.record import Problem
 
 AGAIN = "again"  # the verdict in here on what a quieter machine might decide
 ASLEEP = "asleep"  # and on what ended by the clock and wanted no CPU
 BRIEF = 0.5  # seconds that a program may wait at the first try, in which it holds up others
-ENDED = 3  # what assertions exit with where their program ended before them; see inside.py
 _FENCE = re.compile(r"([\s>]*(?:[-*+]\s+|\d+[.)]\s+)?)(`{3,}|~{3,})[ \t{.]*([\w+#-]*)[^`]*")
 _TEXT = re.compile(
     r'#[^\n]*|("""|\'\'\').*?(?:(?<!\\)\1|(?P<open>\Z))|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'',
@@ -54,7 +54,6 @@ _DEFINITION = re.compile(
 )
 # as Python prints them; 007 is a text, and so are nan and inf
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_FAILS_BY_ITSELF = ("SyntaxError", "NameError", "ImportError", "ModuleNotFoundError", "NotPlain")
 
 
 def extract(answer: str, problem: Problem | None = None) -> str | None:
@@ -238,7 +237,7 @@ def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
                 return Decision(fault.verdict, f"test {number}: {fault.reason}")
             spent += result.cpu
             if spent > limits.total_cpu:
-                return Decision("error", f"all tests together: over {limits.total_cpu:g} s of CPU")
+                return Decision("wrong", f"all tests together: over {limits.total_cpu:g} s of CPU")
     return CORRECT
 
 
@@ -321,10 +320,10 @@ def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Deci
     idle = answered.idle + result.idle - max(answered.wall, result.wall)
     if fault := _fault(replace(answered, idle=idle), limits):
         return fault
+    fault = _fault(result, limits) or CORRECT
     if (result.outcome, result.code) == ("exit", ENDED):
         return Decision("wrong", "ended before its tests")
-    fault = _fault(result, limits) or CORRECT
-    if result.code == 1 and fault.reason.startswith(_FAILS_BY_ITSELF):
+    if (result.outcome, result.code) == ("exit", AT_FAULT):
         return Decision("error", f"the assertions themselves fail: {fault.reason}")
     return fault
 
@@ -370,9 +369,10 @@ def same_value(expected: Any, value: Any, tolerance: float = 0.0) -> bool:
 
 
 def _frozen(value: Any) -> Any:
-    """A hashable form of a value, the same for its plain and its tagged form."""
+    """A hashable form of a value, the same for its plain and its tagged form, where it has both."""
     if isinstance(value, dict):
-        (value,) = value.values()
+        ((tag, value),) = value.items()
+        value = int(value, 16) if tag == "int" else value if tag == "tuple" else ...
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 

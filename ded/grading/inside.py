@@ -14,11 +14,9 @@ JSON object, after 4 bytes of length, in which stdout, stderr and the returned v
 their lengths, and then those three.
 """
 
-import builtins
 import ctypes
 import json
 import marshal
-import operator
 import os
 import resource
 import select
@@ -30,19 +28,18 @@ import sys
 import time
 from contextlib import suppress
 
-TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs
+from ded.grading.talk import PEER_FD, VALUE_FD, become, read_exactly, write_all
+
+TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs, on average
 MIB = 1 << 20
 INODE, SOCKET = 2 << 10, 416 << 10  # bytes of the kernel's, at most (man 7 socket, wmem_max)
-VALUE_FD = 250  # where a child writes the returned value, after a line that says that it starts
-PEER_FD = 251  # the socket between tests and their program
-ENDED = 3  # the exit code of tests whose program ended before they did
-OF_PROGRAM = "raised by the program"  # a note at what tests raise in its name
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
 UID, CGROUP = map(int, sys.argv[1:3])
 
 # System calls that programs do not get, with their numbers on x86-64 and on ARM64: memory that no
 # limit counts or that outlives a run; mounts and namespaces; other processes, and the kernel; a
-# lower priority, with which a program could starve itself; and four that depend on an argument.
+# lower priority, with which a program could starve itself; the disks; and those that depend on an
+# argument.
 CALLS = """
 memfd_create 319 279, memfd_secret 447 447, io_uring_setup 425 425, userfaultfd 323 282,
 shmget 29 194, semget 64 190, msgget 68 186, mq_open 240 180,
@@ -54,12 +51,18 @@ fsconfig 431 431, fsmount 432 432, fspick 433 433, mount_setattr 442 442,
 ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, pidfd_getfd 438 438,
 bpf 321 280, perf_event_open 298 241,
 setpriority 141 140, sched_setscheduler 144 119, sched_setattr 314 274,
-mmap 9 222, clone 56 220, socket 41 198, rt_sigaction 13 134
+fsync 74 82, fdatasync 75 83, sync 162 81, syncfs 306 267, sync_file_range 277 84, msync 26 227,
+fadvise64 221 223,
+mmap 9 222, clone 56 220, socket 41 198, prlimit64 302 261, rt_sigaction 13 134
 """
 # instructions of the filter: operation, jump if true, jump if false, operand
 LOAD, SAME, NOT_BELOW, ANY_BIT, MASK = 0x20, 0x15, 0x35, 0x45, 0x54
-ALLOW, REFUSE, ABSENT = ((0x06, 0, 0, code) for code in (0x7FFF0000, 0x00050001, 0x00050026))
-BY_ARGUMENT = {
+ALLOW, REFUSE, ABSENT, DONE = (
+    (0x06, 0, 0, code) for code in (0x7FFF0000, 0x00050001, 0x00050026, 0x00050000)
+)
+# what would have a disk work though nothing of a program's is on disk: done, as far as it can see
+SYNCS = ("fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync", "fadvise64")
+BY_ARGUMENT = {name: [DONE] for name in SYNCS} | {
     "clone3": [ABSENT],  # its flags are behind a pointer; the C library falls back on clone
     # no huge pages, which are not resident, and no shared anonymous memory
     "mmap": [
@@ -69,6 +72,7 @@ BY_ARGUMENT = {
     # no new namespace, and no child that is its sibling
     "clone": [(LOAD, 0, 0, 16), (ANY_BIT, 0, 1, 0x7E028000), REFUSE, ALLOW],
     "socket": [(LOAD, 0, 0, 16), (SAME, 1, 0, 1), REFUSE, ALLOW],  # AF_UNIX only
+    "prlimit64": [(LOAD, 0, 0, 16), (SAME, 1, 0, 0), REFUSE, ALLOW],  # not the supervisor's
     # SIGCHLD is asked about only: the kernel forgets the CPU time of children where it is ignored
     "rt_sigaction": [
         *[(LOAD, 0, 0, 16), (SAME, 0, 4, signal.SIGCHLD)],
@@ -81,22 +85,6 @@ BY_ARGUMENT = {
 def read_message():
     (length,) = struct.unpack("<I", read_exactly(4))
     return marshal.loads(read_exactly(length))
-
-
-def read_exactly(n, fd=0):
-    data = bytearray()
-    while len(data) < n:
-        chunk = os.read(fd, min(n - len(data), MIB))
-        if not chunk:
-            raise EOFError("the other end is gone or done")
-        data += chunk
-    return bytes(data)
-
-
-def write_all(fd, data):
-    data = memoryview(data)
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 # --- in the child: lower every limit, then become the program -------------------------------------
@@ -161,227 +149,6 @@ def lower_limits(limits):
     cap(resource.RLIMIT_NPROC, limits["processes"])  # counted for the uid, in this user namespace
 
 
-class NotPlain(TypeError):
-    """What cannot leave its process as data."""
-
-
-SCALARS: dict = {  # as JSON can carry them, without their class
-    bool: bool,
-    int: int.__int__,
-    float: float.__float__,
-    str: str.__str__,
-    complex: lambda value: {"complex": [value.real, value.imag]},
-    bytes: lambda value: {"bytes": value.hex()},
-    type(None): lambda value: value,
-}
-
-
-def scalar(value):
-    """A number, a text or None for JSON; NotImplemented for all else."""
-    if type(value).__module__ == "numpy" and hasattr(value, "item") and not value.shape:
-        value = value.item()  # Python's own number
-    if isinstance(value, int) and value.bit_length() >= 4096:
-        return {"int": hex(value)}  # of any length no work to read
-    for kind, plain in SCALARS.items():
-        if isinstance(value, kind):
-            return plain(value)
-    return NotImplemented
-
-
-def encode(value):
-    """Plain data as JSON can carry it: tuples, sets, dicts tagged; subclasses without their class;
-    others refused.
-    """
-    if (plain := scalar(value)) is not NotImplemented:
-        return plain
-    if isinstance(value, dict):
-        return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
-    for kind, tag in ((list, None), (tuple, "tuple"), (set, "set"), (frozenset, "set")):
-        if isinstance(value, kind):
-            items = [encode(item) for item in value]
-            return {tag: items} if tag else items
-    raise NotPlain(f"{type(value).__name__} is not plain data")
-
-
-# --- tests and the program under test: two processes, in sandboxes of their own, that talk --------
-FILL: dict = {"list": list.extend, "dict": dict.update, "set": set.update}
-OPERATIONS: dict = {
-    name: getattr(builtins, name) for name in ("getattr", "setattr", "iter", "next", "len", "bool")
-}
-OPERATIONS |= {"call": operator.call, "getitem": operator.getitem}
-
-
-class Link:
-    """One end of the talk, in which the tests ask and the program answers.
-
-    Plain data crosses. Lists, dicts and sets have a number, the same at both ends, so that identity
-    and changes in place are seen over there; all else stays with the program, and the tests get a
-    `remote` of it, which has nothing but a number.
-    """
-
-    def __init__(self, remote: type = object) -> None:
-        self.kinds = {"list": list, "dict": dict, "set": set, "": remote}
-        self.objects: list = []
-        self.numbers: dict[int, int] = {}  # by id
-
-    def number(self, value):
-        if id(value) not in self.numbers:
-            self.numbers[id(value)] = len(self.objects)
-            self.objects.append(value)
-        return self.numbers[id(value)]
-
-    def flat(self, value, contents):
-        """A value as JSON; `contents` collects what the numbered objects in it hold."""
-        if (plain := scalar(value)) is not NotImplemented:
-            return plain
-        for kind in (tuple, frozenset):
-            if isinstance(value, kind):
-                return {kind.__name__: [self.flat(item, contents) for item in value]}
-        tag = next((tag for tag, kind in self.kinds.items() if isinstance(value, kind)), None)
-        if tag is None:
-            raise NotPlain(f"{type(value).__name__} is not plain data: it cannot be handed over")
-        number = self.number(value)
-        if number not in contents:
-            items: list = []
-            contents[number] = (tag, items)
-            for item in (value.items() if tag == "dict" else value) if tag else ():
-                items.append(self.flat(item, contents))
-        return {"object": number}
-
-    def value(self, flat):
-        if not isinstance(flat, dict):
-            return flat
-        ((tag, content),) = flat.items()
-        if tag in ("tuple", "frozenset"):
-            return {"tuple": tuple, "frozenset": frozenset}[tag](map(self.value, content))
-        if tag == "complex":
-            return complex(*content)
-        if tag == "object":
-            return self.objects[content]
-        return int(content, 16) if tag == "int" else bytes.fromhex(content)
-
-    def send(self, value):
-        contents: dict[int, tuple] = {}
-        flat = self.flat(value, contents)
-        data = json.dumps([flat, list(contents.items())]).encode("ascii")
-        write_all(PEER_FD, struct.pack("<I", len(data)) + data)
-
-    def receive(self):
-        """What the other end sent; EOFError when that has ended."""
-        (length,) = struct.unpack("<I", read_exactly(4, PEER_FD))
-        flat, contents = json.loads(read_exactly(length, PEER_FD))
-        for number, (tag, _) in contents:
-            if number == len(self.objects):
-                self.number(self.kinds[tag]())
-        for number, (tag, items) in contents:
-            if tag:
-                self.objects[number].clear()
-                FILL[tag](self.objects[number], map(self.value, items))
-        return self.value(flat)
-
-
-def serve(names):
-    """Answer what the tests ask of the program, which has these names, until they end."""
-    link, operations = Link(), OPERATIONS | {"name": names.__getitem__}
-    with suppress(EOFError):
-        while True:
-            operation, args, named = link.receive()
-            raised = None
-            try:
-                value = operations[operation](*args, **dict(named))
-            except BaseException as failure:
-                value, raised = failure.args, [kind.__name__ for kind in type(failure).__mro__]
-            link.send((value, raised, args, named))  # as they are after the call
-
-
-class Names(dict):
-    """The builtins of the tests: a name that is neither theirs nor Python's is the program's."""
-
-    def __init__(self, entry: str) -> None:
-        super().__init__(vars(builtins))
-        self.entry = entry
-        methods = {f"__{operation}__": self.forwarded(operation) for operation in OPERATIONS}
-        self.link = Link(type("Remote", (), methods))
-
-    def __missing__(self, name):
-        if name in sys.stdlib_module_names and name != self.entry:
-            return __import__(name)
-        return self.ask("name", name)  # a KeyError in here is a NameError of the tests
-
-    def forwarded(self, operation):
-        return lambda *args, **named: self.ask(operation, *args, **named)
-
-    def ask(self, operation, /, *args, **named):
-        """The program's answer, or what it raised: as the nearest of Python's own exceptions."""
-        try:
-            self.link.send((operation, args, tuple(named.items())))
-            value, raised, *_ = self.link.receive()
-        except NotPlain:
-            raise
-        except Exception:  # it has ended, or talks nonsense
-            os._exit(ENDED)
-        if raised is None:
-            return value
-        failure: Exception = RuntimeError(*value)
-        kinds = filter(None, (getattr(builtins, name, None) for name in raised))
-        kind = next((kind for kind in kinds if issubclass(kind, Exception)), RuntimeError)
-        if kind is not StopIteration or operation == "next":  # else it ends a loop of the tests
-            with suppress(TypeError):  # where it cannot be made of these arguments
-                failure = kind(*value)
-        failure.add_note(OF_PROGRAM)
-        raise failure
-
-
-def execute(job, names):
-    """Run the program in a module with these names, then its function if one is to be called."""
-    if "random" in job["preamble"] + job["source"]:
-        __import__("random").seed(0)
-    if job["link"] == "tests":
-        names["__builtins__"] = Names(job["entry"])
-    for part in ("preamble", "source"):  # apart: each may begin with a docstring, or __future__
-        exec(compile(job[part], "main.py", "exec", dont_inherit=True), names)
-    if job["call"]:
-        entry, args = job["call"]
-        name, *method = entry.split(".")
-        if method and name not in names:  # a function will do, as for LiveCodeBench
-            name = method.pop()
-        function = getattr(names[name](), method[0]) if method else names[name]
-        write_all(VALUE_FD, json.dumps(encode(function(*args))).encode("ascii"))
-    elif job["link"] == "program":
-        if job["entry"]:
-            names[job["entry"]]
-        serve(names)
-
-
-def become(job):
-    """Be the program, to the end of its threads and exit functions; returns the exit code."""
-    imported = job["call"] or job["link"] == "program"  # for what it defines, and not run
-    main = type(sys)("main" if imported else "__main__")
-    main.__dict__.update(__file__="main.py", __builtins__=__builtins__)
-    sys.modules["__main__"] = sys.modules[main.__name__] = main
-    sys.argv = ["main.py", *job["argv"]]
-    code = 0
-    try:
-        execute(job, main.__dict__)
-        if imported:
-            return 0
-    except SystemExit as stop:
-        if isinstance(stop.code, int):
-            code = stop.code
-        elif stop.code is not None:
-            print(stop.code, file=sys.stderr)
-            code = 1
-    except BaseException as failure:
-        code = 2 if OF_PROGRAM in getattr(failure, "__notes__", ()) else 1
-        os.write(2, f"{type(failure).__name__}: {str(failure)[:500]}\n".encode("utf-8", "replace"))
-    if "threading" in sys.modules:  # as the interpreter does at its end
-        sys.modules["threading"]._shutdown()
-    if "atexit" in sys.modules:
-        sys.modules["atexit"]._run_exitfuncs()
-    sys.stdout.flush()
-    return code & 0xFF
-
-
 def child(limits, stdout, stderr, value):
     """Never returns: whatever happens, the process ends here. The arguments after `limits` are
     pipes to write to.
@@ -389,6 +156,7 @@ def child(limits, stdout, stderr, value):
     code = 120
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         job = read_message()
         if job["link"]:
             socket = sys.modules["socket"]
@@ -443,18 +211,20 @@ def status(path):
         return file.read().rpartition(b")")[2].split()
 
 
-def wants_cpu(name, fields, parents):
-    """Whether a thread of this process runs, waits for a CPU, or for a disk.
+def wants_cpu(name, fields):
+    """Whether a thread of this process runs or waits for a CPU.
 
-    A parent whose state is that of waiting for a disk waits for the child that it lent its memory.
+    Not for a disk: a program can bring that about, and look like that without one (as who waits
+    for a thread or a child that it lent its memory does).
     """
-    states = {fields[0]}
-    if fields[17] != b"1":
-        with suppress(OSError):
-            states = {
-                status(f"{name}/task/{thread}")[0] for thread in os.listdir(f"/proc/{name}/task")
-            }
-    return b"R" in states or (b"D" in states and name.encode() not in parents)
+    if fields[17] == b"1":
+        return fields[0] == b"R"
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{name}/task"):
+            with suppress(OSError):
+                if status(f"{name}/task/{thread}")[0] == b"R":
+                    return True
+    return False
 
 
 def usage(pid):
@@ -473,8 +243,7 @@ def usage(pid):
         memory += (scratch.f_files - scratch.f_ffree) * INODE
         with open("/proc/net/unix", "rb") as file:
             memory += len(file.readlines()[1:]) * SOCKET
-    parents = {fields[1] for fields in stats.values()}
-    awake = any(wants_cpu(name, fields, parents) for name, fields in stats.items())
+    awake = any(wants_cpu(name, fields) for name, fields in stats.items())
     return ticks / os.sysconf("SC_CLK_TCK"), memory, awake
 
 
@@ -496,10 +265,11 @@ def watch(pid, pidfd, limits, outputs):
         poll.register(fd, select.POLLIN)
     started = list(outputs)[-1]
     last_look = time.monotonic()
+    next_look = last_look + TICK
     deadline = last_look + limits["wall"]
     cpu, memory, idle, outcome = 0, 0, 0, ""
     while not outcome:
-        for fd, _ in poll.poll(TICK * 1000):
+        for fd, _ in poll.poll(max(0, next_look - time.monotonic()) * 1000):
             if fd == pidfd:
                 return "exit", idle
             chunk = os.read(fd, 1 << 16)
@@ -507,12 +277,13 @@ def watch(pid, pidfd, limits, outputs):
                 poll.unregister(fd)
             outputs[fd] += chunk
         now = time.monotonic()
-        if now > last_look + TICK:
+        if now >= next_look:
             before = cpu
             cpu, memory, awake = usage(pid)
             if outputs[started] and not awake:  # a look that comes late saw no more than its end
                 idle += max(0, min(now - last_look, 2 * TICK) - (cpu - before))
-            last_look = now
+            # when a program cannot foresee or bring about, to be awake at the looks alone
+            last_look, next_look = now, now + TICK * (0.5 + os.urandom(1)[0] / 255)
         out_of_time = now > deadline or idle > limits["idle"]
         outcome = exceeded(limits, cpu, memory, outputs) or ("wall" if out_of_time else "")
     return outcome, idle
@@ -609,6 +380,7 @@ def main():
             os.write(CGROUP, b"0")
         os.close(CGROUP)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets those signals that it handles
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
         PRCTL(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE

@@ -91,7 +91,7 @@ class Result:
     "wall", which "idle" is part of), or "lost" (the sandbox itself failed). code: exit code, or
     minus the signal. cpu, wall, idle: seconds; memory: peak bytes of the main process. stdout:
     bytes, or the content of the file asked for; stderr: its last 2,000 bytes; value: what the
-    called function returned, as JSON (tuples, sets and dicts tagged as in inside.py), empty if it
+    called function returned, as JSON (tuples, sets and dicts tagged as in talk.py), empty if it
     did not return.
     """
 
@@ -281,10 +281,18 @@ class Sandbox(AbstractContextManager):
 
 @functools.cache
 def _inside() -> str:
-    """The supervisor's program, compiled, as a program for the same Python."""
-    source = Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
-    code = zlib.compress(marshal.dumps(compile(source, "inside.py", "exec", dont_inherit=True)))
-    return f"import marshal, zlib; exec(marshal.loads(zlib.decompress({code!r})))"
+    """The supervisor's two modules, compiled, as a program for the same Python."""
+    modules = {}
+    for name in ("talk", "inside"):
+        source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        modules[f"ded.grading.{name}"] = compile(source, f"{name}.py", "exec", dont_inherit=True)
+    return (
+        "import marshal, sys, zlib\n"
+        f"modules = marshal.loads(zlib.decompress({zlib.compress(marshal.dumps(modules))!r}))\n"
+        "for name, code in modules.items():\n"
+        "    module = sys.modules[name] = type(sys)(name)\n"
+        "    exec(code, vars(module))"
+    )
 
 
 @functools.cache
@@ -359,7 +367,7 @@ def _walls(
             command += ["--ro-bind-try", path, path]
     for name, place in packages.items():
         command += ["--ro-bind", str(place), f"/packages/{name}"]
-    command += ["--proc", "/proc"]
+    command += ["--proc", "/proc", "--remount-ro", "/proc"]  # autogroup is a priority, too
     for name in ("null", "random", "urandom"):  # no terminals, and no /dev/zero to share
         command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
