@@ -93,9 +93,11 @@ class _Comparison:
         """Words, matrices, lists, else values."""
         if _is_words(gold):
             return self.by("words", words_of(gold) == words_of(answer))
-        if (true := structure.matrix(gold)) and (given := structure.matrix(answer)):
-            return self.by("matrix") and self.matrices(*true, *given)
-        if true or structure.matrix(answer):
+        true, given = structure.matrix(gold), structure.matrix(answer)
+        if true and given:
+            same_length = self.by("matrix", len(true) == len(given))
+            return same_length and all(map(self.all_equal, true, given))
+        if true or given:
             return self.values(gold, answer)
         collections = structure.Collection(gold), structure.Collection(answer)
         if any(each.brackets or len(each.items) > 1 for each in collections):
@@ -110,16 +112,14 @@ class _Comparison:
         has.
         """
         golds, answers = structure.assignments(gold), structure.assignments(answer)
-        if golds and answers:
-            names = sorted(golds[0])
-            self.by("named values")
-            same_names = names == sorted(answers[0])
-            return same_names and self.equal(_tuples(golds, names), _tuples(answers, names))
         named = golds or answers
         if not named:
             return None
         self.by("named values")
         names, other = list(named[0]), structure.Collection(answer if golds else gold)
+        if golds and answers:
+            same_names = golds[0].keys() == answers[0].keys()
+            return same_names and self.equal(_tuples(golds, names), _tuples(answers, names))
         if len(named) == 1 and not other.ordered:  # a bare list, in order if the gold has names
             ordered = bool(golds) and len({name[0] for name in names}) > 1
             lists = [", ".join(items) for items in (named[0].values(), other.items)]
@@ -142,14 +142,6 @@ class _Comparison:
         if len(answers) == 1:
             return False  # x+y=5 says more than 5
         return self.values(" = ".join(golds), " = ".join(answers))
-
-    def matrices(self, factor: str, gold: list, other: str, answer: list) -> bool:
-        """Cell by cell, times the factors before the matrices where these differ."""
-        if [len(row) for row in gold] != [len(row) for row in answer]:
-            return False
-        if _without_spaces(factor) != _without_spaces(other):
-            gold, answer = _multiplied(factor, gold), _multiplied(other, answer)
-        return all(map(self.all_equal, gold, answer))
 
     def collections(self, gold: structure.Collection, answer: structure.Collection) -> bool:
         """Tuples and intervals element by element with their brackets; sets and bare lists in any
@@ -186,11 +178,9 @@ class _Comparison:
         if not units.agree(first.unit, second.unit):
             return self.by("units", False)
         gold, answer = first.value, second.value
-        if r"\pi" in gold + answer:  # degrees against radians
-            if first.unit == units.DEGREE and second.unit is None:
-                gold = rf"({gold}) \pi / 180"
-            if second.unit == units.DEGREE and first.unit is None:
-                answer = rf"({answer}) \pi / 180"
+        if r"\pi" in gold + answer and {first.unit, second.unit} == {units.DEGREE, None}:
+            in_radians = {units.DEGREE: r"({}) \pi / 180", None: "{}"}
+            gold, answer = (in_radians[each.unit].format(each.value) for each in (first, second))
         if _without_spaces(gold) == _without_spaces(answer):
             return self.by("units")
         if ":" in gold + answer:  # as written
@@ -212,9 +202,9 @@ def _version(text: str, rounded: bool) -> str:
 
 def _labelled(sides: list[str]) -> tuple[str, str]:
     """(what an equation gives the value of, or "", its last side that is no such label)."""
-    labels = [side.replace(" ", "") for side in sides if structure.is_label(side)]
-    values = [side for side in sides if not structure.is_label(side)]
-    return (labels or [""])[0], (values or sides or [""])[-1]
+    labels = [side for side in sides if structure.is_label(side)]
+    values = [side for side in sides if side not in labels]
+    return (labels or [""])[0].replace(" ", ""), (values or sides or [""])[-1]
 
 
 def _tuples(solutions: list[dict[str, str]], names: list[str]) -> str:
@@ -224,10 +214,6 @@ def _tuples(solutions: list[dict[str, str]], names: list[str]) -> str:
 def _is_number(side: str) -> bool:
     """Whether an expression is without letters, but those of commands."""
     return not re.search(r"[A-Za-z_:]", re.sub(r"\\[A-Za-z]+", "", side))
-
-
-def _multiplied(factor: str, cells: list[list[str]]) -> list[list[str]]:
-    return [[f"{factor}({cell})" for cell in row] for row in cells] if factor else cells
 
 
 # --- words ----------------------------------------------------------------------------------------

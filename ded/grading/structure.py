@@ -1,11 +1,8 @@
 """How an answer is built: lists, equations, figures and matrices, read off its text."""
 
 import re
-from functools import cache
-from pathlib import Path
 
-from ded.files import read_yaml
-from ded.grading.units import WRAPPER
+from ded.grading.units import WRAPPER, names_in
 
 _OPEN, _CLOSE = "([{", ")]}"
 LIST = r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|(?<=\))(?:and|or)(?=\()"
@@ -16,15 +13,12 @@ CONNECTIVES = (  # or, and, without
     r"\\setminus(?![a-z])|\bexcept\b|(?<=\\mathbb\{R\}) ?-",
 )
 RELATION = re.compile(r"\\[lgn]e(?![a-z])|<|>|=")
-REALS = re.compile(r"\\mathbb\{R\}|(?:all )?(?:real numbers|reals)", re.I)
 EMPTY = re.compile(
     r"\\emptyset|none|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?"
     r"|(?:the )?empty set",
     re.I,
 )
-_SET = re.compile(
-    rf"\\(?:[lgn]e|cup|cap|vee|wedge|setminus|emptyset|in)(?![a-z])|<|>|{REALS.pattern}"
-)
+_SET = re.compile(r"\\(?:[lgn]e|cup|cap|vee|wedge|setminus|emptyset|in)(?![a-z])|<|>|\\mathbb\{R\}")
 _MATRIX = r"(.*?)[\[(\s]*\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[lcr|]+\})?(.*)\\end\{\2\}"
 # x, \theta, AB, \overline{AB}, Area, |z|, \sin A, m\angle A
 _NAME = (
@@ -39,6 +33,7 @@ _CARRIED = re.compile(
     r"_ ?(?:\{[^{}]*\}|\w)|(?<=[A-Za-z}'])\([^()]*\)|'"
     r"|(?<=[A-Za-z])\^ ?\{-1\}|(?<=[A-Z])\^ ?\{?(?:\d|T|\\top)\}?"
 )
+_WAYS = names_in("figures.yml")  # how else a figure may be read, by its name
 _FIGURE = re.compile(r"(?:\\?([A-Za-z][a-z]+) *)?\{? ?((?:[A-Z](?:_\{?\d\}?|')?){2,}) ?\}?")
 
 
@@ -107,18 +102,19 @@ def both_signs(item: str) -> list[str]:
     """An item as it is; one with a plus-minus as the two that it stands for."""
     if r"\pm" not in item and r"\mp" not in item:
         return [item]
-    plus = item.replace(r"\pm", "+").replace(r"\mp", "-").strip()
-    minus = item.replace(r"\pm", "-").replace(r"\mp", "+").strip()
-    return [plus.removeprefix("+").strip(), minus]
+    forms = (item.replace(r"\pm", a).replace(r"\mp", b) for a, b in ("+-", "-+"))
+    return [form.strip().removeprefix("+").strip() for form in forms]
 
 
-def matrix(text: str) -> tuple[str, list[list[str]]] | None:
-    """(the factor before a matrix, its cells row by row)."""
+def matrix(text: str) -> list[list[str]]:
+    """The cells of a matrix row by row, times the factor before it; none of other texts."""
     match = re.fullmatch(_MATRIX, text.rstrip("]) "), re.S)
     if not match or r"\begin" in match[3]:
-        return None
-    rows = [row.split("&") for row in re.split(r"\\\\|\\cr", match[3]) if row.strip()]
-    return match[1].strip(), [[cell.strip() for cell in row] for row in rows]
+        return []
+    rows = [row for row in re.split(r"\\\\|\\cr", match[3]) if row.strip()]
+    cells = [[cell.strip() for cell in row.split("&")] for row in rows]
+    factor = match[1].strip()
+    return [[f"{factor}({cell})" for cell in row] for row in cells] if factor else cells
 
 
 # --- equations and names --------------------------------------------------------------------------
@@ -157,23 +153,16 @@ def assignments(text: str) -> list[dict[str, str]] | None:
     return solutions if solutions and alike and len(solutions[0]) > 1 else None
 
 
-@cache
-def _figures() -> dict[str, str]:
-    """How else a figure may be read, by its name; two bare letters are a line."""
-    ways = read_yaml(Path(__file__).with_name("figures.yml"))
-    return {name: way for way, names in ways.items() for name in names}
-
-
 def figure(text: str) -> tuple[str, set[str]] | None:
     """(the way to read it, all names that it then has) of a figure named by its points, the way ""
     for three and more bare letters; None for other texts.
     """
     match = _FIGURE.fullmatch(WRAPPER.sub(r"\1 ", text).strip("{} "))
-    if not match or (match[1] and match[1].lower() not in _figures()):
+    if not match or (match[1] and match[1].lower() not in _WAYS):
         return None
     points = re.findall(r"[A-Z][^A-Z]*", match[2])
     is_line = len(points) == 2 and not re.fullmatch("[IVX]+", match[2])  # but IV is not VI
-    way = _figures()[match[1].lower()] if match[1] else "backwards" if is_line else ""
+    way = _WAYS[match[1].lower()] if match[1] else "backwards" if is_line else ""
     orders = [points, points[::-1]] if way in ("backwards", "round") else [points]
     starts = range(len(points)) if way == "round" else [0]
     return way, {"".join(order[i:] + order[:i]) for order in orders for i in starts}

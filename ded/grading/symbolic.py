@@ -12,11 +12,6 @@ from ded.grading import structure
 from ded.grading.rules import Unreadable
 from ded.grading.units import WRAPPER
 
-_BOUNDS = re.compile(
-    r"([^<>]+?)(<|\\le)( ?\\?[a-zA-Z]+(?:_\w|\([a-z]\))? ?)(<|\\le)(?![a-z])([^<>\\]+)"
-)
-_ENDS = {"<": "()", r"\le": "[]"}
-
 
 class _NoSet(Exception):
     """Raised where a text is not a set of real numbers."""
@@ -160,11 +155,6 @@ class _Solutions:
         from sympy.core.function import AppliedUndef
         from sympy.logic.boolalg import Boolean
 
-        if structure.REALS.fullmatch(text):
-            return S.Reals
-        if bounds := _BOUNDS.fullmatch(text):  # which may be letters too
-            self.letters.add(bounds[3].strip())
-            text = f"{_ENDS[bounds[2]][0]}{bounds[1]},{bounds[5]}{_ENDS[bounds[4]][1]}"
         if structure.EMPTY.fullmatch(text):
             return S.EmptySet
         value = parse(text)

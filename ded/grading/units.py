@@ -19,7 +19,6 @@ _PERCENT = re.compile(
 _CURRENCY = re.compile(r"(-?)\s*(\\?\$|[€£])\s*(?=[\d.\\-])")
 _OVER = ("/", "per", "each", "every", "a", "an")
 _BEFORE, _AFTER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}, {"squared": 2, "cubed": 3}
-_SHORT = {"mph": "mi/h", "mpg": "mi/gal", "kph": "km/h", "kmh": "km/h", "kwh": "kw h"}
 _NOTHING = ("of", "the", "in", "about", "approximately", "approx", "exactly", "total", "only")
 _NO_WORDS = (
     "and|or|base|pi|theta|alpha|beta|sqrt|sin|cos|tan|log|ln|exp|if|where|factorial"
@@ -47,17 +46,24 @@ class Quantity(NamedTuple):
 DEGREE = Unit(frozenset({("degree", 1)}))
 
 
+def names_in(file: str) -> dict[str, str]:
+    """Every name in a file of lists of names beside this module, and the heading of its list, which
+    is a name too.
+    """
+    lists = read_yaml(Path(__file__).with_name(file))
+    return {name: heading for heading, names in lists.items() for name in (heading, *names)}
+
+
 @cache
 def _names() -> dict[str, str]:
     """Every name of a unit, and the one that it has here."""
-    units = read_yaml(Path(__file__).with_name("units.yml"))
-    return {name: unit for unit, others in units.items() for name in (unit, *others)}
+    return names_in("units.yml")
 
 
 @cache
 def _after_value() -> re.Pattern:
     """A value and what follows it: words, or names of units, or both, joined by / and the like."""
-    names = sorted({*_names(), *_SHORT, *_BEFORE}, key=len, reverse=True)
+    names = sorted({*_names(), *_BEFORE}, key=len, reverse=True)
     power = r"(?:\s*\^\s*\{?-?\d\}?|\d(?!\d))?"
     wrapped = WRAPPER.pattern + power
     name = rf"(?<![A-Za-z\\])(?:{'|'.join(map(re.escape, names))})s?(?![A-Za-z]){power}"
@@ -77,19 +83,17 @@ def quantity(text: str, letters: bool = False) -> Quantity:
     letters: whether the m of 5m, which may be a variable, is a unit.
     """
     percent = bool(_PERCENT.search(text))
-    text, unit, before = _PERCENT.sub("", text), None, ""
+    text, before, after = _PERCENT.sub("", text), "", ""
     if match := _CURRENCY.match(text):
         before, text = match[2], match[1] + text[match.end() :]
-        unit = unit_of(before)
     if r"\degree" in text and not _TRIGONOMETRY.search(text):
-        before, unit, text = "degree", DEGREE, text.replace(r"\degree", "").strip()
+        before, text = "degree", text.replace(r"\degree", "").strip()
     text = _FRACTION.sub(r"\1/\3", text)
     match = _after_value().fullmatch(text)
     if match and _is_unit(match, letters or bool(before)):
-        named = WRAPPER.sub(r" \1 ", match["unit"])
-        text, after = match["value"].strip(), unit_of(named)
-        repeated = not unit or unit.powers <= after.powers
-        unit = after if repeated else unit_of(f"{before} {named}")
+        text, after = match["value"].strip(), WRAPPER.sub(r" \1 ", match["unit"])
+    repeated = unit_of(before).powers <= unit_of(after).powers  # of $5 dollars
+    unit = unit_of(after if repeated else f"{before} {after}") if before or after else None
     return Quantity(text, unit, percent)
 
 
@@ -108,9 +112,6 @@ def _is_unit(match: re.Match, letters: bool) -> bool:
 
 def unit_of(text: str) -> Unit:
     """The unit that a text names: cm to the power 2 for "square centimeters", "cm^2" and "cm²"."""
-    text = re.sub(
-        rf"\b(?:{'|'.join(_SHORT)})\b", lambda match: _SHORT[match[0].lower()], text, flags=re.I
-    )
     powers: dict[str, int] = {}
     things, last, sign, following, opened = set(), "", 1, 1, False
     for word in re.findall(r"\\?[A-Za-z]+|\\?\$|[€£¢/]|-?\d+", text):
@@ -146,9 +147,8 @@ def agree(first: Unit | None, second: Unit | None) -> bool:
     if first is None or second is None or Unit() in (first, second):
         return True
     for unit, other in ((first, second), (second, first)):
-        ((name, power), *more) = [*unit.powers, ("", 0)]
-        if name == "unit" and len(more) == 1:
-            return power == (sum(power for _, power in other.powers) or 1)
+        if {name for name, _ in unit.powers} == {"unit"}:
+            return dict(unit.powers)["unit"] == (sum(dict(other.powers).values()) or 1)
     if first.powers or second.powers:
         return first.powers == second.powers
     return not first.things or not second.things or bool(first.things & second.things)
