@@ -33,7 +33,6 @@ _CARRIED = re.compile(
     r"_ ?(?:\{[^{}]*\}|\w)|(?<=[A-Za-z}'])\([^()]*\)|'"
     r"|(?<=[A-Za-z])\^ ?\{-1\}|(?<=[A-Z])\^ ?\{?(?:\d|T|\\top)\}?"
 )
-_WAYS = names_in("figures.yml")  # how else a figure may be read, by its name
 _FIGURE = re.compile(r"(?:\\?([A-Za-z][a-z]+) *)?\{? ?((?:[A-Z](?:_\{?\d\}?|')?){2,}) ?\}?")
 
 
@@ -157,12 +156,12 @@ def figure(text: str) -> tuple[str, set[str]] | None:
     """(the way to read it, all names that it then has) of a figure named by its points, the way ""
     for three and more bare letters; None for other texts.
     """
-    match = _FIGURE.fullmatch(WRAPPER.sub(r"\1 ", text).strip("{} "))
-    if not match or (match[1] and match[1].lower() not in _WAYS):
+    match, ways = _FIGURE.fullmatch(WRAPPER.sub(r"\1 ", text).strip("{} ")), names_in("figures.yml")
+    if not match or (match[1] and match[1].lower() not in ways):
         return None
     points = re.findall(r"[A-Z][^A-Z]*", match[2])
     is_line = len(points) == 2 and not re.fullmatch("[IVX]+", match[2])  # but IV is not VI
-    way = _WAYS[match[1].lower()] if match[1] else "backwards" if is_line else ""
+    way = ways[match[1].lower()] if match[1] else "backwards" if is_line else ""
     orders = [points, points[::-1]] if way in ("backwards", "round") else [points]
     starts = range(len(points)) if way == "round" else [0]
     return way, {"".join(order[i:] + order[:i]) for order in orders for i in starts}

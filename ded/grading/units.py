@@ -1,7 +1,7 @@
 """Units of measure beside a number: what they are called, and when two of them agree."""
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ class Quantity(NamedTuple):
 DEGREE = Unit(frozenset({("degree", 1)}))
 
 
+@cache
 def names_in(file: str) -> dict[str, str]:
     """Every name in a file of lists of names beside this module, and the heading of its list, which
     is a name too.
@@ -54,10 +55,7 @@ def names_in(file: str) -> dict[str, str]:
     return {name: heading for heading, names in lists.items() for name in (heading, *names)}
 
 
-@cache
-def _names() -> dict[str, str]:
-    """Every name of a unit, and the one that it has here."""
-    return names_in("units.yml")
+_names = partial(names_in, "units.yml")  # every name of a unit, and the one that it has here
 
 
 @cache
