@@ -251,7 +251,21 @@ def _without_spaces(text: str) -> str:
 
 
 # --- bases ----------------------------------------------------------------------------------------
-_NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_NUMERALS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 _DIGITS = r"(-?\(?-?(?:[0-9][0-9A-Za-z.]*|[A-F][0-9A-F]+|[a-f][0-9a-f]+)\)?)"
 _BASE = r"\(?(?:base )?(\d+|[a-z]{3,})\)?"
 _WITH_BASE = re.compile(rf"{_DIGITS} ?(?:_ ?\{{? ?{_BASE} ?\}}?|(?:in )?\(?base {_BASE})")
