@@ -419,6 +419,16 @@ def test_assertions_may_wait_for_a_program_at_work_and_the_other_way_round():
     assert second.verdict != "wrong"  # the program waited for the tests, longer than its limit
 
 
+def test_tests_at_work_hide_no_sleeper():
+    work = "import time\nend = time.process_time() + 1.1\nwhile time.process_time() < end: pass\n"
+    tests = problem(entry="f", assertions=work + "assert f(1) == 1")
+    sleeper = "import time\ndef f(x): time.sleep(10 ** 6)"
+    (decision,) = grade_programs(
+        [(tests, sleeper)], replace(QUIET, limits=replace(WAITING, cpu=2, idle=2))
+    )
+    assert decision.verdict == "wrong" and "no answer in time" in decision.reason
+
+
 def test_sleepers_wait_side_by_side(monkeypatch):
     running, most = [], []
     run = Sandbox.run
