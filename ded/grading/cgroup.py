@@ -16,10 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "ded-"
-MOUNTS = {
-    "memory": "/sys/fs/cgroup/memory",
-    "": "/sys/fs/cgroup",
-}  # by controllers, as systemd does
+# by controllers, as systemd does
+MOUNTS = {"memory": "/sys/fs/cgroup/memory", "": "/sys/fs/cgroup"}
 _numbers = itertools.count()
 
 
@@ -96,6 +94,5 @@ def _candidates() -> Iterator[Path]:
             _, controllers, path = line.split(":", 2)
             if mount := MOUNTS.get(controllers):
                 folder = Path(mount + path)
-                yield from (
-                    each for each in (folder, *folder.parents) if each.is_relative_to(mount)
-                )
+                above = (folder, *folder.parents)
+                yield from (each for each in above if each.is_relative_to(mount))

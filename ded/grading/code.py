@@ -180,10 +180,11 @@ def grade_programs(pairs: list[Pair], settings: Settings, patient: bool = True) 
             if verdict == ASLEEP:
                 verdict = AGAIN if bounds is brief else "wrong"
             decisions[i] = Decision(verdict, reason)
-    undecided = "error" if patient else AGAIN
+    if not patient:
+        return decisions
     return [
-        Decision(undecided, reason) if verdict == AGAIN else Decision(verdict, reason)
-        for verdict, reason in decisions
+        Decision("error", decision.reason) if decision.verdict == AGAIN else decision
+        for decision in decisions
     ]
 
 

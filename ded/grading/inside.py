@@ -331,12 +331,12 @@ def read_file(limits):
 
 def clean(limits):
     """Whether the program left nothing in scratch space."""
-    try:
-        if limits["folder"]:
-            os.rmdir(limits["folder"])
-        return not (limits["folder"] and ISOLATED and os.listdir("/tmp"))
-    except OSError:
-        return False
+    if not limits["folder"]:
+        return True
+    with suppress(OSError):
+        os.rmdir(limits["folder"])
+        return not (ISOLATED and os.listdir("/tmp"))
+    return False
 
 
 def run(limits):

@@ -351,13 +351,8 @@ def _walls(
     """
     command = [*bwrap, *_NAMESPACES.split()]
     command += (_AS_ROOT if os.geteuid() == 0 else _AS_USER).split()
-    for folder in (
-        "/usr",
-        "/etc",
-        "/dev",
-        "/packages",
-        *map(str, reversed(Path(_PYTHON).parents[:-1])),
-    ):  # readable here
+    above = map(str, reversed(Path(_PYTHON).parents[:-1]))
+    for folder in ("/usr", "/etc", "/dev", "/packages", *above):  # readable here
         command += ["--perms", "0755", "--dir", folder]
     own = [_PYTHON, f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"]
     for path in dict.fromkeys([*_LIBRARIES, "/etc/ld.so.cache", *own]):
