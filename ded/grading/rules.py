@@ -251,21 +251,7 @@ def _without_spaces(text: str) -> str:
 
 
 # --- bases ----------------------------------------------------------------------------------------
-_NUMERALS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
+_NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve"
 _DIGITS = r"(-?\(?-?(?:[0-9][0-9A-Za-z.]*|[A-F][0-9A-F]+|[a-f][0-9a-f]+)\)?)"
 _BASE = r"\(?(?:base )?(\d+|[a-z]{3,})\)?"
 _WITH_BASE = re.compile(rf"{_DIGITS} ?(?:_ ?\{{? ?{_BASE} ?\}}?|(?:in )?\(?base {_BASE})")
@@ -279,6 +265,7 @@ def _base(text: str) -> tuple[str, str]:
     if not match:
         return text, ""
     base = match[2] or match[3]
-    base = str(_NUMERALS.index(base)) if base in _NUMERALS else base
+    numerals = _NUMERALS.split()
+    base = str(numerals.index(base)) if base in numerals else base
     digits = match[1].strip("()").upper()
     return (digits.lstrip("0") or "0", base) if base != "10" else (digits, "")
