@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -168,15 +169,16 @@ def _excerpt(error: Any, kept: Path, n_lines: int = 14) -> str:
 
 
 def _verdicts(folder: Path) -> list[str]:
-    """A line a claim, from the metrics.json of a run."""
+    """A line a claim, and which conditions are not the paper's, from the metrics.json of a run."""
     metrics = results.read_metrics(folder)
     if metrics is None:
         return ["  wrote no metrics.json"]
     lines = []
-    for claim in metrics["claims"]:
-        numbers = [claim.get(key) for key in ("estimate", "low", "high")]
-        interval = "" if None in numbers else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
-        statement = claim.get("statement") or claim["name"]
-        lines.append(f"  {claim['verdict']:<15} {interval:<26} {statement}")
-        lines += [f"  {'':<15} {claim['outside']}"] if claim.get("outside") else []
+    for outside, claims in groupby(metrics["claims"], lambda claim: claim.get("outside")):
+        for claim in claims:
+            numbers = [claim.get(key) for key in ("estimate", "low", "high")]
+            interval = "" if None in numbers else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
+            statement = claim.get("statement") or claim["name"]
+            lines.append(f"  {claim['verdict']:<15} {interval:<26} {statement}")
+        lines += [f"  {'':<15} {outside}"] if outside else []  # once, below those that it is about
     return lines
