@@ -820,6 +820,11 @@ def test_rules_of_equality():
     ]
 
 
+def test_brackets_within_brackets_are_the_answers_doing_and_no_error():
+    pairs = [("1", "(" * depth + "1" + ")" * depth) for depth in (20, 400)]
+    assert [verdict for verdict, _ in verdicts(pairs)] == ["correct", "unparsed"]
+
+
 @pytest.mark.parametrize("kind", SIBLINGS)
 def test_siblings_of_a_kind(kind):
     equal, different = SIBLINGS[kind]

@@ -79,7 +79,10 @@ def decide(gold: str, answer: str, tolerance: float, percent_is_unit: bool = Fal
     """The decision on an answer by all rules, expressions included."""
     from ded.grading.symbolic import equal
 
-    return rules.decide(gold, answer, equal, tolerance, percent_is_unit)
+    try:
+        return rules.decide(gold, answer, equal, tolerance, percent_is_unit)
+    except RecursionError:
+        return Decision("unparsed", "brackets nested too deeply")
 
 
 def warm_up() -> None:
