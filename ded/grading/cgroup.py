@@ -33,11 +33,11 @@ class Cgroup:
         version_2 = (self.folder / "memory.max").exists()
         # moving one thread, as version 1 can, takes no lock
         entrance = "cgroup.procs" if version_2 else "tasks"
-        self._events = self.folder / ("memory.events" if version_2 else "memory.oom_control")
+        events = "memory.events" if version_2 else "memory.oom_control"
         self._mib = 0
-        try:
+        try:  # there are no events without a memory controller
+            self._events = os.open(self.folder / events, os.O_RDONLY)
             self.joined = os.open(self.folder / entrance, os.O_WRONLY)
-            self.killed()  # or there is no memory controller
         except OSError:
             self.folder.rmdir()
             raise
@@ -54,13 +54,14 @@ class Cgroup:
 
     def killed(self) -> int:
         """How many processes the limit has killed so far."""
-        words = self._events.read_text().split()
-        return int(words[words.index("oom_kill") + 1])
+        words = os.pread(self._events, 4096, 0).split()
+        return int(words[words.index(b"oom_kill") + 1])
 
     def close(self) -> None:
         """Remove it, when what was in it has ended; `home` removes what is left by a grader that
         was killed."""
         os.close(self.joined)
+        os.close(self._events)
         for _ in range(500):
             with suppress(OSError):
                 return self.folder.rmdir()
@@ -78,6 +79,7 @@ def home() -> tuple[Path | None, str]:
                     stale.rmdir()
         try:
             group = Cgroup(folder)
+            group.killed()  # ValueError where the kernel does not count them
             join = subprocess.run(["sh", "-c", "echo 0 2>&-"], stdout=group.joined)
             group.close()
             join.check_returncode()

@@ -159,6 +159,7 @@ class Sandbox(AbstractContextManager):
         self.packages, self._places = packages, places(packages)
         self.process: Any = None  # a Popen with two pipes
         self._cgroup: cgroup.Cgroup | None = None
+        self._killed = 0  # by the limit of the cgroup, so far
         self.folder = ""
         self._bwrap = bwrap or (bubblewrap()[0] if isolation == "bubblewrap" else ())
 
@@ -194,7 +195,6 @@ class Sandbox(AbstractContextManager):
         bounds["modules"] += ["socket"] if peer else []
         if self._cgroup:
             self._cgroup.limit(limits.memory + limits.files + HELD + 3 * limits.output)
-            self._killed = self._cgroup.killed()
         # the supervisor keeps `wall`; this guards against its own end
         self._deadline = time.monotonic() + 2 * wall + 30
         with suppress(OSError), peer or nullcontext():  # one that has ended is told by `finish`
@@ -213,8 +213,9 @@ class Sandbox(AbstractContextManager):
                 result[name] = self._receive(result[name])
         except (OSError, EOFError) as failure:
             result = {"outcome": "lost", "stderr": f"the sandbox ended: {failure}".encode()}
-        if self._cgroup and self._cgroup.killed() > self._killed:
-            result["outcome"] = "memory"
+        killed = self._cgroup.killed() if self._cgroup else 0
+        if killed > self._killed:
+            result["outcome"], self._killed = "memory", killed
         if not result.pop("clean", False):  # a supervisor that ended, or files in scratch space
             self.close()
         return Result(**result)
@@ -239,7 +240,7 @@ class Sandbox(AbstractContextManager):
         pipes: Any = {"stdin": stdin, "stdout": PIPE, "stderr": PIPE}
         with suppress(OSError):
             if home := cgroup.home()[0]:
-                self._cgroup = cgroup.Cgroup(home)
+                self._cgroup, self._killed = cgroup.Cgroup(home), 0
         joined = [self._cgroup.joined] if self._cgroup else []
         numbers = map(str, [uid, *(joined or [-1])])
         command += [_PYTHON, "-S", "-s", "-P", "-c", _inside(), *numbers]
