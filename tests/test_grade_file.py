@@ -172,6 +172,7 @@ def test_standard_input_and_output(tmp_path):
     assert "unparsed" in counts and process.returncode == 0
 
 
+@pytest.mark.slow
 @needs_isolation
 @pytest.mark.sandbox
 def test_an_interrupt_leaves_no_half_file(tmp_path):

@@ -849,6 +849,7 @@ def test_every_reference_equals_itself():
     }
 
 
+@pytest.mark.slow
 def test_verdicts_do_not_depend_on_workers_or_order():
     pairs = EQUAL[40:52] + DIFFERENT[34:42]
     by_one, by_three = verdicts(pairs), verdicts(pairs[::-1], workers=3)

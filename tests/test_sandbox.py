@@ -188,6 +188,7 @@ def test_ipc_of_one_program_is_not_seen_by_the_next():
         assert first == second and first
 
 
+@pytest.mark.slow
 def test_workers_for_math_end_with_their_grader(tmp_path):
     script = (
         "import os, psutil\nfrom ded.grading import math\n"
@@ -419,6 +420,7 @@ def test_assertions_may_wait_for_a_program_at_work_and_the_other_way_round():
     assert second.verdict != "wrong"  # the program waited for the tests, longer than its limit
 
 
+@pytest.mark.slow
 def test_tests_at_work_hide_no_sleeper():
     work = "import time\nend = time.process_time() + 1.1\nwhile time.process_time() < end: pass\n"
     tests = problem(entry="f", assertions=work + "assert f(1) == 1")
@@ -429,6 +431,7 @@ def test_tests_at_work_hide_no_sleeper():
     assert decision.verdict == "wrong" and "no answer in time" in decision.reason
 
 
+@pytest.mark.slow
 def test_sleepers_wait_side_by_side(monkeypatch):
     running, most = [], []
     run = Sandbox.run

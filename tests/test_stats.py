@@ -234,6 +234,7 @@ def test_what_no_other_row_beats():
 # ---------------------------------------------------------------- several claims
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(P_VALUES)
 def test_holm_is_its_definition(p_values):
@@ -244,6 +245,7 @@ def test_holm_is_its_definition(p_values):
     assert holm(p_values)[order] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(P_VALUES)
 def test_holm_levels_make_the_same_decisions(p_values):
@@ -268,6 +270,7 @@ def test_holm_counts_what_is_missing():
     assert len(holm([])) == len(judge([])) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
