@@ -810,6 +810,7 @@ def verdicts(pairs, workers=1):
     return grade_answers(jobs, Settings(workers, progress=False))
 
 
+@pytest.mark.slow
 def test_rules_of_equality():
     pairs, truth = EQUAL + DIFFERENT, ["correct"] * len(EQUAL) + ["wrong"] * len(DIFFERENT)
     decisions = verdicts(pairs)
@@ -872,6 +873,7 @@ def test_a_bad_expression_costs_itself_only(monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_time_and_length_limits(monkeypatch):
     monkeypatch.setattr("ded.grading.pool.CPU_SECONDS", 0.2)
     ((large, reason),) = verdicts([("7", "1450000!")])

@@ -602,6 +602,7 @@ def test_a_recorded_model_is_scored_on_the_questions_that_it_has(file):
 SUMS = "reasoning_gym:chain_sum?{min_terms: 2, max_terms: 3, min_digits: 1, max_digits: 2}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", worked.STYLES)
 def test_worked_solutions_are_right_as_often_as_their_style_says_and_well_formed(style):
     asked = problems.load(SUMS, 200, "dev", "worked")
