@@ -12,7 +12,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 PREFIX = "ded-"
@@ -78,11 +78,9 @@ def home() -> tuple[Path | None, str]:
                 with suppress(OSError):
                     stale.rmdir()
         try:
-            group = Cgroup(folder)
-            group.killed()  # ValueError where the kernel does not count them
-            join = subprocess.run(["sh", "-c", "echo 0 2>&-"], stdout=group.joined)
-            group.close()
-            join.check_returncode()
+            with closing(Cgroup(folder)) as group:
+                group.killed()  # ValueError where the kernel does not count them
+                subprocess.run(["sh", "-c", "echo 0 2>&-"], stdout=group.joined, check=True)
             return folder, ""
         except (OSError, ValueError, subprocess.CalledProcessError) as failure:
             why = why or f"{folder} cannot be used: {failure}"

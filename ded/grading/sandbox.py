@@ -307,7 +307,7 @@ def why_not(isolation: str = "bubblewrap") -> str:
 
 
 def memory_bound() -> str:
-    """What bounds the memory of a run, beside the looks at it every 50 ms, in a sentence."""
+    """What bounds the memory of a run, beside the looks at it, in a sentence."""
     home, why = cgroup.home()
     if home:
         return f"a cgroup in {home} caps the memory of a run as a whole"
