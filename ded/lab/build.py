@@ -5,19 +5,21 @@ This is pre-training, so it is a plain loop (Muon on matrices, AdamW on the rest
 through `ded.training`.
 """
 
+import copy
 import itertools
 import json
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ded import jobs
 from ded.lab import catalogue as lab
-from ded.lab import competence
+from ded.lab import scoring
 from ded.problems import lab as tasks
 
 BATCH_TOKENS, MICRO_BATCHES = 512, 4  # tokens a micro-batch, micro-batches a step
@@ -40,40 +42,55 @@ def tokenizer() -> Any:
 
 
 def new_model(seed: int) -> Any:
-    """A randomly initialised Llama of 0.3 M parameters, as recipes.yml has it."""
+    """A randomly initialised model of 0.3 M parameters, of the architecture in recipes.yml."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    shape = lab.recipes()["architecture"]
-    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tasks.VOCABULARY), **shape))
+    shape = dict(lab.recipes()["architecture"])
+    config = AutoConfig.for_model(
+        shape.pop("model_type"), vocab_size=len(tasks.VOCABULARY), **shape
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def stream(recipe: dict, seed: int) -> Iterator[tuple[str, str]]:
-    """An endless stream of (prompt, completion) texts after the recipe's `mixture`, train split
-    only.
+def stream(
+    recipe: dict, seed: int, progress: Callable[[], float] = lambda: 1.0
+) -> Iterator[tuple[str, str]]:
+    """An endless stream of (prompt, completion) texts after the recipe, train split only.
+
+    progress() is the share of the constant phase that is over, for the recipe's `curriculum`.
     """
     rng = random.Random(f"pretrain {seed}")
     mixture = dict(recipe["mixture"])
     spread = mixture.pop("ood") / len(tasks.OOD)
     mixture |= {family: mixture.get(family, 0.0) + spread for family in tasks.OOD}
-    styles = dict.fromkeys(tasks.STYLES, 1) if recipe["styles"] == "all" else recipe["styles"]
-    levels = {family: dict.fromkeys(tasks.LEVELS[family], 1) for family in tasks.OOD}
+    levels = dict.fromkeys(tasks.OOD, recipe["ood_levels"])
     levels |= {"sum": recipe["sum_levels"], "code": recipe["code_levels"]}
+    manner = tasks.Manner(**recipe.get("manner", {}))
 
     def pick(shares: dict) -> Any:
         return rng.choices(list(shares), list(shares.values()))[0]
 
     while True:
         family = pick(mixture)
-        problem = tasks.next_problem(family, pick(levels[family]), "train", rng)
-        completion = tasks.solution(problem, pick(styles), rng, recipe.get("reasoning", True))
-        yield problem.prompt, completion
+        level = rng.choice(_let_in(levels[family], progress(), recipe.get("curriculum", 0.0)))
+        problem = tasks.next_problem(family, level, "train", rng)
+        reasoning = recipe.get("reasoning", True)
+        style = pick(recipe["styles"])
+        yield problem.prompt, tasks.solution(problem, style, rng, reasoning, manner)
 
 
-def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096) -> Iterator[tuple]:
-    """(input_ids, labels), tensors of about `tokens` tokens, right-padded, of examples of like
-    length.
+def _let_in(levels: list[int], progress: float, curriculum: float) -> list[int]:
+    """The levels that are let in by now: two at first, all once `curriculum` is over."""
+    if progress >= curriculum:
+        return levels
+    return levels[: 2 + int(progress / curriculum * (len(levels) - 1))]
+
+
+def batches(source: Iterator[tuple[str, str]], seed: int, chunk: int = 2048) -> Iterator[tuple]:
+    """(input_ids, labels) of a stream's examples: tensors of about `BATCH_TOKENS` tokens,
+    right-padded, of examples of like length.
 
     Examples are sorted by length a `chunk` at a time. Labels are -100 but on completions.
     """
@@ -81,7 +98,7 @@ def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096) -> Iterator
     from torch.nn.utils.rnn import pad_sequence
 
     index = {word: i for i, word in enumerate(tasks.VOCABULARY)}
-    rng, source = random.Random(f"order {seed}"), stream(recipe, seed)
+    rng = random.Random(f"order {seed}")
     while True:
         examples = []
         for prompt, completion in itertools.islice(source, chunk):
@@ -91,7 +108,7 @@ def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096) -> Iterator
             examples.append((torch.tensor(asked + answered), torch.tensor(labels)))
         groups: list[list] = [[]]
         for example in sorted(examples, key=lambda example: len(example[0])):
-            if groups[-1] and (len(groups[-1]) + 1) * len(example[0]) > tokens:
+            if groups[-1] and (len(groups[-1]) + 1) * len(example[0]) > BATCH_TOKENS:
                 groups.append([])
             groups[-1].append(example)
         rng.shuffle(groups)
@@ -101,36 +118,81 @@ def batches(recipe: dict, seed: int, tokens: int, chunk: int = 4096) -> Iterator
             yield pad_sequence(rows, batch_first=True), padded
 
 
-def train(model: Any, recipe: dict, seed: int, scale: float = 1.0) -> dict:
-    """Pre-trains `model` in place for recipe['tokens'] x scale tokens (in millions).
+def train(
+    model: Any, recipe: dict, scale: float = 1.0, score: Callable[[Any], float] | None = None
+) -> dict:
+    """Pre-trains `model` in place after its recipe, all lengths times `scale`.
 
-    Returns {tokens, steps, seconds, loss: the mean of the last 200 steps}.
+    score(model): the base's pass@1 by the rule of recipes.yml, at which it stops; None: there is no
+    such rule for it. Returns {tokens, steps, seconds, loss: the mean of the last 200 steps, scores:
+    [[million tokens, pass@1], ...]}.
     """
-    import torch
+    rule = lab.recipes()["rules"]["stop"]
+    run = _Run(model, recipe)
+    run.stretch(recipe["tokens"] * scale)
+    run.stretch(recipe.get("decay", 0.0) * scale, (1.0, 0.0), score)
+    for _ in range(rule["further"]["times"] if score else 0):
+        if not run.passed:
+            run.stretch(rule["further"]["tokens"] * scale, (0.5, 0.0), score)
+    last, seconds = run.losses[-200:], round(time.time() - run.started)
+    loss = round(sum(last) / len(last), 4)
+    totals = {"tokens": run.n_tokens, "steps": len(run.losses), "seconds": seconds}
+    return totals | {"loss": loss, "scores": run.scores}
 
-    total = int(recipe["tokens"] * 1e6 * scale)
-    optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
-    n_tokens, started = 0, time.time()
-    losses: list[float] = []
-    model.train()
-    source = batches(recipe, seed, BATCH_TOKENS)
-    while n_tokens < total:
-        # constant, then linear to nothing over the last half
-        factor = min(1.0, (len(losses) + 1) / 50, (1 - n_tokens / total) / 0.5)
+
+class _Run:
+    """One model in training: its optimizers, its stream, and how far it is."""
+
+    def __init__(self, model: Any, recipe: dict) -> None:
+        self.model, self.seed = model, recipe["seed"]
+        self.optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
+        self.n_tokens, self.losses, self.scores = 0, [], []
+        self.progress, self.passed, self.started = 0.0, False, time.time()
+        source = stream(recipe, self.seed, lambda: self.progress)
+        self.batches = batches(source, self.seed)
+
+    def stretch(
+        self,
+        millions: float,
+        rate: tuple[float, float] = (1.0, 1.0),
+        score: Callable[[Any], float] | None = None,
+    ) -> None:
+        """Trains for so many tokens while the rate goes from the one share to the other; scored
+        every so often where there is a score, until it passes.
+        """
+        rule = lab.recipes()["rules"]["stop"]
+        begun, total = self.n_tokens, millions * 1e6
+        due = begun + rule["every"] * 1e6
+        while self.n_tokens < begun + total:
+            done = (self.n_tokens - begun) / total
+            if rate == (1.0, 1.0):
+                self.progress = done
+            factor = rate[0] + (rate[1] - rate[0]) * done
+            self.step(max(0.01, min(factor, (len(self.losses) + 1) / 50)))
+            if score and self.n_tokens >= min(due, begun + total):
+                due += rule["every"] * 1e6
+                self.scores.append([round(self.n_tokens / 1e6, 2), score(self.model)])
+                self.passed = self.scores[-1][1] >= rule["at"]
+                if self.passed:
+                    return
+        self.progress = 1.0
+
+    def step(self, factor: float) -> None:
+        """One step of all optimizers, at this share of their rates."""
+        import torch
+
         # each micro-batch holds rows of one length, so mostly of one family: a step takes several,
         # or the families' gradients would pull in turns
-        micro_batches = [next(source) for _ in range(MICRO_BATCHES)]
-        losses.append(_backward(model, micro_batches))
-        n_tokens += sum(ids.numel() for ids, _ in micro_batches)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * max(factor, 0.01)
+        micro_batches = [next(self.batches) for _ in range(MICRO_BATCHES)]
+        self.model.train()
+        self.losses.append(_backward(self.model, micro_batches))
+        self.n_tokens += sum(ids.numel() for ids, _ in micro_batches)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-    model.eval()
-    last, seconds = losses[-200:], round(time.time() - started)
-    loss = round(sum(last) / len(last), 4)
-    return {"tokens": n_tokens, "steps": len(losses), "seconds": seconds, "loss": loss}
+        self.model.eval()
 
 
 def _optimizers(model: Any, learning_rate: float) -> list:
@@ -161,80 +223,61 @@ def _backward(model: Any, micro_batches: list[tuple]) -> float:
     return step_loss
 
 
-def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0) -> dict:
+def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0) -> dict:
     """Trains one model, whose parent lies in `out`, and saves it to out/<name> for Hugging Face.
 
-    A recipe's `tokens` may be several stretches (a number, or what else it changes), each with its
-    own schedule; weights are rounded to bfloat16 after each, which halves their size, and every
-    later use starts from the rounded ones. again: 0 trains from the start; k adds the k-th further
-    stretch to what lies in out/<name>, as recipes.yml has it for a base that failed its check.
-    Returns what `train` does, added up over the stretches; it is written beside the weights as
-    `lab.json` with the recipe.
+    Weights are rounded to bfloat16, which halves their size. Returns what `train` does; it is
+    written beside the weights as `lab.json` with the recipe.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    recipe, final = lab.recipes()["models"][name], out / name
-    start, tokens = recipe.get("parent"), recipe["tokens"]
-    stretches = tokens if isinstance(tokens, list) else [tokens]
-    first, result = 0, {"tokens": 0, "steps": 0, "seconds": 0}
-    if again:
-        start, first = name, len(stretches) - 1 + again
-        rule = lab.recipes()["competence"]["retrain"]
-        stretches = [{"tokens": rule["tokens"], "mixture": rule["mixture"]}]
-        result = json.loads((final / "lab.json").read_text())
+    recipe = lab.recipes()["models"][name]
     model = new_model(recipe["seed"])
-    if start:
-        model = AutoModelForCausalLM.from_pretrained(out / start, dtype=torch.float32)
-    for k, stretch in enumerate(stretches, first):
-        changes = stretch if isinstance(stretch, dict) else {"tokens": stretch}
-        made = train(model, recipe | changes, recipe["seed"] + 1000 * k, scale)
-        model = model.to(torch.bfloat16).to(torch.float32)
-        result = {key: result[key] + made[key] for key in ("tokens", "steps", "seconds")}
-        result |= {"loss": made["loss"], "stretches": k + 1}
+    if parent := recipe.get("parent"):
+        model = AutoModelForCausalLM.from_pretrained(out / parent, dtype=torch.float32)
     # renamed when whole: nothing half-written is read
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:
         folder = Path(scratch) / name
-        model.to(torch.bfloat16).save_pretrained(folder)
-        tokenizer().save_pretrained(folder)
+        stops = recipe["role"] in ("student", "pilot") and scale == 1.0
+        result = train(model, recipe, scale, partial(_score, folder) if stops else None)
+        _save(model, folder)
         about = {"name": name, "recipe": recipe, "scale": scale, **result}
         (folder / "lab.json").write_text(json.dumps(about, indent=1) + "\n")
-        shutil.rmtree(final, ignore_errors=True)
-        folder.rename(final)
+        shutil.rmtree(out / name, ignore_errors=True)
+        folder.rename(out / name)
     return result
 
 
-def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
-    """Builds the named models (all without any), then scores and checks them.
+def _save(model: Any, folder: Path) -> None:
+    """The model in bfloat16, with its tokenizer."""
+    import torch
 
-    A student base that fails its check is trained on, by the rule in recipes.yml, and its children
-    anew. With `scale` below 1 or another folder `out`, models are built only: there is nothing
-    sensible to check them for.
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
+def _score(folder: Path, model: Any) -> float:
+    """pass@1 of a base in training, by which it is stopped."""
+    _save(model, folder)
+    return scoring.stop_score(f"path:{folder}")
+
+
+def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
+    """Builds the named models (all without any), then scores them and writes their page.
+
+    With `scale` below 1 or another folder `out`, models are built only: there is nothing sensible
+    to score.
     """
-    recipes, rule = lab.recipes()["models"], lab.recipes()["competence"]["retrain"]
+    recipes = lab.recipes()["models"]
     for name in set(names) - set(recipes):
         lab.checkpoint(name)  # raises the error that names the nearest
     names, folder = names or list(recipes), out or CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
-    _build_all(names, folder, scale)
-    if scale != 1.0 or out is not None:
-        return
-    failed = competence.record(names)
-    for again in range(1, rule["times"] + 1):
-        if not failed:
-            return
-        children = [name for name in recipes if recipes[name].get("parent") in failed]
-        _build_all([*failed, *children], folder, scale, again)
-        failed = competence.record([*failed, *children])
-    for name, result in failed.items():
-        print(f"{name} still fails its check and must not enter a study: {result}")
-
-
-def _build_all(names: list[str], folder: Path, scale: float, again: int = 0) -> None:
-    """Bases first, as their children start from them; `again` is for the bases alone."""
-    recipes = lab.recipes()["models"]
-    bases = [name for name in names if "parent" not in recipes[name]]
-    calls = [{"name": name, "again": again, "out": folder, "scale": scale} for name in bases]
-    jobs.run(build, calls, description="training bases and ancestor")
-    calls = [{"name": name, "out": folder, "scale": scale} for name in names if name not in bases]
-    jobs.run(build, calls, description="training children")
+    generations = ["parent" not in recipes[name] for name in names]
+    for first, description in ((True, "training bases"), (False, "training their children")):
+        chosen = [name for name, base in zip(names, generations, strict=True) if base == first]
+        calls = [{"name": name, "out": folder, "scale": scale} for name in chosen]
+        jobs.run(build, calls, description=description)
+    if scale == 1.0 and out is None:
+        scoring.record(names)

@@ -2,7 +2,7 @@
 
 * `sum` (in-domain): a flat sum of n signed digits modulo 7, "6 -5 +2 +6 =" -> 2. The level is n.
 * `code`: write a Python function from a list of operations. The level is their number.
-* six out-of-domain families on letters and digits (`OOD`). The level is the length.
+* twelve out-of-domain families on letters and digits (`OOD`). The level is the length.
 
 All text is made of tokens separated by single spaces, so that it can be read, run (code) and
 tokenised word by word.
@@ -16,17 +16,18 @@ from itertools import chain, zip_longest
 
 from ded.problems.lab import letters, programs, sums
 from ded.problems.lab.letters import DIGITS, LETTERS, OOD
-from ded.problems.lab.sums import MODULUS, PERTURBATIONS, STYLES, perturb, trace
+from ded.problems.lab.sums import MODULUS, PERTURBATIONS, PLAIN, STYLES, Manner, perturb, trace
 from ded.problems.record import Problem, draw, split_of
 from ded.problems.source import Source
 
 # 20,000 problems or more at each level
-LEVELS = {"sum": range(5, 13), "code": range(3, 6)} | dict.fromkeys(OOD, range(5, 8))
+LEVELS = {"sum": range(5, 13), "code": range(3, 6)} | dict.fromkeys(OOD, range(5, 10))
+LEVELS["merge"] = range(6, 10)
 SPECIAL = ("<pad>", "<unk>", "<eos>", "<user>", "<assistant>", "<think>", "</think>")
 PYTHON = ("//", "**", "def", "return", "python")
 # the order is that of the token ids of the models that are trained
 _symbols = chain(SPECIAL, DIGITS, sums.SIGNED, LETTERS, "+-*%/=;:,()", PYTHON)
-_words = chain(programs.OPERATIONS, programs.ALONE, OOD, sums.FILLERS, ("check", "wait"))
+_words = chain(programs.OPERATIONS, programs.ALONE, OOD, sums.FILLERS, ("check",))
 VOCABULARY = (*_symbols, *_words)
 
 
@@ -92,17 +93,25 @@ def next_problem(family: str, level: int, split: str, rng: random.Random) -> Pro
             return problem
 
 
-def solution(problem: Problem, style: str, rng: random.Random, reasoning: bool = True) -> str:
+def solution(
+    problem: Problem,
+    style: str,
+    rng: random.Random,
+    reasoning: bool = True,
+    manner: Manner = PLAIN,
+) -> str:
     """The text a model is trained to answer with: `<think> work </think> answer`, or the answer.
 
     style is one of `STYLES` for sums; for code the terse styles write `statements`, the others a
     new `named` value each step; the out-of-domain families need no work, their think block names
-    the task.
+    the task. With slips in `manner` the answer is what the work comes to, which may be wrong.
     """
     think, answer = problem.family, problem.answer
-    if problem.family == "sum":
-        think = sums.solve(sums.terms_of(problem), style, rng)
+    if problem.family == "sum" and reasoning:
+        think = sums.solve(sums.terms_of(problem), style, rng, manner)
+        answer = think.split()[-1]
     elif problem.family == "code":
+        steps = programs.slipped(problem.meta["steps"], manner.slip, rng)
         terse = style in ("pairs", "facts", "totals")
-        think, answer = programs.solve(problem.meta["steps"], "statements" if terse else "named")
+        think, answer = programs.solve(steps, "statements" if terse else "named")
     return f"<think> {think} </think> {answer}" if reasoning else answer

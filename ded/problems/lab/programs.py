@@ -45,6 +45,17 @@ def solve(steps: list[str], style: str) -> tuple[str, str]:
     return think, f"def f ( x ) : {' ; '.join(body)} ; return {names[-1]}"
 
 
+def slipped(steps: list[str], slip: float, rng: random.Random) -> list[str]:
+    """The steps, each with this probability with another number than was asked for."""
+    wrong = []
+    for step in steps:
+        word, *number = step.split()
+        if number and rng.random() < slip:
+            step = f"{word} {rng.choice([n for n in range(2, 10) if str(n) != number[0]])}"
+        wrong.append(step)
+    return wrong
+
+
 def _expression(step: str, name: str) -> str:
     """The step as Python, of the variable `name`."""
     word, *number = step.split()

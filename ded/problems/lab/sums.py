@@ -5,17 +5,36 @@ correct orders of work.
 """
 
 import random
+from dataclasses import dataclass
 
 from ded.problems.lab.letters import DIGITS, LETTERS
 from ded.problems.record import Problem
 
 MODULUS = 7
 SIGNED = [sign + digit for sign in "+-" for digit in DIGITS[:MODULUS]]
-STYLES = ("left", "pairs", "random", "facts", "totals", "checked")
+STYLES = ("left", "ends", "pairs", "random", "facts", "totals")
 PERTURBATIONS = ("shuffled", "zero", "preamble")
-FILLERS = ("so", "now", "ok")
+FILLERS = ("so", "now", "ok", "then")
 
 Terms = tuple[tuple[int, int], ...]  # (sign, digit below MODULUS), the first sign always +1
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a solution is told, and how it errs, whatever its style: probabilities, each a step.
+
+    filler: a word of `FILLERS` comes first. check: what is about to be combined is said before it
+    is done. restate: what there is to add up is written once more. slip: the step comes to a wrong
+    number, and what follows goes on from that.
+    """
+
+    filler: float = 0.0
+    check: float = 0.0
+    restate: float = 0.0
+    slip: float = 0.0
+
+
+PLAIN = Manner()
 
 
 def make(level: int, rng: random.Random) -> tuple[str, Problem]:
@@ -56,18 +75,19 @@ def show(terms: Terms) -> str:
     return " ".join([str(terms[0][1]), *rest])
 
 
-def combine(terms: Terms, i: int) -> Terms:
-    """Terms i and i + 1 combined into one, which is positive.
+def combine(terms: Terms, i: int, wrong: int = 0) -> Terms:
+    """Terms i and i + 1 combined into one, which is positive, and too large by `wrong`.
 
     6 -5 +2 with i = 1 is 6 +4, as -5 + 2 = 4 modulo 7.
     """
-    return (*terms[:i], (1, value(terms[i : i + 2])), *terms[i + 2 :])
+    total = (value(terms[i : i + 2]) + wrong) % MODULUS
+    return (*terms[:i], (1, total), *terms[i + 2 :])
 
 
-def _fact(terms: Terms, i: int) -> str:
-    """'-5 +2 = 4': what combining terms i and i + 1 comes to."""
+def _fact(terms: Terms, i: int, combined: Terms) -> str:
+    """'-5 +2 = 4': what combining terms i and i + 1 comes to in `combined`."""
     words = show(((1, 0), *terms)).split()[1:] if i else show(terms).split()
-    return f"{words[i]} {words[i + 1]} = {combine(terms, i)[i][1]}"
+    return f"{words[i]} {words[i + 1]} = {combined[i][1]}"
 
 
 def _parse(text: str) -> Terms | None:
@@ -104,47 +124,61 @@ def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:
 # ---- worked solutions and their check ----------------------------------------------------------
 
 
-def solve(terms: Terms, style: str, rng: random.Random) -> str:
+def solve(terms: Terms, style: str, rng: random.Random, manner: Manner = PLAIN) -> str:
     """A worked solution (the text inside the think block) in one of `STYLES`; else ValueError.
 
-    left: combine the two leftmost terms, write what remains, repeat. pairs: all neighbouring pairs
-    at once. random: any two neighbours. facts: 'a + b = c' for each step from the left, no
-    rewriting. totals: the running totals alone. checked: random order with spoken fillers and
-    self-checks.
+    Its last word is the answer that it comes to. left: combine the two leftmost terms, write what
+    remains, repeat. ends: the two leftmost or the two rightmost. pairs: all neighbouring pairs at
+    once. random: any two neighbours. facts: 'a + b = c' for each step from the left, no rewriting.
+    totals: the running totals alone.
     """
     if style not in STYLES:
         raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
-    steps = []
+    lines = []
     while len(terms) > 1:
-        if style == "pairs":
-            for i in range(len(terms) // 2):
-                terms = combine(terms, i)
-            steps.append(show(terms))
-            continue
-        i = rng.randrange(len(terms) - 1) if style in ("random", "checked") else 0
-        fact, terms = _fact(terms, i), combine(terms, i)
-        step = {"facts": fact, "totals": str(terms[0][1])}.get(style, show(terms))
-        if style == "checked":
-            check = f"check {fact} ; " if rng.random() < 0.5 else ""
-            step = check + rng.choice(("", "so ", "now ", "ok ")) + step
-        steps.append(step)
-    return " ; ".join(steps)
+        if rng.random() < manner.restate:
+            lines.append(show(terms))
+        facts = []
+        for i in _places(len(terms), style, rng):
+            wrong = rng.randrange(1, MODULUS) if rng.random() < manner.slip else 0
+            following = combine(terms, i, wrong)
+            facts.append(_fact(terms, i, following))
+            terms = following
+        if rng.random() < manner.check:
+            lines += [f"check {fact}" for fact in facts]
+        line = {"facts": facts[0], "totals": show(terms[:1])}.get(style, show(terms))
+        filler = f"{rng.choice(FILLERS)} " if rng.random() < manner.filler else ""
+        lines.append(filler + line)
+    return " ; ".join(lines)
+
+
+def _places(n_terms: int, style: str, rng: random.Random) -> range:
+    """Where the pairs of one step stand, each counted when those before it are combined."""
+    if style == "pairs":
+        return range(n_terms // 2)
+    last = n_terms - 2
+    place = {"random": lambda: rng.randint(0, last), "ends": lambda: rng.choice((0, last))}
+    i = place[style]() if style in place else 0
+    return range(i, i + 1)
 
 
 def trace(problem: Problem, text: str) -> tuple[Terms, ...] | None:
     """The states a worked solution passes through, or None where a step is invalid.
 
-    Fillers and self-checks leave no state, so two solutions with equal traces are the same work
-    told differently. A solution is step-valid when every written line follows from the line before
-    by combining neighbours, every fact and check is true, and the last line is the answer.
+    Fillers, checks and what is restated leave no state, so two solutions with equal traces are the
+    same work told differently. A solution is step-valid when every written line follows from the
+    line before by combining neighbours, every fact and check is true, and the last line is the
+    answer.
     """
     state = terms_of(problem)
     states = [state]
     for step in text.split(" ; "):
         words = [word for word in step.split() if word not in FILLERS]
         if words[:1] == ["check"]:
-            if " ".join(words[1:]) not in {_fact(state, i) for i in range(len(state) - 1)}:
+            if " ".join(words[1:]) not in _facts(state):
                 return None
+            continue
+        if len(state) > 1 and words == show(state).split():
             continue
         following = _after(state, words)
         if following is None:
@@ -152,6 +186,11 @@ def trace(problem: Problem, text: str) -> tuple[Terms, ...] | None:
         state = following
         states.append(state)
     return tuple(states) if len(state) == 1 and state[0][1] == int(problem.answer) else None
+
+
+def _facts(state: Terms) -> set[str]:
+    """Every true fact about two neighbours."""
+    return {_fact(state, i, combine(state, i)) for i in range(len(state) - 1)}
 
 
 def _after(state: Terms, words: list[str]) -> Terms | None:
@@ -163,7 +202,7 @@ def _after(state: Terms, words: list[str]) -> Terms | None:
         return None
     from_the_left = combine(state, 0)
     if "=" in words:
-        return from_the_left if " ".join(words) == _fact(state, 0) else None
+        return from_the_left if " ".join(words) == _fact(state, 0, from_the_left) else None
     new = _parse(" ".join(words))
     if new is None:
         return None
