@@ -112,13 +112,13 @@ def funnel(table: pd.DataFrame) -> str:
     return f"Of {start:,} trajectories the steps drop: {losses or 'none'}."
 
 
-def pass_rates(rates: pd.DataFrame, threshold: float) -> str:
-    """The share of rated questions that question compression drops, over all units and by base."""
-    easy = rates["pass_rate"] > threshold
-    shares = easy.groupby(rates["base"]).mean()
-    by_base = ", ".join(f"{base} {_percent(share)}" for base, share in shares.items())
-    passed = f"Students pass {_percent(easy.mean())} of {len(rates):,} rated questions more often"
-    return f"{passed} than {threshold:g}; these are what question compression drops ({by_base})."
+def pass_rates(rates: pd.DataFrame) -> str:
+    """The share of rated questions that question compression keeps, and by base the threshold."""
+    kept = rates[rates["kept"]]
+    highest = kept.groupby("base", sort=False)["pass_rate"].max()
+    by_base = ", ".join(f"{base} {_percent(rate)}" for base, rate in highest.items())
+    share = f"Question compression keeps {_percent(len(kept) / max(1, len(rates)))}"
+    return f"{share} of {len(rates):,} rated questions: passed at a rate of at most {by_base}."
 
 
 def distinct(facts: Iterable[Mapping[str, Any]], n_kept: int) -> str:

@@ -180,6 +180,23 @@ def test_compression_drops_what_is_answered_too_often():
     assert hard.funnel.reason.tolist() == ["pass rate above 0.5: 2; no pass rate: 1"]
     with pytest.raises(ValueError, match="threshold is"):
         curation.compress_questions(rates, 1.5)
+    with pytest.raises(ValueError, match="keep_share is"):
+        curation.compress_questions(rates, keep_share=-0.1)
+
+
+def test_compression_to_a_share_keeps_the_lowest_pass_rates_and_draws_among_ties():
+    rates = pd.DataFrame(
+        {"problem_id": range(100), "pass_rate": [0.0] * 10 + [0.25] * 40 + [1] * 50}
+    )
+    kept = [curation.compress_questions(rates, keep_share=0.24, seed=seed) for seed in (1, 1, 2)]
+    ids = [set(part.kept.problem_id) for part in kept]
+    assert all(len(part) == 24 and set(range(10)) <= part <= set(range(50)) for part in ids)
+    assert ids[0] == ids[1] != ids[2]
+    reasons = kept[0].dropped.reason.value_counts().to_dict()
+    assert reasons == {"pass rate above 0.25": 50, "pass rate 0.25, by lot": 26}
+    rates.loc[99, "pass_rate"] = math.nan  # not rated: no part of the share
+    assert len(curation.compress_questions(rates, keep_share=0.5).kept) == 50  # of 99
+    assert curation.compress_questions(rates.head(0), keep_share=0.5).kept.empty
 
 
 # --- distances and selection ---------------------------------------------------------------------

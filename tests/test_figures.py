@@ -135,7 +135,7 @@ def rates_table():
         for replicate in range(REPLICATES):
             rate = rng.binomial(4, 0.3 + 0.2 * i, 200) / 4
             unit = {"base": base, "replicate": replicate, "level": rng.integers(6, 10, 200), "n": 4}
-            rows.append(pd.DataFrame(unit | {"pass_rate": rate}))
+            rows.append(pd.DataFrame(unit | {"pass_rate": rate, "kept": rate <= 0.5}))
     return pd.concat(rows)
 
 
@@ -306,7 +306,7 @@ def plans():
         "predictors": lambda: figures.predictors(rows, own, student),
         "latent_shift": lambda: figures.latent_shift(shifts),
         "teacher_interaction": lambda: figures.teacher_interaction(student),
-        "pass_rates": lambda: figures.pass_rates(rates_table(), 0.5),
+        "pass_rates": lambda: figures.pass_rates(rates_table()),
         "size_curve": lambda: figures.size_curve(scores, arms),
         "ood_families": lambda: figures.ood_families(scores, arms),
         "pareto": lambda: figures.pareto(scores, arms),

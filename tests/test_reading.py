@@ -53,9 +53,10 @@ def test_corpora_in_words():
         "Of 100 trajectories the steps drop: length 10.0 %, answer 30.0 %."
     )
     assert reading.funnel(funnel.iloc[:0]) == "No trajectory was sampled."
-    rates = pd.DataFrame({"base": list("xxyy"), "pass_rate": [0.0, 1.0, 0.75, 1.0]})
-    assert "75.0 % of 4 rated questions" in reading.pass_rates(rates, 0.5)
-    assert "x 50.0 %, y 100.0 %" in reading.pass_rates(rates, 0.5)
+    rated = {"base": list("xxyy"), "pass_rate": [0.0, 1.0, 0.75, 1.0]}
+    rates = pd.DataFrame(rated | {"kept": [True, False, True, False]})
+    assert "50.0 % of 4 rated questions" in reading.pass_rates(rates)
+    assert "x 0.0 %, y 75.0 %" in reading.pass_rates(rates)
     assert reading.distinct([{"distinct": [1, 3]}, {"distinct": [4, 0]}], 3).startswith(
         "50.0 % of 4 questions have 3 different"
     )

@@ -136,19 +136,29 @@ def fault(text: str) -> str:
     return next((name for name, holds in faults.items() if holds), "")
 
 
-def compress_questions(pass_rates: pd.DataFrame, threshold: float) -> Filtered:
+def compress_questions(
+    pass_rates: pd.DataFrame, threshold: float = 1.0, keep_share: float = 0.0, seed: int = 0
+) -> Filtered:
     """Question compression: drops questions that the student answers too often (paper; its
-    threshold is not known).
+    threshold is not known, the share that it leaves is: 24 % of math, 23 % of code).
 
     pass_rates: one row a question with problem_id and pass_rate (0 to 1). Dropped are those with a
-    pass rate above the threshold, and those without one (grader errors only). The kept ids are
-    `.kept.problem_id`.
+    pass rate above the threshold, and those without one (grader errors only). With a keep_share
+    the threshold follows: the highest pass rate among that share of the rated questions, the lowest
+    first; among those at the threshold the seed draws. The kept ids are `.kept.problem_id`.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; a pass rate lies between 0 and 1")
-    rates = pass_rates["pass_rate"]
-    why = ["no pass rate", f"pass rate above {threshold:g}"]
-    reasons = np.select([rates.isna(), rates > threshold], why, "")
+    for name, value in (("threshold", threshold), ("keep_share", keep_share)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it lies between 0 and 1")
+    rates, drawn = pass_rates["pass_rate"], pd.Series(True, index=pass_rates.index)
+    if keep_share:
+        lot = pass_rates["problem_id"].map(lambda name: content_hash(f"{seed} {name}"))
+        order = pd.DataFrame({"rate": rates, "lot": lot}).dropna().sort_values(["rate", "lot"])
+        kept = order.head(round(keep_share * len(order)))
+        threshold = float(kept["rate"].max()) if len(kept) else 0.0
+        drawn = pass_rates.index.to_series().isin(kept.index)
+    why = ["no pass rate", f"pass rate above {threshold:g}", f"pass rate {threshold:g}, by lot"]
+    reasons = np.select([rates.isna(), rates > threshold, ~drawn], why, "")
     return drop(pass_rates, "compression", reasons.tolist())
 
 

@@ -19,27 +19,34 @@ BOX |= {"color": "#cfe3f1", "linecolor": "0.2"}
 
 
 @parts.styled
-def pass_rates(rates: pd.DataFrame, threshold: float) -> parts.Figure:
+def pass_rates(rates: pd.DataFrame) -> parts.Figure:
     """Questions by the pass rate of the student before distillation, and by level.
 
-    Compression drops the shaded. `rates`: base, replicate, level, n (samples), pass_rate, a row a
-    question. In the titles the share that is kept.
+    Compression drops the shaded, and where it draws some of those before. `rates`: base, replicate,
+    level, n (samples), pass_rate, kept (by compression), a row a question. In the titles the share
+    that is kept, and the highest pass rate among these.
     """
     k = int(rates["n"].max())
     step = (rates["pass_rate"] * k).round().astype(int)
-    rates = rates.assign(step=step, kept=rates["pass_rate"] <= threshold)
+    rates = rates.assign(step=step)
+    highest = rates[rates["kept"]].groupby("base")["pass_rate"].max()
     kept = rates.groupby(UNIT)["kept"].mean().reset_index()
     bases = parts.names(rates, "base")
     shares = {base: stats.stratified(units, "kept") for base, units in kept.groupby("base")}
-    titles = [f"{base}: {parts.text(shares[base])} % kept" for base in bases]
-    words = parts.words("pass_rates", rates, k=k, threshold=threshold)
+    thresholds = {base: float(highest.get(base, 0.0)) for base in bases}
+    titles = [
+        f"{base}: {parts.text(shares[base])} % kept, up to {thresholds[base]:g}" for base in bases
+    ]
+    words = parts.words("pass_rates", rates, k=k)
     figure, axes = parts.canvas(titles, 3, 2.3, words, sharey=True)
     levels = sorted(rates["level"].unique())
     greys = [str(grey) for grey in np.linspace(0.85, 0.2, len(levels))]
     bars = {"color": greys, "edgecolor": "white", "linewidth": 0.5, "width": 0.7, "rot": 0}
     for ax, base in zip(axes, bases, strict=True):
         questions = rates[rates["base"] == base]
-        ax.axvspan(math.floor(threshold * k + 1e-9) + 0.5, k + 0.5, color="0.93", linewidth=0)
+        ax.axvspan(
+            math.floor(thresholds[base] * k + 1e-9) + 0.5, k + 0.5, color="0.93", linewidth=0
+        )
         share = pd.crosstab(questions["step"], questions["level"], normalize="all")
         share = share.reindex(index=range(k + 1), columns=levels, fill_value=0.0)
         bars["xlabel"] = ax.get_xlabel()

@@ -2,15 +2,23 @@
 conditions are calibrated, and the page that shows them.
 """
 
+import json
+from collections import Counter
 from typing import Any
 
-from ded import evaluation, problems
+import pandas as pd
+
+from ded import analysis, curation, evaluation, generation, problems
+from ded.files import write_text
+from ded.grading import grade
 from ded.lab import catalogue as lab
 from ded.problems import lab as tasks
 
-LEVELS, N = range(5, 11), 300
+SUM_LEVELS, N = range(5, 11), 300
+N_TEXTS, M = 100, 16  # questions and trajectories of each by which a teacher's texts are measured
 SCORES, README = lab.HERE / "scores.json", lab.HERE / "README.md"
 MARK = "<!-- tables -->"  # what follows it in the page is written by `record`
+TEXTS = ("own", "entropy", "length", "distinct", "steps")
 
 
 def sampling() -> dict[str, Any]:
@@ -28,15 +36,119 @@ def stop_score(model: str) -> float:
 
 
 def scores(model: str) -> dict[str, float]:
-    """pass@1 of a model on dev problems, `N` a family and level.
+    """pass@1 of a model on dev problems, `N` a level of sums, a third as many of the others.
 
     The keys are "sum 5" ... "sum 10", "code 3" ..., and each out-of-domain family at its levels.
     """
     suite = {}
-    for family in tasks.LEVELS:
-        for level in LEVELS if family == "sum" else tasks.LEVELS[family]:
+    for family, levels in tasks.LEVELS.items():
+        for level in SUM_LEVELS if family == "sum" else levels:
             n = N if family == "sum" else N // 3
-            questions = problems.load(f"lab:{family}/{level}", n, "dev", "lab")
-            suite[f"{family} {level}"] = questions
+            suite[f"{family} {level}"] = problems.load(f"lab:{family}/{level}", n, "dev", "lab")
     table = evaluation.evaluate(model, suite, **sampling())
     return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
+
+
+def texts(model: str, source: str = "") -> dict[str, float]:
+    """What a teacher's own texts are like, `M` trajectories of `N_TEXTS` dev questions.
+
+    own (pass@1), entropy (nats a token, of the correct ones), length (tokens), and of the median
+    question how many correct ones differ as texts (distinct) and are valid and differ in their
+    steps (steps).
+    """
+    source = source or lab.recipes()["rules"]["stop"]["source"]
+    questions = problems.load(source, N_TEXTS, "dev", "texts")
+    by_id = {question.id: question for question in questions}
+    sampled = generation.sample(model, questions, M, **sampling())
+    graded = grade(sampled, questions)
+    correct = graded[graded["verdict"] == "correct"]
+    ids = [question.id for question in questions]
+    different = correct.groupby("problem_id")["text"].nunique().reindex(ids, fill_value=0)
+    parts = [curation.split_think(text) for text in correct["text"]]
+    pairs = zip(correct["problem_id"], parts, strict=True)
+    work = {(name, tasks.trace(by_id[name], part[0])) for name, part in pairs if part}
+    steps = Counter(name for name, trace in work if trace)
+    return {
+        "own": round(len(correct) / len(graded), 4),
+        "entropy": round(analysis.token_entropy(correct), 4),
+        "length": round(float(correct["n_tokens"].mean()), 1),
+        "distinct": float(different.median()),
+        "steps": float(pd.Series([steps[name] for name in ids]).median()),
+    }
+
+
+def record(names: list[str]) -> None:
+    """Scores the named models, and writes scores.json and the page."""
+    recorded = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.is_file() else {}
+    for name in names:
+        recorded[name] = {"scores": scores(f"lab:{name}")}
+        if name in lab.names("teacher"):
+            recorded[name]["texts"] = texts(f"lab:{name}")
+        ordered = {name: recorded[name] for name in lab.names() if name in recorded}
+        write_text(SCORES, json.dumps(ordered, indent=1) + "\n")
+    head = README.read_text(encoding="utf-8").partition(MARK)[0]
+    write_text(README, f"{head}{MARK}\n\n{page()}")
+
+
+# ---- the tables of the lab's page --------------------------------------------------------------
+
+
+def page() -> str:
+    """The models' scores, the teachers' texts, lineage and training, as Markdown."""
+    recorded = json.loads(SCORES.read_text(encoding="utf-8"))
+    parts = [_conditions(recorded), _texts(recorded), _trained(list(recorded))]
+    return "\n".join(parts)
+
+
+def _conditions(recorded: dict) -> str:
+    """pass@1 in percent of every model at the levels of the studies, with the means by role."""
+    columns = {source: _keys(source) for source in lab.recipes()["rules"]["evaluation"]}
+    table = pd.DataFrame(
+        {
+            source: {
+                name: pd.Series(entry["scores"])[keys].mean() for name, entry in recorded.items()
+            }
+            for source, keys in columns.items()
+        }
+    )
+    roles = {name: lab.recipes()["models"][name]["role"] for name in recorded}
+    means = table.groupby(pd.Series(roles), sort=False).mean().rename(index="mean, {}".format)
+    shown = (100 * pd.concat([table, means])).round().astype(int)
+    return _markdown(["pass@1, %", *columns], shown.reset_index().values.tolist())
+
+
+def _keys(source: str) -> list[str]:
+    """The keys of `scores` that a source takes."""
+    family, _, levels = source.removeprefix("lab:").partition("/")
+    first, _, last = levels.partition("-")
+    return [f"{family} {level}" for level in range(int(first), int(last or first) + 1)]
+
+
+def _texts(recorded: dict) -> str:
+    rows = []
+    for name, entry in recorded.items():
+        if facts := entry.get("texts"):
+            recipe = lab.recipes()["models"][name]
+            manner = ", ".join(f"{word} {share:g}" for word, share in recipe["manner"].items())
+            rows.append(
+                [name, " or ".join(recipe["styles"]), manner, *(facts[key] for key in TEXTS)]
+            )
+    headings = ["teacher", "order", "manner", "own", "entropy, nats a token", "tokens"]
+    headings += [f"different correct texts of {M}", f"that differ in steps, of {M}"]
+    return _markdown(headings, rows)
+
+
+def _trained(names: list[str]) -> str:
+    rows = []
+    for name in names:
+        made = json.loads((lab.checkpoint(name) / "lab.json").read_text(encoding="utf-8"))
+        recipe, millions, minutes = made["recipe"], made["tokens"] / 1e6, made["seconds"] / 60
+        origin = [name, recipe["role"], recipe.get("parent", "-"), recipe["seed"]]
+        rows.append([*origin, f"{millions:.2f}", made["steps"], f"{minutes:.0f}", made["loss"]])
+    lineage = "model | role | parent | seed | million tokens | steps | minutes | final loss"
+    return _markdown(lineage.split(" | "), rows)
+
+
+def _markdown(headings: list[str], rows: list[list]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)

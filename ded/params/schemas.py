@@ -158,6 +158,7 @@ class OodTradeoff(Common):
     sizes: Sizes
     selection_sizes: Sizes
     fixed_level: Whole
+    keep_share: Share = 0.0
     pass_rate_threshold: Share
     pass_rate_samples: Count
     pass_rate_questions: Count
@@ -184,6 +185,7 @@ class Recipe(Common):
     smoke_size: Count
     corpus_size: Annotated[int, Field(ge=2)]
     large_size: Count
+    keep_share: Share = 0.0
     pass_rate_threshold: Share
     pass_rate_samples: Count
     pass_rate_questions: Count

@@ -13,7 +13,18 @@ The rules and the reasons for them are in ``docs/statistics.md``. Words used her
 """
 
 from .benchmarks import crossed_bootstrap, maj_at_k, paired_questions, pass_at_k, spearman
-from .claims import DELTA, Claim, Part, any_of, claim, detectable, judge, not_below, verdict
+from .claims import (
+    DELTA,
+    Claim,
+    Part,
+    any_of,
+    claim,
+    detectable,
+    judge,
+    not_below,
+    verdict,
+    withheld,
+)
 from .intervals import (
     ALPHA,
     Interval,

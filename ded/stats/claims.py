@@ -219,6 +219,11 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
     return judged
 
 
+def withheld(judged: Sequence[Claim], why: str) -> list[Claim]:
+    """The claims, *not judged* where there is a reason, whatever their numbers; "": as they are."""
+    return [replace(claim, verdict="not judged", note=why) if why else claim for claim in judged]
+
+
 def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
     """The first verdict of ``order`` that occurs; "not judged" where there is none at all."""
     return next((outcome for outcome in order if outcome in verdicts), "not judged")

@@ -14,6 +14,7 @@ from ded.study import conditions, diversity, pipeline, recipe, teachers, tradeof
 from ded.study.pipeline import (
     Arm,
     before,
+    compressed,
     curate,
     filtered,
     graded,

@@ -75,6 +75,12 @@ def pass_rates(unit: Unit, questions: list[Problem]) -> pd.DataFrame:
     return evaluation.pass_rates(unit.base, questions, samples, **scoring)
 
 
+def compressed(unit: Unit, rates: pd.DataFrame) -> Filtered:
+    """Question compression after params.keep_share, or else params.pass_rate_threshold."""
+    share, threshold = unit.params.keep_share, unit.params.pass_rate_threshold
+    return curation.compress_questions(rates, threshold, share, unit.seed)
+
+
 def step_valid(problem: Problem, think: str) -> bool:
     """Whether every step of a solution is valid (the last line giving the answer)."""
     return problems.trace(problem, think) is not None

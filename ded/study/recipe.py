@@ -5,6 +5,7 @@ code. The teachers come from `ded.study.teachers`.
 """
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +31,11 @@ class Part:
     """Math or code: the tables that the arms of a unit select from, in the order in which examples
     are taken.
 
-    kept: one verified trajectory a question of the chosen teacher, with level and pass_rate (NaN:
-    not rated); diverse: of each question that compression leaves, the P farthest of its M
-    trajectories; uncompressed: the same of all questions; top: as diverse, from the teacher that
-    scores highest itself. tokens: sampled by the teachers.
+    kept: one verified trajectory a question of the chosen teacher, with level, pass_rate (NaN:
+    not rated) and hard (whether compression leaves the question); diverse: of each question that
+    compression leaves, the P farthest of its M trajectories; uncompressed: the same of all
+    questions; top: as diverse, from the teacher that scores highest itself. distinct: how many
+    different verified trajectories each question of `diverse` had. tokens: sampled by the teachers.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Part:
     uncompressed: pd.DataFrame
     top: pd.DataFrame
     funnel: pd.DataFrame
+    distinct: list[int]
     tokens: int
 
 
@@ -97,36 +100,39 @@ def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) ->
     curated = pipeline.curate(unit, teacher, 1, source)
     rates = pipeline.pass_rates(unit, questions[: params.pass_rate_questions])
     rates = rates[["problem_id", "level", "pass_rate"]]
-    compressed = curation.compress_questions(rates, params.pass_rate_threshold)
+    compressed = pipeline.compressed(unit, rates)
     hard_ids = set(compressed.kept["problem_id"])
     hard = [question for question in questions if question.id in hard_ids]
     # as much as a single-part arm takes; the others only half a corpus
-    diverse, n_diverse = _diverse(unit, teacher, hard, params.corpus_size)
-    uncompressed, n_uncompressed = _diverse(unit, teacher, questions, half)
-    from_top, n_top = _diverse(unit, top, hard, half)
+    diverse, distinct, n_diverse = _diverse(unit, teacher, hard, params.corpus_size)
+    uncompressed, _, n_uncompressed = _diverse(unit, teacher, questions, half)
+    from_top, _, n_top = _diverse(unit, top, hard, half)
     funnel = [curated.funnel.assign(pool=name), compressed.funnel.assign(pool=f"{name} questions")]
+    kept = pipeline.without_ids(curated.kept).merge(rates, how="left", on="problem_id")
     return Part(
         name,
-        pipeline.without_ids(curated.kept).merge(rates, how="left", on="problem_id"),
+        kept.assign(hard=kept["problem_id"].isin(hard_ids)),
         diverse.merge(rates, on="problem_id"),
         uncompressed,
         from_top,
         pd.concat(funnel),
+        distinct,
         curated.n_tokens + n_diverse + n_uncompressed + (n_top if top != teacher else 0),
     )
 
 
 def _diverse(
     unit: Unit[Recipe], teacher: str, questions: list[Problem], size: int
-) -> tuple[pd.DataFrame, int]:
-    """(`size` examples, tokens sampled): of each question the P farthest apart of M trajectories,
-    all where fewer differ.
+) -> tuple[pd.DataFrame, list[int], int]:
+    """(`size` examples; of each question how many trajectories differ; tokens sampled): of each
+    question the P farthest apart of M trajectories, all where fewer differ.
 
     Questions are worked in their order and in blocks until there are enough, so that none is
     sampled in vain. No teacher, no examples.
     """
     params, tokens = unit.params, 0
     chosen: list[pd.DataFrame] = []
+    distinct: list[int] = []
     for block in blocks(unit, questions if teacher else []):
         trajectories = pipeline.graded(unit, teacher, params.n_trajectories, block)
         kept = pipeline.filtered(unit, trajectories, block).kept
@@ -134,10 +140,11 @@ def _diverse(
             kept, params.n_kept, metric=params.metric, seed=unit.seed, short="keep"
         )
         chosen.append(pipeline.without_ids(selection.chosen))
+        distinct += selection.statistics["distinct"].tolist()
         tokens += int(trajectories["n_tokens"].sum())
         if sum(map(len, chosen)) >= size:
             break
-    return pd.concat(chosen or [NOTHING]).head(size), tokens
+    return pd.concat(chosen or [NOTHING]).head(size), distinct, tokens
 
 
 def blocks(unit: Unit[Recipe], questions: list[Problem]) -> Iterator[list[Problem]]:
@@ -204,6 +211,26 @@ def _mixed(tables: Mapping[str, pd.DataFrame], size: int, fill: bool) -> pd.Data
     filled = {part: table for part, table in taken.items() if len(table)}
     turns = [table.assign(part=name, turn=range(len(table))) for name, table in filled.items()]
     return pd.concat(turns or [NOTHING]).sort_values("turn", kind="stable", ignore_index=True)
+
+
+def too_alike(pools: list[Pool], corpora: list[pd.DataFrame], n_kept: int) -> str:
+    """Why DED's corpora hold too little diversity to be judged, "" where they do not: the median
+    question has fewer than 2P trajectories that differ, or under 3/4 P were kept a question.
+    """
+    distinct = [n for pool in pools for part in pool.parts for n in part.distinct]
+    examples = sum(map(len, corpora))
+    questions = sum(corpus["problem_id"].nunique() for corpus in corpora)
+    median, kept = statistics.median(distinct or [0]), examples / max(1, questions)
+    faults = {
+        f"the median question has {median:g} trajectories that differ, fewer than {2 * n_kept}": (
+            median < 2 * n_kept
+        ),
+        f"{kept:.1f} trajectories a question are kept, fewer than {0.75 * n_kept:g}": (
+            kept < 0.75 * n_kept
+        ),
+    }
+    why = "; ".join(fault for fault, holds in faults.items() if holds)
+    return f"DED without its diversity: {why}" if why and examples else ""
 
 
 def shown(unit: Unit, pool: Pool, arm: pipeline.Arm, teacher: str) -> pd.DataFrame:

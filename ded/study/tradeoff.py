@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ded import curation
 from ded.params.schemas import OodTradeoff
 from ded.study import pipeline
 from ded.study.unit import Unit
@@ -16,11 +15,11 @@ SELECTIONS = ("hard", "easy", "hard-tokens", "random-steps", "fixed-random", "fi
 
 @dataclass(frozen=True)
 class Pool:
-    """One unit's verified trajectories, one a question, in random order, with level and pass_rate
-    (NaN: not rated).
+    """One unit's verified trajectories, one a question, in random order, with level, pass_rate
+    (NaN: not rated) and hard (whether question compression leaves it).
 
     funnel: what the filters kept, and what question compression would (a pool of its own); rates:
-    see `pipeline.pass_rates`; tokens: sampled by the teacher.
+    see `pipeline.pass_rates`, and kept (by compression); tokens: sampled by the teacher.
     """
 
     table: pd.DataFrame
@@ -47,12 +46,14 @@ def pool(unit: Unit[OodTradeoff]) -> Pool:
     params, questions = unit.params, unit.questions()
     curated = pipeline.curate(unit, params.teacher, 1)
     rates = pipeline.pass_rates(unit, questions[: params.pass_rate_questions])
-    compressed = curation.compress_questions(rates, params.pass_rate_threshold)
+    compressed = pipeline.compressed(unit, rates)
     funnels = {"trajectories": curated.funnel, "questions": compressed.funnel}
     funnel = pd.concat([table.assign(pool=name) for name, table in funnels.items()])
+    rates = rates.assign(kept=rates["problem_id"].isin(compressed.kept["problem_id"]))
     table = pipeline.shuffled(unit, pipeline.without_ids(curated.kept))
     table = table.assign(
         level=table["problem_id"].map({q.id: q.level for q in questions}),
         pass_rate=table["problem_id"].map(rates.set_index("problem_id")["pass_rate"]),
+        hard=table["problem_id"].isin(compressed.kept["problem_id"]),
     )
     return Pool(table, funnel.assign(**unit.row), rates.assign(**unit.row), curated.n_tokens)
