@@ -21,7 +21,7 @@ from ded.problems.record import Problem, draw, split_of
 from ded.problems.source import Source
 
 # 20,000 problems or more at each level
-LEVELS = {"sum": range(5, 13), "code": range(3, 6)} | dict.fromkeys(OOD, range(5, 10))
+LEVELS = {"sum": range(5, 13), "code": range(3, 8)} | dict.fromkeys(OOD, range(5, 10))
 LEVELS["merge"] = range(6, 10)
 SPECIAL = ("<pad>", "<unk>", "<eos>", "<user>", "<assistant>", "<think>", "</think>")
 PYTHON = ("//", "**", "def", "return", "python")
