@@ -405,6 +405,12 @@ def test_a_bad_key_of_trainer_is_named(trainer, words):
     )
 
 
+@pytest.mark.parametrize("file", sorted(Path(__file__).parents[1].glob("params/*/0*.yml")), ids=str)
+def test_a_params_file_says_its_preset(file):
+    """So that plain papermill, given the file alone, labels the run by it."""
+    assert params.read_yaml(file).get("preset") == file.parent.name
+
+
 def test_the_launch_configurations_are_no_preset():
     assert "accelerate" not in params.presets() and "lab" in params.presets()
 
