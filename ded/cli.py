@@ -14,6 +14,7 @@ It only wires; science lives elsewhere.
     ded export --preset lab --out FOLDER            the curated corpus, or --student, with a card
     ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
     ded grade answers.jsonl --out graded.jsonl      grade answers of any model, and say why
+    ded store prune --keep lab                      free the disk of what no run of lab needs
     ded lab build NAME --scale 0.01                 train a lab model anew
 
 Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was
@@ -28,7 +29,7 @@ from typing import Any
 
 import typer
 
-from ded import home, params, runner
+from ded import __version__, home, params, runner, store
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
 from ded.options import Grading
 
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the `lab` presets use.")
 app.add_typer(lab, name="lab")
+stored = typer.Typer(no_args_is_help=True, help="What is stored under outputs/store: size, prune.")
+app.add_typer(stored, name="store")
 
 Preset = typer.Option("lab", "--preset", help="A folder of params/.")
 Changes = typer.Option(
@@ -53,6 +56,21 @@ Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only (
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
 STATUS = {True: "ok     ", False: "MISSING", None: "?      "}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ded {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
+) -> None:
+    pass
 
 
 # ---- running -----------------------------------------------------------------------------------
@@ -336,6 +354,56 @@ def _grading(values: Any, place: str) -> Grading:
     if options.judge:
         models.check(options.judge, engine=options.judge_engine)
     return options
+
+
+# ---- the store ---------------------------------------------------------------------------------
+
+
+@stored.command("size")
+def store_size() -> None:
+    """Tell how large the store is: by what entries are, and by the presets whose runs need them."""
+    _show_entries(store.entries())
+
+
+def _show_entries(entries: Any) -> None:
+    """Prints how many entries of which kind the presets need, and their size."""
+    table = entries.assign(entries=1, needed_by=entries["needed_by"].replace("", "no run"))
+    table = table.groupby(["needed_by", "kind"])[["entries", "bytes"]].sum().reset_index()
+    table.loc[len(table)] = ["all", "", *table[["entries", "bytes"]].sum()]
+    gib = (table.pop("bytes") / 2**30).map("{:,.2f}".format)
+    typer.echo(table.assign(GiB=gib).to_string(index=False))
+
+
+@stored.command("list")
+def store_list() -> None:
+    """List the entries, the largest last."""
+    entries = store.entries().sort_values("bytes")
+    if len(entries):
+        mib = (entries["bytes"] / 2**20).map("{:,.2f}".format)
+        typer.echo(entries.drop(columns="bytes").assign(MiB=mib).to_string(index=False))
+
+
+@stored.command("prune")
+def store_prune(
+    keep: list[str] = typer.Option(..., metavar="PRESET", help="Whose runs keep what they need."),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+) -> None:
+    """Remove what the runs of the presets to keep do not need, benchmarks' results included.
+
+    A run notes what it needs. What is removed is computed again when it is asked for.
+    """
+    entries = store.entries()
+    noted = {preset for presets in entries["needed_by"] for preset in presets.split(", ")}
+    for preset in keep:
+        if preset not in noted:
+            mend = "run it again, which notes that and computes nothing that is stored"
+            raise ParameterError(f"no run of preset {preset!r} has noted what it needs: {mend}")
+    needed = entries["needed_by"].map(lambda presets: bool({*presets.split(", ")} & {*keep}))
+    _show_entries(entries[~needed])
+    if needed.all():
+        raise typer.Exit()
+    yes or typer.confirm("remove these?", abort=True)
+    typer.echo(f"removed: {store.remove(entries.loc[~needed, 'key']):,}")
 
 
 # ---- the lab -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ded import __version__, files, home, jobs
+from ded import __version__, files, home, jobs, store
 from ded.errors import ReportError
 from ded.params.schemas import Common
 
@@ -82,6 +82,7 @@ class Recorder:
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
         self.files: set[str] = set()
         self.commit = commit()
+        store.note_run(self.params.get("preset", "default"), notebook, _plain(self.params))
         self._started = time.perf_counter()
         show_figures()
 
@@ -181,6 +182,7 @@ class Recorder:
         for name, content in (("manifest.json", manifest), ("metrics.json", results)):
             text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
             files.write_text(self.folder / name, text + "\n")
+        store.end_run()
         return self.folder / "metrics.json"
 
     @contextmanager
