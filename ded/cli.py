@@ -7,6 +7,7 @@ It only wires; science lives elsewhere.
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
     ded run 01 -p engine.dtype bfloat16             one key of a parameter that has several
     ded run 01 --judge hf:ORG/NAME                  a judge for what the grader's rules leave
+    ded new                                         notebooks and presets, into an empty folder
     ded params --preset lab                         what would be run
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
@@ -116,6 +117,14 @@ def run(
     """Run one notebook (its name, or '01') with a preset."""
     changes = _changes(param, judge=judge, isolation=isolation)
     raise typer.Exit(runner.run_all(runner.planned(preset, [notebook], changes)))
+
+
+@app.command()
+def new() -> None:
+    """Put the notebooks and the presets into this folder, to be run and changed here."""
+    if not (names := params.unpack()):
+        raise ParameterError(f"{home()} has notebooks and params already")
+    typer.echo(f"{' and '.join(names)} put into {home()}; next: ded run 01 --preset lab")
 
 
 @app.command("params")

@@ -48,7 +48,7 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     """
     paths = params.notebooks(only)
     if not paths:
-        raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
+        raise params.no_notebooks()
     schemas = {path: SCHEMAS[path.stem].model_fields for path in paths if path.stem in SCHEMAS}
     names = {name for fields in schemas.values() for name in fields}
     unknown = [key for key in changes if key.partition(".")[0] not in names]

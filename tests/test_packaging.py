@@ -1,9 +1,12 @@
 """One source of dependencies, locks that agree with it, and what a newcomer needs to get going."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -234,3 +237,39 @@ def test_what_is_imported_is_declared():
         names = {canonicalize_name(name) for name in of_modules.get(module, [module])}
         names.add(COMES_WITH.get(module, module))
         assert names & declared, f"ded imports {module}, which pyproject.toml does not declare"
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_runs_a_study_in_an_empty_folder(tmp_path):
+    """Notebooks and presets travel with it; nothing is read out of the repository."""
+    source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
+    ignored = shutil.ignore_patterns("outputs", ".*", "build", "*.egg-info", "tests")
+    shutil.copytree(ROOT, source, ignore=ignored, symlinks=True)
+    empty.mkdir()
+    build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, tmp_path], cwd=source, check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    shutil.rmtree(source)
+
+    def ded(*arguments, cwd=empty):
+        command = [sys.executable, "-m", "ded.cli", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(site), "DED_STORE": str(tmp_path / "store")}
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+    before = ded("run", "03")
+    assert before.returncode == 2 and "put them here: ded new" in before.stderr
+    assert ded("new").returncode == 0 and "already" in ded("new").stderr
+    for folder in ("notebooks", "params"):
+        names = {file.relative_to(ROOT / folder) for file in (ROOT / folder).rglob("*.[iy]*")}
+        assert {file.relative_to(empty / folder) for file in (empty / folder).rglob("*.*")} == names
+    tiny = ["n_questions=8", "n_replicates=1", "eval_id=4", "eval_ood=2", "max_tokens=48"]
+    tiny.append("students=[lab:student_1]")
+    changes = [word for change in tiny for word in ("-p", change)]
+    ran = ded("run", "03", "--preset", "lab", *changes, cwd=empty / "notebooks")
+    assert ran.returncode == 0, ran.stderr
+    assert (empty / "outputs" / "lab" / "03_trajectory_diversity" / "metrics.json").is_file()
+    assert ded("report", "--preset", "lab").returncode == 0

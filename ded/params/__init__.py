@@ -9,6 +9,7 @@ preset changes, and `ded.params.schemas` types and ranges. `ded` checks everythi
 import ast
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path, PurePath
@@ -25,6 +26,9 @@ from ded.options import Secret
 from ded.params.schemas import SCHEMAS, Parameters
 
 Model = TypeVar("Model", bound=BaseModel)
+SHARE = (
+    Path(__file__).parents[1] / "share"
+)  # links to the repository's folders; in a wheel their files
 COMMAND_LINE = "the command line"
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameter may be
 IPYTHON = {"In", "Out"}  # IPython's history, plain values in every notebook's namespace
@@ -190,6 +194,17 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
 # ---- files -------------------------------------------------------------------------------------
 
 
+def unpack() -> list[str]:
+    """Puts the notebooks and the presets that travel with the package into `home()`, where it has
+    none; what was put there."""
+    missing = [name for name in ("notebooks", "params") if not (home() / name).exists()]
+    for name in missing:
+        work = home() / f".{name}"  # which becomes the folder when it is whole
+        shutil.copytree(SHARE / name, work, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        work.rename(home() / name)
+    return missing
+
+
 def notebooks(only: Iterable[str] = ()) -> list[Path]:
     """The repository's notebooks in order, or those named (see `find_notebook`)."""
     every = (home() / "notebooks").glob("[0-9]*.ipynb")
@@ -202,6 +217,12 @@ def presets() -> list[str]:
     return sorted(folder.name for folder in folders if folder.name != "accelerate")
 
 
+def no_notebooks() -> ParameterError:
+    """What is wrong in a folder that is neither the repository nor made by `ded new`."""
+    mend = "run this in the repository, or put them here: ded new"
+    return ParameterError(f"no notebooks in {home() / 'notebooks'}: {mend}")
+
+
 def find_notebook(name: str) -> Path:
     """The notebook of this name, path, or unambiguous beginning of a name; else ParameterError."""
     stem = Path(name).name.removesuffix(".ipynb")
@@ -209,6 +230,8 @@ def find_notebook(name: str) -> Path:
     matches = [stem] if stem in paths else [other for other in paths if other.startswith(stem)]
     if len(matches) == 1:
         return paths[matches[0]]
+    if not paths:
+        raise no_notebooks()
     raise ParameterError(no_such("notebook", stem, paths))
 
 
