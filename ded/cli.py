@@ -56,7 +56,6 @@ Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND 
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
-STATUS = {True: "ok     ", False: "MISSING", None: "?      "}
 
 
 def _version(wanted: bool) -> None:
@@ -152,40 +151,32 @@ def _changes(changes: list[str], **grading: str) -> dict[str, Any]:
 
 
 @app.command()
-def check(preset: str = Preset, only: list[str] = Only) -> None:
+def check(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Tell whether this machine can run a preset: packages, models, data, GPUs, memory, disk.
 
     Exit code 1 if it cannot.
     """
     from ded import plan
 
-    table = plan.check(preset, only)
-    for row in table.itertuples():
-        typer.echo(f"{STATUS[row.ok]} {row.item}{': ' if row.note else ''}{row.note}")
+    table = plan.check(preset, only, _changes(param))
+    typer.echo("\n".join(plan.lines(table)))
     missing = int(table["ok"].eq(False).sum())
     typer.echo(f"\n{missing} missing" if missing else f"\nthis machine can run preset {preset!r}")
     raise typer.Exit(1 if missing else 0)
 
 
 @app.command()
-def estimate(preset: str = Preset, only: list[str] = Only) -> None:
+def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
     From the assumptions in params/throughput.yml.
     """
     from ded import plan
 
-    table = plan.estimate(preset, only)
-    typer.echo(table.round(2).to_string(index=False))
-    for device, part in table.groupby("device"):
-        if device == "none":
-            typer.echo("recorded or endpoint: no hours here")
-        else:
-            unit = "core" if device == "cpu" else "GPU"
-            typer.echo(f"{part['hours'].sum():.2f} hours of one {unit}")
-    typer.echo(
-        f"{table['disk_gib'].sum():.1f} GiB of disk; all as assumed in params/throughput.yml"
-    )
+    table = plan.estimate(preset, only, _changes(param))
+    shown = table.round(2).astype(object).fillna(plan.UNKNOWN)
+    typer.echo(shown.to_string(index=False))
+    typer.echo("\n".join(plan.totals(table)))
 
 
 @app.command()

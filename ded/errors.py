@@ -8,7 +8,12 @@ from collections.abc import Iterable
 
 
 class DedError(Exception):
-    """The root of all errors that a user can mend."""
+    """The root of all errors that a user can mend; cause: the reason without the culprit, where
+    many may share one, so that it can be said once."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class ParameterError(DedError, ValueError):

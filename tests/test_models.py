@@ -590,6 +590,6 @@ def test_what_a_run_would_refuse_late_is_said_before(copied, tmp_path):
         f"recorded:{tmp_path}/traces.jsonl",
     ):
         p.teachers = [teacher]
-        assert "closes an empty think block" in study.unusable(p)[student]
+        assert "closes an empty think block" in str(study.unusable(p)[student])
     p.teachers, p.engine = ["recorded:worked#terse"], Engine(thinking_budget=8)
-    assert "leave no answer of max_tokens 9" in study.unusable(p)[student]
+    assert "leave no answer of max_tokens 9" in str(study.unusable(p)[student])

@@ -118,6 +118,7 @@ def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[st
         reason = f"the hub does not answer ({error_name}: {first_line(error)}): check the network"
         if error_name in MENDS["hub"]:
             reason = MENDS["hub"][error_name].format(revision)
-        raise ModelError(f"{what}: {reason}; or name a downloaded copy with {mend}") from error
+        text = f"{what}: {reason}; or name a downloaded copy with {mend}"
+        raise ModelError(text, cause=reason) from error
     sizes = getattr(info, "safetensors", None)
     return info.sha, float(sizes.total) if sizes else math.nan
