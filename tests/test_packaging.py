@@ -177,6 +177,50 @@ def test_what_the_pages_name_is_there():
             assert any(place.exists() for place in places), f"{page.name} names ded.{name}"
 
 
+def anchor(heading):
+    """As GitHub makes it of a heading's text."""
+    words = re.sub(r"[^\w\s-]", "", heading.strip().lower())
+    return words.replace(" ", "-")
+
+
+def test_links_between_the_pages_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "ded" / "lab" / "README.md"]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if "://" in target:
+                continue
+            path, _, place = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.exists(), f"{page.name} links to {target}"
+            if place:
+                headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                assert place in map(anchor, headings), f"{page.name} links to {target}"
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, f"{page.name} is not listed"
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_it_stands(tmp_path):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.S | re.M
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DED_STORE": str(tmp_path / "store")}
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    scores = [float(row.split()[-1]) for row in ran.stdout.splitlines() if "ID" in row.split()]
+    assert len(scores) == 2 and scores[0] < scores[1], ran.stdout
+
+
 def test_every_reported_number_has_a_source():
     reported = yaml.safe_load((ROOT / "params" / "reported.yml").read_text())
     sources = reported["sources"]
