@@ -12,6 +12,7 @@ It only wires; science lives elsewhere.
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
     ded report --preset lab                         one HTML page from what was recorded
+    ded compare lab mine                            two runs side by side
     ded export --preset lab --out FOLDER            the curated corpus, or --student, with a card
     ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
     ded grade answers.jsonl --out graded.jsonl      grade answers of any model, and say why
@@ -191,6 +192,25 @@ def report(
     folder = folder or home() / "outputs" / preset
     written = pages.readme(folder, readme) if readme else pages.write(folder)
     typer.echo(f"\nreport: {os.path.relpath(written)}")
+
+
+@app.command()
+def compare(
+    first: str = typer.Argument(..., metavar="A", help="A preset that ran, or a folder."),
+    second: str = typer.Argument(..., metavar="B"),
+    out: Path | None = typer.Option(None, help="The page, in place of outputs/compare/A-B.html."),
+) -> None:
+    """Set two runs side by side: parameters that differ, claims, figures."""
+    from ded.report import compare as pages
+
+    folders = pages.folder_of(first), pages.folder_of(second)
+    names = pages.labels(*folders)
+    for pair in pages.notebooks(*folders):
+        tables = [pages.parameters(pair, names), pages.claims(pair, names)]
+        typer.echo(
+            "\n\n".join([f"# {pair[0].name}", *(t.markdown() for t in tables if t.rows), ""])
+        )
+    typer.echo(f"side by side: {os.path.relpath(pages.page(*folders, out))}")
 
 
 @app.command()
