@@ -31,7 +31,7 @@ from typing import Any
 
 import typer
 
-from ded import __version__, home, params, runner, store
+from ded import __version__, files, home, params, runner, store
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
 from ded.options import Grading
 
@@ -57,6 +57,7 @@ Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND 
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
+INTERRUPTED = 130  # the exit code of Ctrl-C
 
 
 def _version(wanted: bool) -> None:
@@ -285,6 +286,8 @@ def bench(
     for source in sources:
         if not source.startswith(HARNESS):
             problems.source(source).check()
+    files.check_writable(out, "--out")
+    store.check()
     work: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "engine": chosen}
     sampling: dict[str, Any] = {
         "grading": graded_by,
@@ -340,14 +343,16 @@ def grade(
     """
     import pandas as pd
 
-    from ded import files, jobs, verdicts
+    from ded import jobs, verdicts
     from ded.grading import VERDICTS
 
     values = {"isolation": isolation, "judge": judge, "percent": percent, "packages": packages}
     values["judge_engine"] = params.parse_value(judge_engine)
     options = _grading(values, "ded grade")
-    if out not in ("", "-") and not Path(out).resolve().parent.is_dir():
-        raise SourceError(f"--out {out}: no such folder")
+    if out not in ("", "-"):
+        if not Path(out).resolve().parent.is_dir():
+            raise SourceError(f"--out {out}: no such folder")
+        files.check_writable(Path(out).parent, "--out in")
     rows = verdicts.graded(file, options, tolerance, workers=jobs.count(workers))
     text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     if out == "-":
@@ -465,6 +470,16 @@ def main() -> None:
     except DedError as error:
         typer.echo(f"ded: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if not error.filename:  # a fault of the program, not of a file that the user named
+            raise
+        typer.echo(f"ded: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            go_on = f"finished stages are kept in {store.root()}; run it again to go on"
+            typer.echo(f"\nded: interrupted; {go_on}", err=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def facts(folder: Path) -> dict[str, Any]:
     """
     metrics = results.read_metrics(folder)
     if metrics is None:
-        raise ExportError(f"{folder} holds no complete run: run the notebook first")
+        raise ExportError(results.not_there(folder.parent, folder.name))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     summary, funnel = folder / "summary.csv", folder / "funnel.csv"
     return manifest | {

@@ -1,13 +1,26 @@
 """Files written whole or not at all, and YAML read strictly."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ded import home
-from ded.errors import ParameterError, first_line
+from ded.errors import FolderError, ParameterError, first_line
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """FolderError, with the `setting` that names it, where nothing can be written into the folder,
+    or it cannot be made; it is not made here."""
+    full = folder.absolute()
+    try:
+        there = next(place for place in (full, *full.parents) if place.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        fault = f"{setting} {folder}: cannot be written to ({error.strerror})"
+        raise FolderError(f"{fault}; name another folder") from None
 
 
 @contextmanager

@@ -64,9 +64,8 @@ def estimate(
     GPU); "none" where trajectories are recorded or come from an endpoint, UNKNOWN (and NaN) where
     nothing tells how large a model is.
     """
-    assumed = assumptions()
-    rows = []
-    for notebook, settings in planned(preset, only, changes):
+    runs, assumed, rows = planned(preset, only, changes), assumptions(), []
+    for notebook, settings in runs:
         for work in workload(notebook, settings):
             about = {"notebook": notebook, "work": work.kind, "model": work.model}
             rows.append(about | _cost(work, settings, assumed))

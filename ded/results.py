@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ded import __version__, files, home, jobs, store
-from ded.errors import ReportError
+from ded.errors import ReportError, no_such
+from ded.params import presets
 from ded.params.schemas import Common
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Recorder:
         self.params = dict(params) if isinstance(params, Mapping) else params.model_dump()
         self.notebook = notebook
         self.folder = out_dir(str(folder or ""), self.params.get("preset", "default"), notebook)
+        files.check_writable(self.folder, "out_dir")
+        store.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "metrics.json").unlink(missing_ok=True)
         self.claims: dict[str, dict] = {}
@@ -80,6 +83,7 @@ class Recorder:
         self.tables: dict[str, dict[str, str]] = {}
         self.stages: dict[str, Stage] = {}
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
+        self._judged: dict[str, float] = {}  # of each table of scores
         self.files: set[str] = set()
         self.commit = commit()
         store.note_run(self.params.get("preset", "default"), notebook, _plain(self.params))
@@ -113,8 +117,13 @@ class Recorder:
         with self._replacing(f"{name}.csv") as file:
             frame.to_csv(file, index=False, lineterminator="\n")
         self.tables.pop(name, None)
+        self._judged.pop(name, None)
         if {"judged", "n"} <= set(frame) and frame["judged"].any():
-            self.metric("judged", frame["judged"].sum() / frame["n"].sum())
+            self._judged[name] = frame["judged"].sum() / frame["n"].sum()
+        if self._judged:
+            self.metric("judged", list(self._judged.values())[-1])
+        else:
+            self.metrics.pop("judged", None)
         if caption:
             self.tables[name] = {"caption": caption, "unit": unit}
         return frame
@@ -211,14 +220,27 @@ def read_metrics(folder: Path) -> dict | None:
     return metrics
 
 
-def show_figures() -> None:
-    """In a kernel: figures show as images.
+def not_there(folder: Path, notebook: str = "") -> str:
+    """What to do about results that are not in `folder`, outputs/<preset>: all, or a notebook's."""
+    whose = f" of notebook {notebook[:2]}" if notebook else ""
+    lack, preset = f"no results{whose} in {files.shown(folder)}", folder.name
+    if preset not in presets():
+        return f"{lack}, and {no_such('preset', preset, presets())}"
+    command = f"run {notebook[:2]}" if notebook else "reproduce"
+    return f"{lack}; to make them: ded {command} --preset {preset}"
 
-    IPython sees to that only where pyplot is imported, and ours are not pyplot's.
+
+def show_figures() -> None:
+    """In a kernel: figures show as images, and tables with their texts in full.
+
+    IPython sees to the first only where pyplot is imported, and ours are not pyplot's.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
+        import pandas as pd
         from IPython.core.pylabtools import select_figure_formats
+
+        pd.set_option("display.max_colwidth", None)
 
         select_figure_formats(shell, {"png"}, bbox_inches="tight")
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ded import home, params, results, store
+from ded import files, home, params, results, store
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
@@ -71,21 +71,20 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
 def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
     """Runs the notebooks, each after `begin`, and prints their verdicts.
 
-    Returns the exit code: 0, 1 where one failed, 130 for Ctrl-C.
+    Returns the exit code: 0, 1 where one failed. FolderError, before any work, for a folder that
+    cannot be written to.
     """
     os.chdir(home())
+    store.check()
+    for run in runs:
+        files.check_writable(run.folder, "out_dir")
     store.sweep()
     failed = set()
     for run in runs:
         started = time.perf_counter()
         if begin:
             begin(run)
-        try:
-            problem = execute(run)
-        except KeyboardInterrupt:
-            kept = f"finished stages are kept in {store.root()}"
-            print(f"\ninterrupted in {run.name}; {kept}", file=sys.stderr)
-            return 130
+        problem = execute(run)
         seconds = f"{time.perf_counter() - started:.0f} s"
         if problem:
             failed.add(run.name)
@@ -109,6 +108,8 @@ def execute(run: Run) -> str | None:
 
     # papermill's own check of parameters misreads annotated ones
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    # asyncio's tells of the cell that an interrupt ended
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     folder, notebook = run.folder, run.notebook.relative_to(home())
     suffixes = ("", ".failed", ".running")
     final, failed, work = (folder / f"{run.name}{suffix}.ipynb" for suffix in suffixes)
@@ -161,7 +162,7 @@ def _tidy(document: Any, notebook: Path, final: Path) -> None:
 def _excerpt(error: Any, kept: Path, n_lines: int = 14) -> str:
     """The failed cell, its exception and the end of its traceback: one screen."""
     head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
-    if error.ename == "ParameterError":  # says all by itself
+    if error.traceback == [str(error.evalue)]:  # one of ours, which says all by itself
         return head
     trace = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", "\n".join(error.traceback)).rstrip().splitlines()
     end = [f"  {line[:160]}" for line in trace[-n_lines:]]

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from ded import home
+from ded import files, home
 from ded.errors import StoreError
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ def directory(key: str, fill: Callable[[Path], None]) -> Path:
         if not has(key):  # else another process wrote it while we waited
             _write(key, fill)
     return entry
+
+
+def check() -> None:
+    """FolderError where the store cannot be written to."""
+    files.check_writable(root(), "the store, $DED_STORE or outputs/store,")
 
 
 def lock(name: str) -> FileLock:

@@ -154,10 +154,40 @@ def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
     ):
         assert words in err, err
     assert "Traceback" not in err
+    assert run(repo, "params", "--only", "1", "--preset", "small")[0] == 0
     code, _, err = run(repo, "run", "03", "--preset", "small")
     assert code == 2 and "no notebook '03'" in err
     code, _, err = run(repo, "reproduce", "--preset", "smal")
     assert code == 2 and "nearest: small" in err
+
+
+@pytest.mark.parametrize("command", ["run", "params", "check", "estimate"])
+def test_outside_the_repository_there_is_one_line(tmp_path, command):
+    arguments = ["1"] if command == "run" else []
+    code, out, err = run(tmp_path, command, *arguments)
+    assert code == 2 and not out
+    assert err.startswith(f"ded: no notebooks in {tmp_path}/notebooks: ") and err.count("\n") == 1
+
+
+def test_what_ends_a_command_is_one_line(monkeypatch, capsys):
+    from ded import cli
+
+    def ends(error):
+        def app(arguments):
+            raise error
+
+        monkeypatch.setattr(cli, "app", app)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    code, err = ends(FileNotFoundError(2, "No such file or directory", "README.md"))
+    assert code == 1 and err == "ded: README.md: No such file or directory\n"
+    code, err = ends(SystemExit(130))  # what typer makes of Ctrl-C
+    assert code == 130 and err.startswith("\nded: interrupted; ") and err.count("\n") == 2
+    assert ends(SystemExit(0)) == (0, "")
+    with pytest.raises(OSError, match="of the program"):
+        ends(OSError("of the program"))
 
 
 def test_params_prints_what_would_run(repo):
@@ -210,8 +240,10 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
             time.sleep(0.1)
         kernel = int((repo / "pid").read_text())
         process.send_signal(how)
-        process.communicate(timeout=300)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == expected
+        assert "Traceback" not in err
+        assert how != signal.SIGINT or err.splitlines()[-1].startswith("ded: interrupted; ")
         while psutil.pid_exists(kernel) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not psutil.pid_exists(kernel)

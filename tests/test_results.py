@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ded import results, stats
-from ded.errors import ReportError
+from ded.errors import FolderError, ReportError
 
 PARAMS = {"preset": "small", "seed": 3, "n_replicates": 2}
 
@@ -170,7 +170,7 @@ def test_where_results_go(tmp_path, monkeypatch):
     )
 
 
-def test_a_kernel_shows_figures_as_images(tmp_path):
+def test_a_kernel_shows_figures_as_images_and_texts_in_full(tmp_path):
     """IPython alone prints '<Figure size ...>' for a figure that pyplot does not know."""
     from IPython.core.interactiveshell import InteractiveShell
     from matplotlib.figure import Figure
@@ -181,8 +181,11 @@ def test_a_kernel_shows_figures_as_images(tmp_path):
         assert "image/png" not in shell.display_formatter.format(figure)[0]
         recorder = results.Recorder(tmp_path, "01_small", PARAMS)
         assert "image/png" in shell.display_formatter.format(recorder.figure("f", figure))[0]
+        table, note = pd.DataFrame({"note": ["a note " * 20]}), "a note " * 19
+        assert note in shell.display_formatter.format(table)[0]["text/html"]
     finally:
         InteractiveShell.clear_instance()
+        pd.reset_option("display.max_colwidth")
 
 
 def test_a_stage_entered_again_counts_its_tokens_anew(tmp_path, capsys):
@@ -192,6 +195,27 @@ def test_a_stage_entered_again_counts_its_tokens_anew(tmp_path, capsys):
             stage.tokens += tokens
     assert recorder.stages["sampling"].tokens == 1000
     assert capsys.readouterr().out.count("1,000 tokens") == 2
+
+
+def test_a_table_that_is_recorded_again_forgets_its_judge(tmp_path):
+    recorder = results.Recorder(tmp_path, "01_small", PARAMS)
+    scores = pd.DataFrame({"arm": ["a"], "n": [10], "judged": [3]})
+    recorder.table("scores", scores)
+    recorder.table("teachers", pd.DataFrame({"arm": ["a"]}))
+    assert recorder.metrics["judged"] == 0.3
+    recorder.table("scores", scores.assign(judged=0))
+    assert "judged" not in recorder.metrics
+    assert "note" not in recorder.claim({"name": "rises", "verdict": "inconclusive"})
+
+
+def test_what_cannot_be_written_to_is_told_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match=r"out_dir .*file/01: cannot be written to"):
+        results.Recorder(tmp_path / "file" / "01", "01_small", PARAMS)
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "file"))
+    with pytest.raises(FolderError, match=r"the store, .*: cannot be written to"):
+        results.Recorder(tmp_path / "new", "01_small", PARAMS)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_claim_says_what_a_judge_decided(tmp_path):

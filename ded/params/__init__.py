@@ -226,6 +226,7 @@ def no_notebooks() -> ParameterError:
 def find_notebook(name: str) -> Path:
     """The notebook of this name, path, or unambiguous beginning of a name; else ParameterError."""
     stem = Path(name).name.removesuffix(".ipynb")
+    stem = stem.zfill(2) if stem.isdigit() else stem
     paths = {path.stem: path for path in notebooks()}
     matches = [stem] if stem in paths else [other for other in paths if other.startswith(stem)]
     if len(matches) == 1:
