@@ -73,7 +73,7 @@ notebook: setup ## open the notebooks in JupyterLab
 bench: setup ## run the benchmarks, each of which prints a table
 	@for file in tests/benchmarks/*.py; do echo; echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lab: setup ## train the lab's models anew (hours; ARGS='NAME --scale 0.01' for one, scaled down)
+lab: setup ## train the lab's models anew (hours; ARGS='NAME --scale 0.01 --out DIR' for one, scaled down)
 	$(BIN)/ded lab build $(ARGS)
 
 UV = UV_CUSTOM_COMPILE_COMMAND='make locks' $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --python-version 3.11 \

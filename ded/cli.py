@@ -17,7 +17,7 @@ It only wires; science lives elsewhere.
     ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
     ded grade answers.jsonl --out graded.jsonl      grade answers of any model, and say why
     ded store prune --keep lab                      free the disk of what no run of lab needs
-    ded lab build NAME --scale 0.01                 train a lab model anew
+    ded lab build NAME                              train a lab model anew
 
 Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was
 started), 130 Ctrl-C.
@@ -437,7 +437,9 @@ def store_prune(
 @lab.command("build")
 def build(
     names: list[str] = typer.Argument(None, metavar="[NAME]...", help="All without any."),
-    scale: float = typer.Option(1.0, min=1e-4, max=1.0, help="Share of the training."),
+    scale: float = typer.Option(
+        1.0, min=1e-4, max=1.0, help="Share of the training; below 1 with --out."
+    ),
     out: Path | None = typer.Option(None, help="Folder for the checkpoints."),
 ) -> None:
     """Train the lab's models anew, all or the named ones, with fixed seeds."""

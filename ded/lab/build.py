@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ded import jobs
+from ded.errors import ModelError
 from ded.lab import catalogue as lab
 from ded.lab import competence
 from ded.problems import lab as tasks
@@ -162,7 +163,8 @@ def _backward(model: Any, micro_batches: list[tuple]) -> float:
 
 
 def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0) -> dict:
-    """Trains one model, whose parent lies in `out`, and saves it to out/<name> for Hugging Face.
+    """Trains one model and saves it to out/<name> for Hugging Face; its parent lies in `out`, or
+    else in the package.
 
     A recipe's `tokens` may be several stretches (a number, or what else it changes), each with its
     own schedule; weights are rounded to bfloat16 after each, which halves their size, and every
@@ -185,7 +187,8 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0, again: int = 0
         result = json.loads((final / "lab.json").read_text())
     model = new_model(recipe["seed"])
     if start:
-        model = AutoModelForCausalLM.from_pretrained(out / start, dtype=torch.float32)
+        parent = out / start if (out / start).is_dir() else CHECKPOINTS / start
+        model = AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32)
     for k, stretch in enumerate(stretches, first):
         changes = stretch if isinstance(stretch, dict) else {"tokens": stretch}
         made = train(model, recipe | changes, recipe["seed"] + 1000 * k, scale)
@@ -212,6 +215,10 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     sensible to check them for.
     """
     recipes, rule = lab.recipes()["models"], lab.recipes()["competence"]["retrain"]
+    if scale != 1.0 and out is None:
+        raise ModelError(
+            "a scaled-down model is not to replace the package's: name a folder, --out"
+        )
     for name in set(names) - set(recipes):
         lab.checkpoint(name)  # raises the error that names the nearest
     names, folder = names or list(recipes), out or CHECKPOINTS
