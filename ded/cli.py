@@ -52,6 +52,9 @@ Changes = typer.Option(
     metavar="KEY VALUE",
     help="Change a parameter, or a key of one: engine.name.",
 )
+Replace = typer.Option(
+    False, "--replace", help="Take the place of a finished run of other parameters, once complete."
+)
 Judge = typer.Option("", metavar="MODEL", help="As -p grading.judge MODEL.")
 Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND (rlimits).")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
@@ -85,6 +88,7 @@ def reproduce(
     param: list[str] = Changes,
     judge: str = Judge,
     isolation: str = Isolation,
+    replace: bool = Replace,
     reference: str = typer.Option(
         None, metavar="WHY", help="As a reference run, each notebook entered in its log before."
     ),
@@ -97,11 +101,15 @@ def reproduce(
 
     changes = _changes(param, judge=judge, isolation=isolation)
     runs = runner.planned(preset, only, changes)  # all are checked before any work
+    if not replace:
+        runner.refuse_taken(runs)
+    if reference is not None and any(run.folder.parent.name != preset for run in runs):
+        raise ParameterError("a reference run takes its preset as it stands: leave out -p")
     log = None if reference is None else begin(reference, with_uncommitted_changes)
     code = runner.run_all(runs, log)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
-            report(preset, None, None)
+            report(runs[0].folder.parent.name, None, None)
         except ReportError as error:  # no notebook came far enough to leave anything
             typer.echo(f"no report: {error}", err=True)
     raise typer.Exit(code)
@@ -114,10 +122,17 @@ def run(
     param: list[str] = Changes,
     judge: str = Judge,
     isolation: str = Isolation,
+    replace: bool = Replace,
 ) -> None:
-    """Run one notebook (its name, or '01') with a preset."""
+    """Run one notebook (its name, or '01') with a preset.
+
+    With changes it has a folder of its own, outputs/PRESET+KEY=VALUE/.
+    """
     changes = _changes(param, judge=judge, isolation=isolation)
-    raise typer.Exit(runner.run_all(runner.planned(preset, [notebook], changes)))
+    runs = runner.planned(preset, [notebook], changes)
+    if not replace:
+        runner.refuse_taken(runs)
+    raise typer.Exit(runner.run_all(runs))
 
 
 @app.command()

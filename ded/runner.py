@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ded import files, home, params, results, store
+from ded import files, folders, home, params, results, store
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
@@ -27,24 +27,20 @@ class Run:
 
     notebook: Path
     values: dict[str, Any]
+    folder: Path  # where its results go; relative, so that no machine's folders are recorded
 
     @property
     def name(self) -> str:
         """The notebook's name."""
         return self.notebook.stem
 
-    @property
-    def folder(self) -> Path:
-        """Where its results go; relative, so that no machine's folders are recorded."""
-        folder = results.out_dir(self.values["out_dir"], self.values["preset"], self.name)
-        return Path(os.path.relpath(folder))
-
 
 def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> list[Run]:
     """The runs of the notebooks named, or of all, with their checked parameters.
 
-    A parameter that only some of the notebooks have is changed in those. ParameterError, for all
-    notebooks at once, where any is wrong.
+    A parameter that only some of the notebooks have is changed in those; all of them go to one
+    folder, named by the preset and what differs from it. ParameterError, for all notebooks at once,
+    where any is wrong.
     """
     paths = params.notebooks(only)
     if not paths:
@@ -55,17 +51,29 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     problems = [
         f"  {params.COMMAND_LINE}: {key}: unknown parameter{near(key, names)}" for key in unknown
     ]
-    runs = []
+    loaded: dict[Path, dict[str, Any]] = {}
+    changed: dict[str, Any] = {}
     for path in paths:
         fields = schemas.get(path, {})
         own = {key: value for key, value in changes.items() if key.partition(".")[0] in fields}
         try:
-            runs.append(Run(path, params.load(preset, path.stem, own)))
+            loaded[path] = params.load(preset, path.stem, own)
+            pairs = params.differences(params.load(preset, path.stem), loaded[path])
+            changed |= {key: now for key, (_, now) in pairs.items()}
         except ParameterError as error:
             problems.append(str(error))
     if problems:
         raise ParameterError("\n".join(dict.fromkeys(problems)))  # an unknown preset is told once
-    return runs
+    places = {path: folders.place(loaded[path], path.stem, changed) for path in loaded}
+    return [Run(path, loaded[path], Path(os.path.relpath(places[path]))) for path in loaded]
+
+
+def refuse_taken(runs: Iterable[Run]) -> None:
+    """ParameterError where runs would write over finished ones of other parameters."""
+    others = [other for run in runs if (other := folders.taken(run.folder, run.values))]
+    if others:
+        mend = "--replace: they stand until the new run is complete"
+        raise ParameterError("\n".join([*others, f"to have it replaced: {mend}"]))
 
 
 def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
@@ -92,6 +100,8 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
         print(f"{run.name}: {ended}", file=sys.stderr)
     for run in runs:
         verdicts = ["  failed: no verdicts"] if run.name in failed else _verdicts(run.folder)
+        if run.name in failed and results.read_metrics(run.folder):
+            verdicts = [f"{verdicts[0]}; those of an earlier run stand in {run.folder}"]
         print("", run.name, *verdicts, sep="\n")
     return 1 if failed else 0
 
@@ -99,9 +109,8 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
 def execute(run: Run) -> str | None:
     """Runs one notebook into its folder; None, or the text of what went wrong.
 
-    The executed notebook appears when it is complete; one that failed is kept as
-    <name>.failed.ipynb. Results of an earlier run are removed first, so that what lies there
-    afterwards is of this run.
+    All that it writes, and the executed notebook, is moved there when it is complete; of one that
+    failed only <name>.failed.ipynb, beside the results of an earlier run.
     """
     import nbformat
     import papermill
@@ -110,30 +119,34 @@ def execute(run: Run) -> str | None:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     # asyncio's tells of the cell that an interrupt ended
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    folder, notebook = run.folder, run.notebook.relative_to(home())
-    suffixes = ("", ".failed", ".running")
-    final, failed, work = (folder / f"{run.name}{suffix}.ipynb" for suffix in suffixes)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (final, failed, work, folder / "metrics.json"):
-        old.unlink(missing_ok=True)
-    os.environ.update(ONE_THREAD | os.environ)
+    notebook, file = run.notebook.relative_to(home()), f"{run.name}.ipynb"
+    final, failed = run.folder / file, run.folder / f"{run.name}.failed.ipynb"
     start = params.defaults(notebook)
     changed = {key: run.values[key] for key in run.values if run.values[key] != start.get(key)}
-    print(f"{run.name}:", file=sys.stderr)
+    print(f"{run.name}, into {run.folder}:", file=sys.stderr)
     problem = None
-    try:
-        papermill.execute_notebook(notebook, work, changed, cwd=".", stdout_file=_Echo(), **KERNEL)
-    except papermill.PapermillExecutionError as error:
-        problem = _excerpt(error, failed)
-    except Exception as error:  # the kernel died, or did not start
-        problem = f"  {type(error).__name__}: {error}"
-    if work.is_file():
-        document = nbformat.read(work, as_version=4)
-        _tidy(document, notebook, final)
-        nbformat.write(document, work)
-        os.replace(work, failed if problem else final)
-    if problem:  # verdicts that the notebook wrote before it failed are not to be read
-        (folder / "metrics.json").unlink(missing_ok=True)
+    with folders.working(run.folder) as work:
+        os.environ.update(ONE_THREAD | os.environ | {results.WORK: os.path.abspath(work)})
+        try:
+            papermill.execute_notebook(
+                notebook, f"{work}/{file}", changed, cwd=".", stdout_file=_Echo(), **KERNEL
+            )
+        except papermill.PapermillExecutionError as error:
+            problem = _excerpt(error, failed)
+        except Exception as error:  # the kernel died, or did not start
+            problem = f"  {type(error).__name__}: {error}"
+        finally:
+            del os.environ[results.WORK]
+        failed.unlink(missing_ok=True)
+        executed = Path(work) / file
+        if executed.is_file():
+            document = nbformat.read(executed, as_version=4)
+            _tidy(document, notebook, final)
+            nbformat.write(document, executed)
+        if not problem:
+            folders.publish(Path(work), run.folder)
+        elif executed.is_file():
+            executed.replace(failed)
     return problem
 
 

@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import re
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ded import results, stats
-from ded.errors import FolderError, ReportError
+from ded import folders, results, stats
+from ded.errors import FolderError, ParameterError, ReportError
 
 PARAMS = {"preset": "small", "seed": 3, "n_replicates": 2}
 
@@ -73,10 +77,78 @@ def test_the_manifest_says_how(tmp_path):
     assert manifest["files"] == ["headline.png", "headline.svg", "scores.csv"]
 
 
-def test_a_new_run_removes_the_old_verdicts(tmp_path):
+def test_the_old_results_stand_until_the_new_run_is_complete(tmp_path):
     folder = record(tmp_path).folder
-    results.Recorder(folder, "01_small", PARAMS)
-    assert results.read_metrics(folder) is None
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    recorder = results.Recorder(folder, "01_small", PARAMS)
+    recorder.table("scores", pd.DataFrame({"arm": ["b"]}))
+    recorder.metric("own", 2)
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    recorder.finish()
+    assert results.read_metrics(folder)["metrics"] == {"own": 2}
+    assert (folder / "scores.csv").read_text() == "arm\nb\n"
+    assert not [file for file in folder.iterdir() if file.is_dir()]
+
+
+@pytest.mark.parametrize("moment", ["before", "amid"])
+def test_a_run_killed_as_it_ends_leaves_the_old_results_or_its_own(tmp_path, moment):
+    """Never some of both: what was killed amid the moves is moved on by whoever looks next."""
+    record(tmp_path)
+    kill = {"before": "ded.folders.publish = ", "amid": "ded.folders.settle = "}[moment]
+    code = f"""
+import os, pandas, pathlib, signal, ded.folders
+from ded import results
+recorder = results.Recorder({str(tmp_path)!r}, "01_small", {PARAMS!r})
+recorder.table("scores", pandas.DataFrame({{"arm": ["b"]}}))
+recorder.metric("own", 2)
+def killed(*paths):
+    if (pathlib.Path({str(tmp_path)!r}) / ded.folders.COMPLETE).is_dir() or {moment == "before"}:
+        os.kill(os.getpid(), signal.SIGKILL)
+{kill}killed
+recorder.finish()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    assert done.returncode == -signal.SIGKILL
+    metrics = results.read_metrics(tmp_path)["metrics"]
+    table = (tmp_path / "scores.csv").read_text()
+    if moment == "before":
+        assert metrics["own"]["a"] == 0.5 and table.startswith("arm,accuracy")
+        record(tmp_path)  # the next run takes away what the killed one left
+    else:
+        assert metrics == {"own": 2} and table == "arm\nb\n"
+    assert not [file for file in tmp_path.iterdir() if file.is_dir()]
+
+
+def test_a_finished_run_of_other_parameters_is_not_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
+    outputs = tmp_path / "outputs"
+    started = results.Recorder("", "01_small", PARAMS | {"seed": 9})  # beside the first
+    first = record("").folder
+    assert first == outputs / "small" / "01_small"
+    again = results.Recorder("", "01_small", PARAMS | {"n_jobs": 2, "fixed_on": "2026-01-01"})
+    assert again.folder == first, "decide no result"
+    changed = results.Recorder("", "01_small", PARAMS | {"seed": 4})
+    changed.finish()
+    started.finish()
+    assert changed.folder == outputs / "small+seed=4" / "01_small"
+    assert started.folder == outputs / "small+seed=9" / "01_small"
+    assert "results: outputs/small+seed=4/01_small" in capsys.readouterr().out
+    with pytest.raises(
+        ParameterError, match=r"small/01_small holds .* seed 4 [(]was 3[)]; name another"
+    ):
+        results.Recorder(first, "01_small", PARAMS | {"seed": 4})
+    assert results.read_metrics(first)["metrics"]["own"]["a"] == 0.5
+
+
+def test_a_folder_is_named_by_what_was_changed():
+    changes = {"seed": 2, "engine.dtype": "bfloat16", "teachers": ["hf:a/b", "hf:c/d"]}
+    name = folders.label("lab", changes)
+    assert name.startswith("lab+seed=2+engine.dtype=bfloat16+teachers~") and len(name) == 48
+    assert folders.label("lab", {}) == "lab"
+    many = {f"parameter_{i}": i for i in range(9)}
+    assert re.fullmatch(r"lab[+]9-changes~[0-9a-f]{6}", folders.label("lab", many))
+    assert folders.label("lab", many) != folders.label("lab", many | {"parameter_1": 0})
 
 
 def test_a_cell_that_runs_again_replaces_what_it_recorded(tmp_path):
@@ -153,7 +225,8 @@ def test_an_unfinished_file_does_not_take_the_old_ones_place(tmp_path):
 
     with pytest.raises(OSError):
         recorder.table("t", Broken())
-    assert (tmp_path / "t.csv").read_text() == "x\n1\n" and len(list(tmp_path.iterdir())) == 1
+    recorder.finish()
+    assert (tmp_path / "t.csv").read_text() == "x\n1\n" and len(list(tmp_path.iterdir())) == 3
 
 
 def test_where_results_go(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ SHARE = (
 COMMAND_LINE = "the command line"
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameter may be
 IPYTHON = {"In", "Out"}  # IPython's history, plain values in every notebook's namespace
+LABELS = {"preset", "out_dir", "fixed_on", "n_jobs"}  # parameters that decide no result
 INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters passed to it
 # how a text begins that was meant for another value; papermill writes down as text what it has no
 # literal for (NumPy's numbers, tuples, sets), and reads files by YAML 1.1, where 1e-3 is text
@@ -136,6 +137,38 @@ def validated(
         setter = (places or {}).get(str(problem["loc"][0] if problem["loc"] else ""), place)
         lines.append(f"  {setter}: {_problem(model, problem)}")
     raise ParameterError("\n".join(lines))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """(value before, value now) of each parameter that differs, but for `LABELS`; None for what is
+    left at its default. Of a parameter with several keys, by key: engine.dtype.
+
+    A parameter that only one of the two has is none: a run of an older ded did not write it down.
+    """
+    names = (before.keys() & now.keys()) - LABELS
+    old, new = (dict(_flat({k: v for k, v in run.items() if k in names})) for run in (before, now))
+    pairs = {key: (old.get(key), new.get(key)) for key in new | old}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def described(pairs: Mapping[str, tuple[Any, Any]], most: int = 6) -> str:
+    """What `differences` gives, as text: 'seed 2 (was 1), ...'."""
+    texts = [f"{key} {_short(now)} (was {_short(old)})" for key, (old, now) in pairs.items()]
+    more = f", and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _short(value: Any) -> str:
+    text = "the default" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def plain(value: Any) -> Any:
