@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ded import home, jobs, models, problems, runner, store, study
-from ded.errors import DedError, ParameterError, SourceError
+from ded.errors import DedError, ParameterError
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.models.size import parameters as size_of
@@ -344,15 +344,17 @@ def _questions(plans: list[Parameters], findings: list[Finding]) -> Iterator[Fin
         try:
             asked = [*study.training_questions(settings)]
             asked += study.evaluation_questions(settings).values()
-            if any(problems.source(a.source).hub_id for a in asked):
+            if any(problems.source(each.source).hub_id for each in asked):
                 continue
             for note in study.unknown_signs(unit):
                 yield Finding("prompts", "", None, note)
-            for teacher in study.recorded_teachers(settings):
+        except DedError:  # which is told of the source
+            continue
+        for teacher in study.recorded_teachers(settings):
+            try:
                 yield _traces(teacher, study.trace_funnel(unit, teacher))
-        except DedError as error:
-            if not isinstance(error, SourceError):  # which is told of the source
-                yield Finding.of("questions", "", error)
+            except DedError as error:
+                yield Finding.of("traces of", teacher, error)
 
 
 def _traces(teacher: str, funnel: pd.DataFrame) -> Finding:
@@ -360,7 +362,8 @@ def _traces(teacher: str, funnel: pd.DataFrame) -> Finding:
     why = "; ".join(f"{row.step}: {row.reason}" for row in dropped.itertuples())
     note = f"{kept} pass the filters" + (f"; dropped by {why}" if why else "")
     if not kept:
-        note = f"all {dropped['dropped'].sum()} dropped by {why or 'nothing'}"
+        n = funnel.loc[funnel["step"] == "sampled", "kept"].sum()
+        note = f"all {n} dropped: {why}"
     return Finding("traces of", teacher, bool(kept), note)
 
 

@@ -274,7 +274,7 @@ def test_defaults_must_be_literals(repo):
         ("1e-3", 1e-3),
         ("[a, 2]", ["a", 2]),
         ("dev", "dev"),
-        ("", None),
+        ("", ""),
         ("[", "["),
         ("2026-01-02", "2026-01-02"),  # a date, or what looks like one, is text
         ("2026-02-30", "2026-02-30"),

@@ -45,8 +45,7 @@ def test_a_configuration_tells_more_than_a_name(tiny, tmp_path):
     assert whole - active == 2 * 6 * 3 * 32 * 16
 
 
-def test_an_unknown_size_is_said_and_never_zero(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_an_unknown_size_is_said_and_never_zero():
     assert plan.size_of("hf:somebody/something") is None
     changes = {"teachers": ["hf:somebody/something"]}
     table = plan.estimate("lab", ["01"], changes)

