@@ -27,7 +27,8 @@ class Run:
 
     notebook: Path
     values: dict[str, Any]
-    folder: Path  # where its results go; relative, so that no machine's folders are recorded
+    # where its results go; relative to the repository, so that no machine's folders are recorded
+    folder: Path
 
     @property
     def name(self) -> str:
@@ -64,13 +65,16 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
             problems.append(str(error))
     if problems:
         raise ParameterError("\n".join(dict.fromkeys(problems)))  # an unknown preset is told once
-    places = {path: folders.place(loaded[path], path.stem, changed) for path in loaded}
-    return [Run(path, loaded[path], Path(os.path.relpath(places[path]))) for path in loaded]
+    runs = []
+    for path, values in loaded.items():
+        folder = home() / folders.place(values, path.stem, changed)
+        runs.append(Run(path, values, Path(os.path.relpath(folder, home()))))
+    return runs
 
 
 def refuse_taken(runs: Iterable[Run]) -> None:
     """ParameterError where runs would write over finished ones of other parameters."""
-    others = [other for run in runs if (other := folders.taken(run.folder, run.values))]
+    others = [other for run in runs if (other := folders.taken(home() / run.folder, run.values))]
     if others:
         mend = "--replace: they stand until the new run is complete"
         raise ParameterError("\n".join([*others, f"to have it replaced: {mend}"]))
