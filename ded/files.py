@@ -1,6 +1,7 @@
 """Files written whole or not at all, and YAML read strictly."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,15 @@ def check_writable(folder: Path, setting: str) -> None:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A temporary path beside `file`, which replaces it when the block ends without an error."""
+    """A temporary path beside `file` (or a new folder), which replaces it when the block ends
+    without an error."""
     work = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         yield work
         os.replace(work, file)
     finally:
+        if work.is_dir():
+            shutil.rmtree(work)
         work.unlink(missing_ok=True)
 
 

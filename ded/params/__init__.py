@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 
 from ded import home
 from ded.errors import DedError, ParameterError, near, no_such
-from ded.files import parse_yaml, read_yaml, shown
+from ded.files import parse_yaml, read_yaml, replacing, shown
 from ded.options import Secret
 from ded.params.schemas import SCHEMAS, Parameters
 
@@ -232,9 +232,8 @@ def unpack() -> list[str]:
     none; what was put there."""
     missing = [name for name in ("notebooks", "params") if not (home() / name).exists()]
     for name in missing:
-        work = home() / f".{name}"  # which becomes the folder when it is whole
-        shutil.copytree(SHARE / name, work, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-        work.rename(home() / name)
+        with replacing(home() / name) as work:
+            shutil.copytree(SHARE / name, work, ignore=shutil.ignore_patterns(".*"))
     return missing
 
 
