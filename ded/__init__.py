@@ -11,14 +11,17 @@ import tomllib
 from pathlib import Path
 
 __version__ = "0.1.0"
+MARK = Path("params", "throughput.yml")  # of a folder that `ded new` made
 
 
 def home() -> Path:
-    """The repository that the working directory lies in: the nearest folder upwards whose
-    pyproject.toml names `ded`; the working directory itself where there is none (an installed
-    package used elsewhere)."""
+    """The repository that the working directory lies in, or the folder that `ded new` made: the
+    nearest folder upwards whose pyproject.toml names `ded`, or that has such params/; the working
+    directory itself where there is none."""
     here = Path.cwd()
     for folder in (here, *here.parents):
+        if (folder / MARK).is_file():
+            return folder
         try:
             project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):

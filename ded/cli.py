@@ -7,14 +7,17 @@ It only wires; science lives elsewhere.
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
     ded run 01 -p engine.dtype bfloat16             one key of a parameter that has several
     ded run 01 --judge hf:ORG/NAME                  a judge for what the grader's rules leave
+    ded new                                         notebooks and presets, into an empty folder
     ded params --preset lab                         what would be run
     ded check --preset gpu                          whether this machine can run it
     ded estimate --preset gpu                       what it will cost
     ded report --preset lab                         one HTML page from what was recorded
+    ded compare lab mine                            two runs side by side
     ded export --preset lab --out FOLDER            the curated corpus, or --student, with a card
     ded bench MODEL SOURCE... --samples 4           score a model on benchmarks
     ded grade answers.jsonl --out graded.jsonl      grade answers of any model, and say why
-    ded lab build NAME --scale 0.01                 train a lab model anew
+    ded store prune --keep lab                      free the disk of what no run of lab needs
+    ded lab build NAME                              train a lab model anew
 
 Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run with (nothing was
 started), 130 Ctrl-C.
@@ -28,7 +31,7 @@ from typing import Any
 
 import typer
 
-from ded import home, params, runner
+from ded import __version__, files, home, params, runner, store
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
 from ded.options import Grading
 
@@ -38,6 +41,8 @@ app = typer.Typer(
 )
 lab = typer.Typer(no_args_is_help=True, help="The tiny language models that the `lab` presets use.")
 app.add_typer(lab, name="lab")
+stored = typer.Typer(no_args_is_help=True, help="What is stored under outputs/store: size, prune.")
+app.add_typer(stored, name="store")
 
 Preset = typer.Option("lab", "--preset", help="A folder of params/.")
 Changes = typer.Option(
@@ -47,12 +52,30 @@ Changes = typer.Option(
     metavar="KEY VALUE",
     help="Change a parameter, or a key of one: engine.name.",
 )
+Replace = typer.Option(
+    False, "--replace", help="Take the place of a finished run of other parameters, once complete."
+)
 Judge = typer.Option("", metavar="MODEL", help="As -p grading.judge MODEL.")
 Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND (rlimits).")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
-STATUS = {True: "ok     ", False: "MISSING", None: "?      "}
+INTERRUPTED = 130  # the exit code of Ctrl-C
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ded {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
+) -> None:
+    pass
 
 
 # ---- running -----------------------------------------------------------------------------------
@@ -65,6 +88,7 @@ def reproduce(
     param: list[str] = Changes,
     judge: str = Judge,
     isolation: str = Isolation,
+    replace: bool = Replace,
     reference: str = typer.Option(
         None, metavar="WHY", help="As a reference run, each notebook entered in its log before."
     ),
@@ -77,11 +101,15 @@ def reproduce(
 
     changes = _changes(param, judge=judge, isolation=isolation)
     runs = runner.planned(preset, only, changes)  # all are checked before any work
+    if not replace:
+        runner.refuse_taken(runs)
+    if reference is not None and any(run.folder.parent.name != preset for run in runs):
+        raise ParameterError("a reference run takes its preset as it stands: leave out -p")
     log = None if reference is None else begin(reference, with_uncommitted_changes)
     code = runner.run_all(runs, log)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
-            report(preset, None, None)
+            report(runs[0].folder.parent.name, None, None)
         except ReportError as error:  # no notebook came far enough to leave anything
             typer.echo(f"no report: {error}", err=True)
     raise typer.Exit(code)
@@ -94,10 +122,25 @@ def run(
     param: list[str] = Changes,
     judge: str = Judge,
     isolation: str = Isolation,
+    replace: bool = Replace,
 ) -> None:
-    """Run one notebook (its name, or '01') with a preset."""
+    """Run one notebook (its name, or '01') with a preset.
+
+    With changes it has a folder of its own, outputs/PRESET+KEY=VALUE/.
+    """
     changes = _changes(param, judge=judge, isolation=isolation)
-    raise typer.Exit(runner.run_all(runner.planned(preset, [notebook], changes)))
+    runs = runner.planned(preset, [notebook], changes)
+    if not replace:
+        runner.refuse_taken(runs)
+    raise typer.Exit(runner.run_all(runs))
+
+
+@app.command()
+def new() -> None:
+    """Put the notebooks and the presets into this folder, to be run and changed here."""
+    if not (names := params.unpack()):
+        raise ParameterError(f"{home()} has notebooks and params already")
+    typer.echo(f"{' and '.join(names)} put into {home()}; next: ded run 01 --preset lab")
 
 
 @app.command("params")
@@ -125,40 +168,32 @@ def _changes(changes: list[str], **grading: str) -> dict[str, Any]:
 
 
 @app.command()
-def check(preset: str = Preset, only: list[str] = Only) -> None:
+def check(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Tell whether this machine can run a preset: packages, models, data, GPUs, memory, disk.
 
     Exit code 1 if it cannot.
     """
     from ded import plan
 
-    table = plan.check(preset, only)
-    for row in table.itertuples():
-        typer.echo(f"{STATUS[row.ok]} {row.item}{': ' if row.note else ''}{row.note}")
+    table = plan.check(preset, only, _changes(param))
+    typer.echo("\n".join(plan.lines(table)))
     missing = int(table["ok"].eq(False).sum())
     typer.echo(f"\n{missing} missing" if missing else f"\nthis machine can run preset {preset!r}")
     raise typer.Exit(1 if missing else 0)
 
 
 @app.command()
-def estimate(preset: str = Preset, only: list[str] = Only) -> None:
+def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
     From the assumptions in params/throughput.yml.
     """
     from ded import plan
 
-    table = plan.estimate(preset, only)
-    typer.echo(table.round(2).to_string(index=False))
-    for device, part in table.groupby("device"):
-        if device == "none":
-            typer.echo("recorded or endpoint: no hours here")
-        else:
-            unit = "core" if device == "cpu" else "GPU"
-            typer.echo(f"{part['hours'].sum():.2f} hours of one {unit}")
-    typer.echo(
-        f"{table['disk_gib'].sum():.1f} GiB of disk; all as assumed in params/throughput.yml"
-    )
+    table = plan.estimate(preset, only, _changes(param))
+    shown = table.round(2).astype(object).fillna(plan.UNKNOWN)
+    typer.echo(shown.to_string(index=False))
+    typer.echo("\n".join(plan.totals(table)))
 
 
 @app.command()
@@ -173,6 +208,25 @@ def report(
     folder = folder or home() / "outputs" / preset
     written = pages.readme(folder, readme) if readme else pages.write(folder)
     typer.echo(f"\nreport: {os.path.relpath(written)}")
+
+
+@app.command()
+def compare(
+    first: str = typer.Argument(..., metavar="A", help="A preset that ran, or a folder."),
+    second: str = typer.Argument(..., metavar="B"),
+    out: Path | None = typer.Option(None, help="The page, in place of outputs/compare/A-B.html."),
+) -> None:
+    """Set two runs side by side: parameters that differ, claims, figures."""
+    from ded.report import compare as pages
+
+    folders = pages.folder_of(first), pages.folder_of(second)
+    names = pages.labels(*folders)
+    for pair in pages.notebooks(*folders):
+        tables = [pages.parameters(pair, names), pages.claims(pair, names)]
+        typer.echo(
+            "\n\n".join([f"# {pair[0].name}", *(t.markdown() for t in tables if t.rows), ""])
+        )
+    typer.echo(f"side by side: {os.path.relpath(pages.page(*folders, out))}")
 
 
 @app.command()
@@ -247,6 +301,8 @@ def bench(
     for source in sources:
         if not source.startswith(HARNESS):
             problems.source(source).check()
+    files.check_writable(out, "--out")
+    store.check()
     work: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "engine": chosen}
     sampling: dict[str, Any] = {
         "grading": graded_by,
@@ -302,14 +358,16 @@ def grade(
     """
     import pandas as pd
 
-    from ded import files, jobs, verdicts
+    from ded import jobs, verdicts
     from ded.grading import VERDICTS
 
     values = {"isolation": isolation, "judge": judge, "percent": percent, "packages": packages}
     values["judge_engine"] = params.parse_value(judge_engine)
     options = _grading(values, "ded grade")
-    if out not in ("", "-") and not Path(out).resolve().parent.is_dir():
-        raise SourceError(f"--out {out}: no such folder")
+    if out not in ("", "-"):
+        if not Path(out).resolve().parent.is_dir():
+            raise SourceError(f"--out {out}: no such folder")
+        files.check_writable(Path(out).parent, "--out in")
     rows = verdicts.graded(file, options, tolerance, workers=jobs.count(workers))
     text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     if out == "-":
@@ -338,13 +396,65 @@ def _grading(values: Any, place: str) -> Grading:
     return options
 
 
+# ---- the store ---------------------------------------------------------------------------------
+
+
+@stored.command("size")
+def store_size() -> None:
+    """Tell how large the store is: by what entries are, and by the presets whose runs need them."""
+    _show_entries(store.entries())
+
+
+def _show_entries(entries: Any) -> None:
+    """Prints how many entries of which kind the presets need, and their size."""
+    table = entries.assign(entries=1, needed_by=entries["needed_by"].replace("", "no run"))
+    table = table.groupby(["needed_by", "kind"])[["entries", "bytes"]].sum().reset_index()
+    table.loc[len(table)] = ["all", "", *table[["entries", "bytes"]].sum()]
+    gib = (table.pop("bytes") / 2**30).map("{:,.2f}".format)
+    typer.echo(table.assign(GiB=gib).to_string(index=False))
+
+
+@stored.command("list")
+def store_list() -> None:
+    """List the entries, the largest last."""
+    entries = store.entries().sort_values("bytes")
+    if len(entries):
+        mib = (entries["bytes"] / 2**20).map("{:,.2f}".format)
+        typer.echo(entries.drop(columns="bytes").assign(MiB=mib).to_string(index=False))
+
+
+@stored.command("prune")
+def store_prune(
+    keep: list[str] = typer.Option(..., metavar="PRESET", help="Whose runs keep what they need."),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+) -> None:
+    """Remove what the runs of the presets to keep do not need, benchmarks' results included.
+
+    A run notes what it needs. What is removed is computed again when it is asked for.
+    """
+    entries = store.entries()
+    noted = {preset for presets in entries["needed_by"] for preset in presets.split(", ")}
+    for preset in keep:
+        if preset not in noted:
+            mend = "run it again, which notes that and computes nothing that is stored"
+            raise ParameterError(f"no run of preset {preset!r} has noted what it needs: {mend}")
+    needed = entries["needed_by"].map(lambda presets: bool({*presets.split(", ")} & {*keep}))
+    _show_entries(entries[~needed])
+    if needed.all():
+        raise typer.Exit()
+    yes or typer.confirm("remove these?", abort=True)
+    typer.echo(f"removed: {store.remove(entries.loc[~needed, 'key']):,}")
+
+
 # ---- the lab -----------------------------------------------------------------------------------
 
 
 @lab.command("build")
 def build(
     names: list[str] = typer.Argument(None, metavar="[NAME]...", help="All without any."),
-    scale: float = typer.Option(1.0, min=1e-4, max=1.0, help="Share of the training."),
+    scale: float = typer.Option(
+        1.0, min=1e-4, max=1.0, help="Share of the training; below 1 with --out."
+    ),
     out: Path | None = typer.Option(None, help="Folder for the checkpoints."),
 ) -> None:
     """Train the lab's models anew, all or the named ones, with fixed seeds."""
@@ -377,6 +487,16 @@ def main() -> None:
     except DedError as error:
         typer.echo(f"ded: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if not error.filename:  # a fault of the program, not of a file that the user named
+            raise
+        typer.echo(f"ded: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            go_on = f"finished stages are kept in {store.root()}; run it again to go on"
+            typer.echo(f"\nded: interrupted; {go_on}", err=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -4,11 +4,22 @@ Each message names the culprit and the mend, and is shown to users as it is.
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
 class DedError(Exception):
-    """The root of all errors that a user can mend."""
+    """The root of all errors that a user can mend; in a notebook its message alone is shown.
+
+    cause: the reason without the culprit, where many may share one, so that it can be said once.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 class ParameterError(DedError, ValueError):
@@ -35,8 +46,17 @@ class TrainingError(DedError, ValueError):
     """A corpus or a setting that cannot be trained with as it is."""
 
 
+class FolderError(DedError, OSError):
+    """A folder that cannot be written to."""
+
+
 class JobError(DedError, RuntimeError):
     """A job failed; the message names its arguments, `__cause__` is what it raised."""
+
+    def _render_traceback_(self) -> list[str]:
+        cause = self.__cause__  # a fault of the program is shown with the way to it
+        way = [] if isinstance(cause, DedError) else traceback.format_exception(cause)
+        return [str(self), *"".join(way).splitlines()]
 
 
 class BenchmarkError(DedError, ValueError):
@@ -52,10 +72,7 @@ class ExportError(DedError, ValueError):
 
 
 class ExploreError(DedError, ValueError):
-    """Nothing to show, or nowhere to write; one line, in a notebook too."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
+    """Nothing to show, or nowhere to write."""
 
 
 def near(name: object, names: Iterable[object], prefix: str = "") -> str:

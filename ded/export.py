@@ -12,7 +12,6 @@ What is written is read back by `datasets.load_dataset(out)` and
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import TemplateError
 
-from ded import models, problems, results, training
+from ded import files, models, problems, results, training
 from ded.errors import ExportError, ModelError, SourceError
 from ded.problems import texts
 from ded.report.tables import TABLES, funnel_table, score_table
@@ -42,7 +41,7 @@ def facts(folder: Path) -> dict[str, Any]:
     """
     metrics = results.read_metrics(folder)
     if metrics is None:
-        raise ExportError(f"{folder} holds no complete run: run the notebook first")
+        raise ExportError(results.not_there(folder.parent, folder.name))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     summary, funnel = folder / "summary.csv", folder / "funnel.csv"
     return manifest | {
@@ -195,10 +194,6 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """A folder that becomes `out` when its writer has ended without an error."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out} is there already: name a new folder, or remove it")
-    work = out.absolute().with_name(f".{out.name}.{os.getpid()}")
-    work.mkdir(parents=True)
-    try:
+    with files.replacing(out.absolute()) as work:
+        work.mkdir(parents=True)
         yield work
-        os.replace(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -1,23 +1,40 @@
 """Files written whole or not at all, and YAML read strictly."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ded import home
-from ded.errors import ParameterError, first_line
+from ded.errors import FolderError, ParameterError, first_line
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """FolderError, with the `setting` that names it, where nothing can be written into the folder,
+    or it cannot be made; it is not made here."""
+    full = folder.absolute()
+    try:
+        there = next(place for place in (full, *full.parents) if place.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        fault = f"{setting} {folder}: cannot be written to ({error.strerror})"
+        raise FolderError(f"{fault}; name another folder") from None
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A temporary path beside `file`, which replaces it when the block ends without an error."""
+    """A temporary path beside `file` (or a new folder), which replaces it when the block ends
+    without an error."""
     work = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         yield work
         os.replace(work, file)
     finally:
+        if work.is_dir():
+            shutil.rmtree(work)
         work.unlink(missing_ok=True)
 
 

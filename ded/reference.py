@@ -34,7 +34,8 @@ def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
         text = log.read_text(encoding="utf-8") if log.is_file() else HEAD
         digest = f"{content_hash(json.dumps(run.values, sort_keys=True)):016x}"
         earlier = [row for row in text.splitlines() if f"| {run.name} |" in row]
-        unfinished = results.read_metrics(run.folder) is None
+        ended = results.finished_at(run.folder)
+        unfinished = not earlier or ended < earlier[-1].split("|")[1].strip()
         resumed = earlier and f"| {digest} |" in earlier[-1] and unfinished
         begun = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
         reason = ("resumed: " if resumed else "") + " ".join(why.replace("|", "/").split())

@@ -3,7 +3,8 @@
 Each file is written whole or not at all. metrics.json holds numbers, intervals and verdicts and
 nothing else, so that the same parameters give the same bytes; what differs from run to run (wall
 times, commit, machine) is in the manifest beside it. Whatever is recorded again under its name
-takes the place of what was there, so that a cell can be run again.
+takes the place of what was there, so that a cell can be run again. An earlier run's files stand
+until `finish`, and a finished run of other parameters beyond it (`ded.folders`).
 
     record = Recorder(params.out_dir, "01_teacher_selection", params)
     with record.stage("generation") as stage: stage.tokens = ...
@@ -19,11 +20,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import re
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ded import __version__, files, home, jobs
-from ded.errors import ReportError
+from ded import __version__, files, folders, home, jobs, store
+from ded.errors import ParameterError, ReportError, no_such
+from ded.params import presets
 from ded.params.schemas import Common
 
 if TYPE_CHECKING:
@@ -45,12 +49,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
+WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
 UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals for whoever shows it
-
-
-def out_dir(out_dir: str, preset: str, notebook: str) -> Path:
-    """Where a notebook writes: `out_dir`, or outputs/<preset>/<notebook>/ in the repository."""
-    return Path(out_dir) if out_dir else home() / "outputs" / preset / notebook
 
 
 @dataclasses.dataclass
@@ -64,24 +64,29 @@ class Stage:
 class Recorder:
     """Collects one notebook's results and writes them to its folder.
 
-    `folder` is a path or "" (see `out_dir`), `params` what `ded.params.check` returned, or a
-    mapping. A metrics.json of an earlier run is removed at once: a run that fails leaves no
-    verdicts that look like its own. The commit is the one at this moment, when the run starts.
+    `folder` is a path or "" (see `ded.folders.place`), `params` what `ded.params.check` returned,
+    or a mapping. ParameterError where a finished run of other parameters lies there. The commit is
+    the one at this moment, when the run starts.
     """
 
     def __init__(self, folder: str | Path, notebook: str, params: Common | Mapping[str, Any]):
         self.params = dict(params) if isinstance(params, Mapping) else params.model_dump()
-        self.notebook = notebook
-        self.folder = out_dir(str(folder or ""), self.params.get("preset", "default"), notebook)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "metrics.json").unlink(missing_ok=True)
+        self.notebook, self._out_dir = notebook, str(folder)
+        self.folder = self._free()
+        self._work: tempfile.TemporaryDirectory | None = None
+        files.check_writable(self.folder, "out_dir")
+        store.check()
+        if WORK not in os.environ:
+            print(f"results: {files.shown(self.folder)}")
         self.claims: dict[str, dict] = {}
         self.metrics: dict[str, Any] = {}
         self.tables: dict[str, dict[str, str]] = {}
         self.stages: dict[str, Stage] = {}
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
+        self._judged: dict[str, float] = {}  # of each table of scores
         self.files: set[str] = set()
         self.commit = commit()
+        store.note_run(self._label(), notebook, _plain(self.params))
         self._started = time.perf_counter()
         show_figures()
 
@@ -112,8 +117,13 @@ class Recorder:
         with self._replacing(f"{name}.csv") as file:
             frame.to_csv(file, index=False, lineterminator="\n")
         self.tables.pop(name, None)
+        self._judged.pop(name, None)
         if {"judged", "n"} <= set(frame) and frame["judged"].any():
-            self.metric("judged", frame["judged"].sum() / frame["n"].sum())
+            self._judged[name] = frame["judged"].sum() / frame["n"].sum()
+        if self._judged:
+            self.metric("judged", list(self._judged.values())[-1])
+        else:
+            self.metrics.pop("judged", None)
         if caption:
             self.tables[name] = {"caption": caption, "unit": unit}
         return frame
@@ -155,9 +165,8 @@ class Recorder:
         print(f"{name}: {seconds:.1f} s{new}", flush=True)
 
     def finish(self) -> Path:
-        """Writes manifest.json, then metrics.json, which marks the run as complete.
-
-        Returns the latter's path.
+        """Writes manifest.json and metrics.json, and moves all files to their folder, in the place
+        of an earlier run's; returns the latter's path.
         """
         manifest = {
             "notebook": self.notebook,
@@ -180,15 +189,42 @@ class Recorder:
         results = run | {"claims": list(self.claims.values()), "metrics": self.metrics}
         for name, content in (("manifest.json", manifest), ("metrics.json", results)):
             text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
-            files.write_text(self.folder / name, text + "\n")
+            files.write_text(self._beside() / name, text + "\n")
+        store.end_run()
+        if WORK not in os.environ:
+            self.folder = self._free()  # another run may have ended there meanwhile
+            folders.publish(self._beside(), self.folder)
+            self._work = None
         return self.folder / "metrics.json"
+
+    def _free(self) -> Path:
+        """The folder of this run; ParameterError where a finished one of other parameters lies."""
+        if work := os.environ.get(WORK):
+            return Path(work)
+        folder = folders.place(self.params | {"out_dir": self._out_dir}, self.notebook)
+        if other := folders.taken(folder, self.params):
+            raise ParameterError(f"{other}; name another out_dir, or remove that folder")
+        return folder
+
+    def _label(self) -> str:
+        """What the folder of the preset's runs is called: lab, lab+seed=2."""
+        if WORK in os.environ:
+            return self.folder.absolute().parents[1].name
+        return self.params.get("preset", "default") if self._out_dir else self.folder.parent.name
+
+    def _beside(self) -> Path:
+        """Where files are written until the run is complete."""
+        if WORK in os.environ:
+            return self.folder
+        self._work = self._work or folders.working(self.folder)
+        return Path(self._work.name)
 
     @contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
         """A temporary path that becomes folder/name when its writer has ended without an error."""
         if not re.fullmatch(r"[\w.-]+", name):
             raise ValueError(f"{name!r} is no plain file name")
-        with files.replacing(self.folder / name) as work:
+        with files.replacing(self._beside() / name) as work:
             yield work
         self.files.add(name)
 
@@ -198,6 +234,7 @@ def read_metrics(folder: Path) -> dict | None:
 
     One without a schema is of the first. ReportError for one that a newer ded wrote.
     """
+    folders.settle(folder)
     file = folder / "metrics.json"
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
@@ -209,14 +246,35 @@ def read_metrics(folder: Path) -> dict | None:
     return metrics
 
 
-def show_figures() -> None:
-    """In a kernel: figures show as images.
+def not_there(folder: Path, notebook: str = "") -> str:
+    """What to do about results that are not in `folder`, outputs/<preset>: all, or a notebook's."""
+    whose = f" of notebook {notebook[:2]}" if notebook else ""
+    lack, preset = f"no results{whose} in {files.shown(folder)}", folder.name
+    if preset.partition("+")[0] not in presets():
+        return f"{lack}, and {no_such('preset', preset, presets())}"
+    command = f"run {notebook[:2]}" if notebook else "reproduce"
+    return f"{lack}; to make them: ded {command} --preset {preset}"
 
-    IPython sees to that only where pyplot is imported, and ours are not pyplot's.
+
+def finished_at(folder: Path) -> str:
+    """When the run that lies in a folder was complete, 2026-01-31 12:00 (UTC); "" without one."""
+    if read_metrics(folder) is None:
+        return ""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return manifest["finished"][:16].replace("T", " ")
+
+
+def show_figures() -> None:
+    """In a kernel: figures show as images, and tables with their texts in full.
+
+    IPython sees to the first only where pyplot is imported, and ours are not pyplot's.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
+        import pandas as pd
         from IPython.core.pylabtools import select_figure_formats
+
+        pd.set_option("display.max_colwidth", None)
 
         select_figure_formats(shell, {"png"}, bbox_inches="tight")
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ded import home, params, results, store
+from ded import files, folders, home, params, results, store
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
@@ -27,65 +27,76 @@ class Run:
 
     notebook: Path
     values: dict[str, Any]
+    # where its results go; relative to the repository, so that no machine's folders are recorded
+    folder: Path
 
     @property
     def name(self) -> str:
         """The notebook's name."""
         return self.notebook.stem
 
-    @property
-    def folder(self) -> Path:
-        """Where its results go; relative, so that no machine's folders are recorded."""
-        folder = results.out_dir(self.values["out_dir"], self.values["preset"], self.name)
-        return Path(os.path.relpath(folder))
-
 
 def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> list[Run]:
     """The runs of the notebooks named, or of all, with their checked parameters.
 
-    A parameter that only some of the notebooks have is changed in those. ParameterError, for all
-    notebooks at once, where any is wrong.
+    A parameter that only some of the notebooks have is changed in those; all of them go to one
+    folder, named by the preset and what differs from it. ParameterError, for all notebooks at once,
+    where any is wrong.
     """
     paths = params.notebooks(only)
     if not paths:
-        raise ParameterError(f"no notebooks in {home() / 'notebooks'}: run this in the repository")
+        raise params.no_notebooks()
     schemas = {path: SCHEMAS[path.stem].model_fields for path in paths if path.stem in SCHEMAS}
     names = {name for fields in schemas.values() for name in fields}
     unknown = [key for key in changes if key.partition(".")[0] not in names]
     problems = [
         f"  {params.COMMAND_LINE}: {key}: unknown parameter{near(key, names)}" for key in unknown
     ]
-    runs = []
+    loaded: dict[Path, dict[str, Any]] = {}
+    changed: dict[str, Any] = {}
     for path in paths:
         fields = schemas.get(path, {})
         own = {key: value for key, value in changes.items() if key.partition(".")[0] in fields}
         try:
-            runs.append(Run(path, params.load(preset, path.stem, own)))
+            loaded[path] = params.load(preset, path.stem, own)
+            pairs = params.differences(params.load(preset, path.stem), loaded[path])
+            changed |= {key: now for key, (_, now) in pairs.items()}
         except ParameterError as error:
             problems.append(str(error))
     if problems:
         raise ParameterError("\n".join(dict.fromkeys(problems)))  # an unknown preset is told once
+    runs = []
+    for path, values in loaded.items():
+        folder = home() / folders.place(values, path.stem, changed)
+        runs.append(Run(path, values, Path(os.path.relpath(folder, home()))))
     return runs
+
+
+def refuse_taken(runs: Iterable[Run]) -> None:
+    """ParameterError where runs would write over finished ones of other parameters."""
+    others = [other for run in runs if (other := folders.taken(home() / run.folder, run.values))]
+    if others:
+        mend = "--replace: they stand until the new run is complete"
+        raise ParameterError("\n".join([*others, f"to have it replaced: {mend}"]))
 
 
 def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
     """Runs the notebooks, each after `begin`, and prints their verdicts.
 
-    Returns the exit code: 0, 1 where one failed, 130 for Ctrl-C.
+    Returns the exit code: 0, 1 where one failed. FolderError, before any work, for a folder that
+    cannot be written to.
     """
     os.chdir(home())
+    store.check()
+    for run in runs:
+        files.check_writable(run.folder, "out_dir")
     store.sweep()
     failed = set()
     for run in runs:
         started = time.perf_counter()
         if begin:
             begin(run)
-        try:
-            problem = execute(run)
-        except KeyboardInterrupt:
-            kept = f"finished stages are kept in {store.root()}"
-            print(f"\ninterrupted in {run.name}; {kept}", file=sys.stderr)
-            return 130
+        problem = execute(run)
         seconds = f"{time.perf_counter() - started:.0f} s"
         if problem:
             failed.add(run.name)
@@ -93,6 +104,8 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
         print(f"{run.name}: {ended}", file=sys.stderr)
     for run in runs:
         verdicts = ["  failed: no verdicts"] if run.name in failed else _verdicts(run.folder)
+        if run.name in failed and results.read_metrics(run.folder):
+            verdicts = [f"{verdicts[0]}; those of an earlier run stand in {run.folder}"]
         print("", run.name, *verdicts, sep="\n")
     return 1 if failed else 0
 
@@ -100,39 +113,44 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
 def execute(run: Run) -> str | None:
     """Runs one notebook into its folder; None, or the text of what went wrong.
 
-    The executed notebook appears when it is complete; one that failed is kept as
-    <name>.failed.ipynb. Results of an earlier run are removed first, so that what lies there
-    afterwards is of this run.
+    All that it writes, and the executed notebook, is moved there when it is complete; of one that
+    failed only <name>.failed.ipynb, beside the results of an earlier run.
     """
     import nbformat
     import papermill
 
     # papermill's own check of parameters misreads annotated ones
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    folder, notebook = run.folder, run.notebook.relative_to(home())
-    suffixes = ("", ".failed", ".running")
-    final, failed, work = (folder / f"{run.name}{suffix}.ipynb" for suffix in suffixes)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (final, failed, work, folder / "metrics.json"):
-        old.unlink(missing_ok=True)
-    os.environ.update(ONE_THREAD | os.environ)
+    # asyncio's tells of the cell that an interrupt ended
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    notebook, file = run.notebook.relative_to(home()), f"{run.name}.ipynb"
+    final, failed = run.folder / file, run.folder / f"{run.name}.failed.ipynb"
     start = params.defaults(notebook)
     changed = {key: run.values[key] for key in run.values if run.values[key] != start.get(key)}
-    print(f"{run.name}:", file=sys.stderr)
+    print(f"{run.name}, into {run.folder}:", file=sys.stderr)
     problem = None
-    try:
-        papermill.execute_notebook(notebook, work, changed, cwd=".", stdout_file=_Echo(), **KERNEL)
-    except papermill.PapermillExecutionError as error:
-        problem = _excerpt(error, failed)
-    except Exception as error:  # the kernel died, or did not start
-        problem = f"  {type(error).__name__}: {error}"
-    if work.is_file():
-        document = nbformat.read(work, as_version=4)
-        _tidy(document, notebook, final)
-        nbformat.write(document, work)
-        os.replace(work, failed if problem else final)
-    if problem:  # verdicts that the notebook wrote before it failed are not to be read
-        (folder / "metrics.json").unlink(missing_ok=True)
+    with folders.working(run.folder) as work:
+        os.environ.update(ONE_THREAD | os.environ | {results.WORK: os.path.abspath(work)})
+        try:
+            papermill.execute_notebook(
+                notebook, f"{work}/{file}", changed, cwd=".", stdout_file=_Echo(), **KERNEL
+            )
+        except papermill.PapermillExecutionError as error:
+            problem = _excerpt(error, failed)
+        except Exception as error:  # the kernel died, or did not start
+            problem = f"  {type(error).__name__}: {error}"
+        finally:
+            del os.environ[results.WORK]
+        failed.unlink(missing_ok=True)
+        executed = Path(work) / file
+        if executed.is_file():
+            document = nbformat.read(executed, as_version=4)
+            _tidy(document, notebook, final)
+            nbformat.write(document, executed)
+        if not problem:
+            folders.publish(Path(work), run.folder)
+        elif executed.is_file():
+            executed.replace(failed)
     return problem
 
 
@@ -161,7 +179,7 @@ def _tidy(document: Any, notebook: Path, final: Path) -> None:
 def _excerpt(error: Any, kept: Path, n_lines: int = 14) -> str:
     """The failed cell, its exception and the end of its traceback: one screen."""
     head = f"  cell In [{error.exec_count}]: {error.ename}: {str(error.evalue)[:2000]}"
-    if error.ename == "ParameterError":  # says all by itself
+    if error.traceback == [str(error.evalue)]:  # one of ours, which says all by itself
         return head
     trace = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", "\n".join(error.traceback)).rstrip().splitlines()
     end = [f"  {line[:160]}" for line in trace[-n_lines:]]

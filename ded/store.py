@@ -21,15 +21,16 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from ded import home
+from ded import files, home
 from ded.errors import StoreError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 ENTRY = "entry.json"
 MISSING = "there is no such entry"
+KINDS = {"table.parquet": "table", "value.json": "numbers"}  # by the files of an entry
+RUN = "DED_STORE_RUN"  # the run whose needs are noted, here and in the processes started from here
 
 
 def key(stage: str, version: int, **inputs: Any) -> str:
@@ -57,7 +60,9 @@ def root() -> Path:
 
 
 def folder(key: str) -> Path:
-    """Where the entry of this key lies, or would lie."""
+    """Where the entry of this key lies, or would lie. Who asks needs it: see `note_run`."""
+    if run := os.environ.get(RUN):
+        _note(root() / "runs" / run, key)
     return root() / key[:2] / key
 
 
@@ -117,6 +122,11 @@ def directory(key: str, fill: Callable[[Path], None]) -> Path:
     return entry
 
 
+def check() -> None:
+    """FolderError where the store cannot be written to."""
+    files.check_writable(root(), "the store, $DED_STORE or outputs/store,")
+
+
 def lock(name: str) -> FileLock:
     """A lock between all processes that use the store; it opens when its holder ends, however."""
     locks = root() / "locks"
@@ -131,6 +141,65 @@ def sweep() -> int:
         with suppress(Timeout), lock(leftover.name.partition("-")[0]).acquire(timeout=0):
             shutil.rmtree(leftover, ignore_errors=True)
             removed += 1  # else its writer is alive
+    return removed
+
+
+# ---- what may go: what no run needs ------------------------------------------------------------
+
+
+def note_run(preset: str, notebook: str, params: Any) -> None:
+    """From here on the keys that are asked for are noted as needed by this run."""
+    os.environ[RUN] = f"{preset}/{notebook}/{key('run', 1, params=params)}"
+
+
+def end_run() -> None:
+    """The run came to its end: what it needed with other parameters is needed no more."""
+    notes = root() / "runs" / os.environ.pop(RUN, "")
+    for earlier in notes.parent.iterdir() if notes.is_file() else ():
+        if earlier != notes:
+            earlier.unlink()
+
+
+@cache
+def _note(notes: Path, key: str) -> None:
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    with notes.open("a", encoding="utf-8") as stream:
+        stream.write(f"{key}\n")
+
+
+def entries() -> pd.DataFrame:
+    """A row an entry: key, kind, bytes, when it was written (UTC), presets whose runs need it."""
+    import pandas as pd
+
+    presets: dict[str, set[str]] = {}
+    for notes in (root() / "runs").glob("*/*/*"):
+        for key in notes.read_text(encoding="utf-8").split():
+            presets.setdefault(key, set()).add(notes.parts[-3])
+    rows = []
+    for record in root().glob(f"??/*/{ENTRY}"):
+        with suppress(OSError, ValueError, KeyError):  # damaged ones are replaced when asked for
+            files, key = (
+                _json.loads(record.read_text(encoding="utf-8"))["files"],
+                record.parent.name,
+            )
+            kind = KINDS.get("/".join(files), "model")
+            size, written = sum(n for n, _ in files.values()), record.stat().st_mtime
+            rows.append((key, kind, size, written, ", ".join(sorted(presets.get(key, ())))))
+    table = pd.DataFrame(rows, columns=["key", "kind", "bytes", "written", "needed_by"])
+    return table.assign(written=pd.to_datetime(table["written"], unit="s").dt.floor("s"))
+
+
+def remove(keys: Iterable[str]) -> int:
+    """Removes these entries, but for those that a writer is at; how many. Nobody reads half of one:
+    it is moved away first."""
+    removed = 0
+    for key in keys:
+        with suppress(Timeout, FileNotFoundError), lock(key).acquire(timeout=0):
+            work = root() / "tmp" / f"{key}-removed"
+            work.parent.mkdir(exist_ok=True)
+            folder(key).rename(work)
+            shutil.rmtree(work)
+            removed += 1
     return removed
 
 

@@ -500,6 +500,17 @@ def test_the_command_scores_compares_and_writes(tiny, tmp_path):
     assert result.exit_code == 0 and "difference" in result.output
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_scored(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(benchmarks, "run", lambda *_, **__: pytest.fail("it was scored"))
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = command("lab:student_1", "lab:reverse", "--limit", 4, "--out", out)
+        assert isinstance(result.exception, DedError)
+        assert f"--out {out}: cannot be written to" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -100,10 +100,17 @@ def run(repo, *arguments):
 def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
     write(repo, "01_good", [RUN, END])
     write(repo, "02_bad", [RUN, "deep = {}\ndeep['missing']", END])
-    stale = repo / "outputs" / "small" / "02_bad"
-    stale.mkdir(parents=True)
-    for name in ("metrics.json", "02_bad.ipynb"):  # of an earlier run that went well
-        (stale / name).write_text("{}")
+    label = "small+seed=4+epochs=1.0"
+    bad = repo / "outputs" / label / "02_bad"
+    manifest = {"params": DEFAULTS | {"seed": 4, "epochs": 1.0}, "files": [], "stages": {}}
+    earlier = {  # of a run that went well
+        "02_bad.ipynb": '{"cells": []}',
+        "manifest.json": json.dumps(manifest | {"wall_seconds": 0}),
+        "metrics.json": '{"claims": []}',
+    }
+    bad.mkdir(parents=True)
+    for name, text in earlier.items():
+        (bad / name).write_text(text)
     code, out, err = run(
         repo, "reproduce", "--preset", "small", "-p", "seed", "4", "--param", "epochs", "1e0"
     )
@@ -114,9 +121,9 @@ def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
     assert "stage one: 0" in err  # what the notebook prints is shown
     assert (
         "reproduced      +0.100 [+0.000, +0.200]    it rises" in out
-        and "failed: no verdicts" in out
+        and f"failed: no verdicts; those of an earlier run stand in outputs/{label}/02_bad" in out
     )
-    folder = repo / "outputs" / "small" / "01_good"
+    folder = repo / "outputs" / label / "01_good"
     assert json.loads((folder / "manifest.json").read_text())["params"] == DEFAULTS | {
         "seed": 4,
         "epochs": 1.0,
@@ -131,11 +138,14 @@ def test_reproduce_runs_all_and_shows_the_verdicts_of_those_that_ran(repo):
         str(repo) not in (folder / "01_good.ipynb").read_text()
     )  # no machine's folders in what is published
     assert "widget-view" not in (folder / "01_good.ipynb").read_text()
-    assert sorted(f.name for f in stale.iterdir()) == ["02_bad.failed.ipynb"]
+    assert {name: (bad / name).read_text() for name in earlier} == earlier
+    assert sorted(f.name for f in bad.iterdir()) == ["02_bad.failed.ipynb", *earlier]
     page = (
-        repo / "outputs" / "small" / "report.html"
+        repo / "outputs" / label / "report.html"
     ).read_text()  # of both: what ran, and what did not
-    assert "report: outputs/small/report.html" in out and "it rises" in page and "KeyError" in page
+    assert (
+        f"report: outputs/{label}/report.html" in out and "it rises" in page and "KeyError" in page
+    )
 
 
 def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
@@ -154,10 +164,40 @@ def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
     ):
         assert words in err, err
     assert "Traceback" not in err
+    assert run(repo, "params", "--only", "1", "--preset", "small")[0] == 0
     code, _, err = run(repo, "run", "03", "--preset", "small")
     assert code == 2 and "no notebook '03'" in err
     code, _, err = run(repo, "reproduce", "--preset", "smal")
     assert code == 2 and "nearest: small" in err
+
+
+@pytest.mark.parametrize("command", ["run", "params", "check", "estimate"])
+def test_outside_the_repository_there_is_one_line(tmp_path, command):
+    arguments = ["1"] if command == "run" else []
+    code, out, err = run(tmp_path, command, *arguments)
+    assert code == 2 and not out
+    assert err.startswith(f"ded: no notebooks in {tmp_path}/notebooks: ") and err.count("\n") == 1
+
+
+def test_what_ends_a_command_is_one_line(monkeypatch, capsys):
+    from ded import cli
+
+    def ends(error):
+        def app(arguments):
+            raise error
+
+        monkeypatch.setattr(cli, "app", app)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    code, err = ends(FileNotFoundError(2, "No such file or directory", "README.md"))
+    assert code == 1 and err == "ded: README.md: No such file or directory\n"
+    code, err = ends(SystemExit(130))  # what typer makes of Ctrl-C
+    assert code == 130 and err.startswith("\nded: interrupted; ") and err.count("\n") == 2
+    assert ends(SystemExit(0)) == (0, "")
+    with pytest.raises(OSError, match="of the program"):
+        ends(OSError("of the program"))
 
 
 def test_params_prints_what_would_run(repo):
@@ -192,8 +232,31 @@ def test_plain_papermill_fails_in_the_first_cell_for_an_unknown_key(repo):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
-    """And no kernel."""
+def test_a_finished_run_is_replaced_by_one_of_other_parameters_only_if_asked(repo):
+    write(repo, "01_good", [RUN, END])
+    outputs = repo / "outputs"
+
+    def seeds():
+        manifests = sorted(outputs.glob("*/01_good/manifest.json"))
+        return {m.parts[-3]: json.loads(m.read_text())["params"]["seed"] for m in manifests}
+
+    ended = [run(repo, "run", "01", "--preset", "small")]
+    ended += [run(repo, "run", "01", "--preset", "small", "-p", "seed", "4")]
+    assert [code for code, *_ in ended] == [0, 0] and seeds() == {"small": 0, "small+seed=4": 4}
+    assert "01_good, into outputs/small+seed=4/01_good" in ended[1][2]
+
+    (repo / "params" / "small" / "01_good.yml").write_text("seed: 5\n")
+    code, _, err = run(repo, "reproduce", "--preset", "small")
+    assert code == 2 and "Traceback" not in err
+    assert "outputs/small/01_good holds a finished run" in err and "seed 5 (was 0)" in err
+    assert "--replace" in err and seeds() == {"small": 0, "small+seed=4": 4}
+    assert run(repo, "reproduce", "--preset", "small", "--replace")[0] == 0
+    assert seeds() == {"small": 5, "small+seed=4": 4}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_or_killed_leaves_what_was_there(repo):
+    """No verdicts where there were none, those of an earlier run where there were; no kernel."""
     import psutil
 
     slow = (
@@ -201,6 +264,7 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
         "time.sleep(600)"
     )
     write(repo, "01_slow", [RUN, slow])
+    earlier: dict = {}
     for how, expected in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (repo / "pid").unlink(missing_ok=True)
         process = command(repo, "reproduce", "--preset", "small")
@@ -210,13 +274,19 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_verdicts(repo):
             time.sleep(0.1)
         kernel = int((repo / "pid").read_text())
         process.send_signal(how)
-        process.communicate(timeout=300)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == expected
+        assert "Traceback" not in err
+        assert how != signal.SIGINT or err.splitlines()[-1].startswith("ded: interrupted; ")
         while psutil.pid_exists(kernel) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not psutil.pid_exists(kernel)
-        left = {f.name for f in (repo / "outputs" / "small" / "01_slow").iterdir()}
-        assert not left & {"metrics.json", "01_slow.ipynb"}
+        folder = repo / "outputs" / "small" / "01_slow"
+        there = {f.name: f.read_text() for f in folder.iterdir() if f.is_file()}
+        assert there == earlier
+        earlier = {"metrics.json": "{}", "manifest.json": "{}", "01_slow.ipynb": "{}"}
+        for name, text in earlier.items():
+            (folder / name).write_text(text)
 
 
 def test_judge_and_isolation_are_options_of_a_run(monkeypatch):

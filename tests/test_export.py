@@ -182,7 +182,7 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(folder, tmp_path):
     with pytest.raises(ExportError, match=r"corpus_ded\.csv is not there"):
         export.recorded_corpus(folder)
     (folder / "metrics.json").unlink()
-    with pytest.raises(ExportError, match="no complete run"):
+    with pytest.raises(ExportError, match="no results of notebook 04 in"):
         export.facts(folder)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("keep")

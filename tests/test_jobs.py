@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from ded import jobs
+from ded.errors import ModelError
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +84,17 @@ def test_the_first_failure_names_its_arguments_and_stops_the_rest(n_jobs, tmp_pa
         4,
         9,
     ]  # and the next call has new workers
+
+
+def test_a_notebook_shows_the_way_to_a_fault_and_one_line_of_what_the_user_can_mend():
+    def fails(error):
+        raise error
+
+    for error, has_way in ((ModelError("no such model"), False), (ZeroDivisionError("0"), True)):
+        with pytest.raises(jobs.JobError) as caught:
+            jobs.run(fails, [{"error": error}], 1)
+        message, *way = caught.value._render_traceback_()
+        assert message == str(caught.value) and ("in fails" in "".join(way)) == bool(way) == has_way
 
 
 def test_a_worker_that_dies_is_a_failure():

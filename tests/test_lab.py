@@ -380,6 +380,15 @@ def test_building_an_unknown_model_names_the_nearest(tmp_path):
         build.main(["studnet_1"], out=tmp_path)
 
 
+def test_a_trial_build_leaves_the_package_alone_and_starts_from_its_parents(tmp_path):
+    before = (lab.checkpoint("left_short") / "lab.json").read_bytes()
+    with pytest.raises(models.ModelError, match="--out"):
+        build.main(["left_short"], scale=0.001)
+    assert (lab.checkpoint("left_short") / "lab.json").read_bytes() == before
+    build.main(["left_short"], scale=0.001, out=tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["left_short"]
+
+
 # ---- the models that ship
 
 

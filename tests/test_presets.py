@@ -13,7 +13,7 @@ from pathlib import Path
 import cells
 import pytest
 
-from ded import params, report, results
+from ded import params, plan, report, results
 from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
@@ -311,6 +311,19 @@ def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
     }
 
 
+@pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_has_run_is_what_check_passes(executed, preset, notebook, monkeypatch):
+    error, folder = executed[preset, notebook]
+    place = folder.parents[1]
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("DED_DATA", str(place / "data"))
+    monkeypatch.setenv("DED_STORE", str(place / "store" / preset))
+    used = json.loads((folder / "manifest.json").read_text())["params"]
+    table = plan.check(preset, [notebook], used)
+    assert not error and plan.lines(table[table["ok"].eq(False)]) == []
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_can_be_reported(executed, preset):
     folder = next(iter(executed.values()))[1].parents[1] / preset
@@ -322,7 +335,7 @@ def test_a_preset_can_be_reported(executed, preset):
 def test_a_preset_is_complete(preset, notebook):
     file = params.preset_file(preset, notebook)
     written = params.read_yaml(file)
-    assert set(written) == set(schemas.SCHEMAS[notebook].model_fields) - {"preset", "out_dir"}, (
+    assert set(written) == set(schemas.SCHEMAS[notebook].model_fields) - {"out_dir"}, (
         "no value of the lab's slips in"
     )
     assert len([line for line in file.read_text().splitlines() if "#" in line]) > 15

@@ -299,8 +299,9 @@ def test_without_code_the_corpus_is_math(worked, rated):
         "math only" not in made and len(made["DED"]) == 20 and set(made["DED"]["part"]) == {"math"}
     )
     assert list(unit(p).suite()) == ["ID", "reverse", "sort"]
-    with pytest.raises(params.ParameterError, match=r"code_id_source .*go together"):
-        settings(code_source="")
+    assert settings(code_source="").code_id_source == "", "one key is enough"
+    with pytest.raises(params.ParameterError, match=r"code_id_source = '' is asked of students"):
+        settings(code_id_source="")
 
 
 def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(

@@ -30,7 +30,8 @@ def git(*arguments):
 
 
 def planned(repo, **changes):
-    return runner.Run(repo / "notebooks" / "01_small.ipynb", VALUES | changes)
+    folder = repo / "outputs" / "small" / "01_small"
+    return runner.Run(repo / "notebooks" / "01_small.ipynb", VALUES | changes, folder)
 
 
 def rows(repo):
@@ -43,6 +44,7 @@ def finish(repo):
     folder = repo / "outputs" / "small" / "01_small"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps({"schema": results.SCHEMA, "claims": []}))
+    (folder / "manifest.json").write_text(json.dumps({"finished": "2999-12-31T12:00:00Z"}))
 
 
 def test_a_line_says_when_what_and_why_and_whether_it_was_resumed(repo):

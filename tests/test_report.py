@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ded import report
+from ded import params, report
 from ded.errors import ReportError
 
 ROOT = Path(__file__).parents[1]
@@ -268,6 +268,22 @@ def test_failed_and_missing_notebooks_are_said_to_be_so(outputs, tmp_path):
     assert "✓ reproduced 0" in Page(report.write(outputs).read_text()).text
 
 
+def test_what_differs_from_the_preset_and_a_later_failure_are_said(outputs):
+    for name in ("notebooks", "params/lab"):
+        shutil.copytree(ROOT / name, name)
+    values = params.load("lab", "01") | {"fixed_on": "2026-01-02"}
+    folder = recorded(outputs, claims=[claim()], params=values)
+    assert "Not as its preset" not in report.write(outputs).read_text()
+    recorded(outputs, claims=[claim()], params=values | {"seed": 7, "engine": {"dtype": "float16"}})
+    error = nbformat.v4.new_output("error", ename="ModelError", evalue="no model", traceback=[])
+    notebook(folder, folder.name, ".failed", [error])
+    page = Page(report.write(outputs).read_text())
+    changed = "engine.dtype float16 (was the default)"
+    assert f"Not as its preset stands: seed 7 (was 1), {changed}." in page.text
+    assert "A later attempt failed; these results stand: ModelError: no model" in page.text
+    assert "✓ reproduced 1" in page.text
+
+
 def test_the_same_results_give_the_same_bytes_and_no_half_files(outputs):
     recorded(outputs, claims=[claim()], files=["verdicts.png"])
     report.write(outputs)
@@ -376,7 +392,7 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "tuning run: not to be cited" in Page(report.write(outputs).read_text()).text
     for empty in (outputs.parent / "none", Path("params")):
-        with pytest.raises(ReportError, match=r"no notebook has run in .*ded reproduce --preset"):
+        with pytest.raises(ReportError, match=f"no results in .*{empty.name}, and no preset"):
             report.write(empty)
         assert not (empty / "report.html").exists()
 

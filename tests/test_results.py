@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import re
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ded import results, stats
-from ded.errors import ReportError
+from ded import folders, results, stats
+from ded.errors import FolderError, ParameterError, ReportError
 
 PARAMS = {"preset": "small", "seed": 3, "n_replicates": 2}
 
@@ -73,10 +77,78 @@ def test_the_manifest_says_how(tmp_path):
     assert manifest["files"] == ["headline.png", "headline.svg", "scores.csv"]
 
 
-def test_a_new_run_removes_the_old_verdicts(tmp_path):
+def test_the_old_results_stand_until_the_new_run_is_complete(tmp_path):
     folder = record(tmp_path).folder
-    results.Recorder(folder, "01_small", PARAMS)
-    assert results.read_metrics(folder) is None
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    recorder = results.Recorder(folder, "01_small", PARAMS)
+    recorder.table("scores", pd.DataFrame({"arm": ["b"]}))
+    recorder.metric("own", 2)
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    recorder.finish()
+    assert results.read_metrics(folder)["metrics"] == {"own": 2}
+    assert (folder / "scores.csv").read_text() == "arm\nb\n"
+    assert not [file for file in folder.iterdir() if file.is_dir()]
+
+
+@pytest.mark.parametrize("moment", ["before", "amid"])
+def test_a_run_killed_as_it_ends_leaves_the_old_results_or_its_own(tmp_path, moment):
+    """Never some of both: what was killed amid the moves is moved on by whoever looks next."""
+    record(tmp_path)
+    kill = {"before": "ded.folders.publish = ", "amid": "ded.folders.settle = "}[moment]
+    code = f"""
+import os, pandas, pathlib, signal, ded.folders
+from ded import results
+recorder = results.Recorder({str(tmp_path)!r}, "01_small", {PARAMS!r})
+recorder.table("scores", pandas.DataFrame({{"arm": ["b"]}}))
+recorder.metric("own", 2)
+def killed(*paths):
+    if (pathlib.Path({str(tmp_path)!r}) / ded.folders.COMPLETE).is_dir() or {moment == "before"}:
+        os.kill(os.getpid(), signal.SIGKILL)
+{kill}killed
+recorder.finish()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    assert done.returncode == -signal.SIGKILL
+    metrics = results.read_metrics(tmp_path)["metrics"]
+    table = (tmp_path / "scores.csv").read_text()
+    if moment == "before":
+        assert metrics["own"]["a"] == 0.5 and table.startswith("arm,accuracy")
+        record(tmp_path)  # the next run takes away what the killed one left
+    else:
+        assert metrics == {"own": 2} and table == "arm\nb\n"
+    assert not [file for file in tmp_path.iterdir() if file.is_dir()]
+
+
+def test_a_finished_run_of_other_parameters_is_not_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
+    outputs = tmp_path / "outputs"
+    started = results.Recorder("", "01_small", PARAMS | {"seed": 9})  # beside the first
+    first = record("").folder
+    assert first == outputs / "small" / "01_small"
+    again = results.Recorder("", "01_small", PARAMS | {"n_jobs": 2, "fixed_on": "2026-01-01"})
+    assert again.folder == first, "decide no result"
+    changed = results.Recorder("", "01_small", PARAMS | {"seed": 4})
+    changed.finish()
+    started.finish()
+    assert changed.folder == outputs / "small+seed=4" / "01_small"
+    assert started.folder == outputs / "small+seed=9" / "01_small"
+    assert "results: outputs/small+seed=4/01_small" in capsys.readouterr().out
+    with pytest.raises(
+        ParameterError, match=r"small/01_small holds .* seed 4 [(]was 3[)]; name another"
+    ):
+        results.Recorder(first, "01_small", PARAMS | {"seed": 4})
+    assert results.read_metrics(first)["metrics"]["own"]["a"] == 0.5
+
+
+def test_a_folder_is_named_by_what_was_changed():
+    changes = {"seed": 2, "engine.dtype": "bfloat16", "teachers": ["hf:a/b", "hf:c/d"]}
+    name = folders.label("lab", changes)
+    assert name.startswith("lab+seed=2+engine.dtype=bfloat16+teachers~") and len(name) == 48
+    assert folders.label("lab", {}) == "lab"
+    many = {f"parameter_{i}": i for i in range(9)}
+    assert re.fullmatch(r"lab[+]9-changes~[0-9a-f]{6}", folders.label("lab", many))
+    assert folders.label("lab", many) != folders.label("lab", many | {"parameter_1": 0})
 
 
 def test_a_cell_that_runs_again_replaces_what_it_recorded(tmp_path):
@@ -153,7 +225,8 @@ def test_an_unfinished_file_does_not_take_the_old_ones_place(tmp_path):
 
     with pytest.raises(OSError):
         recorder.table("t", Broken())
-    assert (tmp_path / "t.csv").read_text() == "x\n1\n" and len(list(tmp_path.iterdir())) == 1
+    recorder.finish()
+    assert (tmp_path / "t.csv").read_text() == "x\n1\n" and len(list(tmp_path.iterdir())) == 3
 
 
 def test_where_results_go(tmp_path, monkeypatch):
@@ -170,7 +243,7 @@ def test_where_results_go(tmp_path, monkeypatch):
     )
 
 
-def test_a_kernel_shows_figures_as_images(tmp_path):
+def test_a_kernel_shows_figures_as_images_and_texts_in_full(tmp_path):
     """IPython alone prints '<Figure size ...>' for a figure that pyplot does not know."""
     from IPython.core.interactiveshell import InteractiveShell
     from matplotlib.figure import Figure
@@ -181,8 +254,11 @@ def test_a_kernel_shows_figures_as_images(tmp_path):
         assert "image/png" not in shell.display_formatter.format(figure)[0]
         recorder = results.Recorder(tmp_path, "01_small", PARAMS)
         assert "image/png" in shell.display_formatter.format(recorder.figure("f", figure))[0]
+        table, note = pd.DataFrame({"note": ["a note " * 20]}), "a note " * 19
+        assert note in shell.display_formatter.format(table)[0]["text/html"]
     finally:
         InteractiveShell.clear_instance()
+        pd.reset_option("display.max_colwidth")
 
 
 def test_a_stage_entered_again_counts_its_tokens_anew(tmp_path, capsys):
@@ -192,6 +268,27 @@ def test_a_stage_entered_again_counts_its_tokens_anew(tmp_path, capsys):
             stage.tokens += tokens
     assert recorder.stages["sampling"].tokens == 1000
     assert capsys.readouterr().out.count("1,000 tokens") == 2
+
+
+def test_a_table_that_is_recorded_again_forgets_its_judge(tmp_path):
+    recorder = results.Recorder(tmp_path, "01_small", PARAMS)
+    scores = pd.DataFrame({"arm": ["a"], "n": [10], "judged": [3]})
+    recorder.table("scores", scores)
+    recorder.table("teachers", pd.DataFrame({"arm": ["a"]}))
+    assert recorder.metrics["judged"] == 0.3
+    recorder.table("scores", scores.assign(judged=0))
+    assert "judged" not in recorder.metrics
+    assert "note" not in recorder.claim({"name": "rises", "verdict": "inconclusive"})
+
+
+def test_what_cannot_be_written_to_is_told_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match=r"out_dir .*file/01: cannot be written to"):
+        results.Recorder(tmp_path / "file" / "01", "01_small", PARAMS)
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "file"))
+    with pytest.raises(FolderError, match=r"the store, .*: cannot be written to"):
+        results.Recorder(tmp_path / "new", "01_small", PARAMS)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_claim_says_what_a_judge_decided(tmp_path):

@@ -640,6 +640,12 @@ def test_torn_tables_are_named(tmp_path):
 # ---- the grammar
 
 
+@pytest.mark.parametrize("meant", ["lab:sum/6-9", "data:aime_2024", "reasoning_gym:chain_sum"])
+def test_a_source_without_a_kind_is_told_which_was_meant(meant):
+    with pytest.raises(SourceError, match=f"did you mean '{meant}'"):
+        problems.source(meant.partition(":")[2])
+
+
 @pytest.mark.parametrize(
     "source, message",
     [

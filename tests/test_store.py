@@ -267,3 +267,83 @@ def test_a_reader_beside_a_writer_sees_whole_entries(folder):
             assert {file.name for file in path.iterdir()} == {"a", "b", store.ENTRY}
         time.sleep(0.002)
     assert writer.returncode == 0 and all(store.has(store.key("s", 1, i=i)) for i in range(20))
+
+
+# ---- what may go
+
+
+def test_entries_say_what_they_are_and_who_needs_them():
+    numbers, table = store.key("j", 1), store.key("t", 1)
+    store.json(numbers, lambda: 1)
+    store.note_run("small", "01_x", {"seed": 1})
+    store.table(table, lambda: pd.DataFrame({"x": [1]}))
+    store.end_run()
+    store.note_run("large", "01_x", {"seed": 1})
+    assert store.has(table)
+    store.end_run()
+    store.has(numbers)  # beside a run: nobody's need
+    rows = store.entries().set_index("key")
+    assert rows["kind"].to_dict() == {numbers: "numbers", table: "table"}
+    assert rows["needed_by"].to_dict() == {numbers: "", table: "large, small"}
+    assert (rows["bytes"] > 0).all()
+    assert store.remove([numbers, store.key("none", 1)]) == 1
+    assert store.entries()["key"].tolist() == [table] and store.has(table)
+
+
+def test_a_run_that_ends_with_other_parameters_needs_what_it_asked_for_and_no_more():
+    old, new = (store.key("j", 1, i=i) for i in range(2))
+
+    def needed():
+        rows = store.entries()
+        return set(rows.loc[rows["needed_by"].eq("small"), "key"])
+
+    for seed, key in ((1, old), (2, new)):
+        store.note_run("small", "01_x", {"seed": seed})
+        store.json(key, lambda: 1)
+        assert key in needed() and old in needed()  # of a run that may yet be stopped
+        store.end_run()
+    assert needed() == {new}
+    store.note_run("small", "01_x", {"seed": 2})  # again: what it found without reading it stays
+    store.end_run()
+    assert needed() == {new}
+
+
+def test_jobs_note_what_they_need_for_the_run_of_the_moment():
+    from ded import jobs
+
+    for preset in ("first", "second"):
+        store.note_run(preset, "01_x", {})
+        jobs.run(read, [{"name": name} for name in ("a", "b")], 2)
+        store.end_run()
+    assert set(store.entries()["needed_by"]) == {"first, second"} and len(store.entries()) == 2
+
+
+def read(name):
+    return store.json(store.key("j", 1, name=name), lambda: name)
+
+
+def test_what_no_preset_to_keep_needs_is_removed_when_it_was_agreed_to():
+    from typer.testing import CliRunner
+
+    from ded import cli
+    from ded.errors import ParameterError
+
+    def command(*arguments, answer="", expected=0):
+        result = CliRunner().invoke(cli.app, ["store", *arguments], input=answer)
+        assert result.exit_code == expected, result.output
+        return result
+
+    store.json(store.key("j", 1), lambda: 1)
+    store.note_run("small", "01_x", {})
+    store.json(store.key("j", 2), lambda: 2)
+    store.end_run()
+    refused = command("prune", "--keep", "smal", expected=1)
+    assert isinstance(refused.exception, ParameterError) and "run it again" in str(
+        refused.exception
+    )
+    assert "small" in command("size").output and store.key("j", 2) in command("list").output
+    command("prune", "--keep", "small", answer="n\n", expected=1)
+    assert len(store.entries()) == 2
+    assert "removed: 1" in command("prune", "--keep", "small", answer="y\n").output
+    assert store.entries()["needed_by"].tolist() == ["small"]
+    assert "removed" not in command("prune", "--keep", "small").output

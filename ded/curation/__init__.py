@@ -8,6 +8,7 @@ from ded.curation.filters import (
     curate,
     drop,
     equal_tokens,
+    fault,
     funnel_row,
     join,
     repeats,

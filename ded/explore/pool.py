@@ -55,8 +55,7 @@ def recorded(folder: str | Path = "outputs/lab", notebook: str = "03") -> Common
     name = params.find_notebook(notebook).stem
     manifest = home() / folder / name / "manifest.json"
     if not manifest.is_file():
-        mend = f"to make them: ded run {name[:2]} --preset {Path(folder).name}"
-        raise ExploreError(f"no results of notebook {name[:2]} in {folder}; {mend}")
+        raise ExploreError(results.not_there(home() / folder, name))
     results.show_figures()
     return params.check(name, json.loads(manifest.read_text(encoding="utf-8"))["params"])
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ded import jobs
+from ded.errors import ModelError
 from ded.lab import catalogue as lab
 from ded.lab import scoring
 from ded.problems import lab as tasks
@@ -224,7 +225,8 @@ def _backward(model: Any, micro_batches: list[tuple]) -> float:
 
 
 def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0) -> dict:
-    """Trains one model, whose parent lies in `out`, and saves it to out/<name> for Hugging Face.
+    """Trains one model and saves it to out/<name> for Hugging Face; its parent lies in `out`, or
+    else in the package.
 
     Weights are rounded to bfloat16, which halves their size. Returns what `train` does; it is
     written beside the weights as `lab.json` with the recipe.
@@ -235,7 +237,8 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0) -> dict:
     recipe = lab.recipes()["models"][name]
     model = new_model(recipe["seed"])
     if parent := recipe.get("parent"):
-        model = AutoModelForCausalLM.from_pretrained(out / parent, dtype=torch.float32)
+        place = out / parent if (out / parent).is_dir() else CHECKPOINTS / parent
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
     # renamed when whole: nothing half-written is read
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:
         folder = Path(scratch) / name
@@ -270,6 +273,10 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     to score.
     """
     recipes = lab.recipes()["models"]
+    if scale != 1.0 and out is None:
+        raise ModelError(
+            "a scaled-down model is not to replace the package's: name a folder, --out"
+        )
     for name in set(names) - set(recipes):
         lab.checkpoint(name)  # raises the error that names the nearest
     names, folder = names or list(recipes), out or CHECKPOINTS

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ded.errors import ModelError, ParameterError, first_line, near
 from ded.files import parse_yaml, read_yaml
+from ded.lab import catalogue
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
@@ -38,12 +39,24 @@ def parse(spec: str) -> Spec:
     kind, _, name = bare(str(spec)).partition(":")
     if kind not in KINDS or not name:
         kinds = f"with kind one of {', '.join(KINDS)}, e.g. 'lab:student_1'"
-        nearest = near(kind, KINDS) if name else ""
-        raise ModelError(f"model {spec!r}: a model is written as <kind>:<name> {kinds}{nearest}")
+        hint = near(kind, KINDS) if name else _meant(str(spec))
+        raise ModelError(f"model {spec!r}: a model is written as <kind>:<name> {kinds}{hint}")
     name, _, revision = name.partition("@") if kind == "hf" else (name, "", "")
     if kind == "recorded" and options_of(spec):
         raise ModelError(f"model {spec!r}: recorded traces are not prompted; leave the options out")
     return Spec(kind, name, revision or None)
+
+
+def _meant(text: str) -> str:
+    """'; did you mean ...?' for a text without a kind that looks like a model of one, else ''."""
+    name, kind = bare(text), ""
+    if (Path(name) / "config.json").is_file():
+        kind = "path"
+    elif name in catalogue.names():
+        kind = "lab"
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
+        kind = "hf"
+    return f"; did you mean '{kind}:{text}'?" if kind else ""
 
 
 def bare(spec: str) -> str:
@@ -118,6 +131,7 @@ def hub(name: str, revision: str | None = None, kind: str = "model") -> tuple[st
         reason = f"the hub does not answer ({error_name}: {first_line(error)}): check the network"
         if error_name in MENDS["hub"]:
             reason = MENDS["hub"][error_name].format(revision)
-        raise ModelError(f"{what}: {reason}; or name a downloaded copy with {mend}") from error
+        text = f"{what}: {reason}; or name a downloaded copy with {mend}"
+        raise ModelError(text, cause=reason) from error
     sizes = getattr(info, "safetensors", None)
     return info.sha, float(sizes.total) if sizes else math.nan

@@ -9,6 +9,7 @@ preset changes, and `ded.params.schemas` types and ranges. `ded` checks everythi
 import ast
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path, PurePath
@@ -20,14 +21,18 @@ from pydantic_core import ErrorDetails
 
 from ded import home
 from ded.errors import DedError, ParameterError, near, no_such
-from ded.files import parse_yaml, read_yaml, shown
+from ded.files import parse_yaml, read_yaml, replacing, shown
 from ded.options import Secret
 from ded.params.schemas import SCHEMAS, Parameters
 
 Model = TypeVar("Model", bound=BaseModel)
+SHARE = (
+    Path(__file__).parents[1] / "share"
+)  # links to the repository's folders; in a wheel their files
 COMMAND_LINE = "the command line"
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameter may be
 IPYTHON = {"In", "Out"}  # IPython's history, plain values in every notebook's namespace
+LABELS = {"preset", "out_dir", "fixed_on", "n_jobs"}  # parameters that decide no result
 INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters passed to it
 # how a text begins that was meant for another value; papermill writes down as text what it has no
 # literal for (NumPy's numbers, tuples, sets), and reads files by YAML 1.1, where 1e-3 is text
@@ -134,6 +139,38 @@ def validated(
     raise ParameterError("\n".join(lines))
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """(value before, value now) of each parameter that differs, but for `LABELS`; None for what is
+    left at its default. Of a parameter with several keys, by key: engine.dtype.
+
+    A parameter that only one of the two has is none: a run of an older ded did not write it down.
+    """
+    names = (before.keys() & now.keys()) - LABELS
+    old, new = (dict(_flat({k: v for k, v in run.items() if k in names})) for run in (before, now))
+    pairs = {key: (old.get(key), new.get(key)) for key in new | old}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def described(pairs: Mapping[str, tuple[Any, Any]], most: int = 6) -> str:
+    """What `differences` gives, as text: 'seed 2 (was 1), ...'."""
+    texts = [f"{key} {_short(now)} (was {_short(old)})" for key, (old, now) in pairs.items()]
+    more = f", and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _short(value: Any) -> str:
+    text = "the default" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def plain(value: Any) -> Any:
     """The number, text, list or dict that a value of NumPy, a date, a path or a tuple stands for;
     other values as they are."""
@@ -190,6 +227,16 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
 # ---- files -------------------------------------------------------------------------------------
 
 
+def unpack() -> list[str]:
+    """Puts the notebooks and the presets that travel with the package into `home()`, where it has
+    none; what was put there."""
+    missing = [name for name in ("notebooks", "params") if not (home() / name).exists()]
+    for name in missing:
+        with replacing(home() / name) as work:
+            shutil.copytree(SHARE / name, work, ignore=shutil.ignore_patterns(".*"))
+    return missing
+
+
 def notebooks(only: Iterable[str] = ()) -> list[Path]:
     """The repository's notebooks in order, or those named (see `find_notebook`)."""
     every = (home() / "notebooks").glob("[0-9]*.ipynb")
@@ -202,13 +249,22 @@ def presets() -> list[str]:
     return sorted(folder.name for folder in folders if folder.name != "accelerate")
 
 
+def no_notebooks() -> ParameterError:
+    """What is wrong in a folder that is neither the repository nor made by `ded new`."""
+    mend = "run this in the repository, or put them here: ded new"
+    return ParameterError(f"no notebooks in {home() / 'notebooks'}: {mend}")
+
+
 def find_notebook(name: str) -> Path:
     """The notebook of this name, path, or unambiguous beginning of a name; else ParameterError."""
     stem = Path(name).name.removesuffix(".ipynb")
+    stem = stem.zfill(2) if stem.isdigit() else stem
     paths = {path.stem: path for path in notebooks()}
     matches = [stem] if stem in paths else [other for other in paths if other.startswith(stem)]
     if len(matches) == 1:
         return paths[matches[0]]
+    if not paths:
+        raise no_notebooks()
     raise ParameterError(no_such("notebook", stem, paths))
 
 
@@ -250,7 +306,7 @@ def parse_value(text: str) -> Any:
     YAML.
     """
     try:
-        return parse_yaml(text, COMMAND_LINE)
+        return parse_yaml(text, COMMAND_LINE) if text else text  # no text is YAML for null
     except ParameterError:
         return text
 

@@ -1,5 +1,7 @@
 """Questions: one record (`Problem`), and every source of them behind one door (docs/sources.md)."""
 
+from contextlib import suppress
+
 from ded.errors import SourceError, near
 from ded.problems import lab, prompts
 from ded.problems.gym import ReasoningGym
@@ -26,8 +28,18 @@ def source(text: str) -> Source:
     kind = text.partition(":")[0]
     if kind not in SOURCES:
         forms = ", ".join(reader.form for reader in SOURCES.values())
-        raise SourceError(f"problem source {text!r}: write one of {forms}{near(kind, SOURCES)}")
+        hint = near(kind, SOURCES) if ":" in text else _meant(text)
+        raise SourceError(f"problem source {text!r}: write one of {forms}{hint}")
     return SOURCES[kind](text)
+
+
+def _meant(text: str) -> str:
+    """'; did you mean ...?' for a text without a kind that one of them can read, else ''."""
+    for kind, reader in SOURCES.items():
+        with suppress(SourceError):
+            reader(f"{kind}:{text}").check()
+            return f"; did you mean '{kind}:{text}'?"
+    return ""
 
 
 def load(text: str, n: int, split: str, seed: str) -> list[Problem]:

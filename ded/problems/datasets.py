@@ -166,6 +166,7 @@ class DataSet:
     split: str
     columns: list[str]
     licence: str
+    n: int = 0
     config: str | None = None
     code: bool = False
     preamble: str = ""

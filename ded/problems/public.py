@@ -84,14 +84,26 @@ class Public(Source):
         if self.file and not (self.name == LCB and Path(self.file).is_dir()):
             files.find(self.file)
 
-    def load(self, n: int, split: str, seed: str) -> list[Problem]:
-        """n problems of the set's one split; `seed` shuffles the options of choices besides."""
-        self.check()
+    def look(self, n: int, split: str) -> bool:
+        """As of any source; of what would have to be downloaded, by what is known of it."""
+        if not self.hub_id:
+            return super().look(n, split)
+        self._check_split(split)
+        if self.entry.n and n > self.entry.n:
+            raise self.too_few(self.entry.n, n, split)
+        return self.code
+
+    def _check_split(self, split: str) -> None:
         if split != self.entry.split:
             why = "a benchmark: nothing is trained or tuned on it"
             if self.entry.split == "train":
                 why = "a training seed: score models on a benchmark"
             raise self.error(f"has no {split} split, only {self.entry.split}: it is {why}")
+
+    def load(self, n: int, split: str, seed: str) -> list[Problem]:
+        """n problems of the set's one split; `seed` shuffles the options of choices besides."""
+        self.check()
+        self._check_split(split)
         rows = index(self.entry, self.window, *map(_version, self._paths()))
         if not rows:
             raise self.error("holds no questions")

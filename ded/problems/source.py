@@ -64,9 +64,19 @@ class Source(ABC):
     def pick(self, ids: list[str], n: int, split: str, seed: str) -> list[str]:
         """The first n ids of a finite source, all for n = 0, in the order that the seed gives."""
         if n > len(ids):
-            there = f"holds {len(ids)} questions of split {split!r}"
-            raise self.error(f"{there}, and {n} are asked for: ask for fewer")
+            raise self.too_few(len(ids), n, split)
         return sorted(ids, key=lambda name: content_hash(f"{seed} {name}"))[: n or None]
+
+    def look(self, n: int, split: str) -> bool:
+        """Whether any of n questions of a split is answered by a program; SourceError where they
+        are not there.
+        """
+        return any(problem.kind == "code" for problem in self.load(n, split, "look"))
+
+    def too_few(self, there: int, n: int, split: str) -> SourceError:
+        """The error of a finite source that is asked for more than it holds."""
+        holds = f"holds {there} questions of split {split!r}"
+        return self.error(f"{holds}, and {n} are asked for: ask for fewer")
 
     def error(self, problem: str) -> SourceError:
         """The error that names this source."""

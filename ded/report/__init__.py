@@ -35,8 +35,7 @@ def write(folder: Path) -> Path:
     folder, file = Path(folder), home() / "params" / "reported.yml"
     ran = [path for path in folder.glob("*/") if executed(path) or results.read_metrics(path)]
     if not ran:
-        mend = f"first `ded reproduce --preset {folder.name}`"
-        raise ReportError(f"no notebook has run in {folder}: {mend}")
+        raise ReportError(results.not_there(folder))
     names = {path.name for path in ran} | {path.stem for path in params.notebooks()}
     notebooks = [read(folder / name) for name in sorted(names)]
     for notebook in notebooks:

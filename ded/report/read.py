@@ -3,11 +3,13 @@
 import base64
 import json
 from collections import ChainMap, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ded import home, results
+from ded import home, params, results
+from ded.errors import ParameterError
 from ded.report.tables import FIGURES, TABLES, Table, funnel_table, interval, score_table
 
 
@@ -26,8 +28,9 @@ class Image:
 class Notebook:
     """One notebook's results for the page.
 
-    state: "done", "failed" (then `error` says why) or "not run"; of the last two there is no more
-    than title and method. page: the name of the executed notebook's own page, or "".
+    state: "done", "failed" or "not run"; of the last two there is no more than title and method.
+    error: why it failed, or why a later attempt did. changed: what differs from
+    the preset as it stands. page: the name of the executed notebook's own page, or "".
     method: HTML. claims: as in metrics.json. figures and tables: by section.
     """
 
@@ -37,6 +40,7 @@ class Notebook:
     title: str
     method: str
     error: str = ""
+    changed: str = ""
     claims: list[dict[str, Any]] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
     manifest_text: str = ""
@@ -80,6 +84,9 @@ def read(folder: Path) -> Notebook:
         notebook.claims.append(claim | {"parts": claim.get("parts") or [claim]})
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
+    notebook.changed = _changed(name, notebook.params)
+    if (later := folder / f"{name}.failed.ipynb").is_file():
+        notebook.error = _last_error(json.loads(later.read_text(encoding="utf-8"))["cells"])
     files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
     notebook.missing = sorted({*manifest["files"]} - {*files})
     notebook.tables = _tables(files, manifest.get("tables", {}))
@@ -98,6 +105,14 @@ def _opening(name: str, cells: list[dict]) -> tuple[str, str]:
     title, _, rest = text.partition("\n") if text.startswith("# ") else ("", "", text)
     html = mistune.create_markdown(escape=True, plugins=["table", "url"])(rest)
     return title.removeprefix("# ").strip() or name, str(html)
+
+
+def _changed(name: str, values: dict[str, Any]) -> str:
+    """What differs between a run's parameters and its preset as it stands, as text."""
+    with suppress(ParameterError):  # of a preset or notebook that is not here
+        preset = params.load(str(values.get("preset")), name)
+        return params.described(params.differences(preset, values), most=20)
+    return ""
 
 
 def _last_error(cells: list[dict]) -> str:

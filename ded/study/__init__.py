@@ -27,7 +27,24 @@ from ded.study.pipeline import (
     steps_of,
     teacher_corpus,
 )
-from ded.study.unit import Unit, calls, describe, engines_of, short, teachers_of, units, unusable
+from ded.study.preflight import (
+    describe,
+    recorded_teachers,
+    trace_funnel,
+    unknown_signs,
+    unreadable,
+    unusable,
+)
+from ded.study.unit import (
+    Unit,
+    calls,
+    engines_of,
+    evaluation_questions,
+    short,
+    teachers_of,
+    training_questions,
+    units,
+)
 
 # What each notebook distils: a function from its parameters to {arm: examples that it trains on at
 # most}. Plans count these.

@@ -3,29 +3,23 @@ alone.
 
 Its arms share the questions, so that they differ in their corpora only. Everything a unit gives
 follows from its three fields: a job in another process, or after an interruption, gets the same,
-and finds in the store what was made before. `describe` is what a notebook says of its models and
-questions before it starts.
+and finds in the store what was made before.
 """
 
-import warnings
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pandas as pd
 
-from ded import models, problems
-from ded.errors import EngineError, ModelError, SourceError
-from ded.generation import budget, openai
-from ded.models import traces
-from ded.models.spec import bare, options_of, parse
+from ded import problems
+from ded.errors import SourceError
+from ded.models.spec import bare
 from ded.options import Engine
 from ded.params.schemas import Common, Recipe
 from ded.problems import Problem, contamination, files
-from ded.problems.texts import CLOSE
 
 Params = TypeVar("Params", bound=Common, covariant=True)
 LONGEST_OPTIONS = 30  # characters in a table
@@ -96,26 +90,11 @@ class Unit(Generic[Params]):
         return {"ID": asked} | perturbed | self._evaluation
 
     @cached_property
-    def _sources(self) -> dict[str, str]:
-        """{family of the suite: where its questions come from}."""
-        sources = {"ID": self.params.id_source}
-        if isinstance(self.params, Recipe) and self.params.code_id_source:
-            sources["ID code"] = self.params.code_id_source
-        for source in self.params.ood_sources:
-            family = problems.source(source).family
-            if family in sources:
-                fault = f"ood_sources: {source!r} is the second family {family!r} of the suite"
-                raise SourceError(f"{fault}; name each once")
-            sources[family] = source
-        return sources
-
-    @cached_property
     def _evaluation(self) -> dict[str, list[Problem]]:
-        params, seed = self.params, self._draw_seed("evaluation")
-        counts = {"ID": params.eval_id, "ID code": getattr(params, "eval_code", 0)}
+        seed = self._draw_seed("evaluation")
         return {
-            family: problems.load(source, counts.get(family, params.eval_ood), params.split, seed)
-            for family, source in self._sources.items()
+            family: problems.load(asked.source, asked.n, asked.split, seed)
+            for family, asked in evaluation_questions(self.params).items()
         }
 
     def _decontaminated(self, source: str) -> tuple[pd.DataFrame | None, list[Problem]]:
@@ -123,14 +102,14 @@ class Unit(Generic[Params]):
         params, source = self.params, source or self.params.corpus_source
         if source in self._training:
             return self._training[source]
-        n = params.n_questions
-        if isinstance(params, Recipe) and source == params.code_source:
-            n = params.n_code_questions
+        counts = {asked.source: asked.n for asked in training_questions(params)}
+        n = counts.get(source, params.n_questions)
         questions = problems.load(source, n, "train", self._draw_seed("corpus"))
+        procedural = problems.source(source).procedural
         compared = [
             question
-            for family, other in self._sources.items()
-            if not (problems.source(source).procedural and problems.source(other).procedural)
+            for family, other in evaluation_questions(params).items()
+            if not (procedural and problems.source(other.source).procedural)
             for question in self._evaluation[family]
         ]
         overlaps = None
@@ -142,6 +121,36 @@ class Unit(Generic[Params]):
 
     def _draw_seed(self, purpose: str) -> str:
         return f"{self.params.seed} {purpose} {self.base} {self.replicate}"
+
+
+class Asked(NamedTuple):
+    """How many questions of which source and split a unit asks."""
+
+    source: str
+    n: int
+    split: str
+
+
+def training_questions(params: Common) -> list[Asked]:
+    """What the corpora of a unit are made from."""
+    asked = [Asked(params.corpus_source, params.n_questions, "train")]
+    if isinstance(params, Recipe) and params.code_source:
+        asked.append(Asked(params.code_source, params.n_code_questions, "train"))
+    return asked
+
+
+def evaluation_questions(params: Common) -> dict[str, Asked]:
+    """{family: what the suite asks of it}; SourceError where two sources are of one family."""
+    asked = {"ID": Asked(params.id_source, params.eval_id, params.split)}
+    if isinstance(params, Recipe) and params.code_id_source:
+        asked["ID code"] = Asked(params.code_id_source, params.eval_code, params.split)
+    for source in params.ood_sources:
+        family = problems.source(source).family
+        if family in asked:
+            fault = f"ood_sources: {source!r} is the second family {family!r} of the suite"
+            raise SourceError(f"{fault}; name each once")
+        asked[family] = Asked(source, params.eval_ood, params.split)
+    return asked
 
 
 def units(params: Common, select: bool = False) -> list[Unit]:
@@ -188,72 +197,3 @@ def short(model: str) -> str:
     if kind == "recorded" and column_map and not place.lower().endswith(files.SUFFIXES):
         return column_map
     return (name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name) + options
-
-
-class Manifest(Protocol):
-    """Of `ded.results.Recorder` what takes content hashes."""
-
-    def model(self, name: str, fingerprint: str) -> None: ...
-
-    def data(self, name: str, fingerprint: str) -> None: ...
-
-
-def describe(params: Common, record: Manifest) -> None:
-    """Puts the content hashes of the models and of the evaluation questions into the manifest.
-
-    Before that ModelError, naming every model that cannot be used for what the notebook does with
-    it, and models that would share a name.
-    """
-    specs = list(dict.fromkeys([*params.students, *teachers_of(params)]))
-    mend = "in tables and figures; rename a file or folder"
-    namesakes = [
-        f"{count} models would both be called {name!r} {mend}"
-        for name, count in Counter(map(short, specs)).items()
-        if count > 1
-    ]
-    if faults := [*unusable(params).values(), *namesakes]:
-        raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
-    for spec in engines_of(params):
-        record.model(spec, models.fingerprint(spec))
-    for unit in [*units(params, select=True), *units(params)]:
-        questions = [question for family in unit.suite().values() for question in family]
-        name = f"{params.split} {short(unit.base)} {unit.replicate}"
-        record.data(name, problems.fingerprint(questions))
-
-
-def unusable(params: Common) -> dict[str, str]:
-    """{model spec: why it cannot be used here for what the notebook does with it}."""
-    faults: dict[str, str] = {}
-    for spec, engine in engines_of(params).items():
-        needs = ("sample", "train") if spec in params.students else ("sample",)
-        try:
-            models.check(spec, needs, engine)
-            if engine.thinking_budget:
-                judges = spec == params.grading.judge
-                longest = params.grading.judge_max_tokens if judges else params.max_tokens
-                budget.end_of(spec, engine, longest)
-            if spec in params.students and models.render(spec, "").rstrip().endswith(CLOSE):
-                _check_corpus(spec, teachers_of(params))
-        except (ModelError, EngineError) as error:
-            # a study that is finished needs its endpoint no more
-            if parse(spec).kind == "openai" and openai.drawn_file(spec, engine).is_file():
-                hint = "What was drawn before is used; the run ends at the first missing row"
-                warnings.warn(f"{error}. {hint}", stacklevel=3)
-            else:
-                faults[spec] = str(error)
-    return faults
-
-
-def _check_corpus(student: str, teachers: list[str]) -> None:
-    """ModelError where a student whose thinking is switched off has a teacher that thinks. Of some
-    that is seen only in what they say, and an error of training."""
-    for teacher in teachers:
-        thinks = options_of(teacher).get("thinking", False)
-        if parse(teacher).kind == "recorded":
-            thinks = traces.all_think(teacher)
-        elif parse(teacher).kind not in models.WITHOUT_WEIGHTS:
-            thinks = thinks or models.think_prefix(teacher)
-        if thinks:
-            closes = "its chat template closes an empty think block in the prompt"
-            mend = "switch its thinking on, or the teacher's off"
-            raise ModelError(f"model {student!r}: {closes}, and {teacher!r} thinks; {mend}")

@@ -1,0 +1,5 @@
+"""`python -m ded`."""
+
+from ded.cli import main
+
+main()

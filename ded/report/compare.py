@@ -1,0 +1,101 @@
+"""Two runs side by side: the parameters that differ, what each claims, and their figures."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ded import files, home, results
+from ded.errors import ReportError, no_such
+from ded.report.read import Notebook, difference, read
+from ded.report.tables import Table
+
+
+def folder_of(run: str) -> Path:
+    """The results of a run: a folder, or a preset's under outputs/; ReportError where there are
+    none."""
+    folder = next((path for path in (home() / "outputs" / run, Path(run)) if path.is_dir()), None)
+    if folder and any(results.read_metrics(path) for path in folder.glob("*/")):
+        return folder
+    runs = sorted({path.parents[1].name for path in home().glob("outputs/*/*/metrics.json")})
+    raise ReportError(no_such("finished run", run, runs))
+
+
+def notebooks(first: Path, second: Path) -> list[tuple[Notebook, Notebook]]:
+    """The notebooks that ran to their end in both folders; ReportError where none did."""
+    names = [
+        {path.name for path in folder.glob("*/") if results.read_metrics(path)}
+        for folder in (first, second)
+    ]
+    if not (both := sorted(set.intersection(*names))):
+        there = " and ".join(", ".join(sorted(own)) for own in names)
+        raise ReportError(f"{first} and {second} have no notebook in common: {there}")
+    return [(read(first / name), read(second / name)) for name in both]
+
+
+def parameters(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
+    """The parameters that differ, by name (engine.dtype), "" where a run has none of that name."""
+    first, second = (_flat(notebook.params) for notebook in pair)
+    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    rows = [[key, str(first.get(key, "")), str(second.get(key, ""))] for key in keys]
+    return Table("Parameters that differ", ["parameter", *names], rows)
+
+
+def claims(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
+    """What each run says of each claim: the verdict and, of its parts, what was measured."""
+    said = [{claim["name"]: claim for claim in notebook.claims} for notebook in pair]
+    rows = [[name, *(_verdict(own.get(name)) for own in said)] for name in said[0] | said[1]]
+    return Table("Claims", ["claim", *names], rows)
+
+
+def _verdict(claim: dict[str, Any] | None) -> str:
+    if claim is None:
+        return ""
+    return f"{claim['verdict']}: {', '.join(difference(part) for part in claim['parts'])}"
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inside = isinstance(value, Mapping)
+        flat |= _flat(value, f"{above}{key}.") if inside else {above + key: value}
+    return flat
+
+
+def page(first: Path, second: Path, file: Path | None = None) -> Path:
+    """Writes it all as one HTML page, outputs/compare/<first>-<second>.html; returns its path."""
+    from jinja2 import Environment, FileSystemLoader
+
+    from ded.report import GUARD
+
+    jinja = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    names = labels(first, second)
+    pairs = notebooks(first, second)
+    if file is None:
+        plain = (re.sub(r"\W+", "-", name).strip("-") for name in names)
+        file = home() / "outputs" / "compare" / f"{'-'.join(plain)}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sections = [
+        (pair[0].title, [parameters(pair, names), claims(pair, names)], _figures(pair))
+        for pair in pairs
+    ]
+    template = jinja.get_template("compare.html.j2")
+    return files.write_text(file, template.render(guard=GUARD, names=names, sections=sections))
+
+
+def labels(first: Path, second: Path) -> tuple[str, str]:
+    """What the two are called: their folders' names, or paths where these are the same."""
+    if first.name != second.name:
+        return first.name, second.name
+    return os.path.relpath(first), os.path.relpath(second)
+
+
+def _figures(pair: tuple[Notebook, Notebook]) -> list[tuple]:
+    """The figures that either has, side by side: (caption, the first's, the second's or None)."""
+    drawn = [
+        {image.name: image for images in notebook.figures.values() for image in images}
+        for notebook in pair
+    ]
+    every = drawn[1] | drawn[0]
+    return [(every[name].text, *(own.get(name) for own in drawn)) for name in every]

@@ -1,0 +1,149 @@
+"""What a notebook says of its models, traces and questions before it starts: what cannot be used is
+an error at once, what would be lost on the way is told.
+"""
+
+import warnings
+from collections import Counter
+from typing import Protocol
+
+import pandas as pd
+
+from ded import curation, models, problems
+from ded.errors import DedError, EngineError, ModelError
+from ded.generation import budget, openai
+from ded.models import traces
+from ded.models.spec import WITHOUT_WEIGHTS, options_of, parse
+from ded.params.schemas import Common
+from ded.problems import Problem
+from ded.problems.texts import CLOSE
+from ded.study import pipeline
+from ded.study.unit import Unit, engines_of, short, teachers_of, units
+
+
+class Manifest(Protocol):
+    """Of `ded.results.Recorder` what takes content hashes."""
+
+    def model(self, name: str, fingerprint: str) -> None: ...
+
+    def data(self, name: str, fingerprint: str) -> None: ...
+
+
+def describe(params: Common, record: Manifest) -> None:
+    """Puts the content hashes of the models and of the evaluation questions into the manifest.
+
+    Before that ModelError, naming every model that cannot be used for what the notebook does with
+    it, and models that would share a name.
+    """
+    specs = list(dict.fromkeys([*params.students, *teachers_of(params)]))
+    mend = "in tables and figures; rename a file or folder"
+    namesakes = [
+        f"{count} models would both be called {name!r} {mend}"
+        for name, count in Counter(map(short, specs)).items()
+        if count > 1
+    ]
+    if faults := [*map(str, unusable(params).values()), *namesakes]:
+        raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
+    for spec in engines_of(params):
+        record.model(spec, models.fingerprint(spec))
+    first = units(params)[0]
+    for teacher in recorded_teachers(params):
+        if all_dropped := unreadable(first, teacher):
+            raise ModelError(f"model {teacher!r}: {all_dropped}")
+    for note in unknown_signs(first):
+        warnings.warn(note, stacklevel=2)
+    for unit in [*units(params, select=True), *units(params)]:
+        questions = [question for family in unit.suite().values() for question in family]
+        name = f"{params.split} {short(unit.base)} {unit.replicate}"
+        record.data(name, problems.fingerprint(questions))
+
+
+def unusable(params: Common) -> dict[str, DedError]:
+    """{model spec: why it cannot be used here for what the notebook does with it}."""
+    faults: dict[str, DedError] = {}
+    for spec, engine in engines_of(params).items():
+        needs = ("sample", "train") if spec in params.students else ("sample",)
+        try:
+            models.check(spec, needs, engine)
+            if engine.thinking_budget:
+                judges = spec == params.grading.judge
+                longest = params.grading.judge_max_tokens if judges else params.max_tokens
+                budget.end_of(spec, engine, longest)
+            if spec in params.students and models.render(spec, "").rstrip().endswith(CLOSE):
+                _check_corpus(spec, teachers_of(params))
+        except (ModelError, EngineError) as error:
+            # a study that is finished needs its endpoint no more
+            if parse(spec).kind == "openai" and openai.drawn_file(spec, engine).is_file():
+                hint = "What was drawn before is used; the run ends at the first missing row"
+                warnings.warn(f"{error}. {hint}", stacklevel=3)
+            else:
+                faults[spec] = error
+    return faults
+
+
+def _check_corpus(student: str, teachers: list[str]) -> None:
+    """ModelError where a student whose thinking is switched off has a teacher that thinks. Of some
+    that is seen only in what they say, and an error of training."""
+    for teacher in teachers:
+        thinks = options_of(teacher).get("thinking", False)
+        if parse(teacher).kind == "recorded":
+            thinks = traces.all_think(teacher)
+        elif parse(teacher).kind not in models.WITHOUT_WEIGHTS:
+            thinks = thinks or models.think_prefix(teacher)
+        if thinks:
+            closes = "its chat template closes an empty think block in the prompt"
+            mend = "switch its thinking on, or the teacher's off"
+            raise ModelError(f"model {student!r}: {closes}, and {teacher!r} thinks; {mend}")
+
+
+# ---- recorded traces, and questions in a tokenizer's signs --------------------------------------
+
+
+def recorded_teachers(params: Common) -> list[str]:
+    """The teachers whose trajectories others sampled."""
+    return [spec for spec in teachers_of(params) if parse(spec).kind == "recorded"]
+
+
+def trace_funnel(unit: Unit, teacher: str) -> pd.DataFrame:
+    """What the filters leave of a recorded teacher's traces of a unit's questions (step, kept,
+    dropped, reason): as many a question as the notebook takes.
+    """
+    return pipeline.curate(unit, teacher, _attempts(unit.params)).funnel
+
+
+def _attempts(params: Common) -> int:
+    return getattr(params, "n_attempts", 0) or getattr(params, "n_trajectories", 1)
+
+
+def unreadable(unit: Unit, teacher: str) -> str:
+    """'all 60 dropped: ...' where none of a recorded teacher's traces has the form that a corpus
+    is made of, "" otherwise.
+    """
+    by_question = traces.traces(teacher, unit.questions(), _attempts(unit.params))
+    faults = Counter(curation.fault(trace.text) for own in by_question.values() for trace in own)
+    if not faults or "" in faults:
+        return ""
+    counts = ", ".join(f"{fault} ({n})" for fault, n in faults.most_common())
+    mend = "a trace is <think>...</think> and an answer, or names a column `thinking`"
+    return f"all {faults.total()} dropped: {counts}; {mend} (docs/sources.md, Recorded traces)"
+
+
+def unknown_signs(unit: Unit) -> list[str]:
+    """A line for each model that is asked questions which its tokenizer can write only in part."""
+    asked = {"training": unit.questions()} | unit.suite()
+    lines = []
+    for spec in dict.fromkeys([unit.base, *teachers_of(unit.params)]):
+        if parse(spec).kind not in WITHOUT_WEIGHTS:
+            shares = {name: _unknown_share(spec, questions) for name, questions in asked.items()}
+            if parts := [f"{share:.0%} in {name}" for name, share in shares.items() if share]:
+                what = "of the tokens of its questions are <unk>, signs that it cannot read"
+                lines.append(f"model {spec!r}: {what}: {', '.join(parts)}")
+    return lines
+
+
+def _unknown_share(spec: str, questions: list[Problem]) -> float:
+    """The share of <unk> among the tokens of the prompts."""
+    tok = models.load_tokenizer(spec)
+    if tok.unk_token_id is None or tok.unk_token_id in (tok.eos_token_id, tok.bos_token_id):
+        return 0.0  # byte-level: it can write everything
+    ids = [i for q in questions for i in tok(q.prompt, add_special_tokens=False)["input_ids"]]
+    return ids.count(tok.unk_token_id) / max(1, len(ids))
