@@ -30,7 +30,7 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
     rng = random.Random(0)
     table = pd.DataFrame(
         [
-            {"prompt": problem.prompt, "text": tasks.solution(problem, "checked", rng)}
+            {"prompt": problem.prompt, "text": tasks.solution(problem, "random", rng)}
             for problem in asked(7)
         ]
     )

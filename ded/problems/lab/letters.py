@@ -18,7 +18,7 @@ def make(family: str, level: int, rng: random.Random) -> tuple[str, Problem]:
     """(canonical text, a problem of `level` symbols) of a family of `OOD`."""
     words = _words(family, level, rng)
     prompt = f"{family} {' '.join(words)}"
-    return prompt, Problem.made(family, level, prompt, " ".join(_solve(family, words)))
+    return prompt, Problem.made(family, level, prompt, " ".join(solve(family, words)))
 
 
 def _words(family: str, level: int, rng: random.Random) -> list[str]:
@@ -46,7 +46,8 @@ def _words(family: str, level: int, rng: random.Random) -> list[str]:
             return rng.choices(ALPHABET, k=level)
 
 
-def _solve(family: str, words: list[str]) -> list[str]:
+def solve(family: str, words: list[str]) -> list[str]:
+    """The answer to what stands after the family's name in a prompt, word by word."""
     match family:
         case "sort":
             return sorted(words)
