@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import curation, stats
+from ded import curation, stats, wording
 from ded.problems import Problem
 
 LONGEST = 2000  # characters of a text that are shown
@@ -226,25 +226,8 @@ def shifts(by_arm: Mapping[str, float]) -> str:
 
 
 def verdicts(claims: Sequence[stats.Claim]) -> str:
-    """How many claims ended in which verdict."""
-    counts = pd.Series([claim.verdict for claim in claims]).value_counts(sort=False)
-    listed = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-    return f"Of {len(claims)} claims: {listed}."
-
-
-def why(claim: stats.Claim) -> str:
-    """Why a claim did not come out reproduced, "" for one that did; in points."""
-    if claim.verdict in ("reproduced", "not judged"):
-        return claim.note
-    if claim.verdict == "not reproduced":
-        return claim.note or f"the upper bound lies below {100 * claim.delta:g} points"
-    undecided = "the interval decides neither way"
-    return f"{claim.note}; {undecided}" if claim.note else undecided
-
-
-def points(estimate: float, low: float, high: float) -> str:
-    """An interval of fractions in points: '+4.2 [1.0, 7.4]'."""
-    return f"{100 * estimate:+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    """What came out of the claims, by verdict."""
+    return wording.summary([claim.to_dict() for claim in claims])
 
 
 def _placed(interval: stats.Interval) -> str:
@@ -256,7 +239,8 @@ def _placed(interval: stats.Interval) -> str:
         place = "the same in all replicates, so that nothing measures the error"
     elif interval.low * interval.high > 0:
         place = "above 0" if interval.low > 0 else "below 0"
-    return f"{points(interval.estimate, interval.low, interval.high)} points, {place}"
+    ends = wording.interval(interval.estimate, interval.low, interval.high, sign=True)
+    return f"{ends} points, {place}"
 
 
 def _percent(share: float) -> str:

@@ -40,6 +40,7 @@ from ded import __version__, files, folders, home, jobs, store
 from ded.errors import ParameterError, ReportError, no_such
 from ded.params import presets
 from ded.params.schemas import Common
+from ded.wording import UNITS, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +49,7 @@ if TYPE_CHECKING:
     from ded.stats import Claim
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
-VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
 WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
-UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals for whoever shows it
 
 
 @dataclasses.dataclass

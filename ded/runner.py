@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ded import files, folders, home, params, results, store
+from ded import files, folders, home, params, results, store, wording
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
@@ -187,16 +188,17 @@ def _excerpt(error: Any, kept: Path, n_lines: int = 14) -> str:
 
 
 def _verdicts(folder: Path) -> list[str]:
-    """A line a claim, and which conditions are not the paper's, from the metrics.json of a run."""
+    """Each claim of a run: verdict and name, its differences in points, why, and which conditions
+    are not the paper's.
+    """
     metrics = results.read_metrics(folder)
     if metrics is None:
         return ["  wrote no metrics.json"]
-    lines = []
+    lines, below = [], " " * 18
     for outside, claims in groupby(metrics["claims"], lambda claim: claim.get("outside")):
         for claim in claims:
-            numbers = [claim.get(key) for key in ("estimate", "low", "high")]
-            interval = "" if None in numbers else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*numbers)
-            statement = claim.get("statement") or claim["name"]
-            lines.append(f"  {claim['verdict']:<15} {interval:<26} {statement}")
-        lines += [f"  {'':<15} {outside}"] if outside else []  # once, below those that it is about
+            lines.append(f"  {claim['verdict']:<15} {claim['name']}")
+            for text in filter(None, (wording.differences(claim), claim.get("note"))):
+                lines += textwrap.wrap(text, 100, initial_indent=below, subsequent_indent=below)
+        lines += [f"{below}{outside}"] if outside else []  # once, below those that it is about
     return lines

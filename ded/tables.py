@@ -16,12 +16,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from ded import home, reading, stats
+from ded import home, reading, stats, wording
 from ded.files import read_yaml
 
-POINTS = ("estimate", "low", "high", "detectable")
 NO_EFFECTS = pd.DataFrame()
-COLUMNS = ["claim", "verdict", *POINTS, "n", "note", "why", "outside"]
+COLUMNS = ["claim", "verdict", "points", "detectable", "n", "why", "outside"]
 
 
 def tokens(scores: pd.DataFrame) -> int:
@@ -54,23 +53,24 @@ def under(claims: Sequence[stats.Claim], table: pd.DataFrame) -> list[stats.Clai
 def verdicts(
     claims: Sequence[stats.Claim], effects: Mapping[str, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
-    """claim, verdict, and in points: estimate, low (Holm-adjusted), high, detectable; n, note, why,
-    outside.
+    """claim, verdict, points (each part's difference, with the interval that decides), detectable
+    (points), n, why, outside.
 
     effects: {a claim's name: its effect in each base (`stats.effects_by_base`)}; each base gets a
-    column with them, "estimate [low, high]". why: what kept a claim from being reproduced.
-    outside: the conditions of the paper that the run does not meet.
+    column with them, "estimate [low, high]". why: what kept a claim from being reproduced, and what
+    else is to be known. outside: the conditions of the paper that the run does not meet.
     """
     rows = []
     for claim in claims:
-        row = {"claim": claim.name, "verdict": claim.verdict, "n": claim.n}
-        row |= {name: round(100 * getattr(claim, name), 1) for name in POINTS}
+        points, detectable = wording.differences(claim.to_dict()), round(100 * claim.detectable, 1)
+        cells = [claim.name, claim.verdict, points, detectable, claim.n, claim.note, claim.outside]
+        row = dict(zip(COLUMNS, cells, strict=True))
         for base in (effects or {}).get(claim.name, NO_EFFECTS).itertuples():
-            row[base.base] = reading.points(base.estimate, base.low, base.high)
-        rows.append(row | {"note": claim.note, "why": reading.why(claim), "outside": claim.outside})
+            row[base.base] = wording.interval(base.estimate, base.low, base.high, sign=True)
+        rows.append(row)
     table = pd.DataFrame(rows)
     bases = [column for column in table if column not in COLUMNS]
-    return table[[*COLUMNS[:7], *bases, *COLUMNS[7:]]].fillna(dict.fromkeys(bases, ""))
+    return table[[*COLUMNS[:5], *bases, *COLUMNS[5:]]].fillna(dict.fromkeys(bases, ""))
 
 
 def readable(table: pd.DataFrame) -> pd.io.formats.style.Styler:

@@ -1,12 +1,12 @@
 """Conditions before outcomes: what is measured before an arm is trained, held against the bands of
 params/conditions.yml, and said beside the verdicts."""
 
-import json
 import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import cells
 import pandas as pd
 import pytest
 
@@ -112,9 +112,9 @@ def test_a_verdict_says_which_of_its_conditions_are_not_the_papers_and_stays():
     measured["ood_before"] = {"a": 0.7}
     table = study.conditions.compare("02_ood_tradeoff", measured)
     names = (
-        "ID rises with corpus size",
-        "the largest corpus costs OOD",
-        "compression, equal size: x",
+        "more examples raise in-domain scores",
+        "the largest corpus costs out-of-domain scores",
+        "compressed questions beat random ones, same size: x",
     )
     claims = [stats.Claim(name, "it holds", (), verdict="reproduced") for name in names]
     rises, costs, compression = tables.under(claims, table)
@@ -149,11 +149,12 @@ def test_readers_see_what_is_met_what_is_not_and_what_was_not_measured():
 
 
 @pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
-def test_every_claim_of_a_notebook_has_conditions(notebook):
+def test_claims_with_conditions_are_named_as_their_notebook_names_them(notebook):
     claims = files.read_yaml(ROOT / "params" / "conditions.yml")["claims"][notebook]
-    recorded = json.loads((ROOT / f"outputs/reference/{notebook}/metrics.json").read_text())
-    for claim in recorded["claims"]:
-        assert claim["name"].startswith(tuple(claims)), claim["name"]
+    text = " ".join(" ".join(cells.sources(notebook)).split())
+    for claim in claims:
+        # the last words may be filled in by the notebook
+        assert claim.startswith("(") or " ".join(claim.split()[:3]) in text, claim
     assert study.conditions.compare(notebook, {})["inside"].isna().all()
 
 

@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ded import params, results
+from ded import files, params, results
 from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
@@ -114,8 +114,14 @@ def executed(request, folders):
 def test_metrics_make_sense(executed):
     notebook, folder, metrics = executed
     assert metrics["notebook"] == notebook and len(metrics["claims"]) >= 3
+    conditions = files.read_yaml(ROOT / "params" / "conditions.yml")["claims"][notebook]
+    for text in ("name", "statement"):
+        texts = [claim[text] for claim in metrics["claims"]]
+        assert len(set(texts)) == len(texts), "two claims never share a text"
     for claim in metrics["claims"]:
         assert claim["verdict"] in results.VERDICTS
+        assert claim["name"].startswith(tuple(conditions)), claim["name"]
+        assert claim["note"] or claim["verdict"] == "reproduced"
         if claim["verdict"] != "not judged" and claim["estimate"] is not None:
             assert -1 <= claim["estimate"] <= 1 and claim["estimate"] <= claim["high"]
     scores = pd.read_csv(folder / "scores.csv")

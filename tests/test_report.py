@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ded import params, report
+from ded import params, report, wording
 from ded.errors import ReportError
 
 ROOT = Path(__file__).parents[1]
@@ -160,9 +160,9 @@ def test_verdicts_come_first_each_with_its_mark_interval_and_link(outputs):
     assert not page.open  # every tag is closed
     table = page.text[page.text.index("detectable", page.text.index("Dots and lines")) :]
     for words in (
-        "x rises what x rises says ✓ reproduced +12.7 [10.7, 14.8] 2.9",
+        "x rises what x rises says ✓ reproduced +12.7 [10.0, 14.8] 2.9",
         "– not judged not measured –",
-        "✗ not reproduced ID +0.0 [−5.1, 1.1] 2.9 interaction p = 0.0005",
+        "✗ not reproduced ID +0.0 [−7.0, 1.1] 2.9 interaction p = 0.0005",
     ):
         assert words in table, (words, table[:900])
     assert (
@@ -173,10 +173,10 @@ def test_verdicts_come_first_each_with_its_mark_interval_and_link(outputs):
     links = {a for a in page.addresses if a.startswith("#")}
     assert "#01_teacher_selection" in links and {a[1:] for a in links} <= set(page.ids)
     assert (
-        "x rises +12.7 [10.7, 14.8] +10.0 0.001 6" in page.text
+        "x rises +12.7 [10.0, 14.8] +10.0 0.001 6" in page.text
     )  # with the adjusted bound, p, and replicates
     bars = [a for tag, a in page.tags if tag == "svg"]
-    assert [a["aria-label"] for a in bars] == ["+12.7 [10.7, 14.8]", "+0.0 [−5.1, 1.1]"]
+    assert [a["aria-label"] for a in bars] == ["+12.7 [10.0, 14.8]", "+0.0 [−7.0, 1.1]"]
 
 
 def test_what_models_and_others_wrote_is_shown_and_never_run(outputs):
@@ -409,8 +409,7 @@ def test_the_reference_run_is_all_on_its_page(tmp_path, monkeypatch):
         assert metrics["claims"], file
         for judged in metrics["claims"]:
             part = judged["parts"][0]
-            difference = report.interval(part["estimate"], part["low"], part["high"], sign=True)
-            for words in (judged["name"], difference, judged["rule"]):
+            for words in (judged["name"], wording.difference(part), judged["rule"]):
                 assert words in page.text, words
         assert "(verdicts)" in page.text and f"{file.parent.name}.html" in page.addresses
     assert not page.open and all(
@@ -423,7 +422,7 @@ def test_the_reference_run_is_all_on_its_page(tmp_path, monkeypatch):
     [(-0.00001, "+0.0"), (1e-5, "+0.0"), (-0.0301, "−3.0"), (0.127, "+12.7"), (None, "–")],
 )
 def test_numbers_read_well(value, expected):
-    assert report.interval(value, None, None, sign=True) == expected
+    assert wording.interval(value, None, None, sign=True) == expected
 
 
 def test_the_command_writes_it(outputs):

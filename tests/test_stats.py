@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -382,8 +383,9 @@ def test_all_parts_of_a_claim_must_hold():
         "not judged",
     ]
     assert pareto.p_value == max(better.p_above(), same.p_above(-0.01))
-    assert "OOD" in traded.note and "ID" not in traded.note
-    assert "Holm over 4" in pareto.rule and "OOD above -0.01" in pareto.rule
+    assert traded.note.startswith("OOD: upper bound ") and "ID" not in traded.note
+    assert re.search("OOD: .* neither above −1 nor below −1", unclear.note)
+    assert "Holm over 4" in pareto.rule and "OOD above −1 by" in pareto.rule
     assert "not measured" in unmeasured.note
 
 
@@ -441,6 +443,8 @@ def test_any_of_a_family():
     assert result(no, no).verdict == "not reproduced"
     assert result(no, open_).verdict == "inconclusive"
     assert result(no, None).verdict == result().verdict == "not judged"
+    assert "1 of 2 inconclusive, such as c1 (" in result(no, open_).note
+    assert result().note == "not measured"
 
 
 @pytest.mark.parametrize("n", [3, 12])

@@ -78,10 +78,10 @@ def _arm_strips(
 
 
 def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
-    """Rows for `forest`: each measured condition of each claim, its 95 % interval, the verdict.
+    """Rows for `forest`: each measured condition of each claim, its interval, the verdict.
 
-    The interval is the plain one. The conditions of a claim that has many stand under a heading
-    with its verdict, which is not that of any one of them.
+    The interval is the one that decides: its lower bound is adjusted. The conditions of a claim
+    that has many stand under a heading with its verdict, which is not that of any one of them.
     """
     rows = []
     for claim in claims:
@@ -92,13 +92,14 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
             alone = claim.name if part.label in (claim.name, "") else f"{claim.name}: {part.label}"
             if part.interval is not None:
                 label = {"label": part.label if many else alone}
-                rows.append(label | stats.numbers(part.interval) | beside)
+                decides = {"low": part.interval.lower(claim.level)}
+                rows.append(label | stats.numbers(part.interval) | decides | beside)
     return pd.DataFrame(rows)
 
 
 @parts.styled
 def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
-    """Differences with their 95 % intervals, the zero line and the band of ±delta around it.
+    """Differences with their intervals, the zero line and the band of ±delta around it.
 
     `rows`: label, estimate, low, high (fractions) and, where known, group (a heading), verdict, n.
     """

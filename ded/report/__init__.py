@@ -16,14 +16,11 @@ from typing import Any
 
 from ded import files, home, params, results
 from ded.errors import ReportError
-from ded.report.read import Notebook, difference, executed, label, read
-from ded.report.tables import BESIDE, interval, number, reported_table
+from ded.report.read import Notebook, executed, read
+from ded.report.render import GUARD, rendered
+from ded.report.tables import BESIDE, reported_table
 
 README_MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
-# what a verdict is must not be told by its colour alone
-MARKS = dict(zip(results.VERDICTS, "✓✗?–", strict=True))
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
-GUARD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 
 
 def write(folder: Path) -> Path:
@@ -46,23 +43,13 @@ def write(folder: Path) -> Path:
     return files.write_text(folder / "report.html", _page(notebooks, reported))
 
 
-def _rendered(template: str, **content: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader
-
-    loader, is_html = FileSystemLoader(Path(__file__).parent), template.endswith(".html.j2")
-    jinja = Environment(loader=loader, autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
-    jinja.globals |= {"difference": difference, "label": label, "number": number}
-    jinja.globals |= {"guard": GUARD, "marks": MARKS}
-    return jinja.get_template(template).render(content)
-
-
 def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
     """The report's HTML; reported: the content of params/reported.yml, or {}."""
     done = {n.name: n for n in notebooks if n.state == "done"}
     claims = [claim for n in done.values() for claim in n.claims]
     stages = [stage for n in done.values() for stage in n.manifest["stages"].values()]
     sections = {*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"} & set(reported)
-    return _rendered(
+    return rendered(
         "page.html.j2",
         notebooks=notebooks,
         done=done,
@@ -97,5 +84,5 @@ def readme(folder: Path, file: Path) -> Path:
         raise ReportError(f"{file}: {len(between)} marks {README_MARK}; two are needed")
     link = os.path.relpath(folder, file.parent)
     done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
-    text = _rendered("readme.md.j2", notebooks=[read(path) for path in done], link=link)
+    text = rendered("readme.md.j2", notebooks=[read(path) for path in done], link=link)
     return files.write_text(file, README_MARK.join([before, text, between[1]]))

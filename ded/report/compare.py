@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ded import files, home, results
+from ded import files, home, results, wording
 from ded.errors import ReportError, no_such
-from ded.report.read import Notebook, difference, read
+from ded.report.read import Notebook, read
+from ded.report.render import rendered
 from ded.report.tables import Table
 
 
@@ -52,7 +53,7 @@ def claims(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
 def _verdict(claim: dict[str, Any] | None) -> str:
     if claim is None:
         return ""
-    return f"{claim['verdict']}: {', '.join(difference(part) for part in claim['parts'])}"
+    return f"{claim['verdict']}: {wording.differences(claim)}"
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -65,11 +66,6 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def page(first: Path, second: Path, file: Path | None = None) -> Path:
     """Writes it all as one HTML page, outputs/compare/<first>-<second>.html; returns its path."""
-    from jinja2 import Environment, FileSystemLoader
-
-    from ded.report import GUARD
-
-    jinja = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     names = labels(first, second)
     pairs = notebooks(first, second)
     if file is None:
@@ -80,8 +76,7 @@ def page(first: Path, second: Path, file: Path | None = None) -> Path:
         (pair[0].title, [parameters(pair, names), claims(pair, names)], _figures(pair))
         for pair in pairs
     ]
-    template = jinja.get_template("compare.html.j2")
-    return files.write_text(file, template.render(guard=GUARD, names=names, sections=sections))
+    return files.write_text(file, rendered("compare.html.j2", names=names, sections=sections))
 
 
 def labels(first: Path, second: Path) -> tuple[str, str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ded import home, params, results
+from ded import home, params, results, wording
 from ded.errors import ParameterError
-from ded.report.tables import FIGURES, TABLES, Table, funnel_table, interval, score_table
+from ded.report.tables import FIGURES, TABLES, Table, funnel_table, score_table
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def read(folder: Path) -> Notebook:
         return notebook
     if ran and ".failed." in ran.name:
         notebook.page = ""  # of another run than the one that was recorded
-    for claim in metrics["claims"]:
-        notebook.claims.append(claim | {"parts": claim.get("parts") or [claim]})
+    notebook.claims = [claim | {"parts": wording.parts(claim)} for claim in metrics["claims"]]
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
     notebook.changed = _changed(name, notebook.params)
@@ -119,18 +118,6 @@ def _last_error(cells: list[dict]) -> str:
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     errors = [output for output in outputs if output["output_type"] == "error"]
     return f"{errors[-1]['ename']}: {errors[-1]['evalue'][:500]}" if errors else ""
-
-
-def difference(part: dict[str, Any]) -> str:
-    """What was measured of a part of a claim: points with their interval, or a p-value."""
-    if part.get("estimate") is not None:
-        return interval(part["estimate"], part.get("low"), part.get("high"), sign=True)
-    return "not measured" if part.get("p") is None else f"p = {part['p']:.2g}"
-
-
-def label(part: dict[str, Any], claim: dict[str, Any]) -> str:
-    """A part's label, "" where the claim's name says it."""
-    return part.get("label", "") if part.get("label") != claim["name"] else ""
 
 
 def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, list[Table]]:

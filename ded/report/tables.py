@@ -11,14 +11,13 @@ from typing import Any
 import pandas as pd
 
 from ded import files
-from ded.results import UNITS
+from ded.wording import interval
 
 MOST_ROWS = 40  # a longer table is data, not one for a reader
 _CAPTIONS = files.read_yaml(Path(__file__).with_name("captions.yml"))
 FIGURES: dict[str, dict[str, str]] = _CAPTIONS["figures"]  # by section of the report, then by name
 TABLES: dict[str, dict[str, str]] = _CAPTIONS["tables"]
 BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
-Number = float | None
 
 
 @dataclass(frozen=True)
@@ -110,27 +109,6 @@ def reported_table(section: str, entries: Sequence[Mapping] | Mapping[str, Any])
         rows.append(cells)
     head = [column.replace("_", " ") for column in columns]
     return Table(section.replace("_", " ").capitalize(), head, rows)
-
-
-def number(value: Number, sign: bool = False, unit: str = "share") -> str:
-    """A share in per cent or points, or what `unit` says, with a plus where `sign`, "–" where it is
-    not known.
-
-    What rounds to zero has no minus.
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    scale, digits = UNITS[unit]
-    return f"{scale * value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")
-
-
-def interval(
-    estimate: Number, low: Number, high: Number, sign: bool = False, unit: str = "share"
-) -> str:
-    """ "12.7 [10.7, 14.8]" of shares in per cent or points; the interval is left out where it is
-    not known."""
-    text, *ends = number(estimate, sign, unit), number(low, unit=unit), number(high, unit=unit)
-    return text if "–" in (text, *ends) else f"{text} [{ends[0]}, {ends[1]}]"
 
 
 def plain(value: Any) -> str:

@@ -6,14 +6,16 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from ded.wording import line, number
+
 from .intervals import ALPHA, Interval, numbers, unmeasured
 
 DELTA = 0.03  # the difference that matters: 3 points
 POWER = 0.8
 WORST_FIRST = ("not judged", "not reproduced", "inconclusive", "reproduced")
 RULE = (
-    "reproduced if the lower bound (Holm over {m}) holds: {conditions}; not reproduced if an upper "
-    "bound is below {delta:g}, or below -margin where the line is not 0"
+    "in points: reproduced if {conditions} by the lower bound (Holm over {m}); not reproduced if "
+    "{refutations} by the upper bound"
 )
 
 
@@ -95,12 +97,9 @@ class Part:
         lacking = self.test_p_value is None or math.isnan(self.test_p_value)
         return "not measured" if lacking else ""
 
-    @property
-    def condition(self) -> str:
-        """The condition in words."""
-        if self.test_p_value is not None:
-            return f"{self.label} significant"
-        return f"{self.label} above {-self.margin or 0:g}"
+    def refuted_below(self, delta: float) -> float:
+        """The line that an upper bound below it refutes."""
+        return -self.margin if self.margin else delta
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ class Claim:
 
     ``low`` is the Holm-adjusted bound (at ``level``), ``high`` the plain one. ``estimate``,
     ``low``, ``high`` and ``n`` are those of the first part that has an interval; ``detectable`` is
-    the largest over the parts, at the strictest level of the family.
+    the largest over the parts, at the strictest level of the family. ``note`` says why a claim is
+    not reproduced, and what else has to be known beside its verdict.
     """
 
     name: str
@@ -138,7 +138,10 @@ class Claim:
         """Plain values for metrics.json, ``p_value`` as p; what is not a finite number is None."""
         parts = []
         for part in self.parts:
-            row = {"label": part.label, "margin": part.margin, "p": part.p_value}
+            measured = part.interval is not None or not part.problem
+            row = {"label": part.label, "margin": part.margin}
+            row |= {"p": part.p_value if measured else None}
+            row |= {"verdict": verdict(part, self.delta, self.level)}
             if part.interval is not None:
                 row |= numbers(part.interval) | {"low_adjusted": part.interval.lower(self.level)}
             parts.append(_finite(row))
@@ -190,8 +193,8 @@ def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA) -
         return "inconclusive"
     if part.interval.lower(level) > -part.margin:
         return "reproduced"
-    refuted_below = -part.margin if part.margin else delta
-    return "not reproduced" if part.interval.upper() < refuted_below else "inconclusive"
+    refuted = part.interval.upper() < part.refuted_below(delta)
+    return "not reproduced" if refuted else "inconclusive"
 
 
 def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
@@ -209,11 +212,10 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
         outcome = _first_of(WORST_FIRST, verdicts)
         intervals = unjudged.intervals or [unmeasured()]
         seen = [detectable(interval.se, interval.df, ALPHA / m) for interval in intervals]
-        head, conditions = intervals[0], " and ".join(part.condition for part in unjudged.parts)
+        head = intervals[0]
         placed = replace(unjudged, p_value=p_value, p_holm=p_holm, level=level, delta=delta)
         placed = replace(placed, estimate=head.estimate, low=head.lower(level), high=head.upper())
-        rule = RULE.format(m=m, conditions=conditions, delta=delta)
-        note = _note(placed, outcome, verdicts)
+        rule, note = _rule(placed, m), _note(placed, outcome, verdicts)
         placed = replace(placed, n=head.n, detectable=max(seen), rule=rule, note=note)
         judged.append(replace(placed, verdict=outcome))
     return judged
@@ -224,26 +226,50 @@ def withheld(judged: Sequence[Claim], why: str) -> list[Claim]:
     return [replace(claim, verdict="not judged", note=why) if why else claim for claim in judged]
 
 
+def _rule(judged: Claim, m: int) -> str:
+    """The claim's rule in words and points."""
+    conditions, refutations = [], []
+    for part in judged.parts:
+        what = "the difference" if part.label == judged.name else part.label
+        if part.test_p_value is not None:
+            conditions.append(f"{what} significant")
+            continue
+        conditions.append(f"{what} above {line(-part.margin)}")
+        refutations.append(f"{what} below {line(part.refuted_below(judged.delta))}")
+    all_of, any_of = " and ".join(conditions), " or ".join(refutations)
+    return RULE.format(m=m, conditions=all_of, refutations=any_of)
+
+
 def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
     """The first verdict of ``order`` that occurs; "not judged" where there is none at all."""
     return next((outcome for outcome in order if outcome in verdicts), "not judged")
 
 
 def _note(judged: Claim, outcome: str, verdicts: Sequence[str]) -> str:
-    """What a reader has to know beside the verdict; mostly nothing."""
-    if outcome == "not judged":
-        problems = [f"{part.label}: {part.problem}" for part in judged.parts if part.problem]
-        return "; ".join(problems) or "not measured"
-    if any(interval.flat for interval in judged.intervals):
-        return "all replicates agree exactly, so nothing measures the error"
+    """Why a claim is not reproduced, by the parts that decide it; or that its effect is small."""
+    deciding = [part for part, its in zip(judged.parts, verdicts, strict=True) if its == outcome]
     if outcome != "reproduced":
-        pairs = zip(judged.parts, verdicts, strict=True)
-        failing = [part.label for part, its_verdict in pairs if its_verdict != "reproduced"]
-        return f"does not hold: {', '.join(failing)}" if len(verdicts) > 1 else ""
+        reasons = [_reason(part, outcome, judged) for part in deciding]
+        return "; ".join(dict.fromkeys(reasons)) or "not measured"
     head = next((part for part in judged.parts if part.interval is not None), None)
-    if head and head.interval and not head.margin and head.interval.upper() < judged.delta:
-        return f"real, but smaller than {judged.delta:g}"
-    return ""
+    small = head and not head.margin and judged.high < judged.delta
+    return f"real, but smaller than {line(judged.delta)}" if small else ""
+
+
+def _reason(part: Part, outcome: str, judged: Claim) -> str:
+    """Why a part is not reproduced, in points."""
+    name = "" if part.label == judged.name else f"{part.label}: "
+    refuted, interval = line(part.refuted_below(judged.delta)), part.interval
+    if part.problem:
+        return name + part.problem
+    if interval is None:
+        return f"{name}p = {part.p_value:.2g}, not below {judged.level:.2g}"
+    if interval.flat:
+        return "all replicates agree exactly, so nothing measures the error"
+    if outcome == "not reproduced":
+        return f"{name}upper bound {number(interval.upper())}, below {refuted}"
+    low, high = number(interval.lower(judged.level)), number(interval.upper())
+    return f"{name}{low} to {high}, neither above {line(-part.margin)} nor below {refuted}"
 
 
 def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
@@ -253,16 +279,15 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
     (their Holm adjustment covers the choice); not reproduced if all are refuted.
     """
     if not judged:
-        return Claim(name, statement, ())
+        return Claim(name, statement, (), note="not measured")
     n, strongest = len(judged), min(judged, key=lambda member: member.p_value)
     verdicts = [member.verdict for member in judged]
     outcome = _first_of(("reproduced", "not judged", "inconclusive", "not reproduced"), verdicts)
-    note = f"strongest of {n}: {strongest.name}"
-    if outcome == "not judged":
-        notes = [member.note for member in judged if member.verdict == "not judged"]
-        note = f"{len(notes)} of {n} not judged: {'; '.join(dict.fromkeys(notes))}"
-    elif strongest.note:
-        note += f"; {strongest.note}"
+    note = "; ".join(filter(None, (f"strongest of {n}: {strongest.name}", strongest.note)))
+    if outcome in ("not judged", "inconclusive"):
+        open_ones = [member for member in judged if member.verdict == outcome]
+        telling = min(open_ones, key=lambda member: member.p_value)
+        note = f"{len(open_ones)} of {n} {outcome}, such as {telling.name} ({telling.note})"
     rule = f"reproduced if one of {n} is; not reproduced if all are refuted; each {strongest.rule}"
     heading = replace(strongest, name=name, statement=statement, p_value=strongest.p_holm)
     return replace(heading, verdict=outcome, rule=rule, note=note)

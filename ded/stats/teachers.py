@@ -32,7 +32,7 @@ def rank_inversions(
     for a, b in itertools.permutations(_same_arms(own, student), 2):
         own_above = intervals.paired(own, a, b, value)
         student_below = intervals.paired(student, b, a, value)
-        parts = Part("own a - b", own_above), Part("student b - a", student_below)
+        parts = Part(f"own score, {a} − {b}", own_above), Part(f"student, {b} − {a}", student_below)
         family.append(claim(f"{a}, {b}", f"{a} scores above {b}, its student below b's", *parts))
         row = {"a": a, "b": b, "base": "all"}
         ends = {"own_a_minus_b": own_above, "student_b_minus_a": student_below}

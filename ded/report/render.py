@@ -1,0 +1,21 @@
+"""Templates filled in: pages that fetch nothing and run nothing, and Markdown."""
+
+from pathlib import Path
+from typing import Any
+
+from ded import wording
+
+# what a verdict is must not be told by its colour alone
+MARKS = dict(zip(wording.VERDICTS, "✓✗?–", strict=True))
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+GUARD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+
+
+def rendered(template: str, **content: Any) -> str:
+    """The text of a template of this folder; what goes into HTML is escaped."""
+    from jinja2 import Environment, FileSystemLoader
+
+    loader, is_html = FileSystemLoader(Path(__file__).parent), template.endswith(".html.j2")
+    jinja = Environment(loader=loader, autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
+    jinja.globals |= {"wording": wording, "guard": GUARD, "marks": MARKS}
+    return jinja.get_template(template).render(content)

@@ -1,0 +1,86 @@
+"""How results are written, the same wherever a reader meets them: prompt, notebook, report, README.
+
+Claims are as metrics.json holds them (`stats.Claim.to_dict`). Their differences stand in points,
+with the interval that decides: its lower bound is adjusted for the claims made together, its upper
+bound is that of the plain 95 % interval.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
+Number = float | None
+
+
+def number(value: Number, sign: bool = False, unit: str = "share") -> str:
+    """A share in per cent or points, or what `unit` says, with a plus where `sign`, "–" where it is
+    not known.
+
+    What rounds to zero has no minus.
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    scale, digits = UNITS[unit]
+    return f"{scale * value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")
+
+
+def interval(
+    estimate: Number, low: Number, high: Number, sign: bool = False, unit: str = "share"
+) -> str:
+    """ "12.7 [10.7, 14.8]" of shares in per cent or points; the interval is left out where it is
+    not known."""
+    text, *ends = number(estimate, sign, unit), number(low, unit=unit), number(high, unit=unit)
+    return text if "–" in (text, *ends) else f"{text} [{ends[0]}, {ends[1]}]"
+
+
+def line(share: float) -> str:
+    """A bound that a claim is held against, in points: "3", "−1", "0"."""
+    return f"{100 * share or 0:g}".replace("-", "−")
+
+
+# ---- claims --------------------------------------------------------------------------------------
+
+
+def difference(part: Mapping[str, Any]) -> str:
+    """What decides on a part of a claim: its interval, and its line where that is not 0; or a
+    p-value."""
+    if part.get("estimate") is not None:
+        low = part.get("low_adjusted", part.get("low"))
+        text = interval(part["estimate"], low, part.get("high"), sign=True)
+        return f"{text}, line {line(-part['margin'])}" if part.get("margin") else text
+    is_test = "estimate" not in part and part.get("p") is not None
+    return f"p = {part['p']:.2g}" if is_test else "not measured"
+
+
+def label(part: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    """A part's label, "" where the claim's name says it."""
+    return part.get("label", "") if part.get("label") != claim["name"] else ""
+
+
+def parts(claim: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The parts of a claim; it is its own where none are recorded."""
+    return claim.get("parts") or [claim]
+
+
+def differences(claim: Mapping[str, Any]) -> str:
+    """`difference` of every part of a claim, each after its label."""
+    texts = (f"{label(part, claim)} {difference(part)}".strip() for part in parts(claim))
+    return "; ".join(texts)
+
+
+def summary(claims: Sequence[Mapping[str, Any]]) -> str:
+    """What came out of the claims, by verdict, in their names; those that differ in what follows a
+    colon are counted together."""
+    sentences = []
+    for verdict in VERDICTS:
+        names = [
+            claim["name"].partition(": ")[0] for claim in claims if claim["verdict"] == verdict
+        ]
+        counts = [(name, len(list(same))) for name, same in groupby(names)]
+        listed = [f"{name} ({n} comparisons)" if n > 1 else name for name, n in counts]
+        if listed:
+            sentences.append(f"{verdict.capitalize()}: {'; '.join(listed)}.")
+    return " ".join(sentences) or "No claims were recorded."
