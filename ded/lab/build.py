@@ -128,11 +128,11 @@ def train(
     such rule for it. Returns {tokens, steps, seconds, loss: the mean of the last 200 steps, scores:
     [[million tokens, pass@1], ...]}.
     """
-    rule = lab.recipes()["rules"]["stop"]
+    rule = scoring.stop_rule(recipe["role"])
     run = _Run(model, recipe)
     run.stretch(recipe["tokens"] * scale)
     run.stretch(recipe.get("decay", 0.0) * scale, (1.0, 0.0), score)
-    for _ in range(rule["further"]["times"] if score else 0):
+    for _ in range(rule["further"]["times"] if score and rule else 0):
         if not run.passed:
             run.stretch(rule["further"]["tokens"] * scale, (0.5, 0.0), score)
     last, seconds = run.losses[-200:], round(time.time() - run.started)
@@ -145,7 +145,7 @@ class _Run:
     """One model in training: its optimizers, its stream, and how far it is."""
 
     def __init__(self, model: Any, recipe: dict) -> None:
-        self.model, self.seed = model, recipe["seed"]
+        self.model, self.seed, self.role = model, recipe["seed"], recipe["role"]
         self.optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
         self.n_tokens, self.losses, self.scores = 0, [], []
         self.progress, self.passed, self.started = 0.0, False, time.time()
@@ -161,17 +161,18 @@ class _Run:
         """Trains for so many tokens while the rate goes from the one share to the other; scored
         every so often where there is a score, until it passes.
         """
-        rule = lab.recipes()["rules"]["stop"]
+        rule = scoring.stop_rule(self.role)
         begun, total = self.n_tokens, millions * 1e6
-        due = begun + rule["every"] * 1e6
+        every = 1e6 * rule["every"] if rule else total
+        due = begun + every
         while self.n_tokens < begun + total:
             done = (self.n_tokens - begun) / total
             if rate == (1.0, 1.0):
                 self.progress = done
             factor = rate[0] + (rate[1] - rate[0]) * done
             self.step(max(0.01, min(factor, (len(self.losses) + 1) / 50)))
-            if score and self.n_tokens >= min(due, begun + total):
-                due += rule["every"] * 1e6
+            if score and rule and self.n_tokens >= min(due, begun + total):
+                due += every
                 self.scores.append([round(self.n_tokens / 1e6, 2), score(self.model)])
                 self.passed = self.scores[-1][1] >= rule["at"]
                 if self.passed:
@@ -242,8 +243,9 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0) -> dict:
     # renamed when whole: nothing half-written is read
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:
         folder = Path(scratch) / name
-        stops = recipe["role"] in ("student", "pilot") and scale == 1.0
-        result = train(model, recipe, scale, partial(_score, folder) if stops else None)
+        stops = scale == 1.0 and scoring.stop_rule(recipe["role"])
+        score = partial(_score, folder, recipe["role"]) if stops else None
+        result = train(model, recipe, scale, score)
         _save(model, folder)
         about = {"name": name, "recipe": recipe, "scale": scale, **result}
         (folder / "lab.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -260,10 +262,10 @@ def _save(model: Any, folder: Path) -> None:
     tokenizer().save_pretrained(folder)
 
 
-def _score(folder: Path, model: Any) -> float:
-    """pass@1 of a base in training, by which it is stopped."""
+def _score(folder: Path, role: str, model: Any) -> float:
+    """pass@1 of a model in training, by which it is stopped."""
     _save(model, folder)
-    return scoring.stop_score(f"path:{folder}")
+    return scoring.stop_score(f"path:{folder}", role)
 
 
 def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:

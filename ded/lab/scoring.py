@@ -27,9 +27,14 @@ def sampling() -> dict[str, Any]:
     return {"max_tokens": 128, "temperature": temperature, "top_p": 1.0, "seed": 0}
 
 
-def stop_score(model: str) -> float:
-    """pass@1 of a base on the dev questions that stop its training."""
-    rule = lab.recipes()["rules"]["stop"]
+def stop_rule(role: str) -> dict[str, Any]:
+    """By which score a model of this role is stopped in training; empty where there is no rule."""
+    return lab.recipes()["rules"]["stop"].get("student" if role == "pilot" else role, {})
+
+
+def stop_score(model: str, role: str = "student") -> float:
+    """pass@1 of a model on the dev questions that stop its training."""
+    rule = stop_rule(role)
     questions = problems.load(rule["source"], rule["questions"], "dev", "stop")
     table = evaluation.evaluate(model, {"stop": questions}, **sampling())
     return round(float(table["accuracy"].iloc[0]), 4)
@@ -56,7 +61,7 @@ def texts(model: str, source: str = "") -> dict[str, float]:
     question how many correct ones differ as texts (distinct) and are valid and differ in their
     steps (steps).
     """
-    source = source or lab.recipes()["rules"]["stop"]["source"]
+    source = source or stop_rule("student")["source"]
     questions = problems.load(source, N_TEXTS, "dev", "texts")
     by_id = {question.id: question for question in questions}
     sampled = generation.sample(model, questions, M, **sampling())
