@@ -147,7 +147,8 @@ class _Run:
     def __init__(self, model: Any, recipe: dict) -> None:
         self.model, self.seed, self.role = model, recipe["seed"], recipe["role"]
         self.optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
-        self.n_tokens, self.losses, self.scores = 0, [], []
+        self.n_tokens, self.losses = 0, list[float]()
+        self.scores: list[tuple[float, float]] = []
         self.progress, self.passed, self.started = 0.0, False, time.time()
         source = stream(recipe, self.seed, lambda: self.progress)
         self.batches = batches(source, self.seed)
@@ -173,7 +174,7 @@ class _Run:
             self.step(max(0.01, min(factor, (len(self.losses) + 1) / 50)))
             if score and rule and self.n_tokens >= min(due, begun + total):
                 due += every
-                self.scores.append([round(self.n_tokens / 1e6, 2), score(self.model)])
+                self.scores.append((round(self.n_tokens / 1e6, 2), score(self.model)))
                 self.passed = self.scores[-1][1] >= rule["at"]
                 if self.passed:
                     return
