@@ -4,6 +4,7 @@ It only wires; science lives elsewhere.
 
     ded reproduce --preset lab                      every notebook, into outputs/lab/
     ded reproduce --preset lab --only 01 -p seed 7  one of them, with a parameter changed
+    ded study --student hf:ORG/NAME --teachers a.jsonl b.jsonl --questions q.jsonl
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
     ded run 01 -p engine.dtype bfloat16             one key of a parameter that has several
     ded run 01 --judge hf:ORG/NAME                  a judge for what the grader's rules leave
@@ -60,6 +61,7 @@ Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND 
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
+SEVERAL = ("--only", "--student", "--teachers", "--ood")  # options that take several values
 INTERRUPTED = 130  # the exit code of Ctrl-C
 
 
@@ -89,7 +91,7 @@ def reproduce(
     judge: str = Judge,
     isolation: str = Isolation,
     replace: bool = Replace,
-    reference: str = typer.Option(
+    reference: str | None = typer.Option(
         None, metavar="WHY", help="As a reference run, each notebook entered in its log before."
     ),
     with_uncommitted_changes: bool = typer.Option(
@@ -133,6 +135,47 @@ def run(
     if not replace:
         runner.refuse_taken(runs)
     raise typer.Exit(runner.run_all(runs))
+
+
+@app.command()
+def study(
+    student: list[str] = typer.Option(..., help="A model spec, or a model's directory."),
+    teachers: list[str] = typer.Option(..., help="Model specs, or files of recorded traces."),
+    questions: str = typer.Option(..., help="A file of questions (docs/sources.md), or a source."),
+    scored_on: str = typer.Option(
+        "", help="Other questions to score on than those of --questions."
+    ),
+    ood: list[str] = typer.Option([], help="Files or sources out of domain; else the preset's."),
+    start: str = typer.Option("", "--from", help="The preset to start from; else by size."),
+    name: str = typer.Option("mine", help="The name of the preset that is written."),
+    only: list[str] = Only,
+    param: list[str] = Changes,
+    yes: bool = typer.Option(False, "--yes", help="Run it without asking."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Write the preset, check, estimate."),
+    replace: bool = Replace,
+) -> None:
+    """Study your own model: write a preset, check it, say what it costs, run it, report.
+
+    ded study --student hf:ORG/NAME --teachers a.jsonl b.jsonl --questions questions.jsonl
+    """
+    from ded import own
+
+    students, taught = [own.model(text) for text in student], [own.model(text) for text in teachers]
+    start = start or own.start_of(students)
+    asked = own.source(questions), own.source(scored_on), [own.source(text) for text in ood]
+    further, names = _changes(param), [path.stem for path in params.notebooks(only)]
+    values = {n: own.changes(start, n, students, taught, *asked, further) for n in names}
+    folder = own.write(name, start, values, replace)
+    typer.echo(f"written from preset {start}: {os.path.relpath(folder)}\n")
+    try:
+        check(name, only, [])
+    except typer.Exit as end:
+        if end.exit_code:
+            raise
+    typer.echo()
+    estimate(name, only, [])
+    if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
+        reproduce(name, only, [], "", "", replace, None, False)
 
 
 @app.command()
@@ -191,8 +234,7 @@ def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Ch
     from ded import plan
 
     table = plan.estimate(preset, only, _changes(param))
-    shown = table.round(2).astype(object).fillna(plan.UNKNOWN)
-    typer.echo(shown.to_string(index=False))
+    typer.echo(table.to_string(index=False, float_format="{:.3g}".format, na_rep=plan.UNKNOWN))
     typer.echo("\n".join(plan.totals(table)))
 
 
@@ -473,9 +515,15 @@ def list_models() -> None:
 
 
 def main() -> None:
-    """Entry point; makes `-p key value`, as papermill has it, `-p key=value`, as typer wants it."""
-    arguments, given = [], iter(sys.argv[1:])
+    """Entry point; makes `-p key value`, as papermill has it, `-p key=value`, and `--only 01 02`
+    `--only 01 --only 02`, as typer wants them."""
+    arguments: list[str] = []
+    given, option = iter(sys.argv[1:]), ""
     for item in given:
+        if item.startswith("-"):
+            option = item if item in SEVERAL else ""
+        elif option and arguments[-1] != option:
+            arguments.append(option)
         arguments.append(item)
         if item in ("-p", "--param"):
             change = next(given, None)

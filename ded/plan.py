@@ -85,9 +85,11 @@ def totals(table: pd.DataFrame) -> list[str]:
                 texts.append(f"not counted, for nothing tells their size: {names}")
             case _:
                 unit = "core" if device == "cpu" else "GPU"
-                texts.append(f"{part['hours'].sum():.2f} hours of one {unit}")
+                hours = part["hours"].sum()
+                time = f"{hours:.2f} hours" if hours >= 0.1 else f"{_short(60 * hours)} minutes"
+                texts.append(f"{time} of one {unit}")
     disk, at_least = table["disk_gib"], "at least " if table["disk_gib"].isna().any() else ""
-    texts.append(f"{at_least}{disk.sum():.1f} GiB of disk; as assumed in params/throughput.yml")
+    texts.append(f"{at_least}{_short(disk.sum())} GiB of disk; as assumed in params/throughput.yml")
     return texts
 
 

@@ -71,16 +71,31 @@ def differences(claim: Mapping[str, Any]) -> str:
     return "; ".join(texts)
 
 
-def summary(claims: Sequence[Mapping[str, Any]]) -> str:
-    """What came out of the claims, by verdict, in their names; those that differ in what follows a
-    colon are counted together."""
-    sentences = []
+def opposite(claim: Mapping[str, Any]) -> str:
+    """That a claim which is not reproduced holds the other way round, "" where that is not sure."""
+    highs = [part["high"] for part in parts(claim) if part.get("high") and not part.get("margin")]
+    is_refuted = claim["verdict"] == "not reproduced" and len(highs) == len(parts(claim))
+    return "the other way round" if is_refuted and max(highs) < 0 else ""
+
+
+def by_verdict(claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The names of the claims by verdict; those that differ in what follows a colon are counted
+    together."""
+    listed = {}
     for verdict in VERDICTS:
         names = [
             claim["name"].partition(": ")[0] for claim in claims if claim["verdict"] == verdict
         ]
         counts = [(name, len(list(same))) for name, same in groupby(names)]
-        listed = [f"{name} ({n} comparisons)" if n > 1 else name for name, n in counts]
-        if listed:
-            sentences.append(f"{verdict.capitalize()}: {'; '.join(listed)}.")
+        if counts:
+            texts = [f"{name} ({n} comparisons)" if n > 1 else name for name, n in counts]
+            listed[verdict] = "; ".join(texts)
+    return listed
+
+
+def summary(claims: Sequence[Mapping[str, Any]]) -> str:
+    """What came out of the claims: `by_verdict` in sentences."""
+    sentences = [
+        f"{verdict.capitalize()}: {names}." for verdict, names in by_verdict(claims).items()
+    ]
     return " ".join(sentences) or "No claims were recorded."

@@ -36,7 +36,7 @@ def test_parameters_claims_and_figures_stand_side_by_side(other):
     seed = str(pair[0].params["seed"])
     assert compare.parameters(pair, names).rows == [
         ["seed", seed, "4711"],
-        ["engine.dtype", "", "bfloat16"],
+        ["engine.dtype", "default", "bfloat16"],
     ]
     claims = compare.claims(pair, names)
     assert claims.head == ["claim", "reference", "other"]

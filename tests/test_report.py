@@ -466,6 +466,25 @@ def test_the_readme_says_what_the_reference_run_recorded(tmp_path):
     )
 
 
+def test_a_readme_s_findings_are_the_recorded_verdicts(outputs, tmp_path):
+    worse = {"label": "", "margin": 0.0, "estimate": -0.05, "low": -0.07, "high": -0.03}
+    refuted = [claim(f"far beats near: {n} examples", "not reproduced", [worse]) for n in (60, 120)]
+    recorded(outputs, claims=[claim("it costs"), *refuted], files=["teacher_vs_student.png"])
+    file = tmp_path / "README.md"
+    marks = (report.FINDINGS_MARK, report.README_MARK)
+    file.write_text("top\n" + "".join(f"{mark}\nold\n{mark}\nbetween\n" for mark in marks))
+    text = report.readme(outputs, file).read_text()
+    first, second = (text.split(mark)[1] for mark in marks)
+    assert "1. **A teacher's own score does not tell" in first and "old" not in text
+    assert "✓ *reproduced*: it costs;" in first and "teacher_vs_student.png)" in first
+    assert "✗ *not reproduced*: far beats near (2 comparisons)." in first
+    assert second.count("| the other way round |") == 2 and "<details>" in second
+    assert text.startswith("top\n") and text.endswith("between\n")
+    file.write_text(report.FINDINGS_MARK + report.README_MARK * 2)
+    with pytest.raises(ReportError, match=r"findings.*two are needed"):
+        report.readme(outputs, file)
+
+
 def test_a_readme_without_its_marks_is_left_alone(tmp_path):
     (tmp_path / "README.md").write_text("# no marks\n")
     with pytest.raises(ReportError, match="two are needed"):

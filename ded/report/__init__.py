@@ -20,7 +20,8 @@ from ded.report.read import Notebook, executed, read
 from ded.report.render import GUARD, rendered
 from ded.report.tables import BESIDE, reported_table
 
-README_MARK = "<!-- results -->"  # what lies between two of them in a README is written by `readme`
+# what lies between two of them in a README is written by `readme`
+README_MARK, FINDINGS_MARK = "<!-- results -->", "<!-- findings -->"
 
 
 def write(folder: Path) -> Path:
@@ -29,7 +30,7 @@ def write(folder: Path) -> Path:
     `folder` is outputs/<preset>: one folder a notebook, any number of which may be missing or
     failed, which the page says. Raises ReportError where no notebook has run at all.
     """
-    folder, file = Path(folder), home() / "params" / "reported.yml"
+    folder = Path(folder)
     ran = [path for path in folder.glob("*/") if executed(path) or results.read_metrics(path)]
     if not ran:
         raise ReportError(results.not_there(folder))
@@ -39,8 +40,13 @@ def write(folder: Path) -> Path:
         source = executed(folder / notebook.name)
         if notebook.page and source:
             files.write_text(folder / notebook.page, _notebook_page(source))
-    reported = files.read_yaml(file) if file.is_file() else {}
-    return files.write_text(folder / "report.html", _page(notebooks, reported))
+    return files.write_text(folder / "report.html", _page(notebooks, _reported()))
+
+
+def _reported() -> dict[str, Any]:
+    """The content of params/reported.yml; {} where there is none."""
+    file = home() / "params" / "reported.yml"
+    return files.read_yaml(file) if file.is_file() else {}
 
 
 def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
@@ -77,12 +83,19 @@ def _notebook_page(notebook: Path) -> str:
 
 
 def readme(folder: Path, file: Path) -> Path:
-    """Replaces what lies between the two marks of a Markdown file by the verdicts recorded under
-    `folder`, each notebook's with a figure; returns its path. ReportError for other marks."""
-    before, *between = file.read_text(encoding="utf-8").split(README_MARK)
-    if len(between) != 2:
-        raise ReportError(f"{file}: {len(between)} marks {README_MARK}; two are needed")
-    link = os.path.relpath(folder, file.parent)
+    """Replaces what lies between two marks of a Markdown file by what is recorded under `folder`:
+    the findings in a sentence each with a figure (may be left out), and the verdicts of each
+    notebook. Returns its path. ReportError for other marks."""
     done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
-    text = rendered("readme.md.j2", notebooks=[read(path) for path in done], link=link)
-    return files.write_text(file, README_MARK.join([before, text, between[1]]))
+    link, papers = os.path.relpath(folder, file.parent), _reported().get("claims", ())
+    plain = {claim["notebook"]: claim.get("plain") for claim in papers}
+    notebooks = [read(path) for path in done]
+    made = rendered("readme.md.j2", notebooks=notebooks, link=link, plain=plain)
+    text = file.read_text(encoding="utf-8")
+    for mark in (README_MARK, FINDINGS_MARK):
+        before, *between = text.split(mark)
+        if len(between) != 2 and (between or mark == README_MARK):
+            raise ReportError(f"{file}: {len(between)} marks {mark}; two are needed")
+        if between:
+            text = mark.join([before, made.split(mark)[1], between[1]])
+    return files.write_text(file, text)

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ded import files, home, results, wording
 from ded.errors import ReportError, no_such
+from ded.params import differences
 from ded.report.read import Notebook, read
 from ded.report.render import rendered
 from ded.report.tables import Table
@@ -36,10 +36,9 @@ def notebooks(first: Path, second: Path) -> list[tuple[Notebook, Notebook]]:
 
 
 def parameters(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
-    """The parameters that differ, by name (engine.dtype), "" where a run has none of that name."""
-    first, second = (_flat(notebook.params) for notebook in pair)
-    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
-    rows = [[key, str(first.get(key, "")), str(second.get(key, ""))] for key in keys]
+    """The parameters that differ, by name (engine.dtype)."""
+    pairs = differences(*(notebook.params for notebook in pair))
+    rows = [[key, *("default" if v is None else str(v) for v in pairs[key])] for key in pairs]
     return Table("Parameters that differ", ["parameter", *names], rows)
 
 
@@ -54,14 +53,6 @@ def _verdict(claim: dict[str, Any] | None) -> str:
     if claim is None:
         return ""
     return f"{claim['verdict']}: {wording.differences(claim)}"
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inside = isinstance(value, Mapping)
-        flat |= _flat(value, f"{above}{key}.") if inside else {above + key: value}
-    return flat
 
 
 def page(first: Path, second: Path, file: Path | None = None) -> Path:

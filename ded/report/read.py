@@ -55,6 +55,11 @@ class Notebook:
         return self.manifest.get("params", {})
 
     @property
+    def figure(self) -> Image | None:
+        """The one that shows its finding best."""
+        return next((f for f in self.figures.get("findings", ()) if f.name != "verdicts"), None)
+
+    @property
     def reach(self) -> float:
         """Half the width of the bars' common axis, in points."""
         parts = [part for claim in self.claims for part in claim["parts"]]

@@ -1,0 +1,113 @@
+"""One command from a model, teachers and questions of one's own to a preset that can be run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ded import cli, models, own, params, runner
+from ded.errors import ParameterError
+
+ROOT = Path(__file__).parents[1]
+
+
+def write(file, rows):
+    Path(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def mine(tiny, tmp_path, monkeypatch):
+    """A folder as `ded new` makes it, with a model's directory, questions and two files of traces;
+    the working directory."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    shutil.copytree(models.locate("lab:student_1"), tmp_path / "student")
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"question": f"{a} +{b} =", "answer": f"{(a + b) % 10}", "kind": "exact", "split": split}
+        for a in range(10)
+        for b, split in enumerate(("test", "train", "train"))
+    ]
+    write("questions.jsonl", rows)
+    write("other.jsonl", [{**row, "split": "test"} for row in rows if row["split"] == "test"][:4])
+    for name in ("left", "right"):
+        traces = [{**row, "text": f"<think> 1 </think> {row['answer']}"} for row in rows]
+        write(f"{name}.jsonl", traces)
+    return tmp_path
+
+
+COMMAND = ["study", "--student", "student", "--teachers", "left.jsonl", "--teachers"]
+COMMAND += ["right.jsonl", "--questions", "questions.jsonl", "--ood", "other.jsonl"]
+ONE = ["--only", "01", "-p", "eval_ood=4", "-p", "n_jobs=1"]
+
+
+def test_names_become_a_preset_that_is_checked_and_estimated(mine, monkeypatch):
+    monkeypatch.setattr(runner, "run_all", lambda *_: pytest.fail("a dry run runs nothing"))
+    done = CliRunner().invoke(cli.app, [*COMMAND, *ONE, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "traces of recorded:left.jsonl" in done.output and "this machine can" in done.output
+    assert "minutes of one core" in done.output
+    values = params.checked("mine", "01")
+    assert values.students == ["path:student"] and values.corpus_source == "file:questions.jsonl"
+    assert values.teachers == ["recorded:left.jsonl", "recorded:right.jsonl"]
+    assert (values.n_questions, values.eval_id, values.split) == (20, 10, "test"), "what there is"
+    assert values.learning_rate == params.checked("smollm", "01").learning_rate
+
+
+def test_every_notebook_gets_what_it_has(mine):
+    asked = (["path:student"], ["recorded:left.jsonl"], "file:questions.jsonl")
+    further = {"n_attempts": 3, "seed": 7}
+    for notebook in (path.stem for path in params.notebooks()):
+        changed = own.changes("smollm", notebook, *asked, further=further)
+        values = params.checked("smollm", notebook, changed)
+        assert values.seed == 7 and getattr(values, "n_attempts", 3) == 3
+        assert getattr(values, "code_source", "") == getattr(values, "code_id_source", "") == ""
+    with pytest.raises(ParameterError, match=r"n_attempt = 3.*nearest: n_attempts"):
+        changed = own.changes("smollm", "01", *asked, further={"n_attempt": 3})
+        params.checked("smollm", "01", changed)
+
+
+def test_a_preset_with_other_values_is_not_written_over(mine):
+    values = own.changes("smollm", "01", ["path:student"], ["path:student"], "lab:sum/5-6")
+    folder = own.write("mine", "smollm", {"01_teacher_selection": values}, replace=False)
+    file = folder / "01_teacher_selection.yml"
+    file.write_text("# my own words\n" + file.read_text())
+    own.write("mine", "smollm", {"01_teacher_selection": values}, replace=False)
+    assert file.read_text().startswith("# my own words"), "the same values are left as they stand"
+    other = {"01_teacher_selection": values | {"seed": 8}}
+    with pytest.raises(ParameterError, match=r"params/mine/01.* stands there with other values"):
+        own.write("mine", "smollm", other, replace=False)
+    own.write("mine", "smollm", other, replace=True)
+    assert params.checked("mine", "01").seed == 8
+
+
+def test_what_cannot_run_is_not_begun(mine, monkeypatch):
+    monkeypatch.setattr(runner, "run_all", lambda *_: pytest.fail("it cannot run"))
+    write("left.jsonl", [{"question": "1 +1 =", "text": "2"}])
+    done = CliRunner().invoke(cli.app, [*COMMAND, *ONE, "--yes"])
+    assert done.exit_code == 1 and "MISSING traces of recorded:left.jsonl" in done.output
+
+
+def test_options_with_several_values_take_them_in_a_row(monkeypatch):
+    given = [
+        "ded",
+        "study",
+        "--teachers",
+        "a",
+        "b",
+        "-p",
+        "seed",
+        "2",
+        "--only",
+        "01",
+        "04",
+        "--yes",
+    ]
+    asked = []
+    monkeypatch.setattr(cli.sys, "argv", given)
+    monkeypatch.setattr(cli, "app", asked.extend)
+    cli.main()
+    expected = "study --teachers a --teachers b -p seed=2 --only 01 --only 04 --yes"
+    assert asked == expected.split()
