@@ -94,8 +94,8 @@ def of_compression(funnel: pd.DataFrame) -> Measured:
 
 
 def of_candidates(facts: Iterable[Mapping[str, Any]], n_kept: int) -> Measured:
-    """By base, of the facts of notebook 03's pools: candidates, the median number of different
-    valid trajectories a question over P.
+    """By base, of facts about pools (base, distinct: of each question how many valid trajectories
+    differ): candidates, the median number a question over P.
     """
     table = pd.DataFrame(facts).explode("distinct")
     medians = table["distinct"].astype(float).groupby(table["base"], sort=False).median()

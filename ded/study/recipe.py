@@ -59,6 +59,11 @@ class Pool:
     tokens: int
     hidden: frozenset[str]
 
+    @property
+    def distinct(self) -> list[int]:
+        """How many different verified trajectories each question of DED's corpus had."""
+        return [n for part in self.parts for n in part.distinct]
+
 
 # What a part gives to an arm; None: the arm has none of it.
 Rule = Callable[[Part], pd.DataFrame | None]
@@ -217,7 +222,7 @@ def too_alike(pools: list[Pool], corpora: list[pd.DataFrame], n_kept: int) -> st
     """Why DED's corpora hold too little diversity to be judged, "" where they do not: the median
     question has fewer than 2P trajectories that differ, or under 3/4 P were kept a question.
     """
-    distinct = [n for pool in pools for part in pool.parts for n in part.distinct]
+    distinct = [n for pool in pools for n in pool.distinct]
     examples = sum(map(len, corpora))
     questions = sum(corpus["problem_id"].nunique() for corpus in corpora)
     median, kept = statistics.median(distinct or [0]), examples / max(1, questions)
