@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cells
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 import rows
 
-from ded import evaluation, generation, grading, params, problems, study, training
+from ded import evaluation, generation, grading, params, problems, stats, study, training
 from ded.grading import seen
 from ded.params import schemas
 from ded.problems import lab as tasks
@@ -511,3 +512,19 @@ def test_the_lab_presets_are_as_the_paper_scaled():
             and p["n_select"] >= 2
             and json.dumps(p["fixed_on"])
         )
+
+
+def test_ded_is_judged_only_with_the_diversity_that_it_is_about():
+    def why(distinct, questions):
+        corpus = pd.DataFrame({"problem_id": questions})
+        return recipe.too_alike([SimpleNamespace(distinct=distinct)], [corpus], 4)
+
+    fours = [name for name in "abcde" for _ in range(4)]
+    assert why([8, 9, 3], fours) == ""
+    assert "median question has 7 trajectories that differ, fewer than 8" in why([7, 7, 16], fours)
+    assert "2.5 trajectories a question are kept, fewer than 3" in why([9, 9], list("aaabb"))
+    assert why([0], []) == ""  # not measured: another reason is given
+    claims = [stats.claim("a", "b", None)]
+    assert stats.withheld(claims, "") == claims
+    (withheld,) = stats.withheld(claims, "for a reason")
+    assert (withheld.verdict, withheld.note) == ("not judged", "for a reason")
