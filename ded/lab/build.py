@@ -288,6 +288,9 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
     for first, description in ((True, "training bases"), (False, "training their children")):
         chosen = [name for name, base in zip(names, generations, strict=True) if base == first]
         calls = [{"name": name, "out": folder, "scale": scale} for name in chosen]
-        jobs.run(build, calls, description=description)
+        for name, made in zip(chosen, jobs.run(build, calls, description=description), strict=True):
+            least = scoring.stop_rule(recipes[name]["role"]).get("at", 0.0)
+            if made["scores"] and made["scores"][-1][1] < least:
+                print(f"{name} ended below {least:.0%} and must not enter a study (recipes.yml)")
     if scale == 1.0 and out is None:
         scoring.record(names)
