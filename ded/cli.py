@@ -179,21 +179,35 @@ def study(
 
 
 @app.command()
-def new() -> None:
-    """Put the notebooks and the presets into this folder, to be run and changed here."""
+def new(
+    name: str = typer.Argument("", help="A preset to write, params/NAME/all.yml."),
+    base: str = typer.Option("gpu", "--from", metavar="PRESET", help="Which it extends."),
+    student: list[str] = typer.Option([], metavar="MODEL", help="A student, such as hf:ORG/NAME."),
+    teacher: list[str] = typer.Option([], metavar="MODEL", help="A teacher; more by more options."),
+    param: list[str] = Changes,
+) -> None:
+    """Write a preset of your own; or, without NAME, put notebooks and presets into this folder."""
+    if name:
+        models = {"students": student, "teachers": teacher, "teacher": (teacher or [""])[0]}
+        values = {key: value for key, value in models.items() if value} | _changes(param)
+        file = params.write_preset(name, base, values)
+        typer.echo(f"written: {files.shown(file)}; next: ded check --preset {name}")
+        return
     if not (names := params.unpack()):
-        raise ParameterError(f"{home()} has notebooks and params already")
+        mend = "a preset of your own: ded new NAME --from gpu --student hf:ORG/NAME"
+        raise ParameterError(f"{home()} has notebooks and params already; {mend}")
     typer.echo(f"{' and '.join(names)} put into {home()}; next: ded run 01 --preset lab")
 
 
 @app.command("params")
 def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
-    """Print the parameters that a run would use, as YAML."""
-    import yaml
-
+    """Print the parameters that a run would use, as YAML, and where each comes from."""
     for planned in runner.planned(preset, only, _changes(param)):
-        text = yaml.safe_dump(planned.values, sort_keys=False, default_flow_style=None, width=110)
-        typer.echo(f"# {planned.name}\n{text}")
+        typer.echo(f"# {planned.name}")
+        for key, value in planned.values.items():
+            origin = planned.origins.get(key, "default")
+            typer.echo(f"{params.line(key, value):<48}  # {origin}")
+        typer.echo()
 
 
 def _changes(changes: list[str], **grading: str) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from ded import home, jobs, models, problems, runner, store, study
 from ded.errors import DedError, ParameterError
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
-from ded.models.size import parameters as size_of
 from ded.models.spec import WITHOUT_WEIGHTS
 from ded.params import schemas
 from ded.params.schemas import SCHEMAS, Parameters, Recipe
+from ded.size import parameters as size_of
 
 STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
 TOO_LARGE = 2e8  # parameters of a student for a CPU

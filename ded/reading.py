@@ -235,7 +235,9 @@ def _placed(interval: stats.Interval) -> str:
     if math.isnan(interval.estimate):
         return f"not measured ({interval.problem})"
     place = "an interval that holds 0"
-    if interval.flat:
+    if math.isinf(interval.low):
+        place = f"no interval ({interval.problem})"
+    elif interval.flat:
         place = "the same in all replicates, so that nothing measures the error"
     elif interval.low * interval.high > 0:
         place = "above 0" if interval.low > 0 else "below 0"

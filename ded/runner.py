@@ -7,7 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Run:
     values: dict[str, Any]
     # where its results go; relative to the repository, so that no machine's folders are recorded
     folder: Path
+    origins: dict[str, str] = field(default_factory=dict)  # the place that set each parameter
 
     @property
     def name(self) -> str:
@@ -53,23 +54,24 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     problems = [
         f"  {params.COMMAND_LINE}: {key}: unknown parameter{near(key, names)}" for key in unknown
     ]
-    loaded: dict[Path, dict[str, Any]] = {}
+    loaded: dict[Path, tuple[dict[str, Any], dict[str, str]]] = {}
     changed: dict[str, Any] = {}
     for path in paths:
         fields = schemas.get(path, {})
         own = {key: value for key, value in changes.items() if key.partition(".")[0] in fields}
         try:
-            loaded[path] = params.load(preset, path.stem, own)
-            pairs = params.differences(params.load(preset, path.stem), loaded[path])
+            values = params.load(preset, path.stem, own)
+            pairs = params.differences(params.load(preset, path.stem), values) if own else {}
+            loaded[path] = (values, params.origins(preset, path.stem, own))
             changed |= {key: now for key, (_, now) in pairs.items()}
         except ParameterError as error:
             problems.append(str(error))
     if problems:
         raise ParameterError("\n".join(dict.fromkeys(problems)))  # an unknown preset is told once
     runs = []
-    for path, values in loaded.items():
+    for path, (values, origins) in loaded.items():
         folder = home() / folders.place(values, path.stem, changed)
-        runs.append(Run(path, values, Path(os.path.relpath(folder, home()))))
+        runs.append(Run(path, values, Path(os.path.relpath(folder, home())), origins))
     return runs
 
 
@@ -127,7 +129,7 @@ def execute(run: Run) -> str | None:
     notebook, file = run.notebook.relative_to(home()), f"{run.name}.ipynb"
     final, failed = run.folder / file, run.folder / f"{run.name}.failed.ipynb"
     start = params.defaults(notebook)
-    changed = {key: run.values[key] for key in run.values if run.values[key] != start.get(key)}
+    changed = {k: v for k, v in run.values.items() if k in run.origins or v != start.get(k)}
     print(f"{run.name}, into {run.folder}:", file=sys.stderr)
     problem = None
     with folders.working(run.folder) as work:

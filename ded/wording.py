@@ -21,7 +21,7 @@ def number(value: Number, sign: bool = False, unit: str = "share") -> str:
 
     What rounds to zero has no minus.
     """
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return "–"
     scale, digits = UNITS[unit]
     return f"{scale * value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")

@@ -1,6 +1,7 @@
 """Parameters: one clear error for everything that is wrong, before any work."""
 
 import json
+import shutil
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from papermill.translators import PythonTranslator
 from pydantic import BaseModel, Field
 
 from ded import curation, generation, params, runner
+from ded.files import read_yaml
 from ded.params import ParameterError, schemas
 
 GOOD = {
@@ -292,6 +294,135 @@ def test_values_of_the_command_line(text, value):
     assert params.parse_value(text) == value
 
 
+# ---- presets that extend
+
+
+def layer(repo, name, text):
+    file = repo / "params" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+
+
+def test_a_preset_extends_another_and_says_only_what_differs(repo):
+    layer(repo, "small/01_small.yml", "preset: small\nn_kept: 5\nseed: 1\nsizes: [1, 2]\n")
+    layer(repo, "mine/all.yml", "preset: mine\nextends: small\nseed: 2\nn_trajectories: 9\n")
+    assert params.load("mine", "01") == GOOD | {
+        "preset": "mine",
+        "n_kept": 5,
+        "seed": 2,
+        "sizes": [1, 2],
+    }  # n_trajectories is another notebook's
+    layer(repo, "mine/01_small.yml", "seed: 3\n")
+    layer(repo, "ours/01_small.yml", "extends: ../mine/01_small.yml\nepochs: 7.0\n")
+    assert params.load("mine", "01")["seed"] == 3
+    assert params.load("ours", "01") == GOOD | {"preset": "ours", "seed": 3, "epochs": 7.0}
+    assert params.origins("mine", "01_small", {"sizes": [3]}) == {
+        "preset": "params/mine/all.yml",
+        "n_kept": "params/small/01_small.yml",
+        "seed": "params/mine/01_small.yml",
+        "sizes": "the command line",
+    }
+
+
+@pytest.mark.parametrize(
+    "target, words",
+    [
+        ("smal", ["params/mine/all.yml: extends: no preset 'smal'", "nearest: small"]),
+        ("../small/02.yml", ["params/mine/all.yml: extends: no file params/small/02.yml"]),
+        ("3", ["extends: no preset '3'"]),
+        ("mine", ["params/mine/all.yml -> params/mine/all.yml: these extend each other in a ring"]),
+        ("ours", ["all.yml -> params/ours/01_small.yml -> params/mine/all.yml: these extend"]),
+    ],
+)
+def test_what_cannot_be_extended_is_told(repo, target, words):
+    layer(repo, "mine/all.yml", f"extends: {target}\n")
+    layer(repo, "ours/01_small.yml", "extends: ../mine/all.yml\n")
+    with pytest.raises(ParameterError) as caught:
+        params.load("mine", "01")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_preset_that_has_nothing_for_a_notebook_is_not_taken_for_the_defaults(repo):
+    layer(repo, "small/02_other.yml", "n_kept: 5\n")
+    with pytest.raises(
+        ParameterError, match=r"'small' has 02_other.yml, not 01_small: write .*all"
+    ):
+        params.load("small", "01")
+
+
+def test_a_wrong_value_names_the_file_that_set_it(repo):
+    layer(repo, "small/01_small.yml", "n_kept: 0\n")
+    layer(repo, "mine/all.yml", "extends: small\nseedd: 1\n")
+    with pytest.raises(ParameterError) as caught:
+        params.load("mine", "01")
+    assert "params/small/01_small.yml: n_kept = 0" in str(caught.value)
+    assert "params/mine/all.yml: seedd = 1: unknown parameter; nearest: seed" in str(caught.value)
+
+
+@pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
+@pytest.mark.parametrize("preset", params.presets())
+def test_no_value_of_the_lab_slips_in_behind_other_students(preset, notebook):
+    values = params.load(preset, notebook)  # refuses what was left; here what was written
+    if not values["students"][0].startswith("lab:"):
+        assert "lab:" not in str(values)
+
+
+def test_what_is_left_of_the_lab_behind_another_student_is_an_error_that_names_it():
+    foreign = {"students": ["hf:a/b"], "teachers": ["hf:c/d"], "max_tokens": 128}
+    with pytest.raises(ParameterError, match=r"command line: students \['hf:a/b'\]") as caught:
+        params.load("lab", "04", foreign)
+    for left in ("corpus_source lab:sum", "code_source lab:code", "ood_sources lab:", "max_length"):
+        assert left in str(caught.value)
+    for own in ("teachers", "max_tokens"):  # given with the students, whatever they are
+        assert own not in str(caught.value).partition("stand behind them")[2]
+    assert params.load("gpu", "04", foreign)["max_length"] == 12288
+    assert params.load("lab", "04", {"students": ["store:0123"]})["max_length"] == 192
+
+
+def test_papermill_that_is_given_a_preset_s_file_alone_takes_the_rest_from_the_preset(repo):
+    layer(repo, "small/01_small.yml", "preset: small\nn_kept: 5\nseed: 1\n")
+    layer(repo, "mine/all.yml", "preset: mine\nextends: small\n")
+    cell = "\n".join(f"{key}: object = {value!r}" for key, value in GOOD.items())
+    passed = {"preset": "mine", "seed": 3}
+    injected = "# Parameters\n" + "\n".join(f"{key} = {value!r}" for key, value in passed.items())
+    history = {"In": ["", cell, injected, "check()"]}
+    assert params.check("01_small", GOOD | passed | history) == params.checked(
+        "mine", "01", {"seed": 3}
+    )
+    elsewhere = {"preset": "theirs", "extends": "small", "seed": 3}
+    injected = "# Parameters\n" + "\n".join(f"{key} = {v!r}" for key, v in elsewhere.items())
+    history = {"In": ["", cell, injected, "check()"]}
+    taken = params.check("01_small", GOOD | elsewhere | history)
+    assert (taken.preset, taken.n_kept, taken.seed) == ("theirs", 5, 3)
+
+
+def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
+    root = Path(__file__).parents[1]
+    for name in ("notebooks", "params"):
+        shutil.copytree(root / name, tmp_path / name)
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    values = {"students": ["hf:a/b"], "teachers": ["hf:c/d"], "engine.dtype": "float16"}
+    file = params.write_preset("my-own", "gpu", values)
+    assert file == tmp_path / "params" / "my-own" / "all.yml"
+    assert "students: ['hf:a/b']  # the student bases" in file.read_text()
+    for path in params.notebooks():
+        loaded, base = params.load("my-own", path.stem), params.load("gpu", path.stem)
+        told = {key.partition(".")[0] for key in params.differences(base, loaded)}
+        assert told == {"students", "engine"} | ({"teachers"} & base.keys())
+    for name, base, wrong, message in (
+        ("my-own", "gpu", {}, "'my-own' is there already"),
+        ("gpu", "gpu", {}, "'gpu' cannot be the preset's name"),
+        ("a/b", "gpu", {}, "'a/b' cannot be the preset's name"),
+        ("b", "lab", {"students": ["hf:a/b"]}, "values made for the lab stand behind them"),
+        ("b", "gpu", {"n_kep": 3}, "n_kep: unknown parameter; nearest: n_kept"),
+        ("b", "gpu", {"samples": 0}, "samples = 0"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            params.write_preset(name, base, wrong)
+    assert not (tmp_path / "params" / "b").exists()
+
+
 # ---- names that a registry holds
 
 
@@ -408,7 +539,7 @@ def test_a_bad_key_of_trainer_is_named(trainer, words):
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[1].glob("params/*/0*.yml")), ids=str)
 def test_a_params_file_says_its_preset(file):
     """So that plain papermill, given the file alone, labels the run by it."""
-    assert params.read_yaml(file).get("preset") == file.parent.name
+    assert read_yaml(file).get("preset") == file.parent.name
 
 
 def test_the_launch_configurations_are_no_preset():

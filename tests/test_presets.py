@@ -328,14 +328,3 @@ def test_what_has_run_is_what_check_passes(executed, preset, notebook, monkeypat
 def test_a_preset_can_be_reported(executed, preset):
     folder = next(iter(executed.values()))[1].parents[1] / preset
     assert report.write(folder).stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("notebook", [path.stem for path in params.notebooks()])
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_is_complete(preset, notebook):
-    file = params.preset_file(preset, notebook)
-    written = params.read_yaml(file)
-    assert set(written) == set(schemas.SCHEMAS[notebook].model_fields) - {"out_dir"}, (
-        "no value of the lab's slips in"
-    )
-    assert len([line for line in file.read_text().splitlines() if "#" in line]) > 15

@@ -27,6 +27,11 @@ def test_a_difference_says_where_its_interval_lies():
     assert above.startswith("ID pass@1, a minus before: +20.3 [18.9, 21.8] points, above 0")
     assert reading.difference(LIFTED, "before", "a", "x").endswith("below 0.")
     assert "holds 0" in reading.difference(LIFTED, "b", "before", "x")
+    alone = reading.difference(cells(before=(0.3,), a=(0.4,)), "a", "before", "x")
+    assert (
+        alone
+        == "x, a minus before: +10.0 points, no interval (fewer than two replicates in a base)."
+    )
     nothing = cells(before=(0.3, 0.4, 0.5), a=(math.nan,) * 3)
     assert "not measured (no score of a)" in reading.difference(nothing, "a", "before", "x")
 

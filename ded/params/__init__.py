@@ -23,6 +23,8 @@ from ded import home
 from ded.errors import DedError, ParameterError, near, no_such
 from ded.files import parse_yaml, read_yaml, replacing, shown
 from ded.options import Secret
+from ded.params.layers import Layer, extended, left_from_the_lab, line, of_preset, presets
+from ded.params.layers import write as write_layer
 from ded.params.schemas import SCHEMAS, Parameters
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -55,31 +57,47 @@ def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Param
     can be run again when the notebook has run. Raises ParameterError with all problems.
     """
     model = schema_of(schema) if isinstance(schema, str) else schema
+    assigned, passed = parameter_names(namespace.get("In", []))
+    if isinstance(schema, str) and passed & {"preset", "extends"}:
+        return _passed(schema, {name: namespace[name] for name in passed})
     plain = {name for name, value in namespace.items() if isinstance(value, PLAIN)}
     candidates = {name for name in plain - IPYTHON if not name.startswith("_")}
-    if assigned := parameter_names(namespace.get("In", [])):
-        candidates &= assigned
+    if assigned or passed:
+        candidates &= assigned | passed
     names = candidates | model.model_fields.keys()
     values = {name: value for name, value in namespace.items() if name in names}
     return validated(model, values, "parameters")
 
 
-def parameter_names(history: Iterable[str]) -> set[str]:
+def parameter_names(history: Iterable[str]) -> tuple[set[str], set[str]]:
     """The names set by the last parameters cell of IPython's history, and by papermill's after it.
 
     The parameters cell is the one that assigns `preset`, as all notebooks' do.
     """
     names: set[str] = set()
+    passed: set[str] = set()
     for source in list(history)[:-1]:  # the last cell is the one being run
         try:
             assigned = {name for name, _ in _assignments(source)}
         except SyntaxError:  # a cell that did not run
             continue
         if source.startswith(INJECTED):
-            names |= assigned
+            passed |= assigned
         elif "preset" in assigned:
-            names = assigned
-    return names
+            names, passed = assigned, set()
+    return names, passed
+
+
+def _passed(notebook: str, values: Mapping[str, Any]) -> Parameters:
+    """What papermill passed, over the files of the preset that it names, or that it extends."""
+    path, preset = find_notebook(notebook), str(values.get("preset", ""))
+    own = {name: value for name, value in values.items() if name != "extends"}
+    if preset in presets():
+        layers = of_preset(preset, path.stem)
+    else:
+        layers = extended(values["extends"], path.stem) if "extends" in values else []
+    name = preset or defaults(path)["preset"]
+    return _merged(path, name, [*layers, Layer("papermill", own)])
 
 
 def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -96,17 +114,34 @@ def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None)
 def checked(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> Parameters:
     """As `load`, and as an instance of the notebook's schema."""
     path = find_notebook(notebook)
-    file = preset_file(preset, path.stem)
-    changed = read_yaml(file) if file.is_file() else {}
-    values = defaults(path) | {"preset": preset}
+    layers = [*of_preset(preset, path.stem), Layer(COMMAND_LINE, overrides or {})]
+    if (other := layers[-1].values.get("preset", preset)) != preset:
+        raise ParameterError(f"{COMMAND_LINE}: preset is {other!r}, but --preset {preset!r}")
+    return _merged(path, preset, layers)
+
+
+def origins(
+    preset: str, notebook: str, overrides: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """The place that sets each parameter: a file, the command line; without one the default
+    holds."""
+    layers = [*of_preset(preset, notebook), Layer(COMMAND_LINE, overrides or {})]
+    return {key: layer.place for layer in layers for key in layer.keys}
+
+
+def _merged(path: Path, preset: str, layers: list[Layer]) -> Parameters:
+    """A notebook's defaults with the layers over them, checked."""
+    values = defaults(path)
+    start = Layer(shown(path), values)
     places: dict[str, str] = {}
-    for place, layer in ((shown(file), changed), (COMMAND_LINE, overrides or {})):
-        if layer.get("preset", preset) != preset:
-            raise ParameterError(f"{place}: preset is {layer['preset']!r}, but --preset {preset!r}")
-        for key, value in layer.items():
+    for layer in layers:
+        places |= dict.fromkeys(layer.keys, layer.place)
+        for key, value in layer.values.items():
             values = _put(values, key, value)
-            places[key.partition(".")[0]] = place
-    return validated(schema_of(path.stem), values, shown(path), places)
+    merged = validated(schema_of(path.stem), values | {"preset": preset}, shown(path), places)
+    if wrong := left_from_the_lab([start, *layers], merged):
+        raise ParameterError(f"{places.get('students', shown(path))}: {wrong}")
+    return merged
 
 
 def _put(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -237,16 +272,46 @@ def unpack() -> list[str]:
     return missing
 
 
+def write_preset(name: str, base: str, values: Mapping[str, Any], replace: bool = False) -> Path:
+    """Writes params/<name>/all.yml, a preset that extends `base` and sets these values, for each
+    notebook those that it has; returns its path.
+
+    ParameterError, before anything is written, for a name that is taken (unless `replace`) or
+    cannot be a folder's, and for values that the preset's notebooks cannot be run with.
+    """
+    if not name.replace("-", "_").isidentifier() or name in ("accelerate", base):
+        allowed = f"letters, digits, - and _, and not {base!r}, which it extends"
+        raise ParameterError(f"{name!r} cannot be the preset's name: {allowed}")
+    if name in presets() and not replace:
+        raise ParameterError(f"preset {name!r} is there already: change its files, or name another")
+    meanings: dict[str, str] = {}
+    taken: set[str] = set()
+    for path in notebooks():
+        fields = schema_of(path.stem).model_fields
+        own = {key: value for key, value in values.items() if key.partition(".")[0] in fields}
+        taken |= own.keys()
+        checked(base, path.stem, own)
+        meanings = _meanings(path) | meanings
+    if unknown := [key for key in values if key not in taken]:
+        names = {key for schema in SCHEMAS.values() for key in schema.model_fields}
+        raise ParameterError(f"{unknown[0]}: unknown parameter{near(unknown[0], names)}")
+    return write_layer(name, base, values, meanings)
+
+
+def _meanings(notebook: Path) -> dict[str, str]:
+    """The comments on the parameters in a notebook's cell: behind a value, or above it."""
+    meanings, above = {}, ""
+    for text in _parameters_cell(notebook).splitlines():
+        if assigned := re.match(r"(\w+): .*?(?:  # (.*))?$", text):
+            meanings[assigned[1]] = assigned[2] or above
+        above = text.removeprefix("# ") if text.startswith("# ") else ""
+    return meanings
+
+
 def notebooks(only: Iterable[str] = ()) -> list[Path]:
     """The repository's notebooks in order, or those named (see `find_notebook`)."""
     every = (home() / "notebooks").glob("[0-9]*.ipynb")
     return [find_notebook(name) for name in only] or sorted(every)
-
-
-def presets() -> list[str]:
-    """The names of the presets: the folders of params/, but that of the launch configurations."""
-    folders = (home() / "params").glob("*/")
-    return sorted(folder.name for folder in folders if folder.name != "accelerate")
 
 
 def no_notebooks() -> ParameterError:
@@ -268,27 +333,24 @@ def find_notebook(name: str) -> Path:
     raise ParameterError(no_such("notebook", stem, paths))
 
 
-def preset_file(preset: str, notebook: str) -> Path:
-    """params/<preset>/<notebook>.yml, which may be missing; unknown presets are ParameterErrors."""
-    if preset not in presets():
-        raise ParameterError(no_such("preset", preset, presets()))
-    return home() / "params" / preset / f"{notebook}.yml"
-
-
 def defaults(notebook: Path) -> dict[str, Any]:
     """The literals that the notebook's cell tagged `parameters` assigns. Nothing of it is run."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise ParameterError(f"{shown(notebook)}: {len(tagged)} cells tagged 'parameters', not one")
     values = {}
-    for name, node in _assignments("".join(tagged[0]["source"])):
+    for name, node in _assignments(_parameters_cell(notebook)):
         try:
             values[name] = ast.literal_eval(node)
         except ValueError:
             given = f"{shown(notebook)}: {name} = {ast.unparse(node)}"
             raise ParameterError(f"{given}: the parameters cell holds literals only") from None
     return values
+
+
+def _parameters_cell(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ParameterError(f"{shown(notebook)}: {len(tagged)} cells tagged 'parameters', not one")
+    return "".join(tagged[0]["source"])
 
 
 def _assignments(source: str) -> Iterator[tuple[str, ast.expr]]:

@@ -81,6 +81,10 @@ def _with_code_source(source: str, info: ValidationInfo) -> str:
     return source if code_source else ""
 
 
+class Fitted:
+    """Marks a parameter whose default fits the lab's models and questions alone."""
+
+
 DEFAULT = "default"  # the key of `chat` for all models
 Share = Annotated[float, Field(ge=0, le=1)]
 Model = Annotated[str, AfterValidator(_model)]
@@ -123,12 +127,12 @@ class Common(BaseModel):
     eval_ood: Count
     verification: Annotated[Literal["answer", "steps"], AfterValidator(_checkable)]
     drop_repeats: bool = False
-    max_tokens: Count
-    max_length: Count
+    max_tokens: Annotated[Count, Fitted]
+    max_length: Annotated[Count, Fitted]
     temperature: Annotated[float, Field(ge=0, le=5)]
     eval_temperature: Annotated[float, Field(ge=0, le=5)]
     top_p: Annotated[float, Field(gt=0, le=1)]
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1), Fitted]
     batch_size: Count
     epochs: Positive
     delta: Annotated[float, Field(gt=0, lt=1)]
@@ -159,7 +163,7 @@ class OodTradeoff(Common):
     teacher: Model
     sizes: Sizes
     selection_sizes: Sizes
-    fixed_level: Whole
+    fixed_level: Annotated[Whole, Fitted]
     keep_share: Share = 0.0
     pass_rate_threshold: Share
     pass_rate_samples: Count

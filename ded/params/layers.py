@@ -1,0 +1,165 @@
+"""The files that a preset's values come from, one over the other.
+
+params/<preset>/all.yml holds for every notebook that has its keys, params/<preset>/<notebook>.yml
+for one, over it. Either may say `extends:` another preset, or a file (a path from its own folder);
+then only what differs has to be written.
+"""
+
+import datetime
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ded import home
+from ded.errors import ParameterError, no_such
+from ded.files import read_yaml, shown, write_text
+from ded.params.schemas import SCHEMAS, Fitted, Parameters
+
+ALL = "all.yml"
+HEAD = """\
+# {name}: as {base}, but for what stands here. All values, and where each comes from:
+# ded params --preset {name}. What holds for one notebook alone goes into {name}/<notebook>.yml.
+"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values that one place sets: a file, the command line, a notebook's defaults."""
+
+    place: str
+    values: Mapping[str, Any]
+
+    @property
+    def keys(self) -> set[str]:
+        """The parameters that it sets, of mappings all (engine for engine.dtype)."""
+        return {key.partition(".")[0] for key in self.values}
+
+
+def presets() -> list[str]:
+    """The names of the presets: the folders of params/, but that of the launch configurations."""
+    folders = (home() / "params").glob("*/")
+    return sorted(folder.name for folder in folders if folder.name != "accelerate")
+
+
+def of_preset(preset: str, notebook: str) -> list[Layer]:
+    """What the preset's files set for a notebook, later ones over earlier; [] for a preset without
+    files. ParameterError for one that has files, but none for this notebook."""
+    files = _files(preset, notebook)
+    layers = _read(files, notebook)
+    for layer in layers:
+        if layer.place in map(shown, files) and layer.values.get("preset", preset) != preset:
+            given = f"{layer.place}: preset is {layer.values['preset']!r}"
+            raise ParameterError(f"{given}, but --preset {preset!r}")
+    others = sorted(file.name for file in files[0].parent.glob("*.yml"))
+    if others and not layers:
+        mend = (
+            f"write {shown(files[0])}, which holds for all (`extends: lab`), or name one by --only"
+        )
+        raise ParameterError(f"preset {preset!r} has {', '.join(others)}, not {notebook}: {mend}")
+    return layers
+
+
+def extended(target: Any, notebook: str, place: str = "") -> list[Layer]:
+    """What `extends: target` brings in, a preset's name or a file's path from that of `place`."""
+    return _read(_targets(target, notebook, home() / place), notebook)
+
+
+def _files(preset: str, notebook: str) -> list[Path]:
+    if preset not in presets():
+        raise ParameterError(no_such("preset", preset, presets()))
+    return [home() / "params" / preset / name for name in (ALL, f"{notebook}.yml")]
+
+
+def _targets(target: Any, notebook: str, file: Path) -> list[Path]:
+    try:
+        if not str(target).endswith((".yml", ".yaml")):
+            return _files(str(target), notebook)
+        path = (file.parent / str(target)).resolve()
+        if path.is_file():
+            return [path]
+        raise ParameterError(f"no file {shown(path)}")
+    except ParameterError as error:
+        raise ParameterError(f"{shown(file)}: extends: {error}") from None
+
+
+def _read(files: list[Path], notebook: str, above: tuple[Path, ...] = ()) -> list[Layer]:
+    """The layers of these files, what they extend first."""
+    written = {file: read_yaml(file) for file in files if file.is_file()}
+    below: list[Layer] = []
+    if extending := [file for file in written if "extends" in written[file]]:
+        file = extending[-1]  # the notebook's own word counts
+        if file in above:
+            ring = " -> ".join(map(shown, (*above[above.index(file) :], file)))
+            raise ParameterError(f"{ring}: these extend each other in a ring")
+        targets = _targets(written[file]["extends"], notebook, file)
+        below = _read(targets, notebook, (*above, file))
+    of_others = {key for schema in SCHEMAS.values() for key in schema.model_fields}
+    if notebook in SCHEMAS:
+        of_others -= SCHEMAS[notebook].model_fields.keys()
+    own = []
+    for file, values in written.items():
+        left_out = {"extends"} | (of_others if file.name == ALL else set())
+        kept = {key: v for key, v in values.items() if key.partition(".")[0] not in left_out}
+        own.append(Layer(shown(file), kept))
+    return below + own
+
+
+def left_from_the_lab(layers: Iterable[Layer], values: Parameters) -> str:
+    """What is wrong where students that are not the lab's stand before values made for it; "" where
+    nothing is.
+
+    These are what names the lab (`lab:`) and what is `Fitted` to it, as far as it was set while the
+    students were the lab's.
+    """
+    students: list[str] = []
+    for_the_lab: dict[str, bool] = {}
+    for layer in layers:
+        students = layer.values.get("students", students)
+        for_the_lab |= dict.fromkeys(layer.keys, _of_the_lab(students))
+    if _of_the_lab(students):
+        return ""
+    fields, dumped = type(values).model_fields, values.model_dump()
+    left = [
+        key
+        for key in fields
+        if for_the_lab.get(key)
+        and (Fitted in fields[key].metadata or '"lab:' in json.dumps(dumped[key]))
+    ]
+    told = ", ".join(f"{key} {_brief(dumped[key])}" for key in left)
+    mend = "set them, or extend a preset that does (extends: gpu)"
+    what = f"students {students} are not the lab's, but values made for the lab stand behind them"
+    return f"{what}: {told}; {mend}" if left else ""
+
+
+def _brief(value: Any) -> str:
+    return f"{value[0]} ..." if isinstance(value, list) else str(value)
+
+
+def _of_the_lab(students: Any) -> bool:
+    """Whether all are: trained ones count as what they were trained from."""
+    return all(str(student).startswith(("lab:", "store:")) for student in students)
+
+
+def write(name: str, base: str, values: Mapping[str, Any], meanings: Mapping[str, str]) -> Path:
+    """Writes params/<name>/all.yml, a preset that extends `base` and sets these values, each with
+    its meaning; returns its path."""
+    today = datetime.date.today().isoformat()
+    content = {"preset": name, "extends": base, "fixed_on": today, **values}
+    text = HEAD.format(name=name, base=base)
+    for key, value in content.items():
+        meaning = f"  # {meanings[key]}" if meanings.get(key) and key != "preset" else ""
+        text += f"{line(key, value)}{meaning}\n"
+    folder = home() / "params" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_text(folder / ALL, text)
+
+
+def line(key: str, value: Any) -> str:
+    """`key: value` in one line of YAML."""
+    text = yaml.safe_dump({key: value}, default_flow_style=True, sort_keys=False, width=10**6)
+    return re.sub(r"^\{(.*)\}\n$", r"\1", text, flags=re.DOTALL)
