@@ -67,10 +67,11 @@ def changes(
     splits = [before["split"], *({"dev", "test"} - {before["split"]})]
     counts = {split: held(scored_on, split) for split in splits}
     split = next((split for split in splits if counts[split] != 0), splits[0])
-    limits = {"n_questions": held(questions, "train"), "eval_id": counts[split]}
-    for name, there in limits.items():
+    limits = [("n_questions", held(questions, "train")), ("eval_id", counts[split])]
+    limits += [("eval_ood", held(family, split)) for family in ood]
+    for name, there in limits:
         if there is not None:
-            values[name] = max(1, min(there, before[name]))
+            values[name] = max(1, min(there, values.get(name, before[name])))
     fields = {key: key.partition(".")[0] for key in further}
     known = {name for schema in SCHEMAS.values() for name in schema.model_fields}
     own = {
