@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ded import cli, models, own, params, results, runner
+from ded import cli, models, own, params, results, runner, study
 from ded.errors import ParameterError
 
 ROOT = Path(__file__).parents[1]
@@ -61,30 +61,32 @@ def test_names_become_a_preset_that_is_checked_and_estimated(mine, monkeypatch):
     assert values.learning_rate == params.checked("smollm", "01").learning_rate
 
 
+ASKED = (["path:student"], ["recorded:left.jsonl"], "file:questions.jsonl")
+
+
 def test_every_notebook_gets_what_it_has(mine):
-    asked = (["path:student"], ["recorded:left.jsonl"], "file:questions.jsonl")
-    further = {"n_attempts": 3, "seed": 7}
+    common = own.values("smollm", *ASKED) | {"n_attempts": 3, "seed": 7}
+    folder = own.write("mine", "smollm", common, replace=False)
     for notebook in (path.stem for path in params.notebooks()):
-        changed = own.changes("smollm", notebook, *asked, further=further)
-        values = params.checked("smollm", notebook, changed)
+        values = params.checked("mine", notebook)
         assert values.seed == 7 and getattr(values, "n_attempts", 3) == 3
         assert getattr(values, "code_source", "") == getattr(values, "code_id_source", "") == ""
+        assert study.teachers_of(values) == ["recorded:left.jsonl"]
+        assert values.n_questions == 20, "the preset asks for more, and the file has no more"
+    assert "extends: smollm" in (folder / "all.yml").read_text()
     with pytest.raises(ParameterError, match=r"n_attempt = 3.*nearest: n_attempts"):
-        changed = own.changes("smollm", "01", *asked, further={"n_attempt": 3})
-        params.checked("smollm", "01", changed)
+        own.write("mine", "smollm", common | {"n_attempt": 3}, replace=False)
 
 
 def test_a_preset_with_other_values_is_not_written_over(mine):
-    values = own.changes("smollm", "01", ["path:student"], ["path:student"], "lab:sum/5-6")
-    folder = own.write("mine", "smollm", {"01_teacher_selection": values}, replace=False)
-    file = folder / "01_teacher_selection.yml"
+    common = own.values("smollm", *ASKED)
+    file = own.write("mine", "smollm", common, replace=False) / "all.yml"
     file.write_text("# my own words\n" + file.read_text())
-    own.write("mine", "smollm", {"01_teacher_selection": values}, replace=False)
+    own.write("mine", "smollm", common, replace=False)
     assert file.read_text().startswith("# my own words"), "the same values are left as they stand"
-    other = {"01_teacher_selection": values | {"seed": 8}}
-    with pytest.raises(ParameterError, match=r"params/mine/01.* stands there with other values"):
-        own.write("mine", "smollm", other, replace=False)
-    own.write("mine", "smollm", other, replace=True)
+    with pytest.raises(ParameterError, match=r"preset 'mine' is there: seed 8 \(was \d\); call"):
+        own.write("mine", "smollm", common | {"seed": 8}, replace=False)
+    own.write("mine", "smollm", common | {"seed": 8}, replace=True)
     assert params.checked("mine", "01").seed == 8
 
 
