@@ -175,7 +175,8 @@ def test_verdicts_come_first_each_with_its_mark_interval_and_link(outputs):
     assert (
         "x rises +12.7 [10.0, 14.8] +12.7 [10.7, 14.8] 0.001 6" in page.text
     )  # with the plain interval, p, and replicates
-    bars = [a for tag, a in page.tags if tag == "svg"]
+    axis, *bars = [a for tag, a in page.tags if tag == "svg"]
+    assert axis["aria-label"] == "axis in points"
     assert [a["aria-label"] for a in bars] == ["+12.7 [10.0, 14.8]", "+0.0 [−7.0, 1.1]"]
 
 
