@@ -163,10 +163,9 @@ def study(
     students, taught = [own.model(text) for text in student], [own.model(text) for text in teachers]
     start = start or own.start_of(students)
     asked = own.source(questions), own.source(scored_on), [own.source(text) for text in ood]
-    further, names = _changes(param), [path.stem for path in params.notebooks(only)]
-    values = {n: own.changes(start, n, students, taught, *asked, further) for n in names}
-    folder = own.write(name, start, values, replace)
-    typer.echo(f"written from preset {start}: {os.path.relpath(folder)}\n")
+    common = own.values(start, students, taught, *asked) | _changes(param)
+    folder = own.write(name, start, common, replace)
+    typer.echo(f"preset {name}, which extends {start}: {os.path.relpath(folder)}\n")
     try:
         check(name, only, [])
     except typer.Exit as end:

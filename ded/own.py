@@ -1,18 +1,16 @@
 """A study of somebody's own model: from the names on a command line to a preset."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ded import home, params, plan, problems
 from ded.errors import ParameterError
-from ded.files import read_yaml, shown, write_text
+from ded.files import shown, write_text
 from ded.params.schemas import SCHEMAS
 from ded.problems import files
 
 SMALL, LARGE = "smollm", "gpu"  # the presets that a study starts from, by the student's size
-NOTHING: Mapping[str, Any] = {}
 
 
 def model(text: str) -> str:
@@ -42,66 +40,69 @@ def held(text: str, split: str) -> int | None:
     return None if reader.procedural or reader.hub_id else len(reader.load(0, split, "own"))
 
 
-def changes(
+def values(
     start: str,
-    notebook: str,
     students: list[str],
     teachers: list[str],
     questions: str,
     scored_on: str = "",
     ood: Sequence[str] = (),
-    further: Mapping[str, Any] = NOTHING,
 ) -> dict[str, Any]:
-    """What a notebook of such a study has otherwise than the preset `start`.
+    """What such a study has otherwise than the preset `start`, in all notebooks.
 
-    The questions are mathematics or what else their own kind says; no more are asked than there
-    are. The split that is scored on is that of `start` where the questions have it. further: what
-    else is changed, in the notebooks that have such a parameter.
+    The questions are mathematics or what else their own kind says. The split that is scored on is
+    that of `start` where the questions have it.
     """
-    before = params.load(start, notebook)
     scored_on = scored_on or questions
-    values: dict[str, Any] = {"students": students, "corpus_source": questions}
-    values |= {"teachers": teachers} if "teachers" in before else {"teacher": teachers[0]}
-    values |= {"id_source": scored_on} | ({"ood_sources": list(ood)} if ood else {})
-    values |= {"code_source": ""} if "code_source" in before else {}
-    splits = [before["split"], *({"dev", "test"} - {before["split"]})]
-    counts = {split: held(scored_on, split) for split in splits}
-    split = next((split for split in splits if counts[split] != 0), splits[0])
-    limits = {"n_questions": held(questions, "train"), "eval_id": counts[split]}
-    for name, there in limits.items():
-        if there is not None:
-            values[name] = max(1, min(there, before[name]))
-    fields = {key: key.partition(".")[0] for key in further}
-    known = {name for schema in SCHEMAS.values() for name in schema.model_fields}
-    own = {
-        key: further[key] for key in further if fields[key] in before or fields[key] not in known
+    named: dict[str, Any] = {"students": students, "teachers": teachers, "teacher": teachers[0]}
+    named |= {"corpus_source": questions, "id_source": scored_on, "code_source": ""}
+    first = params.load(start, params.notebooks()[0].stem)["split"]
+    splits = [first, *({"dev", "test"} - {first})]
+    split = next((split for split in splits if held(scored_on, split) != 0), first)
+    return named | {"split": split} | ({"ood_sources": list(ood)} if ood else {})
+
+
+def fewer(asked: Mapping[str, Any]) -> dict[str, int]:
+    """Of a notebook's parameters those that ask for more questions than there are: {name: how many
+    there are}.
+    """
+    split = asked["split"]
+    there = [held(family, split) for family in asked["ood_sources"]]
+    limits = {
+        "n_questions": held(asked["corpus_source"], "train"),
+        "eval_id": held(asked["id_source"], split),
+        "eval_ood": min((n for n in there if n is not None), default=None),
     }
-    return values | {"split": split} | own
+    return {name: max(1, n) for name, n in limits.items() if n is not None and n < asked[name]}
 
 
-def write(
-    name: str, start: str, by_notebook: Mapping[str, Mapping[str, Any]], replace: bool
-) -> Path:
-    """Writes params/<name>/, a file a notebook; returns the folder. ParameterError where it is
+def write(name: str, start: str, common: Mapping[str, Any], replace: bool) -> Path:
+    """Writes the preset params/<name>/, which extends `start`, and for each notebook that asks for
+    more questions than there are a file with fewer; returns the folder. ParameterError where it is
     there with other values, unless it is to be replaced.
     """
-    import yaml
-
-    folder, today = home() / "params" / name, {"fixed_on": date.today().isoformat()}
-    head = f"# Written by `ded study`, from preset {start}; edit it as you like.\n"
-    texts, others = {}, []
-    for notebook, changed in by_notebook.items():
+    folder = home() / "params" / name
+    others: dict[str, tuple] = {}
+    extra: dict[str, dict[str, int]] = {}
+    known = {key for schema in SCHEMAS.values() for key in schema.model_fields}
+    for notebook, schema in SCHEMAS.items():
+        left_out = known - schema.model_fields.keys()
+        own = {key: v for key, v in common.items() if key.partition(".")[0] not in left_out}
+        wanted = params.load(start, notebook, own)
+        extra[notebook] = fewer(wanted)
+        if name in params.presets():
+            before = params.load(name, notebook)
+            others |= params.differences(before, wanted | extra[notebook])
+    if name in params.presets() and not others:
+        return folder
+    if others and not replace:
+        mend = "call this one otherwise (--name), or --replace that"
+        raise ParameterError(f"preset {name!r} is there: {params.described(others)}; {mend}")
+    params.write_preset(name, start, common, replace)
+    for notebook, counts in extra.items():
         file = folder / f"{notebook}.yml"
-        values = params.load(start, notebook, changed) | {"preset": name}
-        values.pop("out_dir")
-        if file.is_file() and not replace:
-            others += [shown(file)] if read_yaml(file) | today != values | today else []
-            continue
-        texts[file] = head + yaml.safe_dump(values | today, sort_keys=False, width=110)
-    if others:
-        mend = "name another preset with --name, or --replace it"
-        raise ParameterError(f"{', '.join(others)} stands there with other values: {mend}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        write_text(file, text)
+        file.unlink(missing_ok=True)
+        if counts:
+            lines = [f"{params.line(key, n)}  # all that there are" for key, n in counts.items()]
+            write_text(file, "\n".join([f"preset: {name}", *lines, ""]))
     return folder

@@ -16,6 +16,7 @@ from ded import files, folders, home, params, results, store, wording
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
+LEGEND = "Differences in points, with the interval that decides (docs/statistics.md, Verdicts)."
 PROGRESS_BAR = "application/vnd.jupyter.widget-view+json"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
@@ -110,6 +111,7 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
         if run.name in failed and results.read_metrics(run.folder):
             verdicts = [f"{verdicts[0]}; those of an earlier run stand in {run.folder}"]
         print("", run.name, *verdicts, sep="\n")
+    print(f"\n{LEGEND}")
     return 1 if failed else 0
 
 
@@ -200,7 +202,7 @@ def _verdicts(folder: Path) -> list[str]:
     for outside, claims in groupby(metrics["claims"], lambda claim: claim.get("outside")):
         for claim in claims:
             lines.append(f"  {claim['verdict']:<15} {claim['name']}")
-            for text in filter(None, (wording.differences(claim), claim.get("note"))):
+            for text in filter(None, (wording.differences(claim), wording.why(claim))):
                 lines += textwrap.wrap(text, 100, initial_indent=below, subsequent_indent=below)
         lines += [f"{below}{outside}"] if outside else []  # once, below those that it is about
     return lines

@@ -62,8 +62,9 @@ def verdicts(
     """
     rows = []
     for claim in claims:
-        points, detectable = wording.differences(claim.to_dict()), round(100 * claim.detectable, 1)
-        cells = [claim.name, claim.verdict, points, detectable, claim.n, claim.note, claim.outside]
+        recorded, detectable = claim.to_dict(), round(100 * claim.detectable, 1)
+        cells = [claim.name, claim.verdict, wording.differences(recorded), detectable, claim.n]
+        cells += [wording.why(recorded), claim.outside]
         row = dict(zip(COLUMNS, cells, strict=True))
         for base in (effects or {}).get(claim.name, NO_EFFECTS).itertuples():
             row[base.base] = wording.interval(base.estimate, base.low, base.high, sign=True)

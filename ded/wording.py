@@ -6,8 +6,8 @@ bound is that of the plain 95 % interval.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals
@@ -78,6 +78,11 @@ def opposite(claim: Mapping[str, Any]) -> str:
     return "the other way round" if is_refuted and max(highs) < 0 else ""
 
 
+def why(claim: Mapping[str, Any]) -> str:
+    """Why a claim is not reproduced, and what else has to be known beside its verdict."""
+    return "; ".join(filter(None, (opposite(claim), claim.get("note"))))
+
+
 def by_verdict(claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The names of the claims by verdict; those that differ in what follows a colon are counted
     together."""
@@ -86,8 +91,8 @@ def by_verdict(claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         names = [
             claim["name"].partition(": ")[0] for claim in claims if claim["verdict"] == verdict
         ]
-        counts = [(name, len(list(same))) for name, same in groupby(names)]
-        if counts:
+        if names:
+            counts = Counter(names).items()
             texts = [f"{name} ({n} comparisons)" if n > 1 else name for name, n in counts]
             listed[verdict] = "; ".join(texts)
     return listed

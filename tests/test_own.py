@@ -1,13 +1,17 @@
 """One command from a model, teachers and questions of one's own to a preset that can be run."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from ded import cli, models, own, params, runner
+from ded import cli, models, own, params, results, runner, study
 from ded.errors import ParameterError
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +44,7 @@ def mine(tiny, tmp_path, monkeypatch):
 
 COMMAND = ["study", "--student", "student", "--teachers", "left.jsonl", "--teachers"]
 COMMAND += ["right.jsonl", "--questions", "questions.jsonl", "--ood", "other.jsonl"]
-ONE = ["--only", "01", "-p", "eval_ood=4", "-p", "n_jobs=1"]
+ONE = ["--only", "01", "-p", "n_jobs=1"]
 
 
 def test_names_become_a_preset_that_is_checked_and_estimated(mine, monkeypatch):
@@ -52,34 +56,37 @@ def test_names_become_a_preset_that_is_checked_and_estimated(mine, monkeypatch):
     values = params.checked("mine", "01")
     assert values.students == ["path:student"] and values.corpus_source == "file:questions.jsonl"
     assert values.teachers == ["recorded:left.jsonl", "recorded:right.jsonl"]
-    assert (values.n_questions, values.eval_id, values.split) == (20, 10, "test"), "what there is"
+    assert (values.n_questions, values.eval_id, values.eval_ood) == (20, 10, 4), "what there is"
+    assert values.split == "test"
     assert values.learning_rate == params.checked("smollm", "01").learning_rate
 
 
+ASKED = (["path:student"], ["recorded:left.jsonl"], "file:questions.jsonl")
+
+
 def test_every_notebook_gets_what_it_has(mine):
-    asked = (["path:student"], ["recorded:left.jsonl"], "file:questions.jsonl")
-    further = {"n_attempts": 3, "seed": 7}
+    common = own.values("smollm", *ASKED) | {"n_attempts": 3, "seed": 7}
+    folder = own.write("mine", "smollm", common, replace=False)
     for notebook in (path.stem for path in params.notebooks()):
-        changed = own.changes("smollm", notebook, *asked, further=further)
-        values = params.checked("smollm", notebook, changed)
+        values = params.checked("mine", notebook)
         assert values.seed == 7 and getattr(values, "n_attempts", 3) == 3
         assert getattr(values, "code_source", "") == getattr(values, "code_id_source", "") == ""
+        assert study.teachers_of(values) == ["recorded:left.jsonl"]
+        assert values.n_questions == 20, "the preset asks for more, and the file has no more"
+    assert "extends: smollm" in (folder / "all.yml").read_text()
     with pytest.raises(ParameterError, match=r"n_attempt = 3.*nearest: n_attempts"):
-        changed = own.changes("smollm", "01", *asked, further={"n_attempt": 3})
-        params.checked("smollm", "01", changed)
+        own.write("mine", "smollm", common | {"n_attempt": 3}, replace=False)
 
 
 def test_a_preset_with_other_values_is_not_written_over(mine):
-    values = own.changes("smollm", "01", ["path:student"], ["path:student"], "lab:sum/5-6")
-    folder = own.write("mine", "smollm", {"01_teacher_selection": values}, replace=False)
-    file = folder / "01_teacher_selection.yml"
+    common = own.values("smollm", *ASKED)
+    file = own.write("mine", "smollm", common, replace=False) / "all.yml"
     file.write_text("# my own words\n" + file.read_text())
-    own.write("mine", "smollm", {"01_teacher_selection": values}, replace=False)
+    own.write("mine", "smollm", common, replace=False)
     assert file.read_text().startswith("# my own words"), "the same values are left as they stand"
-    other = {"01_teacher_selection": values | {"seed": 8}}
-    with pytest.raises(ParameterError, match=r"params/mine/01.* stands there with other values"):
-        own.write("mine", "smollm", other, replace=False)
-    own.write("mine", "smollm", other, replace=True)
+    with pytest.raises(ParameterError, match=r"preset 'mine' is there: seed 8 \(was \d\); call"):
+        own.write("mine", "smollm", common | {"seed": 8}, replace=False)
+    own.write("mine", "smollm", common | {"seed": 8}, replace=True)
     assert params.checked("mine", "01").seed == 8
 
 
@@ -111,3 +118,28 @@ def test_options_with_several_values_take_them_in_a_row(monkeypatch):
     cli.main()
     expected = "study --teachers a --teachers b -p seed=2 --only 01 --only 04 --yes"
     assert asked == expected.split()
+
+
+@pytest.mark.slow
+def test_the_page_runs_from_nothing_to_the_report(tmp_path):
+    """docs/your-own-model.md, block by block, in a folder of its own."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    text = (ROOT / "docs" / "your-own-model.md").read_text()
+    blocks = re.findall(r"^```(python|bash)\n(.*?)^```", text, re.S | re.M)
+    python = {"python": "", "bash": f'set -e; ded() {{ "{sys.executable}" -m ded.cli "$@"; }}\n'}
+    shells = {"python": [sys.executable, "-c"], "bash": ["bash", "-c"]}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DED_STORE": str(tmp_path / "store")}
+    outputs = []
+    for kind, block in blocks:
+        command = [*shells[kind], python[kind] + block]
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-3000:]
+        outputs.append(ran.stdout)
+    _, dry, study, side_by_side = outputs
+    assert "80 pass the filters" in dry and "this machine can run" in dry
+    assert "report: outputs/mine/report.html" in study
+    metrics = results.read_metrics(tmp_path / "outputs" / "mine" / "01_teacher_selection")
+    assert len(metrics["claims"]) == 3
+    assert re.search(r"\| epochs +\| 2\.0 +\| 4\.0", side_by_side)
+    assert list((tmp_path / "outputs" / "compare").glob("*.html"))

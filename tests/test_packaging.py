@@ -203,6 +203,18 @@ def test_the_index_leads_to_every_page():
         assert page.name == "index.md" or f"({page.name})" in index, f"{page.name} is not listed"
 
 
+def test_the_readme_s_worked_example_is_right():
+    """Every line that the teacher writes down is the question's value, modulo the lab's modulus."""
+    from ded.problems.lab import sums
+
+    page = (ROOT / "README.md").read_text()
+    question, thought, answer = re.search(
+        r"^```\n(.+) =\n<think> (.+) </think> (.+)\n```", page, re.M
+    ).groups()
+    values = {eval(line) % sums.MODULUS for line in (question, *thought.split(";"), answer)}
+    assert len(values) == 1
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     blocks = re.findall(

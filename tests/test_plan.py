@@ -52,7 +52,7 @@ def test_an_unknown_size_is_said_and_never_zero():
     row = table[table["model"] == "hf:somebody/something"].iloc[0]
     assert row["device"] == "?" and pd.isna(row["hours"]) and row["sampled_m"] > 0
     assert any("not counted" in line and "hf:somebody" in line for line in plan.totals(table))
-    table = plan.estimate("lab", ["01"], {"students": ["hf:somebody/something"]})
+    table = plan.estimate("gpu", ["01"], {"students": ["hf:somebody/something"]})
     assert plan.totals(table)[-1].startswith("at least")
 
 

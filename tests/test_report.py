@@ -168,15 +168,43 @@ def test_verdicts_come_first_each_with_its_mark_interval_and_link(outputs):
     assert (
         page.text.index("✓ reproduced 1")
         < page.text.index("Dots and lines")
-        < page.text.index("The data funnel")
+        < page.text.rindex("What the paper and others report")
     )
     links = {a for a in page.addresses if a.startswith("#")}
     assert "#01_teacher_selection" in links and {a[1:] for a in links} <= set(page.ids)
     assert (
-        "x rises +12.7 [10.0, 14.8] +10.0 0.001 6" in page.text
-    )  # with the adjusted bound, p, and replicates
-    bars = [a for tag, a in page.tags if tag == "svg"]
+        "x rises +12.7 [10.0, 14.8] +12.7 [10.7, 14.8] 0.001 6" in page.text
+    )  # with the plain interval, p, and replicates
+    axis, *bars = [a for tag, a in page.tags if tag == "svg"]
+    assert axis["aria-label"] == "axis in points"
     assert [a["aria-label"] for a in bars] == ["+12.7 [10.0, 14.8]", "+0.0 [−7.0, 1.1]"]
+
+
+def test_the_page_begins_with_what_came_out_in_plain_words_and_has_an_axis_with_ticks(outputs):
+    names = ("easy beats hard: 100", "easy beats hard: 200", "small is enough", "large is better")
+    verdicts = ("not reproduced", "not reproduced", "reproduced", "inconclusive")
+    notes = ("", "", "", "−1.0 to 4.0, neither above 0 nor below 3")
+    rows = [
+        claim(name, verdict, note=note)
+        for name, verdict, note in zip(names, verdicts, notes, strict=True)
+    ]
+    recorded(outputs, claims=rows)
+    page = Page(report.write(outputs).read_text())
+    short = "Reproduced: small is enough. Not reproduced: easy beats hard (2 comparisons). "
+    assert f"{short}Inconclusive: large is better." in page.text
+    table = page.text[page.text.index("Dots and lines") :]
+    assert page.text.index(short) < page.text.index("Dots and lines")
+    assert "−10 0 10" in table and f"2.9 {notes[3]}" in table
+
+
+def test_tables_and_further_figures_are_folded(outputs):
+    files = ["summary.csv", "verdicts.png", "id.png", "ood.png"]
+    folder = recorded(outputs, "03_trajectory_diversity", claims=[claim()], files=files)
+    (folder / "summary.csv").write_text("arm,ID\nmine,0.1111\n")
+    text = report.write(outputs).read_text()
+    unfolded = re.sub(r"(?s)<details>.*?</details>", "", text)
+    assert unfolded.count("<img") == 1 and "(id)" in unfolded and "mine" not in unfolded
+    assert text.count("<img") == 3 and "mine" in text
 
 
 def test_what_models_and_others_wrote_is_shown_and_never_run(outputs):
@@ -231,7 +259,7 @@ def test_nothing_is_fetched_and_images_have_words(outputs):
     shown = Page((outputs / "report.html").read_text()).text
     assert (
         "(verdicts)" in shown
-        and "1 further figure" in shown
+        and "2 further figures" in shown
         and "(other_thing)" in shown
         and "(stale)" not in shown
     )
@@ -245,7 +273,7 @@ def test_nothing_is_fetched_and_images_have_words(outputs):
 def test_all_figures_of_an_unknown_notebook_are_shown(outputs):
     recorded(outputs, "09_new", claims=[claim()], files=["verdicts.png", "surprise.png"])
     page = Page(report.write(outputs).read_text())
-    assert "(surprise)" in page.text and "further" not in page.within
+    assert page.text.index("(surprise)") < page.text.index("1 further figure")
 
 
 def test_failed_and_missing_notebooks_are_said_to_be_so(outputs, tmp_path):
@@ -280,6 +308,7 @@ def test_what_differs_from_the_preset_and_a_later_failure_are_said(outputs):
     page = Page(report.write(outputs).read_text())
     changed = "engine.dtype float16 (was the default)"
     assert f"Not as its preset stands: seed 7 (was 1), {changed}." in page.text
+    assert "parameter default preset lab this run seed 1 1 7 engine.dtype None None" in page.text
     assert "A later attempt failed; these results stand: ModelError: no model" in page.text
     assert "✓ reproduced 1" in page.text
 
@@ -339,7 +368,7 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
     assert (
         text.rindex("Ablations and further comparisons")
         < text.index("easy random ID")
-        < text.rindex("Measured beside reported")
+        < text.rindex("What the paper and others report")
     )
     assert "own 0.31 [−0.03, 0.61] 24" in text  # a correlation is no per cent
     assert "longtable" not in text
@@ -349,7 +378,7 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
         "own scores 12.3 1,234,567" in text
         and "arms 1.0 –" in text
         and "whole run 20.5" in text
-        and "all 20.5 1,234,567" in text
+        and "20.5 seconds, 1,234,567 tokens sampled" in text
     )
 
 
@@ -360,9 +389,15 @@ def test_conditions_come_first_and_stand_beside_the_verdicts(outputs, tmp_path):
     (folder / "conditions.csv").write_text("condition,paper,inside\nsteps,167 to 200,no\n")
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nmine,0.1111,0.1,0.2\n")
     text = Page(report.write(outputs).read_text()).text
-    assert text.index(f"✓ reproduced {outside}") < text.index("fixed before condition paper inside")
+    assert text.index(f"✓ reproduced +12.7 [10.0, 14.8] 2.9 {outside}") < text.index(
+        "fixed before condition paper inside"
+    )
     assert text.index("steps 167 to 200 no") < text.index("mine 11.1 [10.0, 20.0]")
-    assert text.count("But outside") == 1 and "fixed before [95" not in text
+    assert (
+        text.count(outside) == 1
+        and "1 of 2 claims outside" in text
+        and "fixed before [95" not in text
+    )
     file = tmp_path / "README.md"
     file.write_text(f"{report.README_MARK}\n{report.README_MARK}\n")
     written = report.readme(outputs, file).read_text()
@@ -377,8 +412,8 @@ def test_reported_numbers_stand_apart_from_measured_ones(outputs):
     for number in ("0.477", "83.54", "78.8"):
         assert page.words.count(number) == others.count(number) == 1, number
     assert (
-        "11.1 [10.0, 20.0]" not in others and page.words.count("11.1 [10.0, 20.0]") == 2
-    )  # in its section, and beside
+        "11.1 [10.0, 20.0]" not in others and page.words.count("11.1 [10.0, 20.0]") == 1
+    )  # in its section
     assert "not known" in others and "Wu et al. 2025, arXiv 2508.09883" in page.text
     (Path("params") / "reported.yml").unlink()
     assert "No reported numbers at hand" in Page(report.write(outputs).read_text()).text

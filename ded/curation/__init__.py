@@ -8,7 +8,7 @@ from ded.curation.filters import (
     curate,
     drop,
     equal_tokens,
-    fault,
+    filter_format,
     funnel_row,
     join,
     repeats,

@@ -1,4 +1,4 @@
-"""One HTML page from recorded results: verdicts first, then each notebook, data, cost, manifest.
+"""One HTML page from recorded results: what came out in short, verdicts, each notebook, cost.
 
     report.write(Path("outputs/lab"))  ->  outputs/lab/report.html and a page a notebook beside it
 
@@ -63,6 +63,7 @@ def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
         reported=reported,
         reported_tables={name: reported_table(name, reported[name]) for name in sections},
         beside=BESIDE if reported else {},
+        titles={n.name: n.title for n in notebooks},
         statements={claim["notebook"]: claim["statement"] for claim in reported.get("claims", ())},
         deltas=sorted({f"{100 * claim['delta']:g}" for claim in claims if claim.get("delta")}),
         tokens=sum(stage["tokens"] for stage in stages),

@@ -3,7 +3,6 @@
 import base64
 import json
 from collections import ChainMap, defaultdict
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from ded import home, params, results, wording
 from ded.errors import ParameterError
 from ded.report.tables import FIGURES, TABLES, Table, funnel_table, score_table
+
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # points between an axis' ticks
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class Notebook:
     """One notebook's results for the page.
 
     state: "done", "failed" or "not run"; of the last two there is no more than title and method.
-    error: why it failed, or why a later attempt did. changed: what differs from
-    the preset as it stands. page: the name of the executed notebook's own page, or "".
-    method: HTML. claims: as in metrics.json. figures and tables: by section.
+    error: why it failed, or why a later attempt did. changed: what differs from the preset as it
+    stands, parameters: the same and what differs from the notebook's defaults. page: the name of
+    the executed notebook's own page, or "". method: HTML. claims: as in metrics.json. figures and
+    tables: by section.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Notebook:
     figures: dict[str, list[Image]] = field(default_factory=dict)
     tables: dict[str, list[Table]] = field(default_factory=dict)
     funnel: Table | None = None
+    parameters: Table | None = None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -62,9 +65,16 @@ class Notebook:
     @property
     def reach(self) -> float:
         """Half the width of the bars' common axis, in points."""
+        keys = ("estimate", "low", "low_adjusted", "high")
         parts = [part for claim in self.claims for part in claim["parts"]]
-        ends = [part.get(key) or 0 for part in parts for key in ("estimate", "low", "high")]
+        ends = [part.get(key) or 0 for part in parts for key in keys]
         return 1.08 * max((100 * abs(end) for end in ends), default=0) or 1
+
+    @property
+    def ticks(self) -> list[float]:
+        """Where that axis is marked, in points."""
+        step = next(step for step in STEPS if self.reach < 3 * step)
+        return [n * step for n in range(-2, 3) if abs(n * step) < self.reach]
 
 
 def executed(folder: Path) -> Path | None:
@@ -88,7 +98,7 @@ def read(folder: Path) -> Notebook:
     notebook.claims = [claim | {"parts": wording.parts(claim)} for claim in metrics["claims"]]
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
-    notebook.changed = _changed(name, notebook.params)
+    notebook.changed, notebook.parameters = _compared(name, notebook.params)
     if (later := folder / f"{name}.failed.ipynb").is_file():
         notebook.error = _last_error(json.loads(later.read_text(encoding="utf-8"))["cells"])
     files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
@@ -111,12 +121,24 @@ def _opening(name: str, cells: list[dict]) -> tuple[str, str]:
     return title.removeprefix("# ").strip() or name, str(html)
 
 
-def _changed(name: str, values: dict[str, Any]) -> str:
-    """What differs between a run's parameters and its preset as it stands, as text."""
-    with suppress(ParameterError):  # of a preset or notebook that is not here
-        preset = params.load(str(values.get("preset")), name)
-        return params.described(params.differences(preset, values), most=20)
-    return ""
+def _compared(name: str, values: dict[str, Any]) -> tuple[str, Table | None]:
+    """What differs between a run's parameters and its preset as it stands, as text; and, as a
+    table, what differs from that or from the notebook's defaults.
+    """
+    preset = str(values.get("preset"))
+    try:
+        starts = [params.defaults(params.find_notebook(name)), params.load(preset, name)]
+    except ParameterError:  # of a preset or notebook that is not here
+        return "", None
+    pairs = [params.differences(start, values) for start in starts]
+    rows = []
+    for key in pairs[0] | pairs[1]:
+        was = [str(differing[key][0]) if key in differing else "" for differing in pairs]
+        now = next(differing[key][1] for differing in pairs if key in differing)
+        rows.append([key, *was, str(now)])
+    caption = "Parameters that differ from the notebook's defaults, or from the preset as it stands"
+    table = Table(caption, ["parameter", "default", f"preset {preset}", "this run"], rows)
+    return params.described(pairs[1], most=20), table if rows else None
 
 
 def _last_error(cells: list[dict]) -> str:

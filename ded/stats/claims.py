@@ -232,10 +232,10 @@ def _rule(judged: Claim, m: int) -> str:
     for part in judged.parts:
         what = "the difference" if part.label == judged.name else part.label
         if part.test_p_value is not None:
-            conditions.append(f"{what} significant")
+            conditions.append(f"{what} is significant")
             continue
-        conditions.append(f"{what} above {line(-part.margin)}")
-        refutations.append(f"{what} below {line(part.refuted_below(judged.delta))}")
+        conditions.append(f"{what} is above {line(-part.margin)}")
+        refutations.append(f"{what} is below {line(part.refuted_below(judged.delta))}")
     all_of, any_of = " and ".join(conditions), " or ".join(refutations)
     return RULE.format(m=m, conditions=all_of, refutations=any_of)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from ded import curation, models, problems
+from ded import curation, generation, models, problems
 from ded.errors import DedError, EngineError, ModelError
 from ded.generation import budget, openai
 from ded.models import traces
@@ -116,15 +116,15 @@ def _attempts(params: Common) -> int:
 
 def unreadable(unit: Unit, teacher: str) -> str:
     """'all 60 dropped: ...' where none of a recorded teacher's traces has the form that a corpus
-    is made of, "" otherwise.
+    is made of, "" otherwise; EngineError where there is none of the unit's questions.
     """
-    by_question = traces.traces(teacher, unit.questions(), _attempts(unit.params))
-    faults = Counter(curation.fault(trace.text) for own in by_question.values() for trace in own)
-    if not faults or "" in faults:
+    n, asked = _attempts(unit.params), unit.questions()
+    formed = curation.filter_format(generation.sample(teacher, asked, n, **unit.sampling()))
+    if len(formed.kept):
         return ""
-    counts = ", ".join(f"{fault} ({n})" for fault, n in faults.most_common())
     mend = "a trace is <think>...</think> and an answer, or names a column `thinking`"
-    return f"all {faults.total()} dropped: {counts}; {mend} (docs/sources.md, Recorded traces)"
+    why = f"all {len(formed.dropped)} dropped: {formed.funnel['reason'].item()}"
+    return f"{why}; {mend} (docs/your-own-model.md)"
 
 
 def unknown_signs(unit: Unit) -> list[str]:
