@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ded import models, problems
-from ded.lab import build
+from ded.lab import build, scoring
 from ded.lab import catalogue as lab
 from ded.problems import lab as tasks
 
@@ -471,7 +471,7 @@ def test_every_model_ships_small_and_as_its_recipe_says(monkeypatch):
         made = json.loads((folder / "lab.json").read_text())
         recipe = json.loads(json.dumps(lab.recipes()["models"][name]))
         assert made["name"] == name and made["scale"] == 1.0 and made["recipe"] == recipe
-        if stop := rules["stop"].get(recipe["role"]):  # stopped by the rule, and not before
+        if stop := scoring.stop_rule(recipe):  # stopped by the rule, and not before
             *before, (_, last) = made["scores"]
             assert last >= stop["at"] and all(score < stop["at"] for _, score in before)
             assert made["tokens"] <= 1e6 * rules["cap"] + 20_000

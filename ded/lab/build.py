@@ -128,7 +128,7 @@ def train(
     such rule for it. Returns {tokens, steps, seconds, loss: the mean of the last 200 steps, scores:
     [[million tokens, pass@1], ...]}.
     """
-    rule = scoring.stop_rule(recipe["role"])
+    rule = scoring.stop_rule(recipe)
     run = _Run(model, recipe)
     run.stretch(recipe["tokens"] * scale)
     run.stretch(recipe.get("decay", 0.0) * scale, (1.0, 0.0), score)
@@ -145,7 +145,7 @@ class _Run:
     """One model in training: its optimizers, its stream, and how far it is."""
 
     def __init__(self, model: Any, recipe: dict) -> None:
-        self.model, self.seed, self.role = model, recipe["seed"], recipe["role"]
+        self.model, self.seed, self.rule = model, recipe["seed"], scoring.stop_rule(recipe)
         self.optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
         self.n_tokens, self.losses = 0, list[float]()
         self.scores: list[tuple[float, float]] = []
@@ -162,8 +162,7 @@ class _Run:
         """Trains for so many tokens while the rate goes from the one share to the other; scored
         every so often where there is a score, until it passes.
         """
-        rule = scoring.stop_rule(self.role)
-        begun, total = self.n_tokens, millions * 1e6
+        rule, begun, total = self.rule, self.n_tokens, millions * 1e6
         every = 1e6 * rule["every"] if rule else total
         due = begun + every
         while self.n_tokens < begun + total:
@@ -244,8 +243,8 @@ def build(name: str, out: Path = CHECKPOINTS, scale: float = 1.0) -> dict:
     # renamed when whole: nothing half-written is read
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as scratch:
         folder = Path(scratch) / name
-        stops = scale == 1.0 and scoring.stop_rule(recipe["role"])
-        score = partial(_score, folder, recipe["role"]) if stops else None
+        rule = scoring.stop_rule(recipe) if scale == 1.0 else {}
+        score = partial(_score, folder, rule) if rule else None
         result = train(model, recipe, scale, score)
         _save(model, folder)
         about = {"name": name, "recipe": recipe, "scale": scale, **result}
@@ -263,10 +262,10 @@ def _save(model: Any, folder: Path) -> None:
     tokenizer().save_pretrained(folder)
 
 
-def _score(folder: Path, role: str, model: Any) -> float:
+def _score(folder: Path, rule: dict, model: Any) -> float:
     """pass@1 of a model in training, by which it is stopped."""
     _save(model, folder)
-    return scoring.stop_score(f"path:{folder}", role)
+    return scoring.stop_score(f"path:{folder}", rule)
 
 
 def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
@@ -289,7 +288,7 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
         chosen = [name for name, base in zip(names, generations, strict=True) if base == first]
         calls = [{"name": name, "out": folder, "scale": scale} for name in chosen]
         for name, made in zip(chosen, jobs.run(build, calls, description=description), strict=True):
-            least = scoring.stop_rule(recipes[name]["role"]).get("at", 0.0)
+            least = scoring.stop_rule(recipes[name]).get("at", 0.0)
             if made["scores"] and made["scores"][-1][1] < least:
                 print(f"{name} ended below {least:.0%} and must not enter a study (recipes.yml)")
     if scale == 1.0 and out is None:

@@ -27,14 +27,16 @@ def sampling() -> dict[str, Any]:
     return {"max_tokens": 128, "temperature": temperature, "top_p": 1.0, "seed": 0}
 
 
-def stop_rule(role: str) -> dict[str, Any]:
-    """By which score a model of this role is stopped in training; empty where there is no rule."""
-    return lab.recipes()["rules"]["stop"].get("student" if role == "pilot" else role, {})
+def stop_rule(recipe: dict[str, Any]) -> dict[str, Any]:
+    """By which score a model is stopped in training; empty where there is no such rule for it."""
+    if recipe["role"] not in ("student", "direct", "pilot"):
+        return {}
+    kind = "student" if recipe.get("reasoning", True) else "direct"
+    return lab.recipes()["rules"]["stop"][kind]
 
 
-def stop_score(model: str, role: str = "student") -> float:
+def stop_score(model: str, rule: dict[str, Any]) -> float:
     """pass@1 of a model on the dev questions that stop its training."""
-    rule = stop_rule(role)
     questions = problems.load(rule["source"], rule["questions"], "dev", "stop")
     table = evaluation.evaluate(model, {"stop": questions}, **sampling())
     return round(float(table["accuracy"].iloc[0]), 4)
@@ -61,7 +63,7 @@ def texts(model: str, source: str = "") -> dict[str, float]:
     question how many correct ones differ as texts (distinct) and are valid and differ in their
     steps (steps).
     """
-    source = source or stop_rule("student")["source"]
+    source = source or lab.recipes()["rules"]["stop"]["student"]["source"]
     questions = problems.load(source, N_TEXTS, "dev", "texts")
     by_id = {question.id: question for question in questions}
     sampled = generation.sample(model, questions, M, **sampling())
