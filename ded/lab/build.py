@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ded import jobs
+from ded import jobs, progress
 from ded.errors import ModelError
 from ded.lab import catalogue as lab
 from ded.lab import competence
@@ -115,6 +115,7 @@ def train(model: Any, recipe: dict, seed: int, scale: float = 1.0) -> dict:
     losses: list[float] = []
     model.train()
     source = batches(recipe, seed, BATCH_TOKENS)
+    bar = progress.bar(total=total, desc="training", unit="token", unit_scale=True)
     while n_tokens < total:
         # constant, then linear to nothing over the last half
         factor = min(1.0, (len(losses) + 1) / 50, (1 - n_tokens / total) / 0.5)
@@ -123,11 +124,14 @@ def train(model: Any, recipe: dict, seed: int, scale: float = 1.0) -> dict:
         micro_batches = [next(source) for _ in range(MICRO_BATCHES)]
         losses.append(_backward(model, micro_batches))
         n_tokens += sum(ids.numel() for ids, _ in micro_batches)
+        bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
+        bar.update(n_tokens - bar.n)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * max(factor, 0.01)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+    bar.close()
     model.eval()
     last, seconds = losses[-200:], round(time.time() - started)
     loss = round(sum(last) / len(last), 4)
