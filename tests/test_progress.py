@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -117,6 +118,6 @@ def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("papermill.execute_notebook", execute_notebook)
     values = {"out_dir": "", "preset": "small"}
-    run = runner.Run(tmp_path / "notebooks" / "01_small.ipynb", values)
+    run = runner.Run(tmp_path / "notebooks" / "01_small.ipynb", values, Path("outputs/small"))
     assert runner.execute(run) is None
     assert "01_small  62%" in shown["01_small"]  # (1 + 9 + 30 / 2) / 40
