@@ -147,8 +147,8 @@ def decode(
     temperature: float,
     top_p: float,
     tok: PreTrainedTokenizerBase,
-    engine: Engine,
-    bar: tqdm,
+    engine: Engine = Engine(),
+    bar: tqdm | None = None,
 ) -> list[dict[str, Any]]:
     """Completions of prompts (token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
 
@@ -160,7 +160,7 @@ def decode(
     import torch
 
     n_rows, most = noise.shape
-    n_going = n_rows
+    n_going, bar = n_rows, progress.bar(disable=True) if bar is None else bar
     batch = Batch(net, prompts, tok.pad_token_id)
     # all of it where the model is: a step waits for it once, to learn which rows go on
     device = net.device
