@@ -334,6 +334,7 @@ def test_the_widgets_follow(repository, monkeypatch):
         for widget in controls.children
         if getattr(widget, "description", "")
     }
+    assert next(iter(pool.questions.values())).prompt in table.value, "before anything is moved"
     pictures = [plots.value]
     for name, value in {
         "pass rate up to": 0.5,

@@ -124,6 +124,7 @@ class Explorer:
         questions = enumerate(self.pool.questions.values())
         self.question.options = [(f"{i}: {prompt(q)[:100]}", q.id) for i, q in questions]
         self.question.index = 0
+        self._show_question()
 
     def _choose(self, _: Any = None) -> None:
         self.choice = choose(self.pool, self._current())
