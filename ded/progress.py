@@ -96,6 +96,7 @@ def watched(folder: Path, look: Callable[[list[State]], None]) -> Iterator[None]
         del os.environ[FOLDER]
         ended.set()
         thread.join()
+        look([])  # nothing is under way any more
 
 
 def inside(outer: tqdm.tqdm) -> Any:
