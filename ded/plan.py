@@ -354,18 +354,20 @@ def _questions(plans: list[Parameters], findings: list[Finding]) -> Iterator[Fin
             continue
         for teacher in study.recorded_teachers(settings):
             try:
-                yield _traces(teacher, study.trace_funnel(unit, teacher))
+                n = study.attempts(settings)
+                yield _traces(teacher, n, study.trace_funnel(unit, teacher))
             except DedError as error:
                 yield Finding.of("traces of", teacher, error)
 
 
-def _traces(teacher: str, funnel: pd.DataFrame) -> Finding:
+def _traces(teacher: str, n: int, funnel: pd.DataFrame) -> Finding:
     kept, dropped = funnel["kept"].iloc[-1], funnel[funnel["dropped"] > 0]
     why = "; ".join(f"{row.step}: {row.reason}" for row in dropped.itertuples())
-    note = f"{kept} pass the filters" + (f"; dropped by {why}" if why else "")
+    each = f" of {n} asked of each question" if n > 1 else ""
+    note = f"{kept} pass the filters{each}" + (f"; dropped by {why}" if why else "")
     if not kept:
-        n = funnel.loc[funnel["step"] == "sampled", "kept"].sum()
-        note = f"all {n} dropped: {why}"
+        total = funnel.loc[funnel["step"] == "sampled", "kept"].sum()
+        note = f"all {total} dropped: {why}"
     return Finding("traces of", teacher, bool(kept), note)
 
 

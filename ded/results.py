@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ded import __version__, files, folders, home, jobs, store
+from ded import __version__, files, folders, home, jobs, progress, store
 from ded.errors import ParameterError, ReportError, no_such
 from ded.params import presets
 from ded.params.schemas import Common
@@ -157,7 +157,8 @@ class Recorder:
         """
         stage, started = self.stages.setdefault(name, Stage()), time.perf_counter()
         stage.tokens = 0
-        yield stage
+        with progress.stage(name):
+            yield stage
         seconds = time.perf_counter() - started
         stage.seconds = round(stage.seconds + seconds, 2)
         new = f", {stage.tokens:,} tokens" if stage.tokens else ""

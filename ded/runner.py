@@ -1,18 +1,21 @@
 """Runs notebooks with checked parameters, one after the other, and shows their verdicts."""
 
+import json
 import logging
 import os
 import re
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from ded import files, folders, home, params, results, store, wording
+from ded import files, folders, home, params, progress, results, store, wording
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
@@ -21,6 +24,8 @@ PROGRESS_BAR = "application/vnd.jupyter.widget-view+json"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
 KERNEL["extra_arguments"] = ["--log-level=50"]  # its log repeats what the error says
+KERNEL |= {"cwd": ".", "progress_bar": False}  # papermill's counts cells
+BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left{postfix}"
 
 
 @dataclass(frozen=True)
@@ -137,9 +142,9 @@ def execute(run: Run) -> str | None:
     with folders.working(run.folder) as work:
         os.environ.update(ONE_THREAD | os.environ | {results.WORK: os.path.abspath(work)})
         try:
-            papermill.execute_notebook(
-                notebook, f"{work}/{file}", changed, cwd=".", stdout_file=_Echo(), **KERNEL
-            )
+            with _shown(run):
+                into = f"{work}/{file}"
+                papermill.execute_notebook(notebook, into, changed, stdout_file=_Echo(), **KERNEL)
         except papermill.PapermillExecutionError as error:
             problem = _excerpt(error, failed)
         except Exception as error:  # the kernel died, or did not start
@@ -159,8 +164,45 @@ def execute(run: Run) -> str | None:
     return problem
 
 
+@contextmanager
+def _shown(run: Run) -> Iterator[None]:
+    """A bar of the notebook's stages and their jobs, with what is under way behind it."""
+    shares = _shares(run)
+    begins = dict(zip(shares, accumulate(shares.values(), initial=0.0), strict=False))
+    about: dict[str, Any] = {"desc": run.name, "bar_format": BAR, "mininterval": 0, "delay": 0}
+
+    def move(states: list[progress.State]) -> None:
+        by_unit = {state["unit"]: state for state in reversed(states)}
+        if (stage := by_unit.get("stage", {}).get("prefix")) in shares:
+            jobs = by_unit.get("job", {"n": 0, "total": 1})
+            reached = begins[stage] + shares[stage] * jobs["n"] / max(1, jobs["total"])
+            if reached > bar.n:
+                bar.update(reached - bar.n)
+        bar.set_postfix_str(progress.under_way([s for s in states if s["unit"] != "stage"]))
+
+    with (
+        TemporaryDirectory(prefix="ded-progress-") as folder,
+        progress.bar(total=1.0, smoothing=0.3, **about) as bar,
+        progress.watched(Path(folder), move),
+    ):
+        yield
+
+
+def _shares(run: Run) -> dict[str, float]:
+    """{stage: its share of the notebook's time}, as in an earlier run or in the reference run."""
+    source = run.notebook.read_text(encoding="utf-8")
+    names, seconds = re.findall(r'record\.stage\(\\"(.+?)\\"\)', source), {}
+    for folder in (run.folder, home() / "outputs" / "reference" / run.name):
+        with suppress(OSError, ValueError, LookupError):
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            seconds = {name: stage["seconds"] for name, stage in manifest["stages"].items()}
+            break
+    weights = {name: 1 + seconds.get(name, 0.0) for name in names}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
 class _Echo:
-    """What the notebook prints, shown above papermill's progress bar."""
+    """What the notebook prints, shown above the bar."""
 
     def write(self, text: str) -> None:
         from tqdm import tqdm

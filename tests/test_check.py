@@ -68,7 +68,7 @@ def own(tiny, tmp_path):
 def begins(changes) -> str:
     """What stops notebook 01 before its first training, "" for nothing."""
     try:
-        settings = params.checked("lab", "01", changes)
+        settings = params.checked("smollm", "01", changes)
         with warnings.catch_warnings(action="ignore"):
             study.describe(settings, NOBODY)
         unit = study.units(settings)[0]
@@ -83,7 +83,7 @@ def begins(changes) -> str:
 
 def missing(changes) -> str:
     try:
-        table = plan.check("lab", ["01"], changes)
+        table = plan.check("smollm", ["01"], changes)
     except DedError as error:
         return str(error)
     return "\n".join(plan.lines(table[table["ok"].eq(False)]))
@@ -91,7 +91,7 @@ def missing(changes) -> str:
 
 def test_what_is_passed_begins(own):
     assert missing(own) == "" and begins(own) == ""
-    notes = plan.check("lab", ["01"], own).set_index("item")["note"]
+    notes = plan.check("smollm", ["01"], own).set_index("item")["note"]
     assert notes[f"source {own['corpus_source']}"].tolist() == [
         "12 train questions",
         "4 dev questions",
@@ -139,7 +139,9 @@ def test_what_would_fail_is_not_passed(own, tmp_path, name):
 
 
 def test_traces_without_a_think_block_stop_a_notebook_at_once(own, tmp_path):
-    settings = params.checked("lab", "01", own | {"teachers": [f"recorded:{tmp_path}/bare.jsonl"]})
+    settings = params.checked(
+        "smollm", "01", own | {"teachers": [f"recorded:{tmp_path}/bare.jsonl"]}
+    )
     with pytest.raises(models.ModelError, match=r"all 12 dropped: no think block: 12; a trace is"):
         study.describe(settings, NOBODY)
 
@@ -148,10 +150,10 @@ def test_signs_that_a_tokenizer_cannot_read_are_counted(own, tmp_path):
     about = {"answer": "1", "kind": "exact", "split": "dev"}
     questions = [about | {"question": f"{i} \N{SNOWMAN} +1 ="} for i in range(9)]
     source = write(tmp_path / "snow.jsonl", questions)
-    settings = params.checked("lab", "01", own | {"id_source": f"file:{source}"})
+    settings = params.checked("smollm", "01", own | {"id_source": f"file:{source}"})
     with pytest.warns(UserWarning, match=r"student': of the tokens .* are <unk>.*: 25% in ID$"):
         study.describe(settings, NOBODY)
-    table = plan.check("lab", ["01"], own | {"id_source": f"file:{source}"})
+    table = plan.check("smollm", ["01"], own | {"id_source": f"file:{source}"})
     (hint,) = table.loc[table["kind"] == "prompts", "ok"]
     assert hint is None
 

@@ -24,7 +24,6 @@ from ded import (
     study,
 )
 from ded.grading import grade
-from ded.params import schemas
 from ded.problems import lab as tasks
 
 ROOT = Path(__file__).parents[1]
@@ -203,19 +202,16 @@ def repository(tmp_path, monkeypatch):
 
 def test_values_become_a_preset_that_loads(repository):
     run = explore.recorded("outputs/lab", "03")
-    files = explore.write_preset(
+    file = explore.write_preset(
         run,
         "03",
         replace(explore.values_of(run), n_kept=3, metric="normalised", pass_rate_threshold=0.4),
         "mine",
     )
-    takers = {
-        path.stem
-        for path in params.notebooks()
-        if {"n_kept", "metric", "pass_rate_threshold"}
-        & set(schemas.SCHEMAS[path.stem].model_fields)
-    }
-    assert {file.stem for file in files} == takers >= {"02_ood_tradeoff", "03_trajectory_diversity"}
+    assert file == repository / "params" / "mine" / "all.yml"
+    content = yaml.safe_load(file.read_text())
+    assert list(content)[:3] == ["preset", "extends", "fixed_on"] and content["extends"] == "lab"
+    assert set(list(content)[3:]) == {"n_kept", "metric", "pass_rate_threshold"}
     loaded = params.load("mine", "03")
     changed = {
         "n_kept": 3,
@@ -237,11 +233,9 @@ def test_values_become_a_preset_that_loads(repository):
 
 def test_nothing_is_replaced_unasked_and_nothing_wrong_is_written(repository):
     run = explore.recorded("outputs/lab", "03")
-    (file,) = explore.write_preset(run, "03", explore.values_of(run), "mine")
+    file = explore.write_preset(run, "03", explore.values_of(run), "mine")
     before = file.read_bytes()
-    with pytest.raises(
-        explore.ExploreError, match=r"params/mine/03_trajectory_diversity\.yml would be replaced"
-    ):
+    with pytest.raises(params.ParameterError, match="preset 'mine' is there already"):
         explore.write_preset(run, "03", replace(explore.values_of(run), n_kept=4), "mine")
     assert file.read_bytes() == before
     explore.write_preset(run, "03", replace(explore.values_of(run), n_kept=4), "mine", replace=True)
@@ -249,7 +243,7 @@ def test_nothing_is_replaced_unasked_and_nothing_wrong_is_written(repository):
     with pytest.raises(params.ParameterError, match="n_kept"):
         explore.write_preset(run, "03", replace(explore.values_of(run), n_kept=1), "other")
     for name in ("lab", "../outside", "", "accelerate"):
-        with pytest.raises(explore.ExploreError, match="cannot be the preset's name"):
+        with pytest.raises(params.ParameterError, match="cannot be the preset's name"):
             explore.write_preset(run, "03", explore.values_of(run), name, replace=True)
     assert not (repository / "params" / "other").exists() and not (repository / "outside").exists()
 
@@ -298,6 +292,13 @@ def test_a_pool_is_read_from_the_store_alone(stored, monkeypatch):
     assert list(loaded.questions) == [q.id for q in questions]
 
 
+def test_where_the_store_lacks_them_some_questions_are_sampled_anew(stored):
+    unit = study.units(stored)[0]
+    pool = explore.read_pool(unit, unit.params.teacher, draw=3)
+    assert list(pool.questions) == [question.id for question in unit.questions()[:3]]
+    assert set(pool.trajectories["problem_id"]) == set(pool.questions)
+
+
 def test_the_student_s_pass_rates_are_used_where_a_run_stored_them(stored, monkeypatch):
     rated = type(
         "Rated",
@@ -333,6 +334,7 @@ def test_the_widgets_follow(repository, monkeypatch):
         for widget in controls.children
         if getattr(widget, "description", "")
     }
+    assert next(iter(pool.questions.values())).prompt in table.value, "before anything is moved"
     pictures = [plots.value]
     for name, value in {
         "pass rate up to": 0.5,
@@ -354,14 +356,27 @@ def test_the_widgets_follow(repository, monkeypatch):
     button.click()
     message = controls.children[-1]
     assert (
-        "params/mine/03_trajectory_diversity.yml" in message.value
+        "params/mine/all.yml" in message.value
         and params.load("mine", "03")["n_kept"] == by_name["P"].value
     )
     button.click()
-    assert "would be replaced" in message.value
+    assert "is there already" in message.value
     by_name["replace what is there"].value = True
     button.click()
     assert message.value.startswith("<div") and "written" in message.value
+
+
+def test_a_control_that_the_notebook_cannot_take_is_disabled_and_says_why(repository, monkeypatch):
+    folder = repository / "outputs" / "lab" / "01_teacher_selection"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"params": params.load("lab", "01")}))
+    monkeypatch.setattr("ded.explore.widgets.read_pool", lambda *_: make_pool())
+    controls = explore.explorer("outputs/lab", "01").children[0].children[0].children
+    assert [w.description for w in controls if getattr(w, "disabled", False)] == [
+        *("pass rate up to", "P", "metric")
+    ]
+    told = "pass rate up to, P, metric: notebook 01 has no such parameter"
+    assert told in [getattr(widget, "value", "") for widget in controls]
 
 
 def test_the_notebook_is_committed_clean():

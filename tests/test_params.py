@@ -396,6 +396,18 @@ def test_papermill_that_is_given_a_preset_s_file_alone_takes_the_rest_from_the_p
     assert (taken.preset, taken.n_kept, taken.seed) == ("theirs", 5, 3)
 
 
+FOR_ANOTHER = """
+teacher: hf:c/d
+corpus_source: data:s1k
+id_source: data:math_500
+ood_sources: [data:gsm8k]
+split: test
+max_tokens: 4096
+max_length: 8192
+learning_rate: 1e-5
+"""
+
+
 def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
     root = Path(__file__).parents[1]
     for name in ("notebooks", "params"):
@@ -421,6 +433,11 @@ def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
         with pytest.raises(ParameterError, match=message):
             params.write_preset(name, base, wrong)
     assert not (tmp_path / "params" / "b").exists()
+    folder = tmp_path / "params" / "parts"  # whose files count together
+    folder.mkdir()
+    (folder / "all.yml").write_text(f"extends: lab\n{FOR_ANOTHER}")
+    (folder / "03_trajectory_diversity.yml").write_text("students: ['hf:a/b']\n")
+    assert params.load("parts", "03")["max_tokens"] == 4096
 
 
 # ---- names that a registry holds

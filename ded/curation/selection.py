@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
-from tqdm.auto import tqdm
 
+from ded import progress
 from ded.errors import ParameterError, no_such
 from ded.problems import content_hash
 
@@ -180,8 +180,8 @@ def select_trajectories(
     token_ids, sample_index = ordered["token_ids"].tolist(), ordered["sample_index"].tolist()
     rows_of = ordered.groupby("problem_id", sort=False).indices
     chosen_rows, statistics = [], []
-    bar = {"desc": f"choosing {rule}", "unit": "question", "delay": 2, "leave": False}
-    for problem_id in tqdm(kept["problem_id"].unique(), **bar):
+    bar = {"desc": f"choosing {rule}", "unit": "question", "delay": 2}
+    for problem_id in progress.bar(kept["problem_id"].unique(), **bar):
         rows = rows_of[problem_id].tolist()
         indices = tuple(sample_index[row] for row in rows)
         key = (problem_id, indices, n_kept, rule, metric, seed, short)

@@ -65,20 +65,27 @@ def values_of(run: Common) -> Values:
     return Values(**{f.name: getattr(run, f.name) for f in fields(Values) if hasattr(run, f.name)})
 
 
-def read_pool(unit: Unit, teacher: str) -> Pool:
-    """What `choose` chooses from, out of the store; ExploreError where the store lacks it.
+def read_pool(unit: Unit, teacher: str, draw: int = 0) -> Pool:
+    """What `choose` chooses from, out of the store. Where the store lacks it, the first `draw`
+    questions are sampled anew; ExploreError for 0.
 
     The distances of long trajectories take a while.
     """
     run, questions = unit.params, unit.questions()
     n = getattr(run, "n_trajectories", getattr(run, "n_attempts", 1))
-    if not generation.drawn(teacher, questions, n, **unit.sampling()):
-        missing = f"no trajectories of {teacher} for {unit.base}, replicate {unit.replicate},"
-        raise ExploreError(f"{missing} in the store {store.root()}: run the notebook again")
+    missing = not generation.drawn(teacher, questions, n, **unit.sampling())
+    if missing and draw:
+        fewer = {"n_questions": min(draw, run.n_questions), "pass_rate_questions": draw}
+        run = run.model_copy(update={k: v for k, v in fewer.items() if hasattr(run, k)})
+        unit = Unit(run, unit.base, unit.replicate)
+        questions = unit.questions()
+    elif missing:
+        lack = f"no trajectories of {teacher} for {unit.base}, replicate {unit.replicate},"
+        raise ExploreError(f"{lack} in the store {store.root()}: run the notebook again")
     graded = study.graded(unit, teacher, n, questions)
     asked = questions[: getattr(run, "pass_rate_questions", None)]
     n_rated, sampling = getattr(run, "pass_rate_samples", 0), unit.sampling(run.eval_temperature)
-    if n_rated and generation.drawn(unit.base, asked, n_rated, **sampling):
+    if n_rated and (missing or generation.drawn(unit.base, asked, n_rated, **sampling)):
         return assemble(graded, questions, study.pass_rates(unit, asked), "student", unit.seed)
     correct = (graded["verdict"] == "correct").where(graded["verdict"] != "error").astype(float)
     rates = correct.groupby(graded["problem_id"], sort=False).mean().rename("pass_rate")

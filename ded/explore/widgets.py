@@ -1,71 +1,57 @@
 """The interactive view in JupyterLab: sliders and menus on the left, the plots, and a question's
 trajectories below; and the preset that its values become."""
 
-import datetime
 import html
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ded import curation, home, params, problems, study
+from ded import curation, params, problems, study
 from ded.errors import ExploreError
 from ded.explore.choice import choose, page, prompt
 from ded.explore.figure import explored, png
 from ded.explore.pool import Pool, Values, read_pool, recorded, values_of
 from ded.files import shown, write_text
-from ded.params.schemas import SCHEMAS, Common
+from ded.params.schemas import Common
 
 
 def write_preset(
     run: Common, notebook: str, values: Values, name: str = "mine", replace: bool = False
-) -> list[Path]:
-    """Writes params/<name>/<notebook>.yml: the run's own values, over them `values` (of `Values`,
-    and teacher), as far as they differ from the notebook's defaults.
+) -> Path:
+    """Writes params/<name>/all.yml, which extends the run's preset by `values` where they differ
+    from the run's, for each notebook those that it has; returns its path.
 
-    Every other notebook that takes a changed value gets such a file too, on top of the run's
-    preset. Returns the files. Before anything is written: ParameterError for values out of range,
-    ExploreError for files that are there already, unless `replace`.
+    What the run itself had changed of its preset goes into a file for its own notebook.
+    ParameterError, before anything is written, for values out of range and for a name that is
+    taken, unless `replace`.
     """
-    if not name.replace("-", "_").isidentifier() or name in ("accelerate", run.preset):
-        allowed = f"letters, digits, - and _, and not {run.preset!r}, from which it is made"
-        raise ExploreError(f"{name!r} cannot be the preset's name: {allowed}")
-    before, folder = vars(values_of(run)), home() / "params" / name
+    given, before = run.model_dump(), vars(values_of(run))
+    differing = params.differences(params.load(run.preset, notebook), given)
+    own = {key: given[key] for key in dict.fromkeys(key.partition(".")[0] for key in differing)}
     changed = {key: value for key, value in vars(values).items() if value != before[key]}
-    texts = {}
-    for path in params.notebooks():
-        taken = {k: v for k, v in changed.items() if k in SCHEMAS[path.stem].model_fields}
-        own = path == params.find_notebook(notebook)
-        if not own and not taken:
-            continue
-        start = run.model_dump() if own else params.load(run.preset, path.stem)
-        del start["preset"], start["out_dir"]  # a preset's file says neither
-        defaults = params.defaults(path)
-        content = {key: value for key, value in start.items() if value != defaults[key]}
-        content |= taken | {"fixed_on": datetime.date.today().isoformat()}
-        params.load(run.preset, path.stem, content)
-        keys = ", ".join(taken) or "nothing"
-        head = f"# Preset {run.preset}, changed in the interactive view: {keys}."
-        text = f"{head} Other values: the notebook's defaults.\n"
-        texts[folder / f"{path.stem}.yml"] = text + yaml.safe_dump(content, sort_keys=False)
-    existing = ", ".join(shown(file) for file in texts if file.exists())
-    if existing and not replace:
-        raise ExploreError(f"{existing} would be replaced: allow that, or choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
-    return [write_text(file, text) for file, text in texts.items()]
+    taken = {key: value for key, value in changed.items() if key in given}
+    params.checked(run.preset, notebook, own | taken)
+    file = params.write_preset(name, run.preset, changed, replace)
+    of_notebook = file.with_name(f"{params.find_notebook(notebook).stem}.yml")
+    of_notebook.unlink(missing_ok=True)
+    if own := {key: value for key, value in own.items() if key not in changed}:
+        write_text(of_notebook, yaml.safe_dump(own, sort_keys=False))
+    return file
 
 
-def explorer(folder: str | Path = "outputs/lab", notebook: str = "03") -> Any:
-    """The widgets, an ipywidgets.VBox for JupyterLab, over a recorded run (see `recorded`)."""
-    return Explorer(recorded(folder, notebook), notebook).view
+def explorer(folder: str | Path = "outputs/lab", notebook: str = "03", draw: int = 0) -> Any:
+    """The widgets, an ipywidgets.VBox for JupyterLab, over a recorded run (see `recorded`); draw:
+    see `read_pool`."""
+    return Explorer(recorded(folder, notebook), notebook, draw).view
 
 
 class Explorer:
     """Widgets and what they show: a change of student or teacher loads a pool, one of values
     chooses from it anew."""
 
-    def __init__(self, run: Common, notebook: str) -> None:
-        self.run, self.notebook = run, notebook
+    def __init__(self, run: Common, notebook: str, draw: int) -> None:
+        self.run, self.notebook, self.draw = run, notebook, draw
         self.pools: dict[tuple, Pool] = {}
         self.figure: Any = None  # drawn upon again
         self._make_widgets()
@@ -98,15 +84,23 @@ class Explorer:
         }
         for key, widget in self.values.items():
             widget.value = getattr(start, key)
+            widget.disabled = not hasattr(run, key)
+        fixed = [widget.description for widget in self.values.values() if widget.disabled]
+        lack = f"{', '.join(fixed)}: notebook {self.notebook} has no such parameter"
+        self.lack = w.HTML(lack if fixed else "", layout=narrow)
         self.size = w.HTML()
         self.name = w.Text("mine", description="as preset", **look)
         self.replace = w.Checkbox(False, description="replace what is there", indent=False)
         self.button = w.Button(description="send these values to the parameters", layout=narrow)
         self.message = w.HTML(layout=narrow)
-        self.plots = w.Image(format="png", layout=w.Layout(width="836px"))
-        self.question = w.Dropdown(description="question", layout=w.Layout(width="830px"))
+        # beside the controls where 480 pixels are left for them, and never wider than drawn
+        place = w.Layout(
+            flex="1 1 480px", min_width="0", max_width="836px", align_self="flex-start"
+        )
+        self.plots = w.Image(format="png", layout=place)
+        self.question = w.Dropdown(description="question", layout=w.Layout(width="98%"))
         self.table = w.HTML()
-        controls = [self.unit, self.teacher, *self.values.values(), self.size]
+        controls = [self.unit, self.teacher, *self.values.values(), self.lack, self.size]
         controls += [self.name, self.replace, self.button, self.message]
         top = w.HBox([w.VBox(controls), self.plots], layout=w.Layout(flex_flow="row wrap"))
         self.view = w.VBox([top, self.question, self.table])
@@ -119,7 +113,7 @@ class Explorer:
         key = (self.unit.index, self.teacher.index)
         try:
             if key not in self.pools:
-                self.pools[key] = read_pool(self.unit.value, self.teacher.value)
+                self.pools[key] = read_pool(self.unit.value, self.teacher.value, self.draw)
         except ExploreError as error:
             self.message.value = html.escape(str(error))
             return
@@ -130,6 +124,7 @@ class Explorer:
         questions = enumerate(self.pool.questions.values())
         self.question.options = [(f"{i}: {prompt(q)[:100]}", q.id) for i, q in questions]
         self.question.index = 0
+        self._show_question()
 
     def _choose(self, _: Any = None) -> None:
         self.choice = choose(self.pool, self._current())
@@ -147,9 +142,8 @@ class Explorer:
     def _write_preset(self, _: Any) -> None:
         name, replace = self.name.value, self.replace.value
         try:
-            files = write_preset(self.run, self.notebook, self._current(), name, replace)
-            command = f"ded run {self.notebook} --preset {name}"
-            text = f"written: {', '.join(map(shown, files))}. To run: {command}"
+            file = write_preset(self.run, self.notebook, self._current(), name, replace)
+            text = f"written: {shown(file)}. To run: ded run {self.notebook} --preset {name}"
         except ValueError as error:
             text = str(error)
         self.message.value = f"<div style='white-space: pre-wrap'>{html.escape(text)}</div>"

@@ -112,7 +112,7 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
     if "n" in rows and rows["n"].notna().any():
         n = f"n = {rows['n'].min():g} or more replicates. "
     labels = [textwrap.fill(str(name), 44) for name in rows["label"]]
-    step = 0.32 if any("\n" in name for name in labels) else 0.24
+    step = 0.24 + 0.08 * max((name.count("\n") for name in labels), default=0)
     words = parts.words("forest", n=n, points=100 * delta)
     figure, (ax,) = parts.canvas([""], 1, 0.8 + step * (place.max() + 1), words)
     parts.delta_band(ax, delta)

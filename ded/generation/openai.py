@@ -15,7 +15,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from ded import models, store
+from ded import models, progress, store
 from ded.errors import EngineError
 from ded.generation import journal
 from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished
@@ -49,8 +49,6 @@ def drawn_file(model: str, engine: Engine) -> Path:
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
     """One process at a time draws from a model at an endpoint: engine.concurrency is that of the
     whole machine."""
-    from tqdm.auto import tqdm
-
     begun, server = time.monotonic(), Endpoint(model, engine)
     paid = drawn_file(model, engine)
     with store.lock(paid.stem):
@@ -78,7 +76,7 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
         pool = ThreadPool(max(1, min(engine.concurrency, len(asked))))
         try:
             drawn = filter(None, pool.imap_unordered(ask, asked))
-            bar = tqdm(drawn, f"sampling {model}", len(asked), unit="row")
+            bar = progress.bar(drawn, total=len(asked), desc=f"sampling {model}", unit="row")
             yield from drawing.tables(asked, bar)
         except (EngineError, OSError) as error:
             pool.close()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ded import models
+from ded import models, progress
 from ded.generation.engines import Settings, Shard, Tables, Unfinished, texts
 from ded.options import Engine
 from ded.problems import content_hash
 
 if TYPE_CHECKING:
     import torch
+    from tqdm import tqdm
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # bytes of a batch's keys and values: a step of a small model costs much the same for one row and
@@ -38,11 +39,15 @@ def identity(model: str, engine: Engine) -> dict[str, Any]:
 def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) -> Tables:
     """One shard after the other: in a batch with others a row would differ in its last bits, and
     with it what a kill left to do."""
-    for shard in shards:
-        yield shard, draw_shard(model, shard, settings, engine)
+    total = sum(len(shard.unfinished()) for shard in shards)
+    with progress.bar(total=total, desc=f"sampling {model}", unit="row") as bar:
+        for shard in shards:
+            yield shard, draw_shard(model, shard, settings, engine, bar)
 
 
-def draw_shard(model: str, shard: Shard, settings: Settings, engine: Engine) -> pd.DataFrame:
+def draw_shard(
+    model: str, shard: Shard, settings: Settings, engine: Engine, bar: tqdm
+) -> pd.DataFrame:
     """One shard: rows of like prompt length go together, ended rows leave the batch."""
     net, tok = models.load(model, engine.dtype), models.load_tokenizer(model)
     rows, unfinished = shard.rows(), shard.unfinished()
@@ -55,7 +60,8 @@ def draw_shard(model: str, shard: Shard, settings: Settings, engine: Engine) -> 
         for group in groups([len(prompts[i]) for i in alike], most):
             batch = [alike[place] for place in group]
             asked, streams = [prompts[i] for i in batch], np.stack([noise[i] for i in batch])
-            drawn = decode(net, asked, streams, settings.temperature, settings.top_p, tok, engine)
+            how = settings.temperature, settings.top_p, tok, engine
+            drawn = decode(net, asked, streams, *how, bar)
             for i, completion in zip(batch, drawn, strict=True):
                 rows[unfinished[i].place] = unfinished[i].continued(completion)
     table = shard.table(rows)
@@ -142,17 +148,19 @@ def decode(
     top_p: float,
     tok: PreTrainedTokenizerBase,
     engine: Engine = Engine(),
+    bar: tqdm | None = None,
 ) -> list[dict[str, Any]]:
     """Completions of prompts (token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
 
     noise: uniform numbers in [0, 1), shape (rows, most tokens); token t of a row is the inverse of
     its distribution function at noise[row, t], so a row's tokens do not depend on the rows beside
-    it. engine: what else decides that distribution (`Engine.sampling`). entropy_sum: nats, of the
-    distributions at temperature 1.
+    it. engine: what else decides that distribution (`Engine.sampling`). bar: counts the rows that
+    end. entropy_sum: nats, of the distributions at temperature 1.
     """
     import torch
 
     n_rows, most = noise.shape
+    n_going, bar = n_rows, progress.bar(disable=True) if bar is None else bar
     batch = Batch(net, prompts, tok.pad_token_id)
     # all of it where the model is: a step waits for it once, to learn which rows go on
     device = net.device
@@ -177,12 +185,16 @@ def decode(
             lengths[rows] += alive
             ended[rows] |= torch.isin(chosen, ends)
             going = (~ended[rows]).nonzero().squeeze(-1)
+            bar.set_postfix_str(f"token {t + 1:,} of up to {most:,}", refresh=False)
+            bar.update(n_going - len(going))
+            n_going = len(going)
             if not len(going):
                 break
             if len(going) <= SHRINK * len(rows):
                 batch.keep(going)
                 chosen = chosen[going]
             batch.feed(chosen)
+    bar.update(n_going)  # those that are cut off
     columns = zip(drawn.tolist(), lengths.tolist(), ended.tolist(), entropy.tolist(), strict=True)
     return [
         {

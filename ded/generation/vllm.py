@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-from ded import models, store
+from ded import models, progress, store
 from ded.errors import EngineError
 from ded.generation import journal
 from ded.generation.engines import Row, Settings, Shard, Tables, Unfinished, texts
@@ -197,13 +197,11 @@ def sampled(model: str, job: Job, engine: Engine) -> Generator[list[Any], None, 
 
     No process outlives the iterator. EngineError for one that ends before its work does.
     """
-    from tqdm.auto import tqdm
-
     requests = [
         {"number": i, "ids": r.ids, "n": len(r.rows), "seed": r.seed, "max_tokens": r.max_tokens}
         for i, r in enumerate(job.requests)
     ]
-    done, total = 0, sum(len(request.rows) for request in job.requests)
+    total = sum(len(request.rows) for request in job.requests)
     shared = {"parent": os.getpid(), "llm": job.llm, "sampling": job.sampling}
     with TemporaryDirectory(prefix="ded-vllm-") as folder, ExitStack() as stack:
         replicas = []
@@ -212,17 +210,17 @@ def sampled(model: str, job: Job, engine: Engine) -> Generator[list[Any], None, 
             part = {"requests": requests[i :: engine.data_parallel]}
             file.write_text(json.dumps(shared | part))
             replicas.append(stack.enter_context(_running(file, gpus)))
-        bar = stack.enter_context(tqdm(total=total, desc=f"sampling {model}", unit="row"))
-        while done < total:
+        bar = progress.bar(total=total, desc=f"sampling {model}", unit="row", delay=0)
+        stack.enter_context(bar)
+        while bar.n < total:
             # before the last look: what a replica wrote before its end counts
             codes = [replica.child.poll() for replica in replicas]
             for replica in replicas:
                 for row in replica.new_rows():
                     bar.update()
-                    done += 1  # the bar does not count where bars are off, as in jobs
                     yield row
-            if done < total:
-                _check(replicas, codes, f"model {model!r}", f"{done} of {total} rows are stored")
+            if bar.n < total:
+                _check(replicas, codes, f"model {model!r}", f"{bar.n} of {total} rows are stored")
                 time.sleep(0.05)
         if not on_cpu():  # in good order, as its workers hold GPUs; on a CPU there are none
             for replica in replicas:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm.auto import tqdm
-
+from ded import progress
 from ded.grading.sandbox import Limits
 from ded.problems.record import Problem
 
@@ -83,10 +82,11 @@ class Grader:
     rule: Callable[[Problem], str] = lambda problem: problem.kind
 
 
-def mapped(executor: Executor, function: Callable, jobs: list, title: str, progress: bool) -> list:
+def mapped(executor: Executor, function: Callable, jobs: list, title: str, show: bool) -> list:
     """[function(job) for job in jobs], side by side and with a progress bar; after a failure or an
     interrupt no further job is begun.
     """
     results: Any = executor.map(function, jobs)  # a generator
     with closing(results):  # which cancels what waits
-        return list(tqdm(results, desc=title, total=len(jobs), delay=2, disable=not progress))
+        shown = {"desc": f"grading {title}", "unit": "answer", "disable": not show}
+        return list(progress.bar(results, total=len(jobs), delay=2, **shown))

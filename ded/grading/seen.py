@@ -14,8 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from ded import progress
 from ded.grading.decision import Decision, Pair
 
 FINAL = ("correct", "wrong")  # an error may be none the next time
@@ -35,7 +34,7 @@ def grade(
     with closing(sqlite3.connect(file, timeout=120)) as base:
         base.execute("create table if not exists programs (key primary key, verdict, reason)")
         starts = range(0, len(jobs), CHUNK)
-        for start in tqdm(starts, desc="code", unit=f"{CHUNK} programs", delay=5, leave=False):
+        for start in progress.bar(starts, desc="code", unit=f"{CHUNK} programs", delay=5):
             chunk = dict(jobs[start : start + CHUNK])
             query = f"select * from programs where key in ({','.join('?' * len(chunk))})"
             for key, verdict, reason in base.execute(query, list(chunk)):

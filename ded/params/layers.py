@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,12 @@ def left_from_the_lab(layers: Iterable[Layer], values: Parameters) -> str:
     """
     students: list[str] = []
     for_the_lab: dict[str, bool] = {}
-    for layer in layers:
-        students = layer.values.get("students", students)
-        for_the_lab |= dict.fromkeys(layer.keys, _of_the_lab(students))
+    for _, of_one in groupby(layers, lambda layer: Path(layer.place).parent):  # a preset's folder
+        together = list(of_one)
+        for layer in together:
+            students = layer.values.get("students", students)
+        keys = set().union(*(layer.keys for layer in together))
+        for_the_lab |= dict.fromkeys(keys, _of_the_lab(students))
     if _of_the_lab(students):
         return ""
     fields, dumped = type(values).model_fields, values.model_dump()

@@ -52,7 +52,8 @@ def claims(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
 def _verdict(claim: dict[str, Any] | None) -> str:
     if claim is None:
         return ""
-    return f"{claim['verdict']}: {wording.differences(claim)}"
+    texts = f"{claim['verdict']}: {wording.differences(claim)}", wording.why(claim)
+    return "; ".join(filter(None, texts))
 
 
 def page(first: Path, second: Path, file: Path | None = None) -> Path:

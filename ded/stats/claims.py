@@ -265,7 +265,7 @@ def _reason(part: Part, outcome: str, judged: Claim) -> str:
     if interval is None:
         return f"{name}p = {part.p_value:.2g}, not below {judged.level:.2g}"
     if interval.flat:
-        return "all replicates agree exactly, so nothing measures the error"
+        return f"{name}all replicates agree exactly, so nothing measures the error"
     if outcome == "not reproduced":
         return f"{name}upper bound {number(interval.upper())}, below {refuted}"
     low, high = number(interval.lower(judged.level)), number(interval.upper())

@@ -28,6 +28,7 @@ from ded.study.pipeline import (
     teacher_corpus,
 )
 from ded.study.preflight import (
+    attempts,
     describe,
     recorded_teachers,
     trace_funnel,

@@ -107,10 +107,11 @@ def trace_funnel(unit: Unit, teacher: str) -> pd.DataFrame:
     """What the filters leave of a recorded teacher's traces of a unit's questions (step, kept,
     dropped, reason): as many a question as the notebook takes.
     """
-    return pipeline.curate(unit, teacher, _attempts(unit.params)).funnel
+    return pipeline.curate(unit, teacher, attempts(unit.params)).funnel
 
 
-def _attempts(params: Common) -> int:
+def attempts(params: Common) -> int:
+    """How many trajectories of a question the notebook asks of a teacher."""
     return getattr(params, "n_attempts", 0) or getattr(params, "n_trajectories", 1)
 
 
@@ -118,7 +119,7 @@ def unreadable(unit: Unit, teacher: str) -> str:
     """'all 60 dropped: ...' where none of a recorded teacher's traces has the form that a corpus
     is made of, "" otherwise; EngineError where there is none of the unit's questions.
     """
-    n, asked = _attempts(unit.params), unit.questions()
+    n, asked = attempts(unit.params), unit.questions()
     formed = curation.filter_format(generation.sample(teacher, asked, n, **unit.sampling()))
     if len(formed.kept):
         return ""

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ded import models
+from ded import models, progress
 from ded.errors import TrainingError, first_line
 from ded.training.job import MEND, Job, micro_batch, optimizer_steps
 from ded.training.loss import completion_trainer
@@ -153,7 +153,7 @@ def _trainer(job: Job, arguments: Any, world: int) -> Any:
         train_dataset=_rows(job, arguments.max_steps, world),
         peft_config=lora,
         processing_class=models.load_tokenizer(job.student),
-        callbacks=[_checkpoints()],
+        callbacks=[_checkpoints(), _steps(job.student)],
     )
     trainer.remove_callback(PrinterCallback)
     if job.held_out:
@@ -244,6 +244,29 @@ def _trained(trainer: Any, job: Job) -> Any:
     if job.trainer.lora_rank:
         return PeftModel.from_pretrained(_load(job, job.trainer.dtype), gathered).merge_and_unload()
     return AutoModelForCausalLM.from_pretrained(gathered)
+
+
+def _steps(student: str) -> Any:
+    """A callback that shows the steps and the loss, on the first process."""
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            about: dict[str, Any] = {"desc": f"training {student}", "unit": "step"}
+            about |= {"initial": state.global_step, "disable": not state.is_world_process_zero}
+            self.bar = progress.bar(total=state.max_steps, **about)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.update()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+            if "loss" in logs:
+                self.bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+    return Steps()
 
 
 def _checkpoints() -> Any:
