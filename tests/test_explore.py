@@ -39,7 +39,8 @@ def make_pool(questions=12, samples=7):
     def write(question, number, index):
         draw = index % 2 if number == 0 else max(1, index)
         rng = random.Random(f"{question.id} {draw}")
-        text = tasks.solution(question, tasks.STYLES[draw % 6], rng)
+        manner = tasks.Manner(filler=0.5, check=0.1 * draw)
+        text = tasks.solution(question, tasks.STYLES[draw % 6], rng, manner=manner)
         right = index < 2 or (number * 7 + index) % 4
         return text if right else text[:-1] + str((int(question.answer) + 1) % 7)
 

@@ -19,12 +19,12 @@ GOLDEN = {
         "python subtract 6 , subtract 7 , times 7",
         "def f ( x ) : x = x - 6 ; x = x - 7 ; x = x * 7 ; return x",
     ),
-    "reverse": ("reverse:504c7d31802dc302", "reverse v k b x y", "y x b k v"),
+    "reverse": ("reverse:7a5a38501181c4dc", "reverse j e i b h", "h b i e j"),
     "sort": ("sort:0cc5b55d758b7234", "sort 0 0 7 3 7", "0 0 3 7 7"),
     "maximum": ("maximum:143d173d03b9fd86", "maximum 8 6 9 1 9", "9"),
-    "shift": ("shift:b2c9b91d2902b9ea", "shift x z k j f", "y a l k g"),
-    "swap": ("swap:561a19aabb5a183e", "swap v c p k z", "z c p k v"),
-    "filter": ("filter:10e55c628e6f3af4", "filter 3 1 3 w 7 0", "3 1 3 7 0"),
+    "shift": ("shift:8ea399dbb33ba708", "shift i b f c h", "j c g d i"),
+    "swap": ("swap:895a6c8900c818b8", "swap b d d j c", "c d d j b"),
+    "filter": ("filter:e16b9e409c382f98", "filter b 5 6 3 e 6", "5 6 3 6"),
 }
 
 

@@ -555,7 +555,7 @@ def test_lora_trains_the_linear_layers_and_leaves_an_ordinary_model():
     )
     assert (
         not list(folder.glob("adapter*"))
-        and type(AutoModelForCausalLM.from_pretrained(folder)).__name__ == "LlamaForCausalLM"
+        and type(AutoModelForCausalLM.from_pretrained(folder)).__name__ == "Qwen3ForCausalLM"
     )
     before, after = (
         load_file(Path(place) / "model.safetensors") for place in (models.locate(STUDENT), folder)

@@ -24,7 +24,7 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
 
     Compression drops the shaded, and where it draws some of those before. `rates`: base, replicate,
     level, n (samples), pass_rate, kept (by compression), a row a question. In the titles the share
-    that is kept, and the highest pass rate among these.
+    that is kept.
     """
     k = int(rates["n"].max())
     step = (rates["pass_rate"] * k).round().astype(int)
@@ -34,9 +34,7 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
     bases = parts.names(rates, "base")
     shares = {base: stats.stratified(units, "kept") for base, units in kept.groupby("base")}
     thresholds = {base: float(highest.get(base, 0.0)) for base in bases}
-    titles = [
-        f"{base}: {parts.text(shares[base])} % kept, up to {thresholds[base]:g}" for base in bases
-    ]
+    titles = [f"{base}: {parts.text(shares[base])} % kept" for base in bases]
     words = parts.words("pass_rates", rates, k=k)
     figure, axes = parts.canvas(titles, 3, 2.3, words, sharey=True)
     levels = sorted(rates["level"].unique())

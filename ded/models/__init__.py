@@ -177,6 +177,8 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     place = locate(spec)
     try:
         tok = AutoTokenizer.from_pretrained(place, revision=parse(spec).revision)
+        if len(tok) <= len(tok.all_special_ids):  # made of nothing, where files are missing
+            raise ValueError("it has no words")
     except (OSError, ValueError) as error:
         cause = f"its tokenizer cannot be loaded ({first_line(error)})"
         mend = "it needs tokenizer.json and tokenizer_config.json beside the weights"

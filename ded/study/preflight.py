@@ -45,12 +45,12 @@ def describe(params: Common, record: Manifest) -> None:
         raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
     for spec in engines_of(params):
         record.model(spec, models.fingerprint(spec))
-    first = units(params)[0]
-    for teacher in recorded_teachers(params):
-        if all_dropped := unreadable(first, teacher):
-            raise ModelError(f"model {teacher!r}: {all_dropped}")
-    for note in unknown_signs(first):
-        warnings.warn(note, stacklevel=2)
+    for first in units(params)[:1]:
+        for teacher in recorded_teachers(params):
+            if all_dropped := unreadable(first, teacher):
+                raise ModelError(f"model {teacher!r}: {all_dropped}")
+        for note in unknown_signs(first):
+            warnings.warn(note, stacklevel=2)
     for unit in [*units(params, select=True), *units(params)]:
         questions = [question for family in unit.suite().values() for question in family]
         name = f"{params.split} {short(unit.base)} {unit.replicate}"
