@@ -212,7 +212,7 @@ def test_values_become_a_preset_that_loads(repository):
     assert file == repository / "params" / "mine" / "all.yml"
     content = yaml.safe_load(file.read_text())
     assert list(content)[:3] == ["preset", "extends", "fixed_on"] and content["extends"] == "lab"
-    assert set(list(content)[3:]) == {"n_kept", "metric", "pass_rate_threshold"}
+    assert set(list(content)[3:]) == {"n_kept", "metric", "pass_rate_threshold", "keep_share"}
     loaded = params.load("mine", "03")
     changed = {
         "n_kept": 3,
@@ -227,6 +227,7 @@ def test_values_become_a_preset_that_loads(repository):
     other = params.load("mine", "02")
     assert other == params.load("lab", "02") | {
         "pass_rate_threshold": 0.4,
+        "keep_share": 0.0,  # or it would decide, and not the threshold
         "preset": "mine",
         "fixed_on": loaded["fixed_on"],
     }

@@ -30,6 +30,8 @@ def write_preset(
     differing = params.differences(params.load(run.preset, notebook), given)
     own = {key: given[key] for key in dict.fromkeys(key.partition(".")[0] for key in differing)}
     changed = {key: value for key, value in vars(values).items() if value != before[key]}
+    if "pass_rate_threshold" in changed:
+        changed["keep_share"] = 0.0  # which else decides
     taken = {key: value for key, value in changed.items() if key in given}
     params.checked(run.preset, notebook, own | taken)
     file = params.write_preset(name, run.preset, changed, replace)
