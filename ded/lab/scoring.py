@@ -18,7 +18,7 @@ SUM_LEVELS, N = range(5, 11), 300
 N_TEXTS, M = 100, 16  # questions and trajectories of each by which a teacher's texts are measured
 SCORES, README = lab.HERE / "scores.json", lab.HERE / "README.md"
 MARK = "<!-- tables -->"  # what follows it in the page is written by `record`
-TEXTS = ("own", "entropy", "length", "distinct", "steps")
+TEXTS = ("own", "entropy", "length", "distinct", "steps", "programs")
 
 
 def sampling() -> dict[str, Any]:
@@ -56,21 +56,19 @@ def scores(model: str) -> dict[str, float]:
     return {row.family: round(float(row.accuracy), 4) for row in table.itertuples()}
 
 
-def texts(model: str, source: str = "") -> dict[str, float]:
-    """What a teacher's own texts are like, `M` trajectories of `N_TEXTS` dev questions.
+def texts(model: str) -> dict[str, float]:
+    """What a teacher's own texts are like, `M` trajectories of `N_TEXTS` dev sums.
 
     own (pass@1), entropy (nats a token, of the correct ones), length (tokens), and of the median
     question how many correct ones differ as texts (distinct) and are valid and differ in their
-    steps (steps).
+    steps (steps); programs: as distinct, of a quarter as many questions that ask for code.
     """
-    source = source or lab.recipes()["rules"]["stop"]["student"]["source"]
-    questions = problems.load(source, N_TEXTS, "dev", "texts")
+    sums, code = lab.recipes()["rules"]["evaluation"][:2]
+    questions = problems.load(sums, N_TEXTS, "dev", "texts")
     by_id = {question.id: question for question in questions}
-    sampled = generation.sample(model, questions, M, **sampling())
-    graded = grade(sampled, questions)
-    correct = graded[graded["verdict"] == "correct"]
-    ids = [question.id for question in questions]
-    different = correct.groupby("problem_id")["text"].nunique().reindex(ids, fill_value=0)
+    graded, different = _sampled(model, questions)
+    _, programs = _sampled(model, problems.load(code, N_TEXTS // 4, "dev", "texts"))
+    correct, ids = graded[graded["verdict"] == "correct"], list(by_id)
     parts = [curation.split_think(text) for text in correct["text"]]
     pairs = zip(correct["problem_id"], parts, strict=True)
     work = {(name, tasks.trace(by_id[name], part[0])) for name, part in pairs if part}
@@ -81,7 +79,16 @@ def texts(model: str, source: str = "") -> dict[str, float]:
         "length": round(float(correct["n_tokens"].mean()), 1),
         "distinct": float(different.median()),
         "steps": float(pd.Series([steps[name] for name in ids]).median()),
+        "programs": float(programs.median()),
     }
+
+
+def _sampled(model: str, questions: list[problems.Problem]) -> tuple[pd.DataFrame, pd.Series]:
+    """(`M` graded trajectories of each question, how many different correct texts each has)."""
+    graded = grade(generation.sample(model, questions, M, **sampling()), questions)
+    correct = graded[graded["verdict"] == "correct"]
+    ids = [question.id for question in questions]
+    return graded, correct.groupby("problem_id")["text"].nunique().reindex(ids, fill_value=0)
 
 
 def record(names: list[str]) -> None:
@@ -141,7 +148,7 @@ def _texts(recorded: dict) -> str:
                 [name, " or ".join(recipe["styles"]), manner, *(facts[key] for key in TEXTS)]
             )
     headings = ["teacher", "order", "manner", "own", "entropy, nats a token", "tokens"]
-    headings += [f"different correct texts of {M}", f"that differ in steps, of {M}"]
+    headings += [f"different correct texts of {M}", f"that differ in steps, of {M}", "code"]
     return _markdown(headings, rows)
 
 

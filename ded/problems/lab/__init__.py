@@ -114,4 +114,7 @@ def solution(
         steps = programs.slipped(problem.meta["steps"], manner.slip, rng)
         terse = style in ("pairs", "facts", "totals")
         think, answer = programs.solve(steps, "statements" if terse else "named")
+        if manner.code_filler:
+            lines = think.split(" ; ")
+            think = " ; ".join(sums.spoken(line, manner.code_filler, rng) for line in lines)
     return f"<think> {think} </think> {answer}" if reasoning else answer

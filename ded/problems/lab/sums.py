@@ -25,13 +25,14 @@ class Manner:
 
     filler: a word of `FILLERS` comes first. check: what is about to be combined is said before it
     is done. restate: what there is to add up is written once more. slip: the step comes to a wrong
-    number, and what follows goes on from that.
+    number, and what follows goes on from that. code_filler: as filler, for the lines of a program.
     """
 
     filler: float = 0.0
     check: float = 0.0
     restate: float = 0.0
     slip: float = 0.0
+    code_filler: float = 0.0
 
 
 PLAIN = Manner()
@@ -147,9 +148,13 @@ def solve(terms: Terms, style: str, rng: random.Random, manner: Manner = PLAIN) 
         if rng.random() < manner.check:
             lines += [f"check {fact}" for fact in facts]
         line = {"facts": facts[0], "totals": show(terms[:1])}.get(style, show(terms))
-        filler = f"{rng.choice(FILLERS)} " if rng.random() < manner.filler else ""
-        lines.append(filler + line)
+        lines.append(spoken(line, manner.filler, rng))
     return " ; ".join(lines)
+
+
+def spoken(line: str, filler: float, rng: random.Random) -> str:
+    """The line, with this probability after a word of `FILLERS`."""
+    return f"{rng.choice(FILLERS)} {line}" if rng.random() < filler else line
 
 
 def _places(n_terms: int, style: str, rng: random.Random) -> range:
