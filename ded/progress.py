@@ -128,4 +128,5 @@ def _own_folder() -> TemporaryDirectory:
 
 
 def _in_kernel() -> bool:
-    return "ipykernel" in sys.modules
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None

