@@ -59,13 +59,15 @@ def scores(model: str) -> dict[str, float]:
 def texts(model: str) -> dict[str, float]:
     """What a teacher's own texts are like, `M` trajectories of `N_TEXTS` dev sums.
 
-    own (pass@1), entropy (nats a token, of the correct ones), length (tokens), and of the median
+    own (pass@1, of fifteen times as many), entropy (nats a token, of the correct ones), length (tokens), and of the median
     question how many correct ones differ as texts (distinct) and are valid and differ in their
     steps (steps); programs: as distinct, of a quarter as many questions that ask for code.
     """
     sums, code = lab.recipes()["rules"]["evaluation"][:2]
     questions = problems.load(sums, N_TEXTS, "dev", "texts")
     by_id = {question.id: question for question in questions}
+    asked = problems.load(sums, 15 * N_TEXTS, "dev", "own")
+    own = evaluation.evaluate(model, {"own": asked}, **sampling())
     graded, different = _sampled(model, questions)
     _, programs = _sampled(model, problems.load(code, N_TEXTS // 4, "dev", "texts"))
     correct, ids = graded[graded["verdict"] == "correct"], list(by_id)
@@ -74,7 +76,7 @@ def texts(model: str) -> dict[str, float]:
     work = {(name, tasks.trace(by_id[name], part[0])) for name, part in pairs if part}
     steps = Counter(name for name, trace in work if trace)
     return {
-        "own": round(len(correct) / len(graded), 4),
+        "own": round(float(own["accuracy"].iloc[0]), 4),
         "entropy": round(analysis.token_entropy(correct), 4),
         "length": round(float(correct["n_tokens"].mean()), 1),
         "distinct": float(different.median()),
