@@ -59,9 +59,10 @@ def scores(model: str) -> dict[str, float]:
 def texts(model: str) -> dict[str, float]:
     """What a teacher's own texts are like, `M` trajectories of `N_TEXTS` dev sums.
 
-    own (pass@1, of fifteen times as many), entropy (nats a token, of the correct ones), length (tokens), and of the median
-    question how many correct ones differ as texts (distinct) and are valid and differ in their
-    steps (steps); programs: as distinct, of a quarter as many questions that ask for code.
+    own (pass@1, of fifteen times as many), entropy (nats a token, of the correct ones), length
+    (tokens), and of the median question how many correct ones differ as texts (distinct) and are
+    valid and differ in their steps (steps); programs: as distinct, of a quarter as many questions
+    that ask for code.
     """
     sums, code = lab.recipes()["rules"]["evaluation"][:2]
     questions = problems.load(sums, N_TEXTS, "dev", "texts")
