@@ -178,12 +178,9 @@ def entries() -> pd.DataFrame:
     rows = []
     for record in root().glob(f"??/*/{ENTRY}"):
         with suppress(OSError, ValueError, KeyError):  # damaged ones are replaced when asked for
-            files, key = (
-                _json.loads(record.read_text(encoding="utf-8"))["files"],
-                record.parent.name,
-            )
-            kind = KINDS.get("/".join(files), "model")
-            size, written = sum(n for n, _ in files.values()), record.stat().st_mtime
+            contents = _json.loads(record.read_text(encoding="utf-8"))["files"]
+            key, kind = record.parent.name, KINDS.get("/".join(contents), "model")
+            size, written = sum(n for n, _ in contents.values()), record.stat().st_mtime
             rows.append((key, kind, size, written, ", ".join(sorted(presets.get(key, ())))))
     table = pd.DataFrame(rows, columns=["key", "kind", "bytes", "written", "needed_by"])
     return table.assign(written=pd.to_datetime(table["written"], unit="s").dt.floor("s"))

@@ -56,11 +56,11 @@ def new_model(seed: int) -> Any:
 
 
 def stream(
-    recipe: dict, seed: int, progress: Callable[[], float] = lambda: 1.0
+    recipe: dict, seed: int, done: Callable[[], float] = lambda: 1.0
 ) -> Iterator[tuple[str, str]]:
     """An endless stream of (prompt, completion) texts after the recipe, train split only.
 
-    progress() is the share of the constant phase that is over, for the recipe's `curriculum`.
+    done() is the share of the constant phase that is over, for the recipe's `curriculum`.
     """
     rng = random.Random(f"pretrain {seed}")
     mixture = dict(recipe["mixture"])
@@ -75,18 +75,18 @@ def stream(
 
     while True:
         family = pick(mixture)
-        level = rng.choice(_let_in(levels[family], progress(), recipe.get("curriculum", 0.0)))
+        level = rng.choice(_let_in(levels[family], done(), recipe.get("curriculum", 0.0)))
         problem = tasks.next_problem(family, level, "train", rng)
         reasoning = recipe.get("reasoning", True)
         style = pick(recipe["styles"])
         yield problem.prompt, tasks.solution(problem, style, rng, reasoning, manner)
 
 
-def _let_in(levels: list[int], progress: float, curriculum: float) -> list[int]:
+def _let_in(levels: list[int], done: float, curriculum: float) -> list[int]:
     """The levels that are let in by now: two at first, all once `curriculum` is over."""
-    if progress >= curriculum:
+    if done >= curriculum:
         return levels
-    return levels[: 2 + int(progress / curriculum * (len(levels) - 1))]
+    return levels[: 2 + int(done / curriculum * (len(levels) - 1))]
 
 
 def batches(source: Iterator[tuple[str, str]], seed: int, chunk: int = 2048) -> Iterator[tuple]:
@@ -128,13 +128,13 @@ def train(
     such rule for it. Returns {tokens, steps, seconds, loss: the mean of the last 200 steps, scores:
     [[million tokens, pass@1], ...]}.
     """
-    rule = scoring.stop_rule(recipe)
-    run = _Run(model, recipe, scale)
+    rule = scoring.stop_rule(recipe) if score else {}
+    run = _Run(model, recipe, scale, score)
     run.stretch(recipe["tokens"] * scale)
-    run.stretch(recipe.get("decay", 0.0) * scale, (1.0, 0.0), score)
-    for _ in range(rule["further"]["times"] if score and rule else 0):
-        if not run.passed:
-            run.stretch(rule["further"]["tokens"] * scale, (0.5, 0.0), score)
+    run.stretch(recipe.get("decay", 0.0) * scale, 1.0, 0.0, rule)
+    for _ in range(rule["further"]["times"] if rule else 0):
+        if not run.passed(rule):
+            run.stretch(rule["further"]["tokens"] * scale, 0.5, 0.0, rule)
     run.bar.close()
     last, seconds = run.losses[-200:], round(time.time() - run.started)
     loss = round(sum(last) / len(last), 4)
@@ -145,40 +145,41 @@ def train(
 class _Run:
     """One model in training: its optimizers, its stream, and how far it is."""
 
-    def __init__(self, model: Any, recipe: dict, scale: float) -> None:
-        self.model, self.seed, self.rule = model, recipe["seed"], scoring.stop_rule(recipe)
+    def __init__(
+        self, model: Any, recipe: dict, scale: float, score: Callable[[Any], float] | None
+    ) -> None:
+        self.model, self.score = model, score
         self.optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
         self.n_tokens, self.losses = 0, list[float]()
         self.scores: list[tuple[float, float]] = []
-        self.progress, self.passed, self.started = 0.0, False, time.time()
-        source = stream(recipe, self.seed, lambda: self.progress)
-        self.batches = batches(source, self.seed)
+        self.progress, self.started = 0.0, time.time()
+        source = stream(recipe, recipe["seed"], lambda: self.progress)
+        self.batches = batches(source, recipe["seed"])
         total = 1e6 * scale * (recipe["tokens"] + recipe.get("decay", 0.0))
         self.bar = progress.bar(total=total, desc="training", unit="token", unit_scale=True)
 
+    def passed(self, rule: dict) -> bool:
+        """Whether its last score is what it is stopped at."""
+        return bool(self.scores) and self.scores[-1][1] >= rule["at"]
+
     def stretch(
-        self,
-        millions: float,
-        rate: tuple[float, float] = (1.0, 1.0),
-        score: Callable[[Any], float] | None = None,
+        self, millions: float, first: float = 1.0, last: float = 1.0, rule: dict | None = None
     ) -> None:
-        """Trains for so many tokens while the rate goes from the one share to the other; scored
-        every so often where there is a score, until it passes.
+        """Trains for so many tokens while the rate goes from the first share to the last; with a
+        rule it is scored every so often, until it passes.
         """
-        rule, begun, total = self.rule, self.n_tokens, millions * 1e6
-        every = 1e6 * rule["every"] if rule else total
-        due = begun + every
+        begun, total = self.n_tokens, millions * 1e6
+        due = begun + 1e6 * rule["every"] if rule else 0.0
         while self.n_tokens < begun + total:
             done = (self.n_tokens - begun) / total
-            if rate == (1.0, 1.0):
+            if first == last:
                 self.progress = done
-            factor = rate[0] + (rate[1] - rate[0]) * done
+            factor = first + (last - first) * done
             self.step(max(0.01, min(factor, (len(self.losses) + 1) / 50)))
-            if score and rule and self.n_tokens >= min(due, begun + total):
-                due += every
-                self.scores.append((round(self.n_tokens / 1e6, 2), score(self.model)))
-                self.passed = self.scores[-1][1] >= rule["at"]
-                if self.passed:
+            if rule and self.score and self.n_tokens >= min(due, begun + total):
+                due += 1e6 * rule["every"]
+                self.scores.append((round(self.n_tokens / 1e6, 2), self.score(self.model)))
+                if self.passed(rule):
                     return
         self.progress = 1.0
 
@@ -288,9 +289,8 @@ def main(names: list[str], scale: float = 1.0, out: Path | None = None) -> None:
         lab.checkpoint(name)  # raises the error that names the nearest
     names, folder = names or list(recipes), out or CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
-    generations = ["parent" not in recipes[name] for name in names]
-    for first, description in ((True, "training bases"), (False, "training their children")):
-        chosen = [name for name, base in zip(names, generations, strict=True) if base == first]
+    for has_parent, description in ((False, "training bases"), (True, "training their children")):
+        chosen = [name for name in names if ("parent" in recipes[name]) == has_parent]
         calls = [{"name": name, "out": folder, "scale": scale} for name in chosen]
         for name, made in zip(chosen, jobs.run(build, calls, description=description), strict=True):
             least = scoring.stop_rule(recipes[name]).get("at", 0.0)

@@ -119,7 +119,8 @@ def page() -> str:
 
 def _conditions(recorded: dict) -> str:
     """pass@1 in percent of every model at the levels of the studies, with the means by role."""
-    columns = {source: _keys(source) for source in lab.recipes()["rules"]["evaluation"]}
+    sources = [tasks.Lab(text) for text in lab.recipes()["rules"]["evaluation"]]
+    columns = {s.text: [f"{s.family} {level}" for level in s.levels()] for s in sources}
     table = pd.DataFrame(
         {
             source: {
@@ -132,13 +133,6 @@ def _conditions(recorded: dict) -> str:
     means = table.groupby(pd.Series(roles), sort=False).mean().rename(index="mean, {}".format)
     shown = (100 * pd.concat([table, means])).round().astype(int)
     return _markdown(["pass@1, %", *columns], shown.reset_index().values.tolist())
-
-
-def _keys(source: str) -> list[str]:
-    """The keys of `scores` that a source takes."""
-    family, _, levels = source.removeprefix("lab:").partition("/")
-    first, _, last = levels.partition("-")
-    return [f"{family} {level}" for level in range(int(first), int(last or first) + 1)]
 
 
 def _texts(recorded: dict) -> str:

@@ -161,9 +161,11 @@ def _places(n_terms: int, style: str, rng: random.Random) -> range:
     """Where the pairs of one step stand, each counted when those before it are combined."""
     if style == "pairs":
         return range(n_terms // 2)
-    last = n_terms - 2
-    place = {"random": lambda: rng.randint(0, last), "ends": lambda: rng.choice((0, last))}
-    i = place[style]() if style in place else 0
+    i, last = 0, n_terms - 2
+    if style == "random":
+        i = rng.randint(0, last)
+    elif style == "ends":
+        i = rng.choice((0, last))
     return range(i, i + 1)
 
 
