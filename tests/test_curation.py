@@ -173,30 +173,31 @@ def test_compression_drops_what_is_answered_too_often():
     rates = pd.DataFrame(
         {"problem_id": list("abcde"), "pass_rate": [0.0, 0.5, 0.75, 1.0, math.nan]}
     )
-    hard = curation.compress_questions(rates, 0.5)
+    hard = curation.compress_questions(rates, {"pass_rate": 0.5})
     assert hard.kept.problem_id.tolist() == ["a", "b"]
     assert hard.dropped.problem_id.tolist() == ["c", "d", "e"]
     assert hard.dropped.reason.tolist() == ["pass rate above 0.5"] * 2 + ["no pass rate"]
     assert hard.funnel.reason.tolist() == ["pass rate above 0.5: 2; no pass rate: 1"]
-    with pytest.raises(ValueError, match="threshold is"):
-        curation.compress_questions(rates, 1.5)
-    with pytest.raises(ValueError, match="keep_share is"):
-        curation.compress_questions(rates, keep_share=-0.1)
+    always = curation.compress_questions(rates, {"pass_rate": 0.99})
+    assert always.dropped.reason.tolist() == ["pass rate above 0.99", "no pass rate"]
+    for wrong in (0, 1.5, "0.5", {"pass_rate": 2}, {"rate": 0.5}, math.nan):
+        with pytest.raises(ValueError, match="is no share above 0, up to 1"):
+            curation.compress_questions(rates, wrong)
 
 
 def test_compression_to_a_share_keeps_the_lowest_pass_rates_and_draws_among_ties():
     rates = pd.DataFrame(
         {"problem_id": range(100), "pass_rate": [0.0] * 10 + [0.25] * 40 + [1] * 50}
     )
-    kept = [curation.compress_questions(rates, keep_share=0.24, seed=seed) for seed in (1, 1, 2)]
+    kept = [curation.compress_questions(rates, 0.24, seed) for seed in (1, 1, 2)]
     ids = [set(part.kept.problem_id) for part in kept]
     assert all(len(part) == 24 and set(range(10)) <= part <= set(range(50)) for part in ids)
     assert ids[0] == ids[1] != ids[2]
     reasons = kept[0].dropped.reason.value_counts().to_dict()
     assert reasons == {"pass rate above 0.25": 50, "pass rate 0.25, by lot": 26}
     rates.loc[99, "pass_rate"] = math.nan  # not rated: no part of the share
-    assert len(curation.compress_questions(rates, keep_share=0.5).kept) == 50  # of 99
-    assert curation.compress_questions(rates.head(0), keep_share=0.5).kept.empty
+    assert len(curation.compress_questions(rates, 0.5).kept) == 50  # of 99
+    assert curation.compress_questions(rates.head(0), 0.5).kept.empty
 
 
 # --- distances and selection ---------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_the_corpus_is_that_of_the_filters(pool, change):
 
 
 def test_every_other_trajectory_has_the_step_and_reason_that_dropped_it(pool):
-    choice = explore.choose(pool, replace(VALUES, pass_rate_threshold=0.5, max_tokens=60))
+    choice = explore.choose(pool, replace(VALUES, keep_questions={"pass_rate": 0.5}, max_tokens=60))
     assert choice.table["row"].tolist() == pool.trajectories["row"].tolist()
     counts = choice.table.groupby("step").size()
     funnel = choice.funnel.set_index("step")
@@ -112,7 +112,7 @@ def test_every_other_trajectory_has_the_step_and_reason_that_dropped_it(pool):
         plain[plain["problem_id"] == list(pool.questions)[1]],
     )
     assert set(first["why"]) == {"2 distinct, 3 needed", "wrong"}
-    assert "compression" not in set(plain["step"]), "a threshold of 1 is no compression"
+    assert "compression" not in set(plain["step"]), "all questions are no compression"
     assert (
         second.set_index("sample_index")["why"].get(1) == "equal to sample 0" and len(second) == 6
     )
@@ -151,7 +151,7 @@ def test_a_figure_drawn_upon_looks_like_a_new_one(pool):
         return explore.png(explore.explored(pool, choice))
 
     changes = (
-        {"pass_rate_threshold": 0.4, "metric": "normalised"},
+        {"keep_questions": 0.4, "metric": "normalised"},
         {"max_tokens": 0},
         {"n_kept": 2},
         {"n_kept": 3},
@@ -206,13 +206,13 @@ def test_values_become_a_preset_that_loads(repository):
     file = explore.write_preset(
         run,
         "03",
-        replace(explore.values_of(run), n_kept=3, metric="normalised", pass_rate_threshold=0.4),
+        replace(explore.values_of(run), n_kept=3, metric="normalised", keep_questions=0.4),
         "mine",
     )
     assert file == repository / "params" / "mine" / "all.yml"
     content = yaml.safe_load(file.read_text())
     assert list(content)[:3] == ["preset", "extends", "fixed_on"] and content["extends"] == "lab"
-    assert set(list(content)[3:]) == {"n_kept", "metric", "pass_rate_threshold", "keep_share"}
+    assert set(list(content)[3:]) == {"n_kept", "metric", "keep_questions"}
     loaded = params.load("mine", "03")
     changed = {
         "n_kept": 3,
@@ -226,8 +226,7 @@ def test_values_become_a_preset_that_loads(repository):
     )
     other = params.load("mine", "02")
     assert other == params.load("lab", "02") | {
-        "pass_rate_threshold": 0.4,
-        "keep_share": 0.0,  # or it would decide, and not the threshold
+        "keep_questions": 0.4,
         "preset": "mine",
         "fixed_on": loaded["fixed_on"],
     }
@@ -339,7 +338,6 @@ def test_the_widgets_follow(repository, monkeypatch):
     assert next(iter(pool.questions.values())).prompt in table.value, "before anything is moved"
     pictures = [plots.value]
     for name, value in {
-        "pass rate up to": 0.5,
         "P": 2,
         "metric": "normalised",
         "correct by": "steps",
@@ -375,9 +373,9 @@ def test_a_control_that_the_notebook_cannot_take_is_disabled_and_says_why(reposi
     monkeypatch.setattr("ded.explore.widgets.read_pool", lambda *_: make_pool())
     controls = explore.explorer("outputs/lab", "01").children[0].children[0].children
     assert [w.description for w in controls if getattr(w, "disabled", False)] == [
-        *("pass rate up to", "P", "metric")
+        *("questions kept", "P", "metric")
     ]
-    told = "pass rate up to, P, metric: notebook 01 has no such parameter"
+    told = "questions kept, P, metric: of notebook 01 no parameter, or no number"
     assert told in [getattr(widget, "value", "") for widget in controls]
 
 

@@ -56,7 +56,7 @@ CHANGES = {
         "pass_rate_questions": 30,
         "n_trajectories": 2,
         "n_kept": 2,
-        "keep_share": 0.8,
+        "keep_questions": 0.8,
         "eval_id": 24,
         "eval_code": 8,
         "shift_inputs": 8,

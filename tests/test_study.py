@@ -51,8 +51,7 @@ TRADEOFF = {
     "sizes": [4, 8, 24],
     "selection_sizes": [4],
     "fixed_level": 8,
-    "keep_share": 0.0,
-    "pass_rate_threshold": 0.5,
+    "keep_questions": {"pass_rate": 0.5},
     "pass_rate_samples": 2,
     "pass_rate_questions": 48,
 }

@@ -5,6 +5,7 @@ trajectories.
 from ded.curation.filters import (
     Filtered,
     compress_questions,
+    compression,
     curate,
     drop,
     equal_tokens,

@@ -7,7 +7,7 @@ check", "question compression", "diversity".
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -136,27 +136,37 @@ def fault(text: str) -> str:
     return next((name for name, holds in faults.items() if holds), "")
 
 
+def compression(keep: float | Mapping[str, float]) -> tuple[float, float]:
+    """What `keep` asks of question compression: (share of the rated questions, highest pass rate);
+    ValueError for what is neither a share nor {"pass_rate": a share}."""
+    match keep:
+        case int() | float() as share if 0 < share <= 1:
+            return share, 1.0
+        case {"pass_rate": int() | float() as threshold, **others} if 0 <= threshold <= 1:
+            if not others:
+                return 1.0, threshold
+    raise ValueError("is no share above 0, up to 1, nor such as {pass_rate: 0.75}")
+
+
 def compress_questions(
-    pass_rates: pd.DataFrame, threshold: float = 1.0, keep_share: float = 0.0, seed: int = 0
+    pass_rates: pd.DataFrame, keep: float | Mapping[str, float] = 1.0, seed: int = 0
 ) -> Filtered:
     """Question compression: drops questions that the student answers too often (paper; its
     threshold is not known, the share that it leaves is: 24 % of math, 23 % of code).
 
-    pass_rates: one row a question with problem_id and pass_rate (0 to 1). Dropped are those with a
-    pass rate above the threshold, and those without one (grader errors only). With a keep_share
-    the threshold follows: the highest pass rate among that share of the rated questions, the lowest
-    first; among those at the threshold the seed draws. The kept ids are `.kept.problem_id`.
+    pass_rates: one row a question with problem_id and pass_rate (0 to 1). keep: the share of the
+    rated questions that stay, the lowest pass rates first, the seed drawing among those at the last
+    one; or {"pass_rate": 0.75}: those with a pass rate up to it. Questions without one (grader
+    errors only) are dropped. The kept ids are `.kept.problem_id`.
     """
-    for name, value in (("threshold", threshold), ("keep_share", keep_share)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; it lies between 0 and 1")
-    rates, drawn = pass_rates["pass_rate"], pd.Series(True, index=pass_rates.index)
-    if keep_share:
-        lot = pass_rates["problem_id"].map(lambda name: content_hash(f"{seed} {name}"))
-        order = pd.DataFrame({"rate": rates, "lot": lot}).dropna().sort_values(["rate", "lot"])
-        kept = order.head(round(keep_share * len(order)))
+    share, threshold = compression(keep)
+    rates = pass_rates["pass_rate"]
+    lot = pass_rates["problem_id"].map(lambda name: content_hash(f"{seed} {name}"))
+    order = pd.DataFrame({"rate": rates, "lot": lot}).dropna().sort_values(["rate", "lot"])
+    kept = order.head(round(share * len(order)))
+    drawn = pass_rates.index.isin(kept.index)
+    if share < 1:
         threshold = float(kept["rate"].max()) if len(kept) else 0.0
-        drawn = pass_rates.index.to_series().isin(kept.index)
     why = ["no pass rate", f"pass rate above {threshold:g}", f"pass rate {threshold:g}, by lot"]
     reasons = np.select([rates.isna(), rates > threshold, ~drawn], why, "")
     return drop(pass_rates, "compression", reasons.tolist())

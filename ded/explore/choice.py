@@ -20,12 +20,14 @@ HEADINGS = {"sample_index": "sample", "n_tokens": "tokens"}
 @dataclass(frozen=True, eq=False)
 class Choice:
     """table: the pool's trajectories with the step and the reason that dropped each, "" for those
-    in the corpus; funnel, statistics: see `ded.curation`."""
+    in the corpus; funnel, statistics: see `ded.curation`; threshold: the highest pass rate of a
+    question that compression left."""
 
     table: pd.DataFrame
     funnel: pd.DataFrame
     statistics: pd.DataFrame
     values: Values
+    threshold: float
 
     @property
     def corpus(self) -> pd.DataFrame:
@@ -36,22 +38,24 @@ class Choice:
 def choose(pool: Pool, values: Values) -> Choice:
     """Quality filters, question compression (none at 1), the farthest n_kept of a question, by
     `ded.curation`."""
-    n_kept, metric, threshold = values.n_kept, values.metric, values.pass_rate_threshold
+    n_kept, metric, threshold = values.n_kept, values.metric, 1.0
     steps = [_quality(pool, values.max_tokens, values.verification)]
-    if threshold < 1:
-        easy = curation.compress_questions(pool.rates, threshold).dropped.set_index("problem_id")
-        why = steps[-1].kept["problem_id"].map(easy["reason"]).fillna("").tolist()
+    if values.keep_questions != 1:
+        compressed = curation.compress_questions(pool.rates, values.keep_questions, pool.seed)
+        threshold = compressed.kept["pass_rate"].max()
+        reasons = compressed.dropped.set_index("problem_id")["reason"]
+        why = steps[-1].kept["problem_id"].map(reasons).fillna("").tolist()
         steps.append(curation.drop(steps[-1].kept, "compression", why))
     candidates, distances = steps[-1].kept, pool.distances[metric]
     chosen, statistics = curation.select_trajectories(
         candidates, n_kept, "farthest", metric, pool.seed, distances=distances, memo=pool.memo
     )
-    reasons = _reasons(candidates, chosen, statistics, n_kept)
-    steps.append(curation.drop(candidates, "farthest", reasons))
+    why = _reasons(candidates, chosen, statistics, n_kept)
+    steps.append(curation.drop(candidates, "farthest", why))
     _, funnel, dropped = curation.join(*steps)
     fates = dropped.set_index("row")[["step", "reason"]].set_axis(["step", "why"], axis=1)
     table = pool.trajectories.join(fates.reindex(pool.trajectories["row"], fill_value=""))
-    return Choice(table, funnel, statistics, values)
+    return Choice(table, funnel, statistics, values, threshold)
 
 
 @lru_cache(maxsize=8)

@@ -25,7 +25,8 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
     """What each step leaves; and difficulty, lengths and distances of the corpus (line) against
     all that was stored (grey).
 
-    Histograms are in per cent of their own number; the dashed line is the pass-rate threshold.
+    Histograms are in per cent of their own number; the dashed line is the last pass rate that
+    question compression leaves.
     again: a Figure that this function made, to be drawn upon, which takes half the time.
     """
     corpus, values = choice.corpus, choice.values
@@ -40,7 +41,7 @@ def explored(pool: Pool, choice: Choice, again: Figure | None = None) -> Figure:
         _draw_steps(steps, choice.funnel)
         difficulty.set_title(f"questions (%) by {pool.rated}'s pass rate")
         _compare(difficulty, rates["pass_rate"], rates["pass_rate"][asked], bins=17)
-        difficulty.axvline(values.pass_rate_threshold, color="black", linestyle=DASHED, linewidth=1)
+        difficulty.axvline(choice.threshold, color="black", linestyle=DASHED, linewidth=1)
         difficulty.set_xlim(0, 1)
         lengths.set_title("trajectories (%) by tokens")
         _compare(lengths, pool.trajectories["n_tokens"], corpus["n_tokens"], bins=30)

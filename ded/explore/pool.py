@@ -22,7 +22,7 @@ class Values:
 
     max_tokens: int = 0
     verification: str = "answer"
-    pass_rate_threshold: float = 1.0
+    keep_questions: float | dict[str, float] = 1.0
     n_kept: int = 1
     metric: str = "levenshtein"
     teacher: str = ""

@@ -30,8 +30,6 @@ def write_preset(
     differing = params.differences(params.load(run.preset, notebook), given)
     own = {key: given[key] for key in dict.fromkeys(key.partition(".")[0] for key in differing)}
     changed = {key: value for key, value in vars(values).items() if value != before[key]}
-    if "pass_rate_threshold" in changed:
-        changed["keep_share"] = 0.0  # which else decides
     taken = {key: value for key, value in changed.items() if key in given}
     params.checked(run.preset, notebook, own | taken)
     file = params.write_preset(name, run.preset, changed, replace)
@@ -75,20 +73,21 @@ class Explorer:
         self.unit = w.Dropdown(description="student", options=units, **look)
         self.teacher = w.Dropdown(description="teacher", options=teachers, **look)
         tokens = {"max": run.max_tokens, "step": max(1, run.max_tokens // 128)}
-        share, metrics = {"max": 1, "step": 0.05}, list(curation.METRICS)
+        share, metrics = {"min": 0.02, "max": 1, "step": 0.02}, list(curation.METRICS)
         checks = ["answer", "steps"][: 1 + problems.source(run.corpus_source).steps]
         self.values = {
             "max_tokens": w.IntSlider(description="longest (tokens)", **tokens, **look),
             "verification": w.Dropdown(description="correct by", options=checks, **look),
-            "pass_rate_threshold": w.FloatSlider(description="pass rate up to", **share, **look),
+            "keep_questions": w.FloatSlider(description="questions kept", **share, **look),
             "n_kept": w.IntSlider(description="P", min=1, max=start.n_kept, **look),
             "metric": w.Dropdown(description="metric", options=metrics, **look),
         }
         for key, widget in self.values.items():
-            widget.value = getattr(start, key)
-            widget.disabled = not hasattr(run, key)
+            value = getattr(start, key)
+            widget.disabled = not hasattr(run, key) or isinstance(value, dict)
+            widget.value = 1.0 if isinstance(value, dict) else value
         fixed = [widget.description for widget in self.values.values() if widget.disabled]
-        lack = f"{', '.join(fixed)}: notebook {self.notebook} has no such parameter"
+        lack = f"{', '.join(fixed)}: of notebook {self.notebook} no parameter, or no number"
         self.lack = w.HTML(lack if fixed else "", layout=narrow)
         self.size = w.HTML()
         self.name = w.Text("mine", description="as preset", **look)
@@ -108,7 +107,8 @@ class Explorer:
         self.view = w.VBox([top, self.question, self.table])
 
     def _current(self) -> Values:
-        values = {key: widget.value for key, widget in self.values.items()}
+        start, moved = values_of(self.run), self.values.items()
+        values = {k: getattr(start, k) if widget.disabled else widget.value for k, widget in moved}
         return Values(teacher=self.teacher.value, **values)
 
     def _load(self, _: Any = None) -> None:

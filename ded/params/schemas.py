@@ -50,6 +50,13 @@ def _metric(name: str) -> str:
     return curation.metric_named(name)
 
 
+def _compression(keep: Any) -> Any:
+    from ded import curation
+
+    curation.compression(keep)
+    return keep
+
+
 def _registered(engine: Engine) -> Engine:
     from ded import generation
 
@@ -92,6 +99,7 @@ Models = Annotated[list[Model], Field(min_length=1), AfterValidator(_distinct)]
 Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
 SourceOrNone = Annotated[str, AfterValidator(lambda source: source and _source(source))]
+KeepQuestions = Annotated[Any, AfterValidator(_compression)]
 Metric = Annotated[str, AfterValidator(_metric)]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
@@ -164,8 +172,7 @@ class OodTradeoff(Common):
     sizes: Sizes
     selection_sizes: Sizes
     fixed_level: Annotated[Whole, Fitted]
-    keep_share: Share = 0.0
-    pass_rate_threshold: Share
+    keep_questions: KeepQuestions
     pass_rate_samples: Count
     pass_rate_questions: Count
 
@@ -191,8 +198,7 @@ class Recipe(Common):
     smoke_size: Count
     corpus_size: Annotated[int, Field(ge=2)]
     large_size: Count
-    keep_share: Share = 0.0
-    pass_rate_threshold: Share
+    keep_questions: KeepQuestions
     pass_rate_samples: Count
     pass_rate_questions: Count
     n_trajectories: Annotated[int, Field(ge=2)]

@@ -76,9 +76,8 @@ def pass_rates(unit: Unit, questions: list[Problem]) -> pd.DataFrame:
 
 
 def compressed(unit: Unit, rates: pd.DataFrame) -> Filtered:
-    """Question compression after params.keep_share, or else params.pass_rate_threshold."""
-    share, threshold = unit.params.keep_share, unit.params.pass_rate_threshold
-    return curation.compress_questions(rates, threshold, share, unit.seed)
+    """Question compression after params.keep_questions."""
+    return curation.compress_questions(rates, unit.params.keep_questions, unit.seed)
 
 
 def step_valid(problem: Problem, think: str) -> bool:

@@ -24,7 +24,7 @@ from ded.problems import lab as tasks
 
 START = explore.Values(max_tokens=128, n_kept=3)
 MOVES = {  # widget: the values that it moves through, back and forth
-    "pass-rate threshold": ("pass_rate_threshold", [0.95, 0.85, 0.75]),
+    "questions kept": ("keep_questions", [0.96, 0.86, 0.76]),
     "P": ("n_kept", [2, 4, 5]),
     "P, greedy": ("n_kept", [6, 7, 8]),
     "metric": ("metric", ["normalised"]),
