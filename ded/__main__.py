@@ -1,5 +1,18 @@
-"""`python -m ded`."""
+"""The command `ded`, also as `python -m ded`."""
 
-from ded.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Runs the command; one line for Ctrl-C, while its modules are still imported too."""
+    try:
+        from ded import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        print("\nded: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

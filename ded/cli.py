@@ -7,7 +7,7 @@ It only wires; science lives elsewhere.
     ded study --student hf:ORG/NAME --teachers a.jsonl b.jsonl --questions q.jsonl
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
     ded run 01 -p engine.dtype bfloat16             one key of a parameter that has several
-    ded run 01 --judge hf:ORG/NAME                  a judge for what the grader's rules leave
+    ded run 01 -p grading.judge hf:ORG/NAME         a judge for what the grader's rules leave
     ded new                                         notebooks and presets, into an empty folder
     ded params --preset lab                         what would be run
     ded check --preset gpu                          whether this machine can run it
@@ -56,8 +56,6 @@ Changes = typer.Option(
 Replace = typer.Option(
     False, "--replace", help="Take the place of a finished run of other parameters, once complete."
 )
-Judge = typer.Option("", metavar="MODEL", help="As -p grading.judge MODEL.")
-Isolation = typer.Option("", metavar="KIND", help="As -p grading.isolation KIND (rlimits).")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
@@ -88,8 +86,6 @@ def reproduce(
     preset: str = Preset,
     only: list[str] = Only,
     param: list[str] = Changes,
-    judge: str = Judge,
-    isolation: str = Isolation,
     replace: bool = Replace,
     reference: str | None = typer.Option(
         None, metavar="WHY", help="As a reference run, each notebook entered in its log before."
@@ -101,14 +97,11 @@ def reproduce(
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
     from ded.reference import begin
 
-    changes = _changes(param, judge=judge, isolation=isolation)
-    runs = runner.planned(preset, only, changes)  # all are checked before any work
-    if not replace:
-        runner.refuse_taken(runs)
+    runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
     if reference is not None and any(run.folder.parent.name != preset for run in runs):
         raise ParameterError("a reference run takes its preset as it stands: leave out -p")
     log = None if reference is None else begin(reference, with_uncommitted_changes)
-    code = runner.run_all(runs, log)
+    code = runner.run_all(runs, log, replace)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
             report(runs[0].folder.parent.name, None, None)
@@ -122,19 +115,14 @@ def run(
     notebook: str,
     preset: str = Preset,
     param: list[str] = Changes,
-    judge: str = Judge,
-    isolation: str = Isolation,
     replace: bool = Replace,
 ) -> None:
     """Run one notebook (its name, or '01') with a preset.
 
     With changes it has a folder of its own, outputs/PRESET+KEY=VALUE/.
     """
-    changes = _changes(param, judge=judge, isolation=isolation)
-    runs = runner.planned(preset, [notebook], changes)
-    if not replace:
-        runner.refuse_taken(runs)
-    raise typer.Exit(runner.run_all(runs))
+    runs = runner.planned(preset, [notebook], _changes(param))
+    raise typer.Exit(runner.run_all(runs, replace=replace))
 
 
 @app.command()
@@ -174,7 +162,7 @@ def study(
     typer.echo()
     estimate(name, only, [])
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
-        reproduce(name, only, [], "", "", replace, None, False)
+        reproduce(name, only, [], replace, None, False)
 
 
 @app.command()
@@ -209,9 +197,9 @@ def show_params(preset: str = Preset, only: list[str] = Only, param: list[str] =
         typer.echo()
 
 
-def _changes(changes: list[str], **grading: str) -> dict[str, Any]:
-    """The values given with -p, by name, and keys of `grading` that have options of their own."""
-    values: dict[str, Any] = {f"grading.{key}": value for key, value in grading.items() if value}
+def _changes(changes: list[str]) -> dict[str, Any]:
+    """The values given with -p, by name."""
+    values: dict[str, Any] = {}
     for change in changes:
         key, sign, text = change.partition("=")
         if not sign:

@@ -53,6 +53,7 @@ def run(
     if engine.name not in ENGINES:
         raise BenchmarkError(f"lm_eval: {no_such('engine', engine.name, ENGINES)}")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    _offline_without_network()
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
     names: list[str] = []
     truncated = Counter[str]()  # of each task
@@ -88,6 +89,19 @@ def run(
     table = pd.DataFrame([{"model": model, **row} for row in rows])
     table["settings"] = [settings | row["settings"] for row in rows]
     return table
+
+
+def _offline_without_network() -> None:
+    """Without a network only what is cached is looked for: else the hub's clients ask for each file
+    again and again, for minutes."""
+    import datasets
+    import httpx
+    from huggingface_hub import constants
+
+    try:
+        httpx.head(constants.ENDPOINT, timeout=10)
+    except httpx.HTTPError:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def _language_model(model: str, engine: Engine, truncated: Counter[str] | None) -> Any:

@@ -53,8 +53,10 @@ def run(
     the store stays there. An interrupt stops the workers, and they end by themselves when this
     process is killed.
     """
+    if not calls:
+        return []
     n = len(calls)
-    n_workers = max(1, min(count(n_jobs), n))
+    n_workers = min(count(n_jobs), n)
     parallel = joblib.Parallel(
         n_workers,
         backend="loky",

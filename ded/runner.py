@@ -81,20 +81,19 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     return runs
 
 
-def refuse_taken(runs: Iterable[Run]) -> None:
-    """ParameterError where runs would write over finished ones of other parameters."""
-    others = [other for run in runs if (other := folders.taken(home() / run.folder, run.values))]
-    if others:
-        mend = "--replace: they stand until the new run is complete"
-        raise ParameterError("\n".join([*others, f"to have it replaced: {mend}"]))
-
-
-def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
+def run_all(
+    runs: list[Run], begin: Callable[[Run], None] | None = None, replace: bool = False
+) -> int:
     """Runs the notebooks, each after `begin`, and prints their verdicts.
 
-    Returns the exit code: 0, 1 where one failed. FolderError, before any work, for a folder that
-    cannot be written to.
+    Returns the exit code: 0, 1 where one failed. Before any work ParameterError where finished runs
+    of other parameters lie in their folders, unless those are to be replaced, and FolderError for a
+    folder that cannot be written to.
     """
+    others = [other for run in runs if (other := folders.taken(home() / run.folder, run.values))]
+    if others and not replace:
+        mend = "--replace: they stand until the new run is complete"
+        raise ParameterError("\n".join([*others, f"to have it replaced: {mend}"]))
     os.chdir(home())
     store.check()
     for run in runs:
@@ -105,7 +104,7 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
         started = time.perf_counter()
         if begin:
             begin(run)
-        problem = execute(run)
+        problem = execute(run, replace)
         seconds = f"{time.perf_counter() - started:.0f} s"
         if problem:
             failed.add(run.name)
@@ -120,11 +119,12 @@ def run_all(runs: list[Run], begin: Callable[[Run], None] | None = None) -> int:
     return 1 if failed else 0
 
 
-def execute(run: Run) -> str | None:
-    """Runs one notebook into its folder; None, or the text of what went wrong.
+def execute(run: Run, replace: bool = False) -> str:
+    """Runs one notebook into its folder; the text of what went wrong, or "".
 
     All that it writes, and the executed notebook, is moved there when it is complete; of one that
-    failed only <name>.failed.ipynb, beside the results of an earlier run.
+    failed only <name>.failed.ipynb, beside the results of an earlier run. As failed counts one that
+    ends where one of other parameters ended meanwhile, unless that is to be replaced.
     """
     import nbformat
     import papermill
@@ -138,7 +138,7 @@ def execute(run: Run) -> str | None:
     start = params.defaults(notebook)
     changed = {k: v for k, v in run.values.items() if k in run.origins or v != start.get(k)}
     print(f"{run.name}, into {run.folder}:", file=sys.stderr)
-    problem = None
+    problem = ""
     with folders.working(run.folder) as work:
         os.environ.update(ONE_THREAD | os.environ | {results.WORK: os.path.abspath(work)})
         try:
@@ -157,6 +157,8 @@ def execute(run: Run) -> str | None:
             document = nbformat.read(executed, as_version=4)
             _tidy(document, notebook, final)
             nbformat.write(document, executed)
+        if not problem and not replace:  # another process may have ended there meanwhile
+            problem = folders.taken(run.folder, run.values)
         if not problem:
             folders.publish(Path(work), run.folder)
         elif executed.is_file():

@@ -201,6 +201,18 @@ def test_what_ends_a_command_is_one_line(monkeypatch, capsys):
         ends(OSError("of the program"))
 
 
+def test_an_interrupt_while_modules_are_imported_is_one_line(monkeypatch, capsys):
+    from ded import __main__, cli
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        __main__.main()
+    assert capsys.readouterr().err == "\nded: interrupted\n"
+
+
 def test_params_prints_what_would_run(repo):
     write(repo, "01_good", [])
     (repo / "params" / "small" / "01_good.yml").write_text("seed: 7\n")
@@ -254,6 +266,21 @@ def test_a_finished_run_is_replaced_by_one_of_other_parameters_only_if_asked(rep
     assert run(repo, "reproduce", "--preset", "small", "--replace")[0] == 0
     assert seeds() == {"small": 5, "small+seed=4": 4}
 
+    # another process ends in its folder while it runs
+    manifest = outputs / "meanwhile" / "02_good" / "manifest.json"
+    other = json.dumps({"params": DEFAULTS | {"seed": 9}})
+    texts = {"manifest.json": other, "metrics.json": '{"claims": []}'}
+    ends = (
+        f"import pathlib\nfor name, text in {texts!r}.items():\n"
+        f"    pathlib.Path({str(manifest.parent)!r}, name).write_text(text)"
+    )
+    write(repo, "02_good", [RUN, ends, END])
+    (repo / "params" / "meanwhile").mkdir()
+    (repo / "params" / "meanwhile" / "all.yml").write_text("extends: small\nseed: 3\n")
+    code, _, err = run(repo, "run", "02", "--preset", "meanwhile")
+    assert code == 1 and "02_good holds a finished run of other parameters" in err
+    assert manifest.read_text() == other
+
 
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_or_killed_leaves_what_was_there(repo):
@@ -288,18 +315,3 @@ def test_a_run_that_is_interrupted_or_killed_leaves_what_was_there(repo):
         earlier = {"metrics.json": "{}", "manifest.json": "{}", "01_slow.ipynb": "{}"}
         for name, text in earlier.items():
             (folder / name).write_text(text)
-
-
-def test_judge_and_isolation_are_options_of_a_run(monkeypatch):
-    from typer.testing import CliRunner
-
-    from ded import cli
-
-    planned = []
-    monkeypatch.setattr(cli.runner, "planned", lambda *asked: planned.append(asked) or [])
-    monkeypatch.setattr(cli.runner, "run_all", lambda *_: 0)
-    options = ["--judge", "lab:left", "--isolation", "rlimits", "-p", "n_kept=2"]
-    chosen = {"grading.judge": "lab:left", "grading.isolation": "rlimits", "n_kept": 2}
-    assert CliRunner().invoke(cli.app, ["run", "03", *options]).exit_code == 0
-    CliRunner().invoke(cli.app, ["reproduce", *options])
-    assert [changes for *_, changes in planned] == [chosen, chosen]

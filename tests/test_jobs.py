@@ -34,7 +34,11 @@ def alive(pid):
 def test_results_come_in_the_order_of_the_calls(n_jobs):
     calls = [{"x": x, "delay": 0.02 * (3 - x)} for x in range(4)]
     assert jobs.run(square, calls, n_jobs, "squares") == [0, 1, 4, 9]
-    assert jobs.run(square, [], n_jobs) == []
+
+
+def test_where_nothing_is_to_do_no_bar_is_shown(capsys, monkeypatch):
+    monkeypatch.setattr(jobs.progress, "LINE", 0.0)
+    assert jobs.run(square, [], 1, "squares") == [] and not capsys.readouterr().err
 
 
 def test_functions_of_a_notebook_travel():

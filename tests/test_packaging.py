@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
-import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -298,24 +298,38 @@ def test_what_is_imported_is_declared():
 @pytest.mark.slow
 def test_the_wheel_alone_runs_a_study_in_an_empty_folder(tmp_path):
     """Notebooks and presets travel with it; nothing is read out of the repository."""
-    source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
+    source, empty, fresh = (tmp_path / name for name in ("source", "empty", "fresh"))
     ignored = shutil.ignore_patterns("outputs", ".*", "build", "*.egg-info", "tests")
     shutil.copytree(ROOT, source, ignore=ignored, symlinks=True)
     empty.mkdir()
-    build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
-    subprocess.run(
-        [sys.executable, "-c", build, tmp_path], cwd=source, check=True, capture_output=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    quiet: dict = {"check": True, "capture_output": True}
+    pip = [sys.executable, "-m", "pip"]
+    wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
+    subprocess.run([*pip, *wheel], **quiet)
     shutil.rmtree(source)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], **quiet)
+    (site,) = fresh.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # its .pth are not read
+    (built,) = tmp_path.glob("*.whl")
+    install = ["--python", fresh, "install", "--no-deps", "--no-index", built]
+    subprocess.run([*pip, *install], **quiet)
 
     def ded(*arguments, cwd=empty):
-        command = [sys.executable, "-m", "ded.cli", *arguments]
-        environment = os.environ | {"PYTHONPATH": str(site), "DED_STORE": str(tmp_path / "store")}
+        environment = os.environ | {"DED_STORE": str(tmp_path / "store")}
+        environment["JUPYTER_PATH"] = f"{sys.prefix}/share/jupyter"  # of nbconvert's templates
+        environment.pop("PYTHONPATH", None)
+        command = [fresh / "bin" / "ded", *arguments]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
+    assert (
+        f"{site}"
+        in subprocess.run(
+            [fresh / "bin" / "python", "-Ic", "import ded; print(ded.__file__)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
     before = ded("run", "03")
     assert before.returncode == 2 and "put them here: ded new" in before.stderr
     assert ded("new").returncode == 0 and "already" in ded("new").stderr

@@ -379,6 +379,24 @@ def test_what_is_left_of_the_lab_behind_another_student_is_an_error_that_names_i
     assert params.load("lab", "04", {"students": ["store:0123"]})["max_length"] == 192
 
 
+def test_students_edited_in_a_notebook_s_cell_take_no_value_of_the_lab_along():
+    values = params.load("lab", "03") | {"students": ["hf:a/b"], "teacher": "hf:c/d"}
+    values["max_tokens"] = 64
+
+    def checked(**passed):
+        injected = "# Parameters\n" + "\n".join(f"{key} = {v!r}" for key, v in passed.items())
+        history = ["", "preset = 'lab'\nstudents = ['hf:a/b']", injected, "check()"]
+        return params.check("03_trajectory_diversity", values | passed | {"In": history})
+
+    with pytest.raises(ParameterError, match=r"corpus_source lab:sum.* another name") as caught:
+        checked()
+    assert "max_tokens" not in str(caught.value).partition("stand behind them")[2]
+    own = {key: value for key, value in values.items() if key not in ("preset", "students")}
+    assert checked(**own).students == ["hf:a/b"]  # whatever was passed was meant
+    values["preset"] = "mine"
+    assert checked().students == ["hf:a/b"]
+
+
 def test_papermill_that_is_given_a_preset_s_file_alone_takes_the_rest_from_the_preset(repo):
     layer(repo, "small/01_small.yml", "preset: small\nn_kept: 5\nseed: 1\n")
     layer(repo, "mine/all.yml", "preset: mine\nextends: small\n")
@@ -438,6 +456,7 @@ def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
     (folder / "all.yml").write_text(f"extends: lab\n{FOR_ANOTHER}")
     (folder / "03_trajectory_diversity.yml").write_text("students: ['hf:a/b']\n")
     assert params.load("parts", "03")["max_tokens"] == 4096
+    assert params.load("my-own", "03")["fixed_on"] and not params.load("parts", "03")["fixed_on"]
 
 
 # ---- names that a registry holds

@@ -119,5 +119,5 @@ def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path
     monkeypatch.setattr("papermill.execute_notebook", execute_notebook)
     values = {"out_dir": "", "preset": "small"}
     run = runner.Run(tmp_path / "notebooks" / "01_small.ipynb", values, Path("outputs/small"))
-    assert runner.execute(run) is None
+    assert runner.execute(run) == ""
     assert "01_small  62%" in shown["01_small"]  # (1 + 9 + 30 / 2) / 40

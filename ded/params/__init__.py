@@ -66,7 +66,15 @@ def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Param
         candidates &= assigned | passed
     names = candidates | model.model_fields.keys()
     values = {name: value for name, value in namespace.items() if name in names}
-    return validated(model, values, "parameters")
+    params = validated(model, values, "parameters")
+    if isinstance(schema, str) and assigned and params.preset in presets():
+        start, now = load(params.preset, schema), params.model_dump()
+        own = {key: now[key] for key in {key.partition(".")[0] for key in differences(start, now)}}
+        own |= {name: now[name] for name in passed}
+        places = Layer(f"params/{params.preset}", start), Layer("parameters/cell", own)
+        if wrong := left_from_the_lab(places, params):
+            raise ParameterError(f"parameters: {wrong}, or give `preset` another name")
+    return params
 
 
 def parameter_names(history: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -132,6 +140,8 @@ def origins(
 def _merged(path: Path, preset: str, layers: list[Layer]) -> Parameters:
     """A notebook's defaults with the layers over them, checked."""
     values = defaults(path)
+    if "fixed_on" in values and preset != values["preset"]:
+        values["fixed_on"] = ""  # its date is that of its own preset
     start = Layer(shown(path), values)
     places: dict[str, str] = {}
     for layer in layers:

@@ -65,9 +65,9 @@ def of_preset(preset: str, notebook: str) -> list[Layer]:
     return layers
 
 
-def extended(target: Any, notebook: str, place: str = "") -> list[Layer]:
-    """What `extends: target` brings in, a preset's name or a file's path from that of `place`."""
-    return _read(_targets(target, notebook, home() / place), notebook)
+def extended(target: Any, notebook: str) -> list[Layer]:
+    """What `extends: target` brings in, a preset's name or a file's path from the repository."""
+    return _read(_targets(target, notebook, home()), notebook, (home(),))
 
 
 def _files(preset: str, notebook: str) -> list[Path]:
@@ -105,6 +105,7 @@ def _read(files: list[Path], notebook: str, above: tuple[Path, ...] = ()) -> lis
     own = []
     for file, values in written.items():
         left_out = {"extends"} | (of_others if file.name == ALL else set())
+        left_out |= {"fixed_on"} if above else set()  # no preset was fixed when another was
         kept = {key: v for key, v in values.items() if key.partition(".")[0] not in left_out}
         own.append(Layer(shown(file), kept))
     return below + own
