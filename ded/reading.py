@@ -74,7 +74,7 @@ def outside(table: pd.DataFrame, claim: str) -> str:
     rests = table["claims"].map(lambda names: claim.startswith(tuple(names)))
     rows = table[rests & table["inside"].eq(False)].itertuples()
     listed = [f"{row.what} {_placing(row)} ({band(row)})" for row in rows]
-    return f"outside the paper's conditions: {'; '.join(listed)}" if listed else ""
+    return wording.OUTSIDE + "; ".join(listed) if listed else ""
 
 
 def _placing(condition: Any) -> str:

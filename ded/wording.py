@@ -8,10 +8,16 @@ bound is that of the plain 95 % interval.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from ded.files import read_yaml
 
 UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
+OUTSIDE = "outside the paper's conditions: "
+MOST_PARTS = 3  # of a claim that a sentence names
+FINDINGS = read_yaml(Path(__file__).with_name("findings.yml"))
 Number = float | None
 
 
@@ -98,9 +104,69 @@ def by_verdict(claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return listed
 
 
+# ---- what we found -------------------------------------------------------------------------------
+
+
+def bases(part: Mapping[str, Any]) -> str:
+    """In how many bases a part's effect lies above its line: "7 of 10 bases above 0", and whether
+    they disagree; "" for a base alone."""
+    effects = [value for value in (part.get("bases") or {}).values() if value is not None]
+    n, margin = len(effects), part.get("margin") or 0.0
+    above = sum(value > -margin for value in effects)
+    split = ", they disagree" if min(above, n - above) >= max(2, n / 4) else ""
+    return f"{above} of {n} bases above {line(-margin)}{split}" if n > 1 else ""
+
+
+def deciding(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The parts that give a claim its verdict, the weakest first."""
+    verdict = claim["verdict"]
+    shown = [part for part in parts(claim) if part.get("verdict", verdict) == verdict]
+    return sorted(shown or parts(claim), key=lambda part: -(part.get("p") or 0.0))
+
+
+def measured(claim: Mapping[str, Any]) -> str:
+    """What was measured of the parts that decide: difference, interval, bases; and, of a claim that
+    is reproduced, what else is to be known."""
+    shown, texts = deciding(claim), []
+    for part in shown[:MOST_PARTS]:
+        unit = " points" if part.get("estimate") is not None else ""
+        text = f"{label(part, claim)} {difference(part)}{unit}".strip()
+        texts.append(", ".join(filter(None, (text, bases(part)))))
+    more = len(shown) - MOST_PARTS
+    texts += [f"{more} more of {len(parts(claim))}"] if more > 0 else []
+    note = claim.get("note") if claim["verdict"] == "reproduced" else opposite(claim)
+    return "; ".join(filter(None, (*texts, note)))
+
+
+def findings(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(verdict, sentence) of each claim that findings.yml tells; of each verdict with the names of
+    its claims where it tells none of them."""
+    told = [claim for claim in claims if claim["name"] in FINDINGS["claims"]]
+    if not told:
+        named = by_verdict(claims).items()
+        return [(verdict, f"{verdict.capitalize()}: {names}.") for verdict, names in named]
+    rows = []
+    for claim in told:
+        delta = line(claim.get("delta") or 0.0)
+        text = FINDINGS["verdicts"][claim["verdict"]].format(
+            claim=claim["name"].replace(": ", " "),
+            refuted=FINDINGS["claims"][claim["name"]].format(delta=delta),
+            measured=measured(claim),
+            detectable=number(claim.get("detectable")),
+            why=claim.get("note"),
+        )
+        rows.append((claim["verdict"], text[0].upper() + text[1:]))
+    return rows
+
+
+def outside(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Which of the paper's conditions the claims lie outside of, a sentence or ""."""
+    texts = [(claim.get("outside") or "").removeprefix(OUTSIDE) for claim in claims]
+    conditions = dict.fromkeys(name for text in texts if text for name in text.split("; "))
+    return f"O{OUTSIDE[1:]}{'; '.join(conditions)}." if conditions else ""
+
+
 def summary(claims: Sequence[Mapping[str, Any]]) -> str:
-    """What came out of the claims: `by_verdict` in sentences."""
-    sentences = [
-        f"{verdict.capitalize()}: {names}." for verdict, names in by_verdict(claims).items()
-    ]
-    return " ".join(sentences) or "No claims were recorded."
+    """What came out of the claims, in sentences: `findings`, and what is `outside`."""
+    texts = [text for _, text in findings(claims)]
+    return " ".join(filter(None, (*texts, outside(claims)))) or "No claims were recorded."

@@ -190,11 +190,51 @@ def test_the_page_begins_with_what_came_out_in_plain_words_and_has_an_axis_with_
     ]
     recorded(outputs, claims=rows)
     page = Page(report.write(outputs).read_text())
-    short = "Reproduced: small is enough. Not reproduced: easy beats hard (2 comparisons). "
-    assert f"{short}Inconclusive: large is better." in page.text
+    short = "✓ Reproduced: small is enough. ✗ Not reproduced: easy beats hard (2 comparisons). "
+    assert f"{short}? Inconclusive: large is better." in page.text
     table = page.text[page.text.index("Dots and lines") :]
     assert page.text.index(short) < page.text.index("Dots and lines")
     assert "−10 0 10" in table and f"2.9 {notes[3]}" in table
+
+
+def test_a_finding_is_a_sentence_that_says_no_more_than_its_claim(outputs):
+    plain = {"a": 0.02, "b": 0.03, "c": -0.01, "d": -0.02}
+    parts = [
+        {"label": "than one", "margin": 0.0, "p": 0.4, "verdict": "not reproduced"}
+        | {"estimate": 0.005, "low": -0.01, "high": 0.02, "low_adjusted": -0.015, "bases": plain},
+        {"label": "than two", "margin": 0.0, "p": 0.001, "verdict": "reproduced"}
+        | {"estimate": 0.05, "low": 0.03, "high": 0.07, "low_adjusted": 0.025, "bases": plain},
+    ]
+    name = "the whole recipe beats every other corpus of its size"
+    refuted = claim(
+        name, "not reproduced", parts, outside="outside the paper's conditions: steps 9"
+    )
+    recorded(outputs, "04_ded_recipe", claims=[refuted, claim("not told of")])
+    page = Page(report.write(outputs).read_text())
+    short, table = page.text.split("How to read it.", 1)
+    assert (
+        "✗ The whole recipe does not beat every other corpus of its size: than one +0.5 [−1.5, 2.0]"
+        " points, 2 of 4 bases above 0, they disagree. Outside the paper's conditions: steps 9."
+    ) in short
+    assert "not told of" not in short and "than two" not in short
+    assert "decided by 1 of 2 parts; outside" in table and "than two +5.0" in table  # folded
+    bases = [a for tag, a in page.tags if tag == "circle" and a.get("class") == "base"]
+    assert len(bases) == 4
+
+    (open_one, lost), name = parts, "trajectories far apart teach better: than random ones"
+    rest = {"name": name, "statement": "", "delta": 0.03, "detectable": 0.051}
+    undecided = rest | {"verdict": "inconclusive", "parts": [open_one]}
+    assert wording.summary([undecided]) == (
+        "Whether trajectories far apart teach better than random ones stays open: than one +0.5 "
+        "[−1.5, 2.0] points, 2 of 4 bases above 0, they disagree; a true difference of 5.1 points "
+        "would be seen."
+    )
+    unjudged = rest | {"verdict": "not judged", "parts": [lost], "note": "no headroom: 98.2"}
+    assert wording.summary([unjudged]).endswith("was not judged: no headroom: 98.2.")
+    lifted = rest | {"verdict": "reproduced", "parts": [lost], "note": "real, but small"}
+    assert wording.summary([lifted]).startswith("Trajectories far apart teach better than random")
+    assert wording.summary([lifted]).endswith("they disagree; real, but small.")
+    assert wording.summary([]) == "No claims were recorded."
 
 
 def test_tables_and_further_figures_are_folded(outputs):
@@ -389,15 +429,11 @@ def test_conditions_come_first_and_stand_beside_the_verdicts(outputs, tmp_path):
     (folder / "conditions.csv").write_text("condition,paper,inside\nsteps,167 to 200,no\n")
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nmine,0.1111,0.1,0.2\n")
     text = Page(report.write(outputs).read_text()).text
-    assert text.index(f"✓ reproduced +12.7 [10.0, 14.8] 2.9 {outside}") < text.index(
-        "fixed before condition paper inside"
-    )
+    beside = "✓ reproduced +12.7 [10.0, 14.8] 2.9 outside the paper's conditions y falls"
+    assert text.index(beside) < text.index("fixed before condition paper inside")
+    assert text.index("Outside the paper's conditions: steps 56 (160 to 200).") < text.index(beside)
     assert text.index("steps 167 to 200 no") < text.index("mine 11.1 [10.0, 20.0]")
-    assert (
-        text.count(outside) == 1
-        and "1 of 2 claims outside" in text
-        and "fixed before [95" not in text
-    )
+    assert text.count(outside) == 1 and "fixed before [95" not in text
     file = tmp_path / "README.md"
     file.write_text(f"{report.README_MARK}\n{report.README_MARK}\n")
     written = report.readme(outputs, file).read_text()
@@ -511,8 +547,8 @@ def test_a_readme_s_findings_are_the_recorded_verdicts(outputs, tmp_path):
     text = report.readme(outputs, file).read_text()
     first, second = (text.split(mark)[1] for mark in marks)
     assert "1. **A teacher's own score does not tell" in first and "old" not in text
-    assert "✓ *reproduced*: it costs;" in first and "teacher_vs_student.png)" in first
-    assert "✗ *not reproduced*: far beats near (2 comparisons)." in first
+    assert "✓ Reproduced: it costs." in first and "teacher_vs_student.png)" in first
+    assert "✗ Not reproduced: far beats near (2 comparisons)." in first
     assert second.count("| the other way round |") == 2 and "<details>" in second
     assert text.startswith("top\n") and text.endswith("between\n")
     file.write_text(report.FINDINGS_MARK + report.README_MARK * 2)

@@ -11,7 +11,8 @@ from ded import home, params, results, wording
 from ded.errors import ParameterError
 from ded.report.tables import FIGURES, TABLES, Table, funnel_table, score_table
 
-STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # points between an axis' ticks
+STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # between an axis' ticks
+REACH = 0.2  # of the longest axis
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,21 @@ class Notebook:
 
     @property
     def reach(self) -> float:
-        """Half the width of the bars' common axis, in points."""
+        """Half the width of the bars' common axis, a share: 3 points can be seen on it."""
         keys = ("estimate", "low", "low_adjusted", "high")
-        parts = [part for claim in self.claims for part in claim["parts"]]
-        ends = [part.get(key) or 0 for part in parts for key in keys]
-        return 1.08 * max((100 * abs(end) for end in ends), default=0) or 1
+        parts = [part for claim in self.claims for part in wording.deciding(claim)]
+        ends = [abs(part.get(key) or 0) for part in parts for key in keys]
+        return min(REACH, 1.08 * max(ends, default=0)) or 0.01
 
     @property
     def ticks(self) -> list[float]:
-        """Where that axis is marked, in points."""
+        """Where that axis is marked, shares."""
         step = next(step for step in STEPS if self.reach < 3 * step)
         return [n * step for n in range(-2, 3) if abs(n * step) < self.reach]
+
+    def place(self, share: float) -> float:
+        """Where a share stands on that axis, from -100 to 100, its ends for what lies beyond."""
+        return round(100 * max(-1.0, min(1.0, share / self.reach)), 1)
 
 
 def executed(folder: Path) -> Path | None:
