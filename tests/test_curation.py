@@ -200,6 +200,25 @@ def test_compression_to_a_share_keeps_the_lowest_pass_rates_and_draws_among_ties
     assert curation.compress_questions(rates.head(0), 0.5).kept.empty
 
 
+def test_the_parts_by_difficulty_are_equal_and_share_no_question():
+    rates = pd.DataFrame(
+        {"problem_id": range(100), "pass_rate": [0.0] * 10 + [0.25] * 20 + [0.5] * 40 + [1] * 30}
+    )
+    for share, size in ((0.24, 24), (0.5, 25), (0.01, 1), (1.0, 0)):
+        kept = curation.compress_questions(rates, share, 7).kept["problem_id"]
+        by_id = pd.Series(curation.difficulty_parts(rates, len(kept), 7))
+        hard, middle, easy = (by_id.index[by_id == part] for part in ("hard", "middle", "easy"))
+        assert set(hard) == set(kept), "what question compression keeps, its lot included"
+        assert len(middle) == len(easy) == size
+        places = rates.set_index("problem_id")["pass_rate"]
+        assert size == 0 or places[hard].max() <= places[middle].min()
+        assert size == 0 or places[middle].max() <= places[easy].min()
+    assert set(curation.difficulty_parts(rates, 24, 7)) == set(range(100))
+    unrated = rates.assign(pass_rate=rates["pass_rate"].mask(rates["problem_id"] == 99))
+    assert 99 not in curation.difficulty_parts(unrated, 24, 7)
+    assert curation.difficulty_parts(rates.head(0), 0) == {}
+
+
 # --- distances and selection ---------------------------------------------------------------------
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4) | st.integers(0, 10**6), max_size=30), max_size=5))

@@ -36,8 +36,7 @@ CHANGES = {
         "shift_inputs": 8,
     },
     "02_ood_tradeoff": {
-        "sizes": [8, 16, 32, 64],
-        "selection_sizes": [8],
+        "sizes": [8, 16, 32],
         "n_questions": 160,
         "pass_rate_questions": 120,
         "pass_rate_samples": 2,

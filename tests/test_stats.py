@@ -197,7 +197,7 @@ def test_pairs_need_both_arms():
     assert stats.paired(elsewhere, "a", "b") == stats.paired(scores, "a", "b")
 
 
-def test_a_rise_starts_at_the_second_size():
+def test_a_rise_is_that_of_the_line_over_all_sizes():
     rng = np.random.default_rng(4)
     scores = pd.DataFrame(
         [
@@ -210,20 +210,18 @@ def test_a_rise_starts_at_the_second_size():
     scores["accuracy"] = (
         0.1 * scores["log2_size"] + 0.02 * scores["replicate"] + rng.normal(0, 1e-3, len(scores))
     )
-    scores.loc[scores["log2_size"] == 4, "accuracy"] = -9.0
     sizes = {f"n{2**x}": x for x in (4, 5, 7, 9)}
     result = stats.rise(scores, sizes)
-    assert result.estimate == pytest.approx(4 * 0.1, abs=8e-3) and result.n == 6
+    assert result.estimate == pytest.approx(5 * 0.1, abs=8e-3) and result.n == 6
     others = scores.assign(arm="other", accuracy=0.0)
     assert stats.rise(pd.concat([scores, others[:6]]), sizes) == result
-    first = scores["log2_size"] == 4
-    assert stats.rise(scores.assign(accuracy=scores["accuracy"].mask(first, 9.0)), sizes) == result
     unit = scores[(scores.base == "p") & (scores.replicate == 0)]
-    used = unit[unit.log2_size > 4]
-    by_hand = np.polyfit(used.log2_size, used.accuracy, 1)[0] * (9 - 5)
+    by_hand = np.polyfit(unit.log2_size, unit.accuracy, 1)[0] * (9 - 4)
     assert stats.rise(unit, sizes).estimate == pytest.approx(by_hand)
+    ends = stats.rise(scores, {"n16": 4, "n512": 9})
+    assert ends.estimate == pytest.approx(stats.paired(scores, "n512", "n16").estimate)
     with pytest.raises(ValueError, match="two values"):
-        stats.rise(scores, {"n16": 4, "n32": 5})
+        stats.rise(scores, {"n16": 4})
 
 
 def test_what_no_other_row_beats():

@@ -49,7 +49,6 @@ TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "sh
 TRADEOFF = {
     "teacher": TEACHER,
     "sizes": [4, 8, 24],
-    "selection_sizes": [4],
     "fixed_level": 8,
     "keep_questions": {"pass_rate": 0.5},
     "pass_rate_samples": 2,
@@ -287,39 +286,36 @@ def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
 
 def test_the_arms_of_the_tradeoff(worked, rated):
     p = params(**TRADEOFF)
-    arms, _ = tradeoff_arms(p)
+    arms, pool = tradeoff_arms(p)
     assert list(arms) == list(study.tradeoff.arms(p))
     ids = {name: arm.corpus["problem_id"].tolist() for name, arm in arms.items()}
-    tokens = {name: int(arm.corpus["n_tokens"].sum()) for name, arm in arms.items()}
-    assert (
-        ids["random 24"][:8] == ids["random 8"]
-        and ids["random 8"][:4] == ids["random 4"] == ids["random-steps 4"]
-    )
+    assert ids["random 24"][:8] == ids["random 8"] and ids["random 8"][:4] == ids["random 4"]
+    assert ids["random-steps 24"] == ids["random 24"]
     assert all(len(set(i)) == len(i) for i in ids.values())
-
-    questions = unit(p).questions()
-    hard = {q.id for i, q in enumerate(questions[:48]) if i % 2 == 0}
-    easy = {q.id for i, q in enumerate(questions[:48]) if i % 2 == 1}
-    level = {q.id: q.level for q in questions}
-    assert (
-        set(ids["hard 4"]) <= hard
-        and set(ids["easy 4"]) <= easy
-        and not set(ids["hard 4"]) & set(ids["easy 4"])
-    )
-    assert (
-        0 < tokens["hard-tokens 4"] <= tokens["random 4"]
-        and ids["hard-tokens 4"] == ids["hard 4"][: len(ids["hard-tokens 4"])]
-    )
-    assert {level[i] for i in ids["fixed-random 4"] + ids["fixed-hard 4"]} == {8} and set(
-        ids["fixed-hard 4"]
-    ) <= hard
-    assert {name: arm.max_steps for name, arm in arms.items() if arm.max_steps} == {
-        "random-steps 4": 3
-    }  # those of random 24
     assert all(
         arm.facts == {"size": int(name.split()[-1]), "selection": name.split()[0]}
         for name, arm in arms.items()
     )
+
+    # half of the 48 rated questions are never passed; the other half is halved
+    questions = unit(p).questions()
+    never = {q.id for q in questions[:48:2]}
+    always = {q.id for q in questions[1:48:2]}
+    parts = {name: set(rows["problem_id"]) for name, rows in pool.table.groupby("part")}
+    assert parts["hard"] <= never and parts["middle"] | parts["easy"] <= always
+    assert not parts["middle"] & parts["easy"]
+    for name, part in (("hard 4", "hard"), ("middle 4", "middle"), ("easy 4", "easy")):
+        assert len(ids[name]) == 4 and set(ids[name]) <= parts[part]
+
+    # equal tokens, one difficulty, equal steps
+    tokens = {name: int(arm.corpus["n_tokens"].sum()) for name, arm in arms.items()}
+    assert 0 < tokens["hard-tokens 4"] <= tokens["random 4"]
+    assert ids["hard-tokens 4"] == ids["hard 4"][: len(ids["hard-tokens 4"])]
+    level = {q.id: q.level for q in questions}
+    assert {level[i] for i in ids["fixed-random 4"] + ids["fixed-hard 4"]} == {8}
+    assert set(ids["fixed-hard 4"]) <= never
+    steps = {name: arm.max_steps for name, arm in arms.items() if arm.max_steps}
+    assert steps == {"random-steps 24": study.steps_of(unit(p), 4)}
     other, _ = tradeoff_arms(p, replicate=1)
     assert ids["random 24"] != other["random 24"].corpus["problem_id"].tolist()
 
@@ -335,6 +331,23 @@ def test_an_arm_whose_pool_is_too_small_is_not_measured_and_says_why(worked, rat
         and outcome.row["examples"] == 0
     )
     assert arms["random 4"].note == "" and len(arms["random 4"].corpus) == 4
+
+
+def test_what_the_bases_have_mastered_is_apart_and_decided_before():
+    cells = pd.DataFrame(
+        {"arm": arm, "base": base, "family": family, "group": group, "accuracy": accuracy}
+        for arm, drop in (("before", 0.0), ("random 8", 0.5))
+        for base, room in (("a", 0.4), ("b", 0.95))
+        for family, group, accuracy in (
+            ("ID", "ID", 0.97),
+            ("sort", "OOD", room - drop),
+            ("shift", "OOD", 0.96 - drop),
+        )
+    )
+    groups = study.tradeoff.mastered_apart(cells).groupby("family")["group"].unique()
+    assert groups.map(list).to_dict() == {"ID": ["ID"], "sort": ["OOD"], "shift": ["mastered"]}
+    without_room = cells[cells["family"] != "sort"]
+    assert study.tradeoff.mastered_apart(without_room) is without_room
 
 
 def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkeypatch):
@@ -376,8 +389,8 @@ def test_a_tradeoff_arm_reports_what_it_trained_on(worked, rated, monkeypatch):
         "examples": 24,
         "steps": 3,
     }
-    assert study.run_arm(unit(p), arms["random-steps 4"]).row["steps"] == 3
-    assert trained == [(24, 0), (4, 3)]
+    assert study.run_arm(unit(p), arms["random-steps 24"]).row["steps"] == 1
+    assert trained == [(24, 0), (24, 1)]
     assert set(pool.funnel["pool"]) == {"trajectories", "questions"} and len(pool.rates) == 48
     compressed = pool.funnel[pool.funnel["pool"] == "questions"]
     assert compressed["kept"].iloc[-1] == 24

@@ -7,6 +7,7 @@ from ded.curation.filters import (
     compress_questions,
     compression,
     curate,
+    difficulty_parts,
     drop,
     equal_tokens,
     filter_format,

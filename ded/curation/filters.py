@@ -160,16 +160,36 @@ def compress_questions(
     errors only) are dropped. The kept ids are `.kept.problem_id`.
     """
     share, threshold = compression(keep)
-    rates = pass_rates["pass_rate"]
-    lot = pass_rates["problem_id"].map(lambda name: content_hash(f"{seed} {name}"))
-    order = pd.DataFrame({"rate": rates, "lot": lot}).dropna().sort_values(["rate", "lot"])
+    rates, order = pass_rates["pass_rate"], _hardest_first(pass_rates, seed)
     kept = order.head(round(share * len(order)))
     drawn = pass_rates.index.isin(kept.index)
     if share < 1:
-        threshold = float(kept["rate"].max()) if len(kept) else 0.0
+        threshold = float(kept["pass_rate"].max()) if len(kept) else 0.0
     why = ["no pass rate", f"pass rate above {threshold:g}", f"pass rate {threshold:g}, by lot"]
     reasons = np.select([rates.isna(), rates > threshold, ~drawn], why, "")
     return drop(pass_rates, "compression", reasons.tolist())
+
+
+def _hardest_first(pass_rates: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The rated questions, the lowest pass rate first; the seed draws the order of equals."""
+    lot = pass_rates["problem_id"].map(lambda name: content_hash(f"{seed} {name}"))
+    return pass_rates.assign(lot=lot).dropna(subset="pass_rate").sort_values(["pass_rate", "lot"])
+
+
+def difficulty_parts(pass_rates: pd.DataFrame, n_hard: int, seed: int = 0) -> dict[str, str]:
+    """{problem_id: "hard", "middle", "easy" or ""} of the rated questions; the parts share none.
+
+    hard: the n_hard with the lowest pass rates, as `compress_questions` keeps them with this seed;
+    easy: as many with the highest; middle: as many around the median (the zone of proximal
+    development). Where less than twice n_hard are left for these two, they halve the rest.
+    """
+    ids = _hardest_first(pass_rates, seed)["problem_id"].tolist()
+    n_each = min(n_hard, (len(ids) - n_hard) // 2)
+    begins = max(n_hard, (len(ids) - n_each) // 2)
+    slices = {"hard": ids[:n_hard], "middle": ids[begins : begins + n_each]}
+    slices["easy"] = ids[len(ids) - n_each :]
+    parts = {problem_id: part for part, members in slices.items() for problem_id in members}
+    return dict.fromkeys(ids, "") | parts
 
 
 def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.DataFrame:

@@ -169,8 +169,7 @@ class OodTradeoff(Common):
     """Notebook 02."""
 
     teacher: Model
-    sizes: Sizes
-    selection_sizes: Sizes
+    sizes: Annotated[Sizes, Field(min_length=2)]
     fixed_level: Annotated[Whole, Fitted]
     keep_questions: KeepQuestions
     pass_rate_samples: Count

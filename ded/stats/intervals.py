@@ -187,16 +187,14 @@ def error_rate(scores: pd.DataFrame, arms: Sequence[str] | None = None) -> float
 def rise(scores: pd.DataFrame, x: Mapping[str, float], value: str = "accuracy") -> Interval:
     """Rise of ``value`` with ``x``: in each replicate a least-squares line, then their interval.
 
-    ``x`` maps each arm to its x; other arms are left out, and so is the smallest x: by the rule of
-    notebook 02 the line starts at the second size (a valley at the start is known, and shown). The
-    rise is that of the line from there to the last x, in the units of DELTA. Raises ValueError if
-    fewer than two x remain.
+    ``x`` maps each arm to its x; other arms are left out. The rise is that of the line from the
+    smallest x to the largest, in the units of DELTA. Raises ValueError for fewer than two x.
     """
     place = scores["arm"].map(x)
-    levels = np.unique(place.dropna())[1:]
+    levels = np.unique(place.dropna())
     if len(levels) < 2:
-        raise ValueError(f"a rise needs two values of x beside the first; there are {len(levels)}")
-    used = scores.assign(place=place)[place >= levels[0]]
+        raise ValueError(f"a rise needs two values of x; there are {len(levels)}")
+    used = scores.assign(place=place)[place.notna()]
     cells = cells_of(used.assign(arm=used["place"]), value)
     centred = levels - levels.mean()
     slopes = cells.to_numpy(float) @ centred / (centred @ centred)

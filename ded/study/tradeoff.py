@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ded import curation
 from ded.params.schemas import OodTradeoff
 from ded.study import pipeline
 from ded.study.unit import Unit
 
-SELECTIONS = ("hard", "easy", "hard-tokens", "random-steps", "fixed-random", "fixed-hard")
+SELECTIONS = ("hard", "middle", "easy", "hard-tokens", "fixed-random", "fixed-hard")
+MASTERED = 0.9  # pass@1 before; the lab's bands lie on both sides: .50 to .85, and .95 or more
 
 
 @dataclass(frozen=True)
 class Pool:
-    """One unit's verified trajectories, one a question, in random order, with level, pass_rate
-    (NaN: not rated) and hard (whether question compression leaves it).
+    """One unit's verified trajectories, one a question, in random order, with level, pass_rate and
+    part (`curation.difficulty_parts`; both NaN: not rated).
 
     funnel: what the filters kept, and what question compression would (a pool of its own); rates:
     see `pipeline.pass_rates`, and kept (by compression); tokens: sampled by the teacher.
@@ -32,11 +34,11 @@ def arms(params: OodTradeoff) -> dict[str, int]:
     """{arm of notebook 02: examples that it trains on at most}, in order; the notebook says what
     makes each.
     """
+    small, large = min(params.sizes), max(params.sizes)
     counted = {f"random {size}": size for size in params.sizes}
-    for size in params.selection_sizes:
-        counted |= {f"{selection} {size}": size for selection in SELECTIONS}
-        counted[f"random-steps {size}"] = max(params.sizes)  # as many steps as the largest corpus
-    return counted
+    counted |= {f"{selection} {small}": small for selection in SELECTIONS}
+    # the largest corpus for as many steps as the small ones: as much to train on
+    return counted | {f"random-steps {large}": small}
 
 
 def pool(unit: Unit[OodTradeoff]) -> Pool:
@@ -50,10 +52,25 @@ def pool(unit: Unit[OodTradeoff]) -> Pool:
     funnels = {"trajectories": curated.funnel, "questions": compressed.funnel}
     funnel = pd.concat([table.assign(pool=name) for name, table in funnels.items()])
     rates = rates.assign(kept=rates["problem_id"].isin(compressed.kept["problem_id"]))
+    parts = curation.difficulty_parts(rates, len(compressed.kept), unit.seed)
     table = pipeline.shuffled(unit, pipeline.without_ids(curated.kept))
     table = table.assign(
         level=table["problem_id"].map({q.id: q.level for q in questions}),
         pass_rate=table["problem_id"].map(rates.set_index("problem_id")["pass_rate"]),
-        hard=table["problem_id"].isin(compressed.kept["problem_id"]),
+        part=table["problem_id"].map(parts),
     )
     return Pool(table, funnel.assign(**unit.row), rates.assign(**unit.row), curated.n_tokens)
+
+
+def mastered_apart(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores with those OOD families in a group of their own, "mastered", that the bases answer
+    before at a mean of MASTERED or more: they can be forgotten, not learnt.
+
+    Where no family would be left, all stay OOD.
+    """
+    before = scores[(scores["arm"] == "before") & (scores["group"] == "OOD")]
+    mastered = before.groupby("family")["accuracy"].mean() >= MASTERED
+    if mastered.all():
+        return scores
+    apart = scores["family"].isin(mastered.index[mastered])
+    return scores.assign(group=scores["group"].mask(apart, "mastered"))
