@@ -162,7 +162,7 @@ def _arms(notebook: str, settings: Parameters, base: str) -> Iterator[Work]:
 def _suite_size(settings: Parameters) -> int:
     """Evaluation questions of a unit."""
     # the perturbed copies of notebook 03
-    n_id = settings.eval_id * (4 if isinstance(settings, schemas.TrajectoryDiversity) else 1)
+    n_id = settings.eval_id * (1 + len(getattr(settings, "perturbations", ())))
     n_code = settings.eval_code if isinstance(settings, Recipe) and settings.code_source else 0
     return n_id + n_code + len(settings.ood_sources) * settings.eval_ood
 

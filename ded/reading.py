@@ -130,13 +130,14 @@ def distinct(facts: Iterable[Mapping[str, Any]], n_kept: int) -> str:
 
 
 def distances(statistics: pd.DataFrame) -> str:
-    """The smallest distance between the trajectories that each rule kept, mean over questions."""
-    measured = statistics.dropna(subset="min_distance")
-    if measured.empty:
+    """The smallest distances between the trajectories that each rule kept, mean over questions."""
+    if statistics.empty:
         return "No question kept two trajectories: there are no distances to show."
-    means = measured.groupby("arm", sort=False)["min_distance"].mean()
-    listed = ", ".join(f"{arm} {value:.2g}" for arm, value in means.items())
-    return f"Smallest distance within a question, mean over questions: {listed}."
+    means = statistics.groupby("arm", sort=False)[["token_edits", "step_edits"]].mean()
+    listed = ", ".join(
+        f"{arm} {tokens:.2g} and {steps:.2g}" for arm, tokens, steps in means.itertuples()
+    )
+    return f"Smallest distances of a question, token and step edits, mean over questions: {listed}."
 
 
 # ---- scores --------------------------------------------------------------------------------------

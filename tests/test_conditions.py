@@ -76,6 +76,8 @@ def test_students_are_measured_by_base_and_above_guessing():
         ("x", "ID code", "ID", 0.1),
         ("x", "sort", "OOD", 0.8),
         ("x", "swap", "OOD", 1.0),
+        ("x", "zero", "robust", 0.5),
+        ("y", "zero", "robust", 0.3),
     ]
     before = pd.DataFrame(rows, columns=["base", "family", "group", "accuracy"])
     measured = study.conditions.of_students(units, before)
@@ -83,6 +85,8 @@ def test_students_are_measured_by_base_and_above_guessing():
     assert measured["code_before"] == {"x": 0.1}
     assert measured["ood_before"] == {"x": pytest.approx(0.9)}
     assert measured["above_chance"] == {"x": pytest.approx(0.35), "y": 0.4}
+    assert measured["perturbed_above_chance"] == {"zero": pytest.approx(0.15)}
+    assert measured["perturbed_below_id"] == {"zero": pytest.approx(0.4 / 3)}
 
 
 def test_an_arm_is_measured_by_what_it_will_train_on():

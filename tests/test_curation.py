@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ded import curation, reading
+from ded import curation, problems, reading
 from ded.curation import filters, selection
 from ded.problems import lab as tasks
 
@@ -51,7 +51,17 @@ def sampled(questions, seed=0, letters=6, length=12, copies=1):
             {"problem_id": name, "sample_index": i, "token_ids": x, "n_tokens": len(x)}
             for i, x in enumerate(ids)
         ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(text=lambda table: table.token_ids.map(as_steps))
+
+
+def as_steps(ids):
+    """A text with a step for each token id."""
+    return f"<think> {' ; '.join(map(str, ids))} </think> 0"
+
+
+def of_ids(lists):
+    """The columns of trajectories that distances are computed from."""
+    return pd.DataFrame({"token_ids": lists, "text": [as_steps(ids) for ids in lists]})
 
 
 # --- filters -------------------------------------------------------------------------------------
@@ -223,7 +233,10 @@ def test_the_parts_by_difficulty_are_equal_and_share_no_question():
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4) | st.integers(0, 10**6), max_size=30), max_size=5))
 def test_distances_are_those_of_the_double_loop(lists):
-    plain, normalised = (curation.pairwise_distances(lists, metric) for metric in curation.METRICS)
+    plain, normalised = (
+        curation.pairwise_distances(of_ids(lists), metric)
+        for metric in ("levenshtein", "normalised")
+    )
     assert plain.shape == normalised.shape == (len(lists),) * 2 and plain.dtype == np.int64
     for (i, a), (j, b) in combinations(enumerate(lists), 2):
         assert plain[i, j] == plain[j, i] == levenshtein(a, b)
@@ -235,9 +248,45 @@ def test_distances_of_many_different_tokens():
     lists = [
         list(range(n, n + 70_000)) for n in (0, 5)
     ]  # more than one plane of Unicode, the surrogates included
-    assert curation.pairwise_distances(lists, workers=2).tolist() == [[0, 10], [10, 0]]
+    assert curation.pairwise_distances(of_ids(lists), workers=2).tolist() == [[0, 10], [10, 0]]
     with pytest.raises(ValueError, match="hamming"):
-        curation.pairwise_distances(lists, "hamming")
+        curation.pairwise_distances(of_ids(lists), "hamming")
+
+
+def test_steps_of_a_lab_sum_are_the_states_that_it_passes_through():
+    """However it is told; trajectories that differ in fillers alone are no steps apart."""
+    told = tasks.sums.Manner(filler=0.7)
+    for seed, style in enumerate(("left", "ends", "pairs", "random") * 5):
+        problem = problems.load("lab:sum/7-9", 1, "train", str(seed))[0]
+        texts = [
+            tasks.solution(problem, style, random.Random(seed), manner=manner)
+            for manner in (tasks.sums.PLAIN, told, told)
+        ]
+        thinks = [curation.split_think(text)[0] for text in texts]
+        traces = [problems.trace(problem, think) for think in thinks]
+        for text, states in zip(texts, traces, strict=True):
+            assert selection.steps_of(text) == [tasks.sums.show(state) for state in states[1:]]
+        table = of_ids([[1], [2], [3]]).assign(text=texts)
+        apart = curation.pairwise_distances(table, "steps")
+        for i, j in combinations(range(3), 2):
+            assert apart[i, j] == levenshtein(traces[i], traces[j])
+            assert (apart[i, j] == 0) == (traces[i] == traces[j])
+
+
+def test_steps_of_a_real_trace_are_what_is_worked_out_on_its_lines():
+    text = "<think>\nSo, we have 3x + 4 = 10.\nThen 3x = 6.\n\nThus 3x = 6.\nWait.\n</think>\n2"
+    assert selection.steps_of(text) == ["3x + 4 = 10.", "3x = 6.", "wait."]
+    assert selection.steps_of("no tags: x = 2") == ["x = 2"]
+
+
+def test_steps_decide_which_are_chosen_and_not_which_are_candidates():
+    """So that arms by different metrics keep the same questions."""
+    texts = [f"<think> {think} </think> 3" for think in ("1 ; 2", "so 1 ; 2", "4 ; 5 ; 6")]
+    table = of_ids([[1], [2], [3]]).assign(text=texts, problem_id="q", sample_index=range(3))
+    chosen, statistics = curation.select_trajectories(table, 2, "farthest", "steps")
+    assert chosen.sample_index.tolist() == [0, 2] and statistics.distinct.tolist() == [3]
+    assert statistics.min_distance.tolist() == [3]
+    assert len(curation.select_trajectories(table, 3, "farthest", "steps").chosen) == 3
 
 
 def brute_force(distances, p, nearest=False):
@@ -255,14 +304,14 @@ def brute_force(distances, p, nearest=False):
 def test_farthest_and_nearest_agree_with_brute_force(p):
     for seed in range(20):
         table = sampled({"q": 9}, seed, letters=3, length=6)  # few letters: many ties
-        distances = curation.pairwise_distances(table.token_ids.tolist())
+        distances = curation.pairwise_distances(table)
         assert selection.choose_farthest(distances, p) == brute_force(distances, p)
         assert selection.choose_nearest(distances, p) == brute_force(distances, p, nearest=True)
 
 
 def test_greedy_keeps_its_guarantee(monkeypatch):
     for seed in range(20):
-        distances = curation.pairwise_distances(sampled({"q": 12}, seed).token_ids.tolist())
+        distances = curation.pairwise_distances(sampled({"q": 12}, seed))
         best, closest = (
             selection.choose_farthest(distances, 4),
             selection.choose_nearest(distances, 4),
@@ -316,7 +365,7 @@ def test_selection_matches_the_rule_on_its_own_ids():
         chosen, statistics = curation.select_trajectories(table, 3, "farthest", metric)
         for name, part in table.groupby("problem_id"):
             part = part.loc[~part.token_ids.map(tuple).duplicated()]
-            distances = curation.pairwise_distances(part.token_ids.tolist(), metric)
+            distances = curation.pairwise_distances(part, metric)
             best = brute_force(distances, 3)
             assert (
                 chosen[chosen.problem_id == name].sample_index.tolist()

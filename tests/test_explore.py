@@ -124,9 +124,7 @@ def test_browsing_shows_distances_to_others_in_the_corpus_and_hides_what_is_hidd
     name = list(pool.questions)[2]
     shown = explore.browse(pool, choice, name)
     kept = shown[shown["corpus"] == "kept"]
-    matrix = curation.pairwise_distances(
-        pool.trajectories.loc[pool.trajectories["problem_id"] == name, "token_ids"].tolist()
-    )
+    matrix = curation.pairwise_distances(pool.trajectories[pool.trajectories["problem_id"] == name])
     assert (
         len(kept) == 3
         and kept["nearest"].min()

@@ -472,8 +472,12 @@ def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
         ({"engine": {"name": "openai"}}, "engine: no engine 'openai'"),  # of openai:<model> alone
         (
             {"metric": "levenstein"},
-            "metric: no metric 'levenstein'; there are: levenshtein, normalised; "
+            "metric: no metric 'levenstein'; there are: levenshtein, normalised, steps; "
             "nearest: levenshtein",
+        ),
+        (
+            {"perturbations": ["zeros"]},
+            "no perturbation 'zeros'; there are: shuffled, zero, preamble; nearest: zero",
         ),
     ],
 )
@@ -481,6 +485,16 @@ def test_a_name_that_is_not_registered_is_refused_with_those_that_are(changes, m
     with pytest.raises(ParameterError) as caught:
         params.load("lab", "03", changes)
     assert "1 problem" in str(caught.value) and message in str(caught.value)
+
+
+def test_perturbations_are_those_of_the_source():
+    def of(**changes):
+        return params.load("lab", "03", changes)["perturbations"]
+
+    assert of() == ["zero"] and of(perturbations=[]) == ["shuffled", "zero", "preamble"]
+    # the lab's says nothing of other questions: all of theirs
+    assert of(id_source="data:math_500") == ["preamble", "polite", "quoted"]
+    assert of(id_source="data:math_500", perturbations=["zero", "quoted"]) == ["quoted"]
 
 
 def test_what_is_registered_may_be_named(monkeypatch):

@@ -59,6 +59,7 @@ DIVERSITY = {
     "n_trajectories": 6,
     "n_kept": 3,
     "metric": "levenshtein",
+    "perturbations": ["shuffled", "zero"],
     "samples": 2,
 }
 seeds = iter(range(1, 1000))
@@ -147,10 +148,8 @@ def test_jobs_are_units_times_axes():
 
 
 def test_questions_are_a_units_own_and_never_those_of_training():
-    p = params(eval_id=60)
-    suites = {
-        (b, r): unit(p, r, b).suite(tasks.PERTURBATIONS) for b in p.students for r in range(2)
-    }
+    p = params(eval_id=60, perturbations=tasks.PERTURBATIONS)
+    suites = {(b, r): unit(p, r, b).suite() for b in p.students for r in range(2)}
     corpora = {(b, r): unit(p, r, b).questions() for b in p.students for r in range(2)}
     asked = {unit: {q.id for q in s["ID"]} for unit, s in suites.items()}
     trained = {unit: {q.id for q in c} for unit, c in corpora.items()}
@@ -413,20 +412,14 @@ def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
 
     assert list(arms) == list(study.diversity.RULES) == list(study.diversity.arms(p))
     chosen = {rule: Counter(arm.corpus["problem_id"]) for rule, arm in arms.items()}
-    for rule in study.diversity.RULES[:5]:
+    for rule in study.diversity.RULES:
         assert chosen[rule] == chosen["random"] and set(chosen[rule].values()) == {3}
-    least = {
-        rule: selection.statistics.set_index("problem_id")["min_distance"]
-        for rule, selection in pool.chosen.items()
-    }
-    assert (
-        (least["farthest"] >= least["random"]).all()
-        and (least["farthest"] > least["nearest"]).any()
-        and (least["single"] == 0).all()
-    )
-    budget = arms["random"].corpus["n_tokens"].sum()
-    assert arms["farthest-tokens"].corpus["n_tokens"].sum() <= budget
-    assert set(chosen["farthest-tokens"]) <= set(chosen["farthest"])
+    least = pool.distances.pivot(index="problem_id", columns="arm")
+    tokens, steps = least["token_edits"], least["step_edits"]
+    assert (tokens["farthest"] >= tokens["random"]).all()
+    assert (tokens["farthest"] > tokens["nearest"]).any() and (tokens["single"] == 0).all()
+    assert (steps["farthest by steps"] >= steps["farthest"]).all()
+    assert len(least) == len(chosen["random"])
 
 
 def test_a_diversity_arm_trains_as_long_as_any_other(worked, monkeypatch):
@@ -446,24 +439,19 @@ def test_a_diversity_arm_trains_as_long_as_any_other(worked, monkeypatch):
     )
     p = params(**DIVERSITY)
     arms, _ = diversity_arms(p)
-    runs = [
-        study.run_arm(unit(p), arms[rule], tasks.PERTURBATIONS)
-        for rule in ("random", "farthest-tokens")
-    ]
+    runs = [study.run_arm(unit(p), arms[rule]) for rule in ("random", "farthest by steps")]
     assert len(set(steps)) == 1 and steps[0] == runs[0].row["steps"] == round(
         runs[0].row["examples"] / 8
     )
     assert runs[0].row["lucky"] == 0 and runs[0].row["questions"] * 3 == runs[0].row["examples"]
-    assert asked[0] == (["ID", *tasks.PERTURBATIONS, "reverse", "sort"], 2)
+    assert asked[0] == (["ID", "shuffled", "zero", "reverse", "sort"], 2)
     groups = runs[0].scores.set_index("family")["group"].to_dict()
     assert groups == {
         "ID": "ID",
-        **dict.fromkeys(tasks.PERTURBATIONS, "robust"),
+        **dict.fromkeys(["shuffled", "zero"], "robust"),
         "reverse": "OOD",
         "sort": "OOD",
     }
-    assert (runs[0].scores["n"] == [12] * 4 + [8] * 2).all()
-    before = study.before(
-        unit(p), tasks.PERTURBATIONS
-    )  # the stub "trained" nothing, so the scores are those of before
+    assert (runs[0].scores["n"] == [12] * 3 + [8] * 2).all()
+    before = study.before(unit(p))  # the stub "trained" nothing: the scores are those of before
     assert before["accuracy"].tolist() == runs[0].scores["accuracy"].tolist()

@@ -6,11 +6,12 @@ A metric or a rule is one function and one line in `METRICS` or `RULES`. Paper: 
 
 import math
 import random
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import combinations
+from itertools import chain, combinations, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -19,54 +20,87 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
 from ded import progress
+from ded.curation.filters import split_think
 from ded.errors import ParameterError, no_such
 from ded.problems import content_hash
 
 EXACT = 5000  # subsets of one question up to which the best is found by looking at all of them
+PROSE = re.compile(r"[a-z]{2,}[.,:;!?]*")  # a word that says nothing of what is worked out
 
 
-def levenshtein(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndarray:
-    """Symmetric (n, n) matrix of int64: edits in tokens between n lists of token ids; workers:
-    threads, -1 for all.
+def levenshtein(trajectories: pd.DataFrame, workers: int = 1) -> np.ndarray:
+    """Edits in tokens (paper: "diversity"): int64."""
+    return _edits(trajectories["token_ids"].tolist(), workers)
+
+
+def normalised(trajectories: pd.DataFrame, workers: int = 1) -> np.ndarray:
+    """Edits in tokens over the longer length (0 for two empty lists): float64 between 0 and 1.
+
+    No metric in the strict sense: the triangle inequality can fail.
     """
-    matrix = np.zeros((len(token_ids), len(token_ids)), dtype=np.int64)
-    rows, columns = np.triu_indices(len(token_ids), 1)
+    lengths = trajectories["token_ids"].map(len).to_numpy()
+    longer = np.maximum(1, np.maximum.outer(lengths, lengths))
+    return levenshtein(trajectories, workers) / longer
+
+
+def steps(trajectories: pd.DataFrame, workers: int = 1) -> np.ndarray:
+    """Edits in steps (`steps_of`): int64; 0 also for one solution told in other words.
+
+    After Reasoning Path Divergence (arXiv 2510.26122), where a model summarises the steps, embeds
+    them and matches each with the nearest. Here two steps are the same or not, in their order: in
+    the lab that is exact, while two long solutions of a real model share few steps to the letter.
+    """
+    return _edits([steps_of(text) for text in trajectories["text"]], workers)
+
+
+def steps_of(text: str) -> list[str]:
+    """The steps of a solution: what is worked out on each line (or between " ; ") of its think
+    block, without prose around it; a line of prose alone is a step as it stands, one that repeats
+    the line before is none.
+
+    Of a correct solution to a lab sum that writes down what remains these are the states of
+    `problems.trace`, which is not asked: it has no states for a solution with a slip, and none
+    outside the lab.
+    """
+    think, _ = split_think(text) or (text, "")
+    lines = filter(None, map(str.split, re.split(r"\n| ; ", think.lower())))
+    worked = [[word for word in line if not PROSE.fullmatch(word)] or line for line in lines]
+    return [step for step, _ in groupby(map(" ".join, worked))]
+
+
+def _edits(sequences: Sequence[Sequence[Hashable]], workers: int) -> np.ndarray:
+    """Symmetric (n, n) matrix of int64: edits between n sequences; workers: threads, -1: all."""
+    matrix = np.zeros((len(sequences), len(sequences)), dtype=np.int64)
+    rows, columns = np.triu_indices(len(sequences), 1)
     if len(rows):
         # rapidfuzz looks characters below 256 up in an array and all others in a hash table: with
-        # the most frequent ids there it is about twice as fast as on the ids themselves. Distances
-        # do not change when ids are renamed.
-        counts = Counter(token for ids in token_ids for token in ids)
-        rename = {token: chr(rank) for rank, (token, _) in enumerate(counts.most_common())}
-        texts = ["".join(map(rename.__getitem__, ids)) for ids in token_ids]
+        # the most frequent items there it is about twice as fast as on token ids themselves.
+        # Distances do not change when items are renamed.
+        counts = Counter(chain.from_iterable(sequences))
+        rename = {item: chr(rank) for rank, (item, _) in enumerate(counts.most_common())}
+        texts = ["".join(map(rename.__getitem__, sequence)) for sequence in sequences]
         first, second = [texts[i] for i in rows], [texts[i] for i in columns]
         edits = cpdist(first, second, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
         matrix[rows, columns] = matrix[columns, rows] = edits
     return matrix
 
 
-def normalised(token_ids: Sequence[Sequence[int]], workers: int = 1) -> np.ndarray:
-    """Edits divided by the longer length (0 for two empty lists): float64 between 0 and 1.
-
-    No metric in the strict sense: the triangle inequality can fail.
-    """
-    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
-    longer = np.maximum(1, np.maximum.outer(lengths, lengths))
-    return levenshtein(token_ids, workers) / longer
-
-
-# A metric: (lists of token ids, threads) -> symmetric matrix of distances, 0 for equal lists and
-# for them alone.
-METRICS: dict[str, Callable[[Sequence[Sequence[int]], int], np.ndarray]] = {
+# A metric: (trajectories of one question: token_ids, text; threads) -> their symmetric matrix of
+# distances, 0 for equal texts.
+METRICS: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
     "levenshtein": levenshtein,
     "normalised": normalised,
+    "steps": steps,
 }
 
 
 def pairwise_distances(
-    token_ids: Sequence[Sequence[int]], metric: str = "levenshtein", workers: int = 1
+    trajectories: pd.DataFrame, metric: str = "levenshtein", workers: int = 1
 ) -> np.ndarray:
-    """Symmetric (n, n) matrix of distances between n lists of token ids, by one of `METRICS`."""
-    return METRICS[metric_named(metric)](token_ids, workers)
+    """Symmetric (n, n) matrix of distances between n trajectories of a question (token_ids, text),
+    by one of `METRICS`.
+    """
+    return METRICS[metric_named(metric)](trajectories, workers)
 
 
 def metric_named(name: str) -> str:
@@ -80,7 +114,7 @@ class Candidates:
     question's own.
     """
 
-    token_ids: Sequence[Sequence[int]]
+    trajectories: pd.DataFrame  # token_ids, text
     rng: random.Random
     metric: str = "levenshtein"
     distances: np.ndarray | None = None  # between all of them, where they were computed before
@@ -88,10 +122,7 @@ class Candidates:
     @cached_property
     def distinct(self) -> list[int]:
         """Places of the different ones: equal token ids count once, by the first of them."""
-        if self.distances is not None:
-            return sorted(set((self.distances == 0).argmax(axis=1).tolist()))
-        keys = [tuple(ids) for ids in self.token_ids]
-        return sorted({keys.index(key) for key in keys})
+        return np.flatnonzero(~self.trajectories["token_ids"].map(tuple).duplicated()).tolist()
 
     def between(self, places: Sequence[int]) -> np.ndarray:
         """Distances between the trajectories at some places, computed for these alone where need
@@ -99,7 +130,7 @@ class Candidates:
         """
         if self.distances is not None:
             return self.distances[np.ix_(places, places)]
-        return pairwise_distances([self.token_ids[i] for i in places], self.metric)
+        return pairwise_distances(self.trajectories.iloc[places], self.metric)
 
 
 def farthest(candidates: Candidates, n: int) -> list[int]:
@@ -123,7 +154,7 @@ def any_distinct(candidates: Candidates, n: int) -> list[int]:
 
 def single(candidates: Candidates, n: int) -> list[int]:
     """One of all, drawn at random and repeated n times."""
-    return [candidates.rng.choice(range(len(candidates.token_ids)))] * n
+    return [candidates.rng.choice(range(len(candidates.trajectories)))] * n
 
 
 # A rule: (the candidates of a question, n) -> the places of the n chosen, rising. At least n of
@@ -177,7 +208,7 @@ def select_trajectories(
         raise ValueError(f"n_kept is {n_kept}; at least one trajectory a question is chosen")
     memo = {} if memo is None else memo
     ordered = kept.sort_values("sample_index", kind="stable")
-    token_ids, sample_index = ordered["token_ids"].tolist(), ordered["sample_index"].tolist()
+    sample_index = ordered["sample_index"].tolist()
     rows_of = ordered.groupby("problem_id", sort=False).indices
     chosen_rows, statistics = [], []
     bar = {"desc": f"choosing {rule}", "unit": "question", "delay": 2}
@@ -188,7 +219,7 @@ def select_trajectories(
         if key not in memo:
             matrix = distances[problem_id][np.ix_(indices, indices)] if distances else None
             rng = random.Random(content_hash(f"{seed} {problem_id}"))
-            candidates = Candidates([token_ids[row] for row in rows], rng, metric, matrix)
+            candidates = Candidates(ordered.iloc[rows], rng, metric, matrix)
             memo[key] = _choose(candidates, n_kept, rule, short)
         places, facts = memo[key]
         chosen_rows += [rows[place] for place in places]
@@ -209,7 +240,7 @@ def _choose(
     places = RULES[rule](candidates, n_chosen) if n_chosen else []
     pairs = candidates.between(places)[np.triu_indices(len(places), 1)].tolist()
     smallest, mean = (float(min(pairs)), sum(pairs) / len(pairs)) if pairs else (math.nan,) * 2
-    return places, (len(candidates.token_ids), n_distinct, n_chosen, smallest, mean)
+    return places, (len(candidates.trajectories), n_distinct, n_chosen, smallest, mean)
 
 
 def choose_farthest(distances: np.ndarray, n: int) -> list[int]:

@@ -99,9 +99,9 @@ def assemble(
     distances: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in curation.METRICS}
     pairs: dict[str, list[np.ndarray]] = {metric: [] for metric in curation.METRICS}
     for name, rows in graded.groupby("problem_id", sort=False):
-        token_ids, at = rows["token_ids"].tolist(), rows["sample_index"].to_numpy()
+        at = rows["sample_index"].to_numpy()
         for metric in curation.METRICS:
-            apart = curation.pairwise_distances(token_ids, metric, workers=-1)
+            apart = curation.pairwise_distances(rows, metric, workers=-1)
             pairs[metric].append(apart[np.triu_indices(len(apart), 1)])
             distances[metric][name] = np.full((at.max() + 1,) * 2, np.nan)
             distances[metric][name][np.ix_(at, at)] = apart

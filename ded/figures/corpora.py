@@ -93,27 +93,25 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
 
 @parts.styled
 def distances(statistics: pd.DataFrame) -> parts.Figure:
-    """Distances between the kept trajectories of a question, by rule, and their mean.
+    """Smallest distances between the kept trajectories of a question, by rule, and their mean.
 
-    `statistics`: base, replicate, arm, min_distance, mean_distance. Rules "...-normalised" are left
-    out: their distances have another unit.
+    `statistics`: base, replicate, arm, token_edits, step_edits.
     """
     import seaborn
 
-    table = statistics[~statistics["arm"].str.endswith("-normalised")]
-    table = table.reset_index(drop=True)  # seaborn wants each row's label once
+    table = statistics.reset_index(drop=True)  # seaborn wants each row's label once
     arms = parts.names(table)
     words = parts.words("distances", table)
-    titles = ["smallest distance of kept pairs", "mean distance of kept pairs"]
+    titles = ["smallest distance in tokens", "smallest distance in steps"]
     figure, axes = parts.canvas(titles, 2, 0.9 + 0.36 * len(arms), words, sharey=True)
-    for ax, value in zip(axes, ("min_distance", "mean_distance"), strict=True):
+    for ax, value in zip(axes, ("token_edits", "step_edits"), strict=True):
         seaborn.boxplot(table, x=value, y="arm", order=arms, ax=ax, **BOX)
         means = table.groupby(["arm", *UNIT])[value].mean().reset_index()
         for row, arm in enumerate(arms):
             mean = parts.interval(means, arm, None, value)
             parts.point(ax, mean, row, marker="D", color=parts.RED, zorder=6)
         parts.rows_on(ax, arms)
-        ax.set_ylabel("rule" if ax is axes[0] else "")
+        ax.set(xlabel="edits", ylabel="rule" if ax is axes[0] else "")
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from ded import problems
-from ded.errors import near
+from ded.errors import near, no_such
 from ded.lab import catalogue
 from ded.models.spec import bare, parse, with_options
 from ded.options import Count, Engine, Grading, Positive, Trainer, Whole
@@ -78,6 +78,16 @@ def _checkable(verification: str, info: ValidationInfo) -> str:
     if verification == "steps" and not problems.source(source).steps:
         raise ValueError(f"needs questions whose steps can be checked (lab:sum), not {source}")
     return verification
+
+
+def _perturbed(names: list[str], info: ValidationInfo) -> list[str]:
+    """Those that the source has; all of them where none is named that it has."""
+    existing = list(problems.source(info.data.get("id_source", "lab:sum")).perturbations)
+    elsewhere = [*problems.source("lab:sum").perturbations, *problems.PERTURBATIONS]
+    for name in names:
+        if name not in elsewhere:
+            raise ValueError(no_such("perturbation", name, existing))
+    return [name for name in existing if name in names] or existing
 
 
 def _with_code_source(source: str, info: ValidationInfo) -> str:
@@ -183,6 +193,7 @@ class TrajectoryDiversity(Common):
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
     metric: Metric
+    perturbations: Annotated[list[str], AfterValidator(_perturbed)]
 
 
 class Recipe(Common):

@@ -56,6 +56,7 @@ class Bands(BaseModel):
 
 def of_students(units: Iterable[Unit], before: pd.DataFrame) -> Measured:
     """By base, of the scores before distillation: id_before, code_before, ood_before, above_chance.
+    By perturbation: perturbed_above_chance, perturbed_below_id.
 
     Chance is one in as many as there are answers to a base's ID questions; to write a program is no
     matter of chance.
@@ -67,11 +68,14 @@ def of_students(units: Iterable[Unit], before: pd.DataFrame) -> Measured:
         answers[short(unit.base)].update(exact)
     chance = {base: 1 / len(different) for base, different in answers.items() if different}
     scores = _by_base(before[family == "ID"], "accuracy")
+    robust = before[before["group"] == "robust"].groupby("family", sort=False)["accuracy"].mean()
     return {
         "id_before": scores,
         "code_before": _by_base(before[family == "ID code"], "accuracy"),
         "ood_before": _by_base(before[before["group"] == "OOD"], "accuracy"),
         "above_chance": {base: score - chance.get(base, 0) for base, score in scores.items()},
+        "perturbed_above_chance": (robust - pd.Series(chance, dtype=float).mean()).to_dict(),
+        "perturbed_below_id": (before.loc[family == "ID", "accuracy"].mean() - robust).to_dict(),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ded import curation, problems
@@ -13,21 +14,23 @@ from ded.params.schemas import TrajectoryDiversity
 from ded.study import pipeline
 from ded.study.unit import Unit
 
-RULES = ("farthest", "random", "nearest", "single", "farthest-normalised", "farthest-tokens")
+RULES = ("farthest", "random", "nearest", "single", "farthest by steps")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What each rule chose in one unit (see `curation.select_trajectories`), and facts about the M
-    samples a question.
+    """What each rule chose in one unit, and facts about the M samples a question.
 
-    facts: base, replicate, sampled, correct (share), lucky (share of the correct ones with an
-    invalid step), distinct (a list: how many genuinely different, step-valid trajectories each
-    question has; spoken fillers and checks do not count as different), tokens. Where steps cannot
-    be checked, lucky is NaN and trajectories that differ as texts are different.
+    chosen: {arm: trajectories}, of the same questions. distances: base, replicate, arm, problem_id,
+    token_edits and step_edits, the smallest distances among those chosen of a question. facts:
+    base, replicate, sampled, correct (share), lucky (share of the correct ones with an invalid
+    step), distinct (a list: how many genuinely different, step-valid trajectories each question
+    has; spoken fillers and checks do not count as different), tokens. Where steps cannot be
+    checked, lucky is NaN and trajectories that differ as texts are different.
     """
 
-    chosen: dict[str, curation.selection.Selection]
+    chosen: dict[str, pd.DataFrame]
+    distances: pd.DataFrame
     facts: dict[str, Any]
 
 
@@ -46,10 +49,10 @@ def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, Any]]
     params, questions = unit.params, unit.questions()
     trajectories = pipeline.graded(unit, params.teacher, params.n_trajectories, questions)
     kept = pipeline.filtered(unit, trajectories, questions).kept
-    chosen = {}
-    for name, rule in rules.items():
-        selection = curation.select_trajectories(kept, params.n_kept, seed=unit.seed, **rule)
-        chosen[name] = selection._replace(chosen=pipeline.without_ids(selection.chosen))
+    chosen = {
+        name: curation.select_trajectories(kept, params.n_kept, seed=unit.seed, **rule).chosen
+        for name, rule in rules.items()
+    }
     correct = trajectories[trajectories["verdict"] == "correct"]
     traces = _traces(unit, correct)
     different = set(zip(correct["problem_id"], traces, strict=True))
@@ -61,15 +64,37 @@ def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, Any]]
         "distinct": [distinct[question.id] for question in questions],
         "tokens": int(trajectories["n_tokens"].sum()),
     }
-    return Pool(chosen, unit.row | facts)
+    corpora = {name: pipeline.without_ids(table) for name, table in chosen.items()}
+    return Pool(corpora, _distances(unit, chosen), unit.row | facts)
 
 
-def arm(unit: Unit, name: str, corpus: pd.DataFrame, max_steps: int) -> pipeline.Arm:
+def _distances(unit: Unit, chosen: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    rows = [
+        {
+            "arm": name,
+            "problem_id": problem_id,
+            "token_edits": _smallest(trajectories, "levenshtein"),
+            "step_edits": _smallest(trajectories, "steps"),
+        }
+        for name, table in chosen.items()
+        for problem_id, trajectories in table.groupby("problem_id", sort=False)
+    ]
+    columns = ["arm", "problem_id", "token_edits", "step_edits"]
+    return pd.DataFrame(rows, columns=columns).assign(**unit.row)
+
+
+def _smallest(trajectories: pd.DataFrame, metric: str) -> float:
+    apart = curation.pairwise_distances(trajectories, metric)
+    return float(apart[np.triu_indices(len(apart), 1)].min())
+
+
+def arm(unit: Unit, name: str, corpus: pd.DataFrame) -> pipeline.Arm:
     """An arm of notebook 03, with the share of lucky chains in its corpus among the facts (NaN
     where steps cannot be checked or there are none).
     """
     lucky = _lucky(unit, _traces(unit, corpus), empty=math.nan)
-    return pipeline.Arm(name, corpus, max_steps, facts={"lucky": lucky})
+    steps = pipeline.steps_of(unit, len(corpus))  # the same for all: corpora are equally large
+    return pipeline.Arm(name, corpus, steps, facts={"lucky": lucky})
 
 
 def _lucky(unit: Unit, traces: list, empty: float) -> float:

@@ -162,13 +162,13 @@ def sized(
     return Arm(f"{name} {size}", corpus, max_steps, note, {"size": size, "selection": name})
 
 
-def run_arm(unit: Unit, arm: Arm, perturbations: Iterable[str] = ()) -> Outcome:
+def run_arm(unit: Unit, arm: Arm) -> Outcome:
     """Distils the unit's base on the arm's corpus and scores it on the unit's suite.
 
     The row: base, replicate, arm, the arm's facts, questions, examples, tokens (of the corpus),
     steps (of the optimizer), note.
     """
-    families, steps, student, note = unit.suite(perturbations), 0, "", arm.note
+    families, steps, student, note = unit.suite(), 0, "", arm.note
     if arm.corpus.empty:
         note = arm.note or "not measured: nothing to train on"
         scores = _unscored(unit, arm.name, families)
@@ -203,9 +203,9 @@ def score(unit: Unit, model: str, arm: str, families: dict[str, list[Problem]]) 
     return _grouped(unit, table, arm)
 
 
-def before(unit: Unit, perturbations: Iterable[str] = ()) -> pd.DataFrame:
+def before(unit: Unit) -> pd.DataFrame:
     """Scores of the student base before any distillation, on the same questions."""
-    return score(unit, unit.base, "before", unit.suite(perturbations))
+    return score(unit, unit.base, "before", unit.suite())
 
 
 def own_score(unit: Unit, teacher: str) -> pd.DataFrame:

@@ -81,12 +81,12 @@ class Unit(Generic[Params]):
         """
         return self._decontaminated(source)[0]
 
-    def suite(self, perturbations: Iterable[str] = ()) -> dict[str, list[Problem]]:
-        """The evaluation questions (params.split): "ID", its perturbed copies, "ID code" in
-        notebook 04, each OOD family.
+    def suite(self) -> dict[str, list[Problem]]:
+        """The evaluation questions (params.split): "ID", its perturbed copies in notebook 03, "ID
+        code" in notebook 04, each OOD family.
         """
-        asked = self._evaluation["ID"]
-        perturbed = {name: [problems.perturb(q, name) for q in asked] for name in perturbations}
+        asked, names = self._evaluation["ID"], getattr(self.params, "perturbations", ())
+        perturbed = {name: [problems.perturb(q, name) for q in asked] for name in names}
         return {"ID": asked} | perturbed | self._evaluation
 
     @cached_property

@@ -76,7 +76,7 @@ def main():
         table = pd.DataFrame({"problem_id": "q", "sample_index": range(len(ids)), "token_ids": ids})
         texts = ["".join(spelling.setdefault(t, spell(t)) for t in x) for x in ids]
         start = time.perf_counter()
-        apart = curation.pairwise_distances(ids, workers=args.workers)
+        apart = curation.pairwise_distances(table, workers=args.workers)
         chosen, statistics = curation.select_trajectories(
             table, args.kept, "farthest", distances={"q": apart}
         )
