@@ -24,7 +24,7 @@ from jinja2 import TemplateError
 from ded import files, models, problems, results, training
 from ded.errors import ExportError, ModelError, SourceError
 from ded.problems import texts
-from ded.report.tables import TABLES, funnel_table, score_table
+from ded.report.tables import TABLES, funnel_table, table
 
 NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
 # of one machine's run, or what the text says already
@@ -46,7 +46,7 @@ def facts(folder: Path) -> dict[str, Any]:
     summary, funnel = folder / "summary.csv", folder / "funnel.csv"
     return manifest | {
         "metrics": metrics["metrics"],
-        "scores": score_table(summary, **TABLES["summary"]) if summary.is_file() else None,
+        "scores": table(pd.read_csv(summary), **TABLES["summary"]) if summary.is_file() else None,
         "funnel": funnel_table(funnel) if funnel.is_file() else None,
     }
 

@@ -18,7 +18,8 @@ from ded import files, home, params, results
 from ded.errors import ReportError
 from ded.report.read import Notebook, executed, read
 from ded.report.render import GUARD, rendered
-from ded.report.tables import BESIDE, reported_table
+from ded.report.tables import BESIDE, Table, table
+from ded.tables import reported as rows_of
 
 # what lies between two of them in a README is written by `readme`
 README_MARK, FINDINGS_MARK = "<!-- results -->", "<!-- findings -->"
@@ -61,7 +62,7 @@ def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
         done=done,
         counts=Counter(claim["verdict"] for claim in claims),
         reported=reported,
-        reported_tables={name: reported_table(name, reported[name]) for name in sections},
+        reported_tables={name: _reported_table(name) for name in sections},
         beside=BESIDE if reported else {},
         titles={n.name: n.title for n in notebooks},
         statements={claim["notebook"]: claim["statement"] for claim in reported.get("claims", ())},
@@ -70,6 +71,11 @@ def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
         presets=sorted({str(n.params.get("preset")) for n in done.values()}),
         splits=sorted({n.params["split"] for n in done.values() if "split" in n.params}),
     )
+
+
+def _reported_table(section: str) -> Table:
+    frame = rows_of([section]).drop(columns="section")
+    return table(frame, section.replace("_", " ").capitalize())
 
 
 def _notebook_page(notebook: Path) -> str:

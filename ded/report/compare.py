@@ -80,9 +80,6 @@ def labels(first: Path, second: Path) -> tuple[str, str]:
 
 def _figures(pair: tuple[Notebook, Notebook]) -> list[tuple]:
     """The figures that either has, side by side: (caption, the first's, the second's or None)."""
-    drawn = [
-        {image.name: image for images in notebook.figures.values() for image in images}
-        for notebook in pair
-    ]
+    drawn = [{image.name: image for image in notebook.figures} for notebook in pair]
     every = drawn[1] | drawn[0]
     return [(every[name].text, *(own.get(name) for own in drawn)) for name in every]

@@ -2,17 +2,17 @@
 
 import base64
 import json
-from collections import ChainMap, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ded import home, params, results, wording
 from ded.errors import ParameterError
-from ded.report.tables import FIGURES, TABLES, Table, funnel_table, score_table
+from ded.report.tables import FIGURES, TABLES, Table, funnel_table, table
 
-STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # between an axis' ticks
-REACH = 0.2  # of the longest axis
+MOST_ROWS = 40  # a longer table is data, not one for a reader
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Notebook:
     state: "done", "failed" or "not run"; of the last two there is no more than title and method.
     error: why it failed, or why a later attempt did. changed: what differs from the preset as it
     stands, parameters: the same and what differs from the notebook's defaults. page: the name of
-    the executed notebook's own page, or "". method: HTML. claims: as in metrics.json. figures and
-    tables: by section.
+    the executed notebook's own page, or "". method: HTML. claims: as in metrics.json. tables: by
+    name.
     """
 
     name: str
@@ -48,9 +48,8 @@ class Notebook:
     manifest: dict[str, Any] = field(default_factory=dict)
     manifest_text: str = ""
     missing: list[str] = field(default_factory=list)
-    figures: dict[str, list[Image]] = field(default_factory=dict)
-    tables: dict[str, list[Table]] = field(default_factory=dict)
-    funnel: Table | None = None
+    figures: list[Image] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
     parameters: Table | None = None
 
     @property
@@ -61,25 +60,7 @@ class Notebook:
     @property
     def figure(self) -> Image | None:
         """The one that shows its finding best."""
-        return next((f for f in self.figures.get("findings", ()) if f.name != "verdicts"), None)
-
-    @property
-    def reach(self) -> float:
-        """Half the width of the bars' common axis, a share: 3 points can be seen on it."""
-        keys = ("estimate", "low", "low_adjusted", "high")
-        parts = [part for claim in self.claims for part in wording.deciding(claim)]
-        ends = [abs(part.get(key) or 0) for part in parts for key in keys]
-        return min(REACH, 1.08 * max(ends, default=0)) or 0.01
-
-    @property
-    def ticks(self) -> list[float]:
-        """Where that axis is marked, shares."""
-        step = next(step for step in STEPS if self.reach < 3 * step)
-        return [n * step for n in range(-2, 3) if abs(n * step) < self.reach]
-
-    def place(self, share: float) -> float:
-        """Where a share stands on that axis, from -100 to 100, its ends for what lies beyond."""
-        return round(100 * max(-1.0, min(1.0, share / self.reach)), 1)
+        return next((image for image in self.figures if image.name != "verdicts"), None)
 
 
 def executed(folder: Path) -> Path | None:
@@ -109,9 +90,8 @@ def read(folder: Path) -> Notebook:
     files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
     notebook.missing = sorted({*manifest["files"]} - {*files})
     notebook.tables = _tables(files, manifest.get("tables", {}))
-    notebook.figures = _figures([file for file in files.values() if file.suffix == ".png"])
-    if "funnel.csv" in files:
-        notebook.funnel = funnel_table(files["funnel.csv"])
+    drawn = {file.stem: _image(file) for file in files.values() if file.suffix == ".png"}
+    notebook.figures = [drawn[name] for name in dict.fromkeys([*FIGURES, *drawn]) if name in drawn]
     return notebook
 
 
@@ -152,33 +132,21 @@ def _last_error(cells: list[dict]) -> str:
     return f"{errors[-1]['ename']}: {errors[-1]['evalue'][:500]}" if errors else ""
 
 
-def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, list[Table]]:
-    """The tables to show, by section; declared: what the notebook said of its own."""
-    tables = defaultdict(list)
+def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, Table]:
+    """The tables to show, by name; declared: what the notebook said of its own."""
+    tables = {}
     for name, shown in (TABLES | declared).items():
-        file = files.get(f"{name}.csv")
-        table = score_table(file, shown["caption"], shown["unit"]) if file else None
-        if table:
-            tables[TABLES.get(name, {}).get("section", "findings")].append(table)
+        frame = pd.read_csv(files[file]) if (file := f"{name}.csv") in files else pd.DataFrame()
+        if 0 < len(frame) <= MOST_ROWS:
+            tables[name] = table(frame, **shown)
+    if "funnel.csv" in files:
+        tables["funnel"] = funnel_table(files["funnel.csv"])
     return tables
-
-
-def _figures(files: list[Path]) -> dict[str, list[Image]]:
-    """The figures by section; "further" are those that none names."""
-    images = {file.stem: _image(file) for file in files}
-    figures = {
-        section: [images.pop(name) for name in captions if name in images]
-        for section, captions in FIGURES.items()
-    }
-    # a notebook of a kind of its own has findings that no caption names
-    own_kind = all(image.name == "verdicts" for image in figures["findings"])
-    figures.setdefault("findings" if own_kind else "further", []).extend(images.values())
-    return figures
 
 
 def _image(file: Path) -> Image:
     name, content = file.stem, file.read_bytes()
-    caption = ChainMap(*FIGURES.values()).get(name, name.replace("_", " ").capitalize() + ".")
+    caption = FIGURES.get(name, name.replace("_", " ").capitalize() + ".")
     uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     width, height = (int.from_bytes(size, "big") for size in (content[16:20], content[20:24]))
     return Image(name, caption, uri, width, height)

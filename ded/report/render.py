@@ -8,7 +8,13 @@ from ded import wording
 # what a verdict is must not be told by its colour alone
 MARKS = dict(zip(wording.VERDICTS, "✓✗?–", strict=True))
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+REACH = 0.12  # half the axis of the bars, a share: 3 points can be seen on it
 GUARD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+
+
+def place(share: float) -> float:
+    """Where a share stands on the bars' axis, from -100 to 100, its ends for what lies beyond."""
+    return round(100 * max(-1.0, min(1.0, share / REACH)), 1)
 
 
 def rendered(template: str, **content: Any) -> str:
@@ -17,5 +23,5 @@ def rendered(template: str, **content: Any) -> str:
 
     loader, is_html = FileSystemLoader(Path(__file__).parent), template.endswith(".html.j2")
     jinja = Environment(loader=loader, autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
-    jinja.globals |= {"wording": wording, "guard": GUARD, "marks": MARKS}
+    jinja.globals |= {"wording": wording, "guard": GUARD, "marks": MARKS, "place": place}
     return jinja.get_template(template).render(content)

@@ -3,7 +3,6 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import pandas as pd
 from ded import files
 from ded.wording import interval
 
-MOST_ROWS = 40  # a longer table is data, not one for a reader
 _CAPTIONS = files.read_yaml(Path(__file__).with_name("captions.yml"))
-FIGURES: dict[str, dict[str, str]] = _CAPTIONS["figures"]  # by section of the report, then by name
+FIGURES: dict[str, str] = _CAPTIONS["figures"]  # by name
 TABLES: dict[str, dict[str, str]] = _CAPTIONS["tables"]
 BESIDE: dict[str, list[str]] = _CAPTIONS["beside"]
 
@@ -40,12 +38,9 @@ class Table:
         return f"{self.caption}:\n\n{table}"
 
 
-def score_table(file: Path, caption: str, unit: str) -> Table | None:
-    """A recorded CSV, its columns with an interval named as `Recorder.table` asks for and shown as
-    "x [low, high]"; None for an empty or a long one."""
-    frame = pd.read_csv(file)
-    if not 0 < len(frame) <= MOST_ROWS:
-        return None
+def table(frame: pd.DataFrame, caption: str, unit: str = "share") -> Table:
+    """A recorded or reported table, its columns with an interval named as `Recorder.table` asks for
+    and shown as "x [low, high]"."""
     names = [(name, f"{name}{gap}low", f"{name}{gap}high") for name in frame for gap in " _"]
     names.append(("estimate", "low", "high"))
     ends = {name: (low, high) for name, low, high in names if {name, low, high} <= set(frame)}
@@ -67,20 +62,18 @@ def funnel_table(file: Path) -> Table:
     replicate, and why rows were dropped."""
     frame = pd.read_csv(file, keep_default_na=False)
     units = [column for column in ("base", "replicate") if column in frame]
-    measured = {"step", "kept", "dropped", "reason", *units}
-    by = [column for column in frame if column not in measured]
-    if not by:
-        frame, by = frame.assign(corpus="all"), ["corpus"]
-    steps = list(dict.fromkeys(frame["step"]))
-    rows = []
-    for name, group in frame.groupby(by, sort=False):
-        n_units = len(group.drop_duplicates(units)) if units else 1
-        kept = group.groupby("step")["kept"].sum() / n_units
-        cells = [f"{kept[step]:,.0f}" if step in kept else "" for step in steps]
-        rows.append([" / ".join(map(str, name)), *cells, _reasons(group)])
+    by = [column for column in frame if column not in {"step", "kept", "dropped", "reason", *units}]
+    name = " / ".join(by) or "corpus"
+    groups = frame[by].astype(str).agg(" / ".join, axis=1) if by else "all"
+    frame = frame.assign(**{name: groups})
+    n_units = frame[[name, *units]].drop_duplicates()[name].value_counts()
+    kept = frame.pivot_table("kept", name, "step", "sum", sort=False).div(n_units, axis=0)
+    kept["dropped"] = frame.groupby(name)[["step", "reason"]].apply(_reasons)
+    rows = [[group, *map(plain, cells)] for group, *cells in kept.round().itertuples()]
     what = "Kept after each step, mean a replicate"
-    caption = f"{what}; dropped for what reason, counts over all replicates"
-    return Table(caption, [" / ".join(by), *steps, "dropped"], rows)
+    return Table(
+        f"{what}; dropped for what reason, counts over all replicates", [name, *kept], rows
+    )
 
 
 def _reasons(group: pd.DataFrame) -> str:
@@ -90,25 +83,6 @@ def _reasons(group: pd.DataFrame) -> str:
         for reason, count in re.findall(r"(.+?): (\d+)(?:; |$)", reasons):
             counts[f"{step}: {reason}"] += int(count)
     return "; ".join(f"{reason} {count:,}" for reason, count in counts.most_common(4))
-
-
-def reported_table(section: str, entries: Sequence[Mapping] | Mapping[str, Any]) -> Table:
-    """A section of params/reported.yml; note and source stand in the first column, and what is not
-    known reads so."""
-    if isinstance(entries, Mapping):
-        entries = [{"what": key.replace("_", " "), **entry} for key, entry in entries.items()]
-    keys = dict.fromkeys(key for entry in entries for key in entry)
-    columns = [key for key in keys if key not in ("source", "note")]
-    rows = []
-    for entry in entries:
-        unknown = "not known" if "note" in entry else "–"
-        texts = {key: unknown if value is None else plain(value) for key, value in entry.items()}
-        cells = [texts.get(column, "") for column in columns]
-        cells[0] += f" ({entry['note']})" if entry.get("note") else ""
-        cells[0] += f" [{entry['source']}]" if entry.get("source") else ""
-        rows.append(cells)
-    head = [column.replace("_", " ") for column in columns]
-    return Table(section.replace("_", " ").capitalize(), head, rows)
 
 
 def plain(value: Any) -> str:
