@@ -25,7 +25,8 @@ Suite = dict[str, list[Problem]]
 
 def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> pd.DataFrame:
     """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k,
-    maj_at_k, n_tokens (mean), think_rate, judged (answers that a judge decided).
+    maj_at_k, n_tokens (mean), think_rate, judged (answers that a judge decided), chance (what
+    guessing scores, see `problems.chance`).
 
     accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed
     answers count as not correct, the grader's own failures do not count at all. pass_at_k, with
@@ -50,7 +51,8 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
         "think_rate": by_family["think"].mean(),
         "judged": by_family["judged"].sum(),
     }
-    return pd.DataFrame(scores).reset_index()
+    chance = {name: problems.chance(asked) for name, asked in suite.items()}
+    return pd.DataFrame(scores).reset_index().assign(chance=lambda rows: rows["family"].map(chance))
 
 
 def per_question(

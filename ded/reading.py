@@ -239,11 +239,11 @@ def _placed(interval: stats.Interval) -> str:
     if math.isinf(interval.low):
         place = f"no interval ({interval.problem})"
     elif interval.flat:
-        place = "the same in all replicates, so that nothing measures the error"
+        place = f"the same in all {interval.over}, so that nothing measures the error"
     elif interval.low * interval.high > 0:
         place = "above 0" if interval.low > 0 else "below 0"
     ends = wording.interval(interval.estimate, interval.low, interval.high, sign=True)
-    return f"{ends} points, {place}"
+    return f"{ends} points, {place}" + (f" ({interval.signs})" if interval.signs else "")
 
 
 def _percent(share: float) -> str:

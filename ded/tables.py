@@ -4,8 +4,8 @@ trajectories (one row each): problem_id, model, sample_index, prompt, text, toke
 finish_reason, engine, entropy_sum; after grading also verdict, answer, reason, rule. scores (one
 row a base x arm x replicate x family): base, arm, replicate, family, group ("ID", "OOD", "robust"),
 n, correct, wrong, unparsed, truncated, error, accuracy, pass_at_k, maj_at_k, n_tokens (mean),
-think_rate, judged (answers that a judge decided). funnel: step, kept, dropped, reason. pass rates:
-problem_id, level, n, correct, pass_rate.
+think_rate, judged (answers that a judge decided), chance (what guessing scores). funnel: step,
+kept, dropped, reason. pass rates: problem_id, level, n, correct, pass_rate.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ def verdicts(
     """claim, verdict, points (each part's difference, with the interval that decides), detectable
     (points), n, why, outside.
 
-    effects: {a claim's name: its effect in each base (`stats.effects_by_base`)}; each base gets a
-    column with them, "estimate [low, high]". why: what kept a claim from being reproduced, and what
-    else is to be known. outside: the conditions of the paper that the run does not meet.
+    Where there are several bases each gets a column with its effect (points), that of the claim's
+    first part. why: what kept a claim from being reproduced, and what else is to be known. outside:
+    the conditions of the paper that the run does not meet. effects: {a claim's name: a table of
+    such effects with their intervals}, shown instead.
     """
     rows = []
     for claim in claims:
@@ -66,6 +67,10 @@ def verdicts(
         cells = [claim.name, claim.verdict, wording.differences(recorded), detectable, claim.n]
         cells += [wording.why(recorded), claim.outside]
         row = dict(zip(COLUMNS, cells, strict=True))
+        for interval in claim.intervals[:1]:
+            if len(interval.bases) > 1:
+                texts = [wording.number(value, sign=True) for value in interval.bases.values()]
+                row |= dict(zip(interval.bases, texts, strict=True))
         for base in (effects or {}).get(claim.name, NO_EFFECTS).itertuples():
             row[base.base] = wording.interval(base.estimate, base.low, base.high, sign=True)
         rows.append(row)

@@ -59,33 +59,24 @@ def test_the_four_leading_teachers_have_to_be_apart():
     assert row("01_teacher_selection", "teachers_apart", **alone)["inside"] is None
 
 
-def asked(*answers, kind="exact"):
-    return [Problem(f"q{i}", "sum", 1, "?", answer, kind) for i, answer in enumerate(answers)]
-
-
 def test_students_are_measured_by_base_and_above_guessing():
-    units = [
-        SimpleNamespace(base="lab:x", suite=lambda: {"ID": asked("1", "2", "1", "2")}),
-        SimpleNamespace(base="lab:x", suite=lambda: {"ID": asked("3", "4")}),
-        SimpleNamespace(base="lab:y", suite=lambda: {"ID": asked("", "", kind="code")}),
-    ]
     rows = [
-        ("x", "ID", "ID", 0.5),
-        ("x", "ID", "ID", 0.7),
-        ("y", "ID", "ID", 0.4),
-        ("x", "ID code", "ID", 0.1),
-        ("x", "sort", "OOD", 0.8),
-        ("x", "swap", "OOD", 1.0),
-        ("x", "zero", "robust", 0.5),
-        ("y", "zero", "robust", 0.3),
+        ("x", "ID", "ID", 0.5, 0.2),
+        ("x", "ID", "ID", 0.7, 0.3),
+        ("y", "ID", "ID", 0.4, 0.0),
+        ("x", "ID code", "ID", 0.1, 0.0),
+        ("x", "sort", "OOD", 0.8, 0.1),
+        ("x", "swap", "OOD", 1.0, 0.1),
+        ("x", "zero", "robust", 0.5, 0.2),
+        ("y", "zero", "robust", 0.3, 0.0),
     ]
-    before = pd.DataFrame(rows, columns=["base", "family", "group", "accuracy"])
-    measured = study.conditions.of_students(units, before)
+    before = pd.DataFrame(rows, columns=["base", "family", "group", "accuracy", "chance"])
+    measured = study.conditions.of_students(before)
     assert measured["id_before"] == {"x": pytest.approx(0.6), "y": 0.4}
     assert measured["code_before"] == {"x": 0.1}
     assert measured["ood_before"] == {"x": pytest.approx(0.9)}
     assert measured["above_chance"] == {"x": pytest.approx(0.35), "y": 0.4}
-    assert measured["perturbed_above_chance"] == {"zero": pytest.approx(0.15)}
+    assert measured["perturbed_above_chance"] == {"zero": pytest.approx(0.3)}
     assert measured["perturbed_below_id"] == {"zero": pytest.approx(0.4 / 3)}
 
 

@@ -703,7 +703,7 @@ def test_forest_shows_groups_verdicts_and_every_difference(drawn):
 
 def test_claims_become_rows_of_a_forest():
     table = pd.DataFrame({"base": "a", "replicate": range(4), "value": [0.04, 0.06, 0.05, 0.07]})
-    result = stats.stratified(table)
+    result = stats.pooled(table)
     claims = stats.judge(
         [
             stats.claim(
@@ -763,9 +763,13 @@ def test_wide_whiskers_do_not_stretch_an_axis_beyond_what_a_rate_can_be():
 
 
 def test_one_replicate_has_points_without_whiskers():
-    figure = figures.teacher_vs_student(*teacher_tables(replicates=1)[:3])
+    tables = [table[table["base"] == BASES[0]] for table in teacher_tables(replicates=1)[:3]]
+    figure = figures.teacher_vs_student(*tables)
     assert all(not whiskers(ax) and len(ax.containers) == 7 for ax in panels(figure))
     assert "n = 1 replicate a base" in words(figure) and "no interval" in words(figure)
+    figure = figures.teacher_vs_student(*teacher_tables(replicates=1)[:3])
+    assert [bool(whiskers(ax)) for ax in panels(figure)] == [False] * len(BASES) + [True]
+    assert "t-intervals over bases" in words(figure)
 
 
 def test_same_tables_give_the_same_bytes(drawn):

@@ -124,6 +124,25 @@ def test_a_source_that_cannot_be_read_is_refused(source, names):
     assert repr(source) in str(caught.value)
 
 
+# ---- chance
+
+
+@pytest.mark.parametrize(
+    "answers, kind, expected",
+    [
+        ("121212", "exact", 1 / 2),
+        ("ABCDABCD", "choice", 1 / 4),
+        ("1234512345", "math", 1 / 5),
+        ("123451", "exact", 0),  # open: more than half of the answers differ
+        ("111111", "code", 0),
+        ("", "exact", 0),
+    ],
+)
+def test_chance_is_one_in_as_many_as_there_are_answers(answers, kind, expected):
+    asked = [Problem.made("f", 0, str(i), answer, kind) for i, answer in enumerate(answers)]
+    assert problems.chance(asked) == pytest.approx(expected)
+
+
 # ---- fingerprint
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr, ttest_ind, ttest_rel
+from scipy.stats import spearmanr, ttest_1samp, ttest_ind, ttest_rel
 from statsmodels.formula.api import ols
 from statsmodels.stats.power import TTestPower
 
@@ -72,7 +72,7 @@ def test_two_bases_are_welch():
     rng = np.random.default_rng(1)
     a, b = rng.normal(1, 1, 5), rng.normal(2, 3, 8)
     rows = [("a", i, v) for i, v in enumerate(a)] + [("b", i, -v) for i, v in enumerate(b)]
-    result = stats.stratified(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
+    result = stats.pooled(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
     low, high = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     assert (result.low * 2, result.high * 2) == pytest.approx((low, high))
 
@@ -81,7 +81,7 @@ def test_bases_weigh_the_same_whatever_their_replicates():
     frame = pd.DataFrame(
         {"base": list("aabbbb"), "replicate": [0, 1, 0, 1, 2, 3], "value": [0, 2, 4, 6, 4, 6.0]}
     )
-    result = stats.stratified(frame)
+    result = stats.pooled(frame)
     assert result.estimate == 3.0
     assert result.se == pytest.approx(math.sqrt(2 / 2 + (4 / 3) / 4) / 2)
     assert stats.by_base(frame)["estimate"].tolist() == [1.0, 5.0]
@@ -110,35 +110,85 @@ def test_effects_by_base_are_the_paired_test_within_each_base():
     assert np.isinf(single[["low", "high"]]).all(axis=None)
 
 
+@pytest.mark.parametrize("n_bases, replicates", [(5, 1), (5, 3), (10, 2), (2, 1)])
+def test_with_bases_enough_or_single_replicates_the_unit_is_the_base(n_bases, replicates):
+    rng = np.random.default_rng(23)
+    frame = table(rng, replicates, [0.05] * n_bases)
+    means = frame.groupby("base")["value"].mean()
+    result = stats.pooled(frame)
+    assert (result.over, result.n, result.df) == ("bases", n_bases, n_bases - 1)
+    expected = ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (result.low, result.high) == pytest.approx(tuple(expected))
+    assert result.bases == pytest.approx(means.to_dict())
+
+
+def test_with_fewer_bases_the_unit_is_the_replicate():
+    result = stats.pooled(table(np.random.default_rng(24), 3, [0.03] * 4))
+    assert (result.over, result.n) == ("replicates", 12) and len(result.bases) == 4
+    assert stats.unit_of([2, 2, 2, 2]) == stats.unit_of([1]) == "replicates"
+    assert stats.unit_of([2, 1, 2]) == "replicates"  # a base without a spread of its own
+    assert stats.unit_of([1, 1]) == stats.unit_of([1, 2, 2, 2, 2]) == "bases"
+
+
+def test_a_missing_value_leaves_the_other_bases_effects():
+    frame = table(np.random.default_rng(25), 1, [0.03] * 6)
+    result = stats.pooled(frame.assign(value=frame["value"].where(frame["base"] != 2)))
+    assert math.isnan(result.estimate) and result.problem
+    assert [math.isnan(effect) for effect in result.bases.values()].count(True) == 1
+    (member,) = judge([claim("c", "s", result)])
+    assert member.to_dict()["parts"][0]["bases"][2] is None
+
+
+@pytest.mark.parametrize(
+    "effects, expected",
+    [
+        ([1] * 9 + [-1], ""),
+        ([1] * 8 + [-1] * 2, "8 of 10 bases above 0"),
+        ([-1] * 8 + [1] * 2, "2 of 10 bases above 0"),
+        ([1, 1, -1], "2 of 3 bases above 0"),
+        ([1, 1, 0], ""),
+        ([1] * 4 + [-1], ""),
+        ([1, 1, 1, -1], "3 of 4 bases above 0"),
+    ],
+)
+def test_bases_that_differ_in_sign_are_counted(effects, expected):
+    rows = [
+        (base, 0, effect / 10 + base / 1e4 * abs(effect)) for base, effect in enumerate(effects)
+    ]
+    result = stats.pooled(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
+    assert result.signs == expected
+    assert judge([claim("c", "s", result)])[0].note.endswith(expected)
+
+
 @pytest.mark.parametrize("sd", [(1, 1, 1), (1, 1, 3)])
 @pytest.mark.parametrize("replicates", [3, 6])
 def test_coverage(sd, replicates):
     rng = np.random.default_rng(2)
-    result = [stats.stratified(table(rng, replicates, sd, 0.5)) for _ in range(300)]
+    result = [stats.pooled(table(rng, replicates, sd, 0.5)) for _ in range(300)]
     assert 0.92 <= np.mean([i.low <= 0.5 <= i.high for i in result]) <= 0.995
 
 
 def test_what_cannot_be_judged_says_why():
     rng = np.random.default_rng(3)
-    single = stats.stratified(table(rng, 1))
+    single = stats.pooled(table(rng, 1, sd=(0.03,)))
     assert (single.low, single.high) == (-math.inf, math.inf)
     assert "two replicates" in single.problem
     lone = table(rng, 3)[lambda t: (t.base > 0) | (t.replicate == 0)]
-    assert "two replicates" in stats.stratified(lone).problem
+    assert "two replicates" in stats.pooled(lone).problem
     assert (
         "missing"
-        in stats.stratified(table(rng).assign(value=lambda t: t.value.where(t.index != 3))).problem
+        in stats.pooled(table(rng).assign(value=lambda t: t.value.where(t.index != 3))).problem
     )
-    assert "missing" in stats.stratified(table(rng).iloc[:0]).problem
+    assert "missing" in stats.pooled(table(rng).iloc[:0]).problem
     assert "1.5%" in Interval(0.1, 0.01, 5, 6, error_rate=0.015).problem
     assert Interval(0.1, 0.01, 5, 6, error_rate=0.01).problem == ""
     with pytest.raises(ValueError, match="counts once"):
-        stats.stratified(pd.concat([table(rng)] * 2))
+        stats.pooled(pd.concat([table(rng)] * 2))
 
 
 def test_no_spread_is_inconclusive_both_ways():
     for value in (0.0, 0.2):
-        flat = stats.stratified(table(np.random.default_rng(0), 3, (0, 0), value))
+        flat = stats.pooled(table(np.random.default_rng(0), 3, (0, 0), value))
         assert (flat.low, flat.high, flat.p_above()) == (
             pytest.approx(value),
             pytest.approx(value),
@@ -287,7 +337,7 @@ def test_reproduced_is_a_bound_above_zero_is_holm(drawn):
 
 def test_family_wise_error():
     rng = np.random.default_rng(5)
-    families = ([claim("c", "s", stats.stratified(table(rng))) for _ in "abcd"] for _ in range(150))
+    families = ([claim("c", "s", stats.pooled(table(rng))) for _ in "abcd"] for _ in range(150))
     assert (
         np.mean(
             [any(member.verdict == "reproduced" for member in judge(family)) for family in families]
@@ -385,6 +435,75 @@ def test_all_parts_of_a_claim_must_hold():
     assert re.search("OOD: .* neither above −1 nor below −1", unclear.note)
     assert "Holm over 4" in pareto.rule and "OOD is above −1 by" in pareto.rule
     assert "not measured" in unmeasured.note
+
+
+ARMS = ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "levels, reference, gain, loss",
+    [
+        ((0.5, 0.98), "b", 0.02, 0.84),  # a gain over b needs room above b
+        ((0.16, 0.5), "a", 0.02, 0.84),  # a loss from a needs room below a, down to chance
+        ((0.97, 0.95), "", 0.05, 0.81),  # a symmetric pair: the worse one below 1 ...
+        ((0.16, 0.15), "", 0.02, 0.01),  # ... and the better one above chance
+        ((0.3, 0.9), "", 0.7, 0.76),
+    ],
+)
+def test_headroom_is_what_the_levels_leave(levels, reference, gain, loss):
+    rooms = stats.headroom(ARMS, levels, 0.14, reference)
+    assert [room.size for room in rooms] == pytest.approx([gain, loss])
+
+
+def pair_of(a, b, chance=0.0, n=6):
+    """Cells of the arms 'after' and 'before' that differ a little from base to base."""
+    rows = [
+        (arm, base, 0, level + 0.001 * (base - 2.5) * (arm == "after"), chance)
+        for arm, level in (("after", a), ("before", b))
+        for base in range(n)
+    ]
+    return pd.DataFrame(rows, columns=["arm", "base", "replicate", "accuracy", "chance"])
+
+
+@pytest.mark.parametrize(
+    "a, b, arms, margin, expected, why",
+    [
+        (0.981, 0.98, "after before", 0, "not judged", "before 98.0, 2.0 points below the ceiling"),
+        (0.50, 0.50, "after before", 0, "not reproduced", ""),
+        (0.15, 0.15, "after before", 0, "not reproduced", ""),  # at chance there is room to rise
+        (0.999, 0.96, "after before", 0, "reproduced", ""),  # what did change had room to
+        (0.16, 0.16, "before after", 0, "not judged", "before 16.0, 2.0 points above chance"),
+        (0.98, 0.98, "before after", 0, "not reproduced", ""),  # at the ceiling, room to fall
+        (0.18, 0.18, "after before", 0.03, "not judged", "before 18.0, 4.0 points above chance"),
+        (0.98, 0.98, "after before", 0.03, "reproduced", ""),
+        (0.10, 0.18, "after before", 0.03, "not reproduced", ""),  # it did fall
+    ],
+)
+def test_without_headroom_a_claim_is_not_judged(a, b, arms, margin, expected, why):
+    result = stats.paired(pair_of(a, b, chance=0.14), *arms.split())
+    (member,) = judge([claim("c", "s", Part("c", result, margin))])
+    assert member.verdict == verdict(Part("c", result, margin)) == expected
+    refuted = "upper bound" if expected == "not reproduced" else ""
+    assert member.note.startswith(f"no headroom: {why}; 6 asked for" if why else refuted)
+    assert member.to_dict()["parts"][0]["verdict"] == expected
+
+
+def test_a_refuted_part_refutes_whatever_room_another_has():
+    full = stats.paired(pair_of(0.981, 0.98), "after", "before")
+    refuted = stats.paired(pair_of(0.4, 0.5), "after", "before")
+    judged = judge([claim("c", "s", Part("x", full), Part("y", refuted))])
+    assert judged[0].verdict == "not reproduced" and judged[0].note.startswith("y: upper bound")
+    judged = judge([claim("c", "s", Part("x", full), Part("y", None))])
+    assert judged[0].verdict == "not judged" and judged[0].note.startswith("y: not measured")
+
+
+def test_a_table_without_chance_has_a_floor_at_nothing_and_families_are_averaged():
+    cells = pair_of(0.5, 0.05).drop(columns="chance")
+    assert stats.paired(cells, "before", "after").gain.size == pytest.approx(0.05)
+    families = [
+        pair_of(0.5, 0.4, chance).assign(family=chance, group="OOD") for chance in (0.0, 0.2)
+    ]
+    assert stats.chance(stats.macro(pd.concat(families), "OOD")) == pytest.approx(0.1)
 
 
 def test_a_test_without_an_interval_gates_a_claim():

@@ -106,9 +106,13 @@ def test_verdicts_show_the_effect_in_each_base_and_say_why():
             stats.claim("sinks", "a above b", stats.paired(ID, "a", "b")),
         ]
     )
-    table = tables.verdicts(judged, {"lifts": stats.effects_by_base(ID, "b", "a")})
-    table = table.set_index("claim")
-    assert table.loc["lifts", "s1"].startswith("+10.0 [") and table.loc["sinks", "s1"] == ""
+    table = tables.verdicts(judged).set_index("claim")
+    assert table.loc["lifts", ["s1", "s2"]].tolist() == ["+10.0", "+10.0"]
+    assert table.loc["sinks", "s1"] == "−10.0"
+    one_base = stats.judge(
+        [stats.claim("lifts", "", stats.paired(ID[ID["base"] == "s1"], "b", "a"))]
+    )
+    assert "s1" not in tables.verdicts(one_base), "it is the claim's own effect"
     assert table.loc["lifts", "why"] == "" and "upper bound" in table.loc["sinks", "why"]
     assert list(table)[-3:] == ["s2", "why", "outside"]
 

@@ -32,7 +32,7 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
     highest = rates[rates["kept"]].groupby("base")["pass_rate"].max()
     kept = rates.groupby(UNIT)["kept"].mean().reset_index()
     bases = parts.names(rates, "base")
-    shares = {base: stats.stratified(units, "kept") for base, units in kept.groupby("base")}
+    shares = {base: stats.pooled(units, "kept") for base, units in kept.groupby("base")}
     thresholds = {base: float(highest.get(base, 0.0)) for base in bases}
     titles = [f"{base}: {parts.text(shares[base])} % kept" for base in bases]
     words = parts.words("pass_rates", rates, k=k)
@@ -51,7 +51,7 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
         share.add_prefix("level ").plot.bar(ax=ax, stacked=True, legend=False, **bars)
         for step in range(k + 1):
             units = questions.assign(share=questions["step"] == step).groupby(UNIT)["share"].mean()
-            whole = stats.stratified(units.reset_index(), "share")
+            whole = stats.pooled(units.reset_index(), "share")
             parts.point(ax, step, whole, marker="", color=parts.RED, elinewidth=1.4)
         ax.set_xticks(range(k + 1), [f"{100 * step / k:g}" for step in range(k + 1)])
         parts.percent(ax.yaxis)
@@ -77,7 +77,7 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
     for ax, (name, steps) in zip(axes, panels.items(), strict=True):
         for row, step in enumerate(steps):
             part = table[(table[by] == name) & (table["step"] == step)]
-            share = stats.stratified(part, "share")
+            share = stats.pooled(part, "share")
             fade = 1 - 0.6 * row / len(steps)
             ax.barh(row, share.estimate, 0.7, color=parts.SKY, alpha=fade, edgecolor="0.3")
             parts.point(ax, share, row, marker="", color="black")
@@ -125,7 +125,7 @@ def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> parts.Figure:
     table = pd.DataFrame(facts)[[*UNIT, "lucky", "distinct"]]
     counts = table.explode("distinct").astype({"distinct": int})
     edges = np.arange(counts["distinct"].max() + 2) - 0.5
-    lucky = parts.text(stats.stratified(table, "lucky"))
+    lucky = parts.text(stats.pooled(table, "lucky"))
     title = f"lucky wrong chains: {lucky} % of the correct answers"
     figure, (ax,) = parts.canvas([title], 1, 2.5, parts.words("distinct", table))
     share = np.histogram(counts["distinct"], edges)[0] / len(counts)

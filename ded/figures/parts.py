@@ -134,8 +134,9 @@ def _replicates(table: pd.DataFrame) -> str:
     counts = table.groupby("base")["replicate"].nunique()
     few, many = counts.min(), counts.max()
     n = f"{few}" if few == many else f"{few}-{many}"
-    bars = "95 % t-intervals over replicates"
-    if few < 2:
+    over = stats.unit_of(counts)
+    bars = f"95 % t-intervals over {over}"
+    if few < 2 and over == "replicates":
         bars = "no interval where there is one replicate"
     bases = f"{len(counts)} student bases" if len(counts) > 1 else "one student base"
     return f"n = {n} replicate{'s' * (n != '1')} a base, {bases}; {bars}."

@@ -9,7 +9,15 @@ from ded.problems.lab import Lab, sums
 from ded.problems.own import OwnFile
 from ded.problems.prompts import PERTURBATIONS
 from ded.problems.public import Public
-from ded.problems.record import SPLITS, Problem, content_hash, draw, fingerprint, split_of
+from ded.problems.record import (
+    SPLITS,
+    Problem,
+    chance,
+    content_hash,
+    draw,
+    fingerprint,
+    split_of,
+)
 from ded.problems.source import Source
 
 SOURCES: dict[str, type[Source]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ded.errors import SourceError
@@ -80,6 +80,17 @@ def draw(
             fewer = f"found only {len(drawn)} of {n} distinct problems in split {split!r}"
             raise SourceError(f"{fewer} of {problem.family!r}: ask for fewer")
     return list(drawn.values())
+
+
+def chance(questions: Sequence[Problem]) -> float:
+    """What guessing scores: one in as many as there are different answers among the questions.
+
+    0 for programs and open answers: where more than half of the answers differ, there is no set of
+    them to guess from.
+    """
+    answers = [question.answer for question in questions if question.kind != "code"]
+    different = len(set(answers))
+    return 1 / different if 0 < 2 * different <= len(answers) else 0.0
 
 
 def fingerprint(problems: list[Problem]) -> str:

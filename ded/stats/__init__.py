@@ -1,14 +1,13 @@
-"""The statistics of the house: intervals over replicates, Holm, verdicts, the notebooks' tests.
+"""The statistics of the house: intervals over bases, Holm, verdicts, the notebooks' tests.
 
 The rules and the reasons for them are in ``docs/statistics.md``. Words used here:
 
-- *replicate*: a full rerun of all arms of one student base with fresh questions, which the arms
-  share. The unit.
-- *base*: a student base, a fixed stratum. Conclusions hold for the bases at hand, each with equal
-  weight.
+- *base*: a student base, the unit: claims are about students.
+- *replicate*: a full rerun of all arms of one base with fresh questions, which the arms share. The
+  unit where there are too few bases, and then conclusions hold for these bases alone.
 - *arm*: what is compared (a teacher, a corpus size, a selection rule).
 - *cell table*: a DataFrame with one row per (arm, base, replicate) and a value column, a fraction
-  in 0..1. Without a ``base`` column all replicates form one stratum. A missing value makes the
+  in 0..1. Without a ``base`` column all replicates are of one base. A missing value makes the
   result 'not judged'; it is never skipped.
 """
 
@@ -28,15 +27,20 @@ from .claims import (
 from .intervals import (
     ALPHA,
     Interval,
+    Room,
     arm_interval,
     by_base,
+    chance,
+    contrast,
     effects_by_base,
     error_rate,
+    headroom,
     macro,
     numbers,
     paired,
+    pooled,
     rise,
-    stratified,
     unbeaten,
+    unit_of,
 )
 from .teachers import interaction, rank_inversions, regret, transfer_regret

@@ -134,6 +134,6 @@ def _seed_means(cells: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.
 def _bootstrapped(estimate: float, draws: np.ndarray, n: int, error_rate: float = 0.0) -> Interval:
     draws = draws[np.isfinite(draws)]
     if len(draws) < 2:
-        return Interval(float(estimate), math.nan, math.inf, n, error_rate)
+        return Interval(float(estimate), math.nan, math.inf, n, error_rate, over="questions")
     se = float(np.std(draws, ddof=1)) if n > 1 else math.nan
-    return Interval(float(estimate), se, math.inf, n, error_rate, draws)
+    return Interval(float(estimate), se, math.inf, n, error_rate, draws, over="questions")

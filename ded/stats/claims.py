@@ -1,7 +1,7 @@
 """Claims and their verdicts: Holm, the three-way rule, the difference that could be seen."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -12,7 +12,8 @@ from .intervals import ALPHA, Interval, numbers, unmeasured
 
 DELTA = 0.03  # the difference that matters: 3 points
 POWER = 0.8
-WORST_FIRST = ("not judged", "not reproduced", "inconclusive", "reproduced")
+NO_ROOM = "no headroom"  # of a part; of the claim it is a reason not to judge it
+WORST_FIRST = ("not judged", "not reproduced", NO_ROOM, "inconclusive", "reproduced")
 RULE = (
     "in points: reproduced if {conditions} by the lower bound (Holm over {m}); not reproduced if "
     "{refutations} by the upper bound"
@@ -101,6 +102,18 @@ class Part:
         """The line that an upper bound below it refutes."""
         return -self.margin if self.margin else delta
 
+    def lacks_room(self, delta: float) -> str:
+        """Why the part would have come out so whatever is true; empty where it need not have.
+
+        The change asked for is 2 delta. A part with a margin asks for no change, but that a fall of
+        delta beyond its margin was possible.
+        """
+        if self.interval is None:
+            return ""
+        room = self.interval.loss if self.margin else self.interval.gain
+        asked = self.margin + delta if self.margin else 2 * delta
+        return f"{NO_ROOM}: {room.bound}; {line(asked)} asked for" if room.size < asked else ""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -144,13 +157,14 @@ class Claim:
             row |= {"verdict": verdict(part, self.delta, self.level)}
             if part.interval is not None:
                 row |= numbers(part.interval) | {"low_adjusted": part.interval.lower(self.level)}
+                row |= {"over": part.interval.over, "bases": _finite(part.interval.bases)}
             parts.append(_finite(row))
         fields = asdict(replace(self, parts=())).items()
         own = {"p" if field == "p_value" else field: value for field, value in fields}
         return _finite(own) | {"parts": parts}
 
 
-def _finite(values: dict) -> dict:
+def _finite(values: Mapping) -> dict:
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in values.items()
@@ -181,10 +195,26 @@ def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA) -
 
     *reproduced* if the lower bound is above -margin; else *not reproduced* if the plain upper bound
     is below delta (for a condition with a margin: below -margin); else *inconclusive*, also where
-    all replicates agree exactly and nothing measures the error; *not judged* where there is a
-    `problem`.
+    all values agree exactly and nothing measures the error; *not judged* where there is a `problem`
+    or no headroom.
     """
-    part = part if isinstance(part, Part) else Part("", part)
+    outcome = _outcome(part if isinstance(part, Part) else Part("", part), delta, level)
+    return "not judged" if outcome == NO_ROOM else outcome
+
+
+def _outcome(part: Part, delta: float, level: float) -> str:
+    """The verdict on a part, NO_ROOM where nothing else could have come out.
+
+    What did change had room to; what did not fall beyond its margin counts where it could have.
+    """
+    by_bounds = _by_bounds(part, delta, level)
+    shown = "not reproduced" if part.margin else "reproduced"
+    if by_bounds in (shown, "not judged") or not part.lacks_room(delta):
+        return by_bounds
+    return NO_ROOM
+
+
+def _by_bounds(part: Part, delta: float, level: float) -> str:
     if part.problem:
         return "not judged"
     if part.interval is None:
@@ -201,14 +231,14 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
     """The claims with their verdicts, in the same order; Holm over the claims given, one family.
 
     A claim's p-value is the largest of its parts. It is reproduced if all parts are, at its Holm
-    level; not judged if one part is; not reproduced if one part is refuted. A claim that cannot be
-    judged still counts in the family.
+    level; not judged if one part is not measured; not reproduced if one part is refuted; not judged
+    if one part had no headroom. A claim that cannot be judged still counts in the family.
     """
     p_values = [max((part.p_value for part in each.parts), default=1.0) for each in claims]
     adjusted, levels, m = holm(p_values).tolist(), holm_levels(p_values).tolist(), len(claims)
     judged = []
     for unjudged, p_value, p_holm, level in zip(claims, p_values, adjusted, levels, strict=True):
-        verdicts = [verdict(part, delta, level) for part in unjudged.parts]
+        verdicts = [_outcome(part, delta, level) for part in unjudged.parts]
         outcome = _first_of(WORST_FIRST, verdicts)
         intervals = unjudged.intervals or [unmeasured()]
         seen = [detectable(interval.se, interval.df, ALPHA / m) for interval in intervals]
@@ -217,7 +247,7 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
         placed = replace(placed, estimate=head.estimate, low=head.lower(level), high=head.upper())
         rule, note = _rule(placed, m), _note(placed, outcome, verdicts)
         placed = replace(placed, n=head.n, detectable=max(seen), rule=rule, note=note)
-        judged.append(replace(placed, verdict=outcome))
+        judged.append(replace(placed, verdict="not judged" if outcome == NO_ROOM else outcome))
     return judged
 
 
@@ -246,26 +276,40 @@ def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
 
 
 def _note(judged: Claim, outcome: str, verdicts: Sequence[str]) -> str:
-    """Why a claim is not reproduced, by the parts that decide it; or that its effect is small."""
+    """Why a claim is not reproduced, by the parts that decide it; or that its effect is small; and
+    where bases differ in sign.
+    """
     deciding = [part for part, its in zip(judged.parts, verdicts, strict=True) if its == outcome]
-    if outcome != "reproduced":
-        reasons = [_reason(part, outcome, judged) for part in deciding]
-        return "; ".join(dict.fromkeys(reasons)) or "not measured"
     head = next((part for part in judged.parts if part.interval is not None), None)
-    small = head and not head.margin and judged.high < judged.delta
-    return f"real, but smaller than {line(judged.delta)}" if small else ""
+    notes = []
+    if outcome != "reproduced":
+        notes = [_reason(part, outcome, judged) for part in deciding] or ["not measured"]
+    elif head and not head.margin and judged.high < judged.delta:
+        notes = [f"real, but smaller than {line(judged.delta)}"]
+    signs = [
+        _name(part, judged) + part.interval.signs
+        for part in judged.parts
+        if part.interval is not None and part.interval.signs
+    ]
+    return "; ".join(dict.fromkeys(notes + signs))
+
+
+def _name(part: Part, judged: Claim) -> str:
+    return "" if part.label == judged.name else f"{part.label}: "
 
 
 def _reason(part: Part, outcome: str, judged: Claim) -> str:
     """Why a part is not reproduced, in points."""
-    name = "" if part.label == judged.name else f"{part.label}: "
-    refuted, interval = line(part.refuted_below(judged.delta)), part.interval
+    name, interval = _name(part, judged), part.interval
+    refuted = line(part.refuted_below(judged.delta))
     if part.problem:
         return name + part.problem
+    if outcome == NO_ROOM:
+        return name + part.lacks_room(judged.delta)
     if interval is None:
         return f"{name}p = {part.p_value:.2g}, not below {judged.level:.2g}"
     if interval.flat:
-        return f"{name}all replicates agree exactly, so nothing measures the error"
+        return f"{name}all {interval.over} agree exactly, so nothing measures the error"
     if outcome == "not reproduced":
         return f"{name}upper bound {number(interval.upper())}, below {refuted}"
     low, high = number(interval.lower(judged.level)), number(interval.upper())

@@ -1,4 +1,4 @@
-"""Intervals over replicates, and the way from a table of scores to one."""
+"""Intervals over bases or replicates, and the way from a table of scores to one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,34 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from ded.wording import number
+
 ALPHA = 0.025  # one-sided; both bounds are the usual two-sided 95 % interval
 MAX_ERROR_RATE = 0.01  # above this share of grader errors there is no verdict
+# From here on the bases are the unit, whatever their replicates: t with 4 degrees of freedom is
+# 2.8, with 2 it is 4.3, so that three bases would decide next to nothing.
+ENOUGH_BASES = 5
+REFERENCE = "before"  # the arm that others are a change of
+
+
+@dataclass(frozen=True)
+class Room:
+    """How far a difference could go, as a fraction, and what bounds it, in words."""
+
+    size: float = math.inf
+    bound: str = ""
 
 
 @dataclass(frozen=True)
 class Interval:
     """An estimate with its uncertainty, in the units of the value (fractions, not points).
 
-    ``n`` counts replicates (or questions, for the bootstrap). ``draws`` holds bootstrap draws, and
-    bounds and p-values then come from them; otherwise they come from the t distribution with ``se``
-    and ``df``. ``missing`` says what was not measured, where the estimate is nan for it.
+    ``over`` says what the interval is over, and ``n`` counts these: "bases" (conclusions hold for
+    bases at large), "replicates" (for these bases alone) or "questions" (the bootstrap). ``draws``
+    holds bootstrap draws, and bounds and p-values then come from them; otherwise they come from the
+    t distribution with ``se`` and ``df``. ``bases`` is the effect in each base. ``missing`` says
+    what was not measured, where the estimate is nan for it. ``gain`` and ``loss``: how far above
+    and below 0 a difference could lie (see `headroom`).
     """
 
     estimate: float
@@ -27,6 +44,10 @@ class Interval:
     error_rate: float = 0.0
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
     missing: str = field(default="", compare=False)
+    over: str = field(default="replicates", compare=False)
+    bases: Mapping[str, float] = field(default_factory=dict, compare=False)
+    gain: Room = field(default=Room(), compare=False)
+    loss: Room = field(default=Room(), compare=False)
 
     @property
     def low(self) -> float:
@@ -51,8 +72,17 @@ class Interval:
 
     @property
     def flat(self) -> bool:
-        """All replicates agree exactly: the bounds close on the estimate, its error unmeasured."""
+        """All values agree exactly: the bounds close on the estimate, its error unmeasured."""
         return self.se < 1e-12
+
+    @property
+    def signs(self) -> str:
+        """'7 of 10 bases above 0' where the bases differ in sign: two of each, or one in four."""
+        n_bases, effects = len(self.bases), self.bases.values()
+        above, below = (sum(sign * effect > 0 for effect in effects) for sign in (1, -1))
+        fewer = 0 if math.isnan(self.estimate) else min(above, below)
+        differ = fewer >= 2 or (fewer > 0 and 4 * fewer >= n_bases)
+        return f"{above} of {n_bases} bases above 0" if differ else ""
 
     def lower(self, alpha: float = ALPHA) -> float:
         """One-sided lower bound that lies above the truth with probability ``alpha`` at most."""
@@ -99,34 +129,72 @@ def numbers(interval: Interval) -> dict:
     return {name: getattr(interval, name) for name in ("estimate", "low", "high", "se", "df", "n")}
 
 
-def stratified(table: pd.DataFrame, value: str = "value", error_rate: float = 0.0) -> Interval:
-    """Mean of the per-base means with a t-interval over replicates; bases are equal fixed strata.
+def pooled(table: pd.DataFrame, value: str = "value", error_rate: float = 0.0) -> Interval:
+    """The mean of the bases' means, each of equal weight, with its t-interval.
 
-    ``table`` has one row per (base, replicate). With R_b replicates and variance s_b^2 in base b of
-    B, se^2 = sum_b(s_b^2 / R_b) / B^2, and df follows Welch and Satterthwaite. One base gives the
-    ordinary t-interval. A base with one replicate gives infinite bounds, a missing value gives nan;
-    neither supports a verdict. Raises ValueError where a (base, replicate) occurs twice.
+    ``table`` has one row per (base, replicate). With ENOUGH_BASES, or several bases of one
+    replicate, the interval is over the bases, of which replicates are averaged first: it speaks of
+    bases at large. With fewer it is over replicates, the bases being fixed strata: with R_b
+    replicates and variance s_b^2 in base b of B, se^2 = sum_b(s_b^2 / R_b) / B^2, and df follows
+    Welch and Satterthwaite. A lone replicate there gives infinite bounds, a missing value anywhere
+    nan; neither supports a verdict. Raises ValueError where a (base, replicate) occurs twice.
     """
     table = with_base(table)
     if table.duplicated(["base", "replicate"]).any():
         raise ValueError("several rows for one (base, replicate): a replicate counts once")
-    if table.empty or table[value].isna().any():
-        return unmeasured(len(table), error_rate)
     values = table[value].astype(float).groupby(table["base"], sort=True)
-    size = values.size()
-    estimate = float(values.mean().mean())
+    size, means = values.size(), values.mean().where(values.count() == values.size())
+    n_bases, bases = len(size), means.to_dict()
+    if table.empty or means.isna().any():
+        return replace(unmeasured(len(table), error_rate), bases=bases)
+    estimate = float(means.mean())
+    if unit_of(size) == "bases":
+        se = float(means.std()) / math.sqrt(n_bases)
+        over_bases = Interval(estimate, se, n_bases - 1, n_bases, error_rate, over="bases")
+        return replace(over_bases, bases=bases)
+    fixed = Interval(estimate, math.nan, math.nan, len(table), error_rate, bases=bases)
     if (size < 2).any():
-        return Interval(estimate, math.nan, math.nan, len(table), error_rate)
+        return fixed
     variance = (values.var() / size).to_numpy()
     total, freedom = variance.sum(), size.to_numpy() - 1
     df = total**2 / np.sum(variance**2 / freedom) if total > 1e-24 else freedom.sum()
-    return Interval(estimate, math.sqrt(total) / len(size), float(df), len(table), error_rate)
+    return replace(fixed, se=math.sqrt(total) / n_bases, df=float(df))
+
+
+def unit_of(n_replicates: Sequence[int] | pd.Series) -> str:
+    """What an interval is over, "bases" or "replicates", by how many replicates each base has."""
+    n_bases = len(n_replicates)
+    many = n_bases >= ENOUGH_BASES or n_bases > 1 == max(n_replicates)
+    return "bases" if many else "replicates"
+
+
+def headroom(
+    arms: Sequence[str], levels: Sequence[float], chance: float = 0.0, reference: str = REFERENCE
+) -> tuple[Room, Room]:
+    """(gain, loss): how far above and below 0 the difference of two arms, a - b, could lie.
+
+    Scores lie between ``chance`` and 1. A change from the ``reference`` arm starts at its level. Of
+    two others neither is where the other starts: for a gain the better one must be above chance and
+    the worse one below 1; for a loss, b is what a could fall from.
+    """
+    names = [f"{arm} {number(level)}" for arm, level in zip(arms, levels, strict=True)]
+    above, below = [], []
+    for name, level in zip(names, levels, strict=True):
+        over, under = level - chance, 1 - level
+        above.append(Room(over, f"{name}, {number(over)} points above chance"))
+        below.append(Room(under, f"{name}, {number(under)} points below the ceiling"))
+    if reference == arms[1]:
+        return below[1], above[1]
+    if reference == arms[0]:
+        return above[0], below[0]
+    better = int(levels[1] > levels[0])
+    return min(above[better], below[1 - better], key=lambda room: room.size), above[1]
 
 
 def by_base(table: pd.DataFrame, value: str = "value") -> pd.DataFrame:
     """The same interval within each base: one row per base with estimate, low, high, se, df, n."""
     bases = with_base(table).groupby("base")
-    return pd.DataFrame([{"base": base} | numbers(stratified(rows, value)) for base, rows in bases])
+    return pd.DataFrame([{"base": base} | numbers(pooled(rows, value)) for base, rows in bases])
 
 
 def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy") -> pd.DataFrame:
@@ -141,6 +209,9 @@ def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy
     scores = with_base(scores)
     wide = scores.pivot(index=["arm", "base", "replicate"], columns="family", values=value)
     cells = wide.mean(axis=1, skipna=False).rename(value).reset_index()
+    if "chance" in scores:
+        guessed = scores.groupby(["arm", "base", "replicate"])["chance"].mean()
+        cells = cells.merge(guessed.reset_index())
     return cells.assign(error_rate=cells["arm"].map(_error_rates(scores)).fillna(0.0))
 
 
@@ -154,13 +225,33 @@ def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -
     return (pair[a] - pair[b]).rename("value").reset_index()
 
 
-def paired(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> Interval:
-    """Paired difference a - b over replicates (see `differences` and `stratified`).
+def paired(
+    scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", reference: str = REFERENCE
+) -> Interval:
+    """Paired difference a - b (see `pooled`).
 
-    With the arms' grader errors, and the names of the arms that lack a score.
+    With the arms' grader errors, the names of the arms that lack a score, and how far the
+    difference could go: ``reference`` is the arm that the other is a change of, where it is one of
+    the two.
     """
-    interval = stratified(differences(scores, a, b, value), error_rate=error_rate(scores, (a, b)))
-    return replace(interval, missing=missing_scores(cells_of(scores, value, (a, b))))
+    pair = cells_of(scores, value, (a, b))[[a, b]]
+    return contrast(pair, chance(scores), error_rate(scores, (a, b)), reference)
+
+
+def contrast(
+    pair: pd.DataFrame, chance: float = 0.0, error_rate: float = 0.0, reference: str = REFERENCE
+) -> Interval:
+    """The first column minus the second of (base, replicate) x two arms; arguments as above."""
+    difference = (pair.iloc[:, 0] - pair.iloc[:, 1]).rename("value").reset_index()
+    levels = pair.groupby("base").mean().mean()
+    gain, loss = headroom(list(pair), levels.tolist(), chance, reference)
+    interval = pooled(difference, error_rate=error_rate)
+    return replace(interval, missing=missing_scores(pair), gain=gain, loss=loss)
+
+
+def chance(scores: pd.DataFrame) -> float:
+    """What guessing scores, on average; 0 in a table that does not say."""
+    return float(scores["chance"].mean()) if "chance" in scores else 0.0
 
 
 def effects_by_base(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> pd.DataFrame:
@@ -173,9 +264,9 @@ def effects_by_base(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy
 
 
 def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy") -> Interval:
-    """The mean of one arm over replicates."""
+    """The mean of one arm (see `pooled`)."""
     cells = cells_of(scores, value, (arm,))[arm].rename("value").reset_index()
-    return stratified(cells, error_rate=error_rate(scores, (arm,)))
+    return pooled(cells, error_rate=error_rate(scores, (arm,)))
 
 
 def error_rate(scores: pd.DataFrame, arms: Sequence[str] | None = None) -> float:
@@ -200,7 +291,11 @@ def rise(scores: pd.DataFrame, x: Mapping[str, float], value: str = "accuracy") 
     slopes = cells.to_numpy(float) @ centred / (centred @ centred)
     rises = slopes * (levels[-1] - levels[0])
     table = pd.DataFrame({"value": rises}, index=cells.index).reset_index()
-    return stratified(table, error_rate=error_rate(used))
+    interval = pooled(table, error_rate=error_rate(used))
+    start = used.loc[used["place"] == levels[0], "arm"].iloc[0]
+    ends = cells.groupby("base").mean().mean().iloc[[-1, 0]].tolist()
+    gain, loss = headroom(["", start], ends, chance(used), start)
+    return replace(interval, gain=gain, loss=loss)
 
 
 def missing_scores(cells: pd.DataFrame, what: str = "score") -> str:

@@ -166,7 +166,7 @@ def _halves(replicates: pd.Index) -> list[tuple[pd.Index, pd.Index]]:
 
 
 def _cross_fitted(table: pd.DataFrame, error_rate: float) -> Interval:
-    plain = intervals.stratified(table, error_rate=error_rate)
+    plain = intervals.pooled(table, error_rate=error_rate)
     return replace(plain, se=plain.se * CROSS_FIT)
 
 

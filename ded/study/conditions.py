@@ -4,7 +4,6 @@ The bands stand in params/conditions.yml, fixed beforehand. A notebook measures 
 arm: {measure: {base or teacher: value}}, by the functions below; what is not measured is left out.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from ded.errors import ParameterError, no_such
 from ded.files import read_yaml
 from ded.params import validated
 from ded.study.pipeline import Arm, steps_of
-from ded.study.unit import Unit, short
+from ded.study.unit import Unit
 
 Measured = dict[str, dict[str, float]]
 FILE = "params/conditions.yml"
@@ -54,28 +53,22 @@ class Bands(BaseModel):
 # ---- what is measured --------------------------------------------------------------------------
 
 
-def of_students(units: Iterable[Unit], before: pd.DataFrame) -> Measured:
-    """By base, of the scores before distillation: id_before, code_before, ood_before, above_chance.
-    By perturbation: perturbed_above_chance, perturbed_below_id.
-
-    Chance is one in as many as there are answers to a base's ID questions; to write a program is no
-    matter of chance.
+def of_students(before: pd.DataFrame) -> Measured:
+    """By base, of the scores before distillation: id_before, code_before, ood_before, above_chance
+    (of ID, above guessing). By perturbation: perturbed_above_chance, perturbed_below_id.
     """
     family = before["family"]
-    answers: dict[str, set[str]] = defaultdict(set)
-    for unit in units:
-        exact = (question.answer for question in unit.suite()["ID"] if question.kind != "code")
-        answers[short(unit.base)].update(exact)
-    chance = {base: 1 / len(different) for base, different in answers.items() if different}
-    scores = _by_base(before[family == "ID"], "accuracy")
-    robust = before[before["group"] == "robust"].groupby("family", sort=False)["accuracy"].mean()
+    above = before.assign(above=before["accuracy"] - before["chance"])
+    robust = above[above["group"] == "robust"].groupby("family", sort=False)
     return {
-        "id_before": scores,
+        "id_before": _by_base(before[family == "ID"], "accuracy"),
         "code_before": _by_base(before[family == "ID code"], "accuracy"),
         "ood_before": _by_base(before[before["group"] == "OOD"], "accuracy"),
-        "above_chance": {base: score - chance.get(base, 0) for base, score in scores.items()},
-        "perturbed_above_chance": (robust - pd.Series(chance, dtype=float).mean()).to_dict(),
-        "perturbed_below_id": (before.loc[family == "ID", "accuracy"].mean() - robust).to_dict(),
+        "above_chance": _by_base(above[family == "ID"], "above"),
+        "perturbed_above_chance": robust["above"].mean().to_dict(),
+        "perturbed_below_id": (
+            before.loc[family == "ID", "accuracy"].mean() - robust["accuracy"].mean()
+        ).to_dict(),
     }
 
 
