@@ -12,7 +12,6 @@ import pytest
 
 from ded import files, params, reading, stats, study, tables
 from ded.errors import ParameterError
-from ded.problems import Problem
 
 ROOT = Path(__file__).parents[1]
 
