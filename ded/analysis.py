@@ -1,11 +1,11 @@
-"""What might explain a good teacher without training: token entropy, latent shift, length, the
-student's own loss."""
+"""What might tell a good teacher, or a good trajectory, without training: what the student makes of
+the text (loss, ranks, gradients), token entropy, latent shift."""
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,20 @@ import pandas as pd
 from ded import models, store, training
 from ded.problems import Problem
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 VERSION = 2
 STEP_END = re.compile(r"[;\n]|[.!?]$")  # of a token's text
 BATCH = 64  # sequences in a forward pass, at most
-LOGITS = 2**28  # most numbers in the logits of one batch: a gibibyte
+LOGITS = 2**28  # most numbers in the logits that are held at once: a gibibyte
+RANK = 100  # a token's rank counts up to this
+# GRACE
+GRADIENTS = 128  # trajectories whose gradients are taken, at most
+DIMENSIONS = 32  # that gradients are projected to
+SPLITS = 10
+HELD_OUT = 0.1  # of the trajectories, in each split
+SMOOTHING = 1e-3  # share of the mean eigenvalue in each
 
 
 def token_entropy(trajectories: pd.DataFrame) -> float:
@@ -31,24 +41,97 @@ def token_entropy(trajectories: pd.DataFrame) -> float:
 
 def corpus_loss(student: str, corpus: pd.DataFrame) -> float:
     """The student's mean negative log-likelihood (nats a completion token) of the corpus before any
-    training on it."""
-    return likelihood(student, corpus)["value"]
+    training on it: the logarithm of the perplexity."""
+    return corpus_scores(student, corpus)["loss"]["value"]
 
 
-def likelihood(student: str, corpus: pd.DataFrame, window: int = 0) -> dict[str, float]:
-    """How likely a corpus is to the student before training: {value, seconds}, seconds being those
-    that computing it took.
+def corpus_scores(student: str, corpus: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Scores of a corpus, not empty, under the student before training: {name: {value, seconds}},
+    seconds being what computing it took the first time.
 
-    window 0: `corpus_loss`, the logarithm of the perplexity. Above 0: local average log probability
-    (LALP; Just, Ko, Jia, arXiv 2510.03988): each step of a completion is scored with only `window`
-    tokens before it, and value is the mean over steps of the mean log-probability of their tokens.
-    A step ends with a semicolon, a line, or a token that closes a sentence; the windows are our
-    reading.
+    loss: `corpus_loss`. rsr: its rank-surprisal ratio (Yang et al., arXiv 2601.14249), the mean of
+    the trajectories' mean clipped ranks over the mean of their mean surprisals; smaller is better.
+    Both from one forward pass, see `trajectory_scores`. grace: see `grace`.
     """
+    table, seconds = _trajectory_scores(student, corpus)
+    loss = (table["surprisal"] * table["n_tokens"]).sum() / table["n_tokens"].sum()
+    rsr = table["rank"].mean() / table["surprisal"].mean()
+    measured = {"loss": loss, "rsr": rsr}
+    scores = {name: {"value": float(v), "seconds": seconds} for name, v in measured.items()}
+    return scores | {"grace": grace(student, corpus)}
+
+
+def trajectory_scores(student: str, corpus: pd.DataFrame) -> pd.DataFrame:
+    """What the student, before training, makes of each trajectory: a row each, the corpus' index.
+
+    n_tokens (of the completion, the student's own), surprisal (mean negative log-likelihood, nats a
+    token), rank (mean rank of its tokens among the vocabulary, 1 the likeliest, clipped at `RANK`),
+    rsr (rank over surprisal, the rank-surprisal ratio of a trajectory: arXiv 2601.14249, smaller is
+    better).
+    """
+    return _trajectory_scores(student, corpus)[0].set_index(corpus.index)
+
+
+def _trajectory_scores(student: str, corpus: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """The table without an index, and the seconds that it took."""
+
+    def compute() -> list[list[float]]:
+        passages = _completions(student, corpus)
+        sums = token_sums(models.load(student), passages)
+        lengths = [len(ids) - start for ids, start in passages]
+        return [[n, *of_one] for n, of_one in zip(lengths, sums.tolist(), strict=True)]
+
+    measured = store.json(_key("trajectory_scores", student, corpus), lambda: timed(compute))
+    table = pd.DataFrame(measured["value"], columns=["n_tokens", "surprisal", "rank"])
+    table["rsr"] = table["rank"] / table["surprisal"]
+    return table.assign(
+        surprisal=table["surprisal"] / table["n_tokens"], rank=table["rank"] / table["n_tokens"]
+    ), measured["seconds"]
+
+
+def lalp(student: str, corpus: pd.DataFrame, window: int) -> dict[str, float]:
+    """Local average log probability of a corpus under the student before training: {value, seconds}
+    (Just, Ko, Jia, arXiv 2510.03988).
+
+    Each step of a completion is scored with only `window` tokens before it; value is the mean over
+    steps of the mean log-probability of their tokens. A step ends with a semicolon, a line, or a
+    token that closes a sentence; the windows are our reading.
+    """
+
+    def compute() -> float:
+        steps = _steps(student, _completions(student, corpus), window)
+        lengths = np.array([len(ids) - start for ids, start in steps])
+        return float(-np.mean(token_sums(models.load(student), steps)[:, 0] / lengths))
+
+    return store.json(_key("likelihood", student, corpus, window=window), lambda: timed(compute))
+
+
+def grace(student: str, corpus: pd.DataFrame) -> dict[str, float]:
+    """GRACE of a corpus for the student before training: {value, seconds}; smaller is better
+    (Panigrahi et al., arXiv 2511.02833, as in the code released with it).
+
+    How much of the gradients of held-out trajectories lies where those of the others do not: see
+    `gradient_stability`. A trajectory's gradient is that of its mean loss a token with respect to
+    all parameters, projected by random signs. Ours differs in size: the first `GRADIENTS`
+    trajectories and `DIMENSIONS` dimensions (there 512 questions of four each, and 512), a sketch
+    in place of a dense projection, splits over trajectories, for a corpus has one a question, and
+    texts cut where their logits would pass `LOGITS`. NaN with fewer than two trajectories.
+    """
+
+    def compute() -> float:
+        net = models.load(student)
+        limit = max(2, LOGITS // net.get_input_embeddings().num_embeddings)
+        cut = [(ids[:limit], start) for ids, start in _completions(student, corpus)]
+        passages = [Passage(ids, start) for ids, start in cut if start < len(ids)]
+        return gradient_stability(projected_gradients(net, passages[:GRADIENTS], DIMENSIONS))
+
+    size = {"n": GRADIENTS, "dimensions": DIMENSIONS}
+    return store.json(_key("grace", student, corpus, **size), lambda: timed(compute))
+
+
+def _key(stage: str, student: str, corpus: pd.DataFrame, **settings: int) -> str:
     texts = corpus[["prompt", "text"]].to_numpy().tolist()
-    fingerprint = models.fingerprint(student)
-    key = store.key("likelihood", VERSION, student=fingerprint, texts=texts, window=window)
-    return store.json(key, lambda: timed(lambda: _likelihood(student, corpus, window)))
+    return store.key(stage, VERSION, student=models.fingerprint(student), texts=texts, **settings)
 
 
 def timed(compute: Callable[[], Any]) -> dict[str, Any]:
@@ -65,14 +148,9 @@ class Passage(NamedTuple):
     start: int
 
 
-def _likelihood(student: str, corpus: pd.DataFrame, window: int) -> float:
+def _completions(student: str, corpus: pd.DataFrame) -> list[Passage]:
     examples = training.build_examples(student, corpus, 10**9)
-    passages = [Passage(row["input_ids"], row["labels"].count(-100)) for row in examples]
-    if window:
-        passages = _steps(student, passages, window)
-    losses = np.array(_losses(student, passages))
-    lengths = np.array([len(ids) - start for ids, start in passages])
-    return float(-np.mean(losses / lengths) if window else losses.sum() / lengths.sum())
+    return [Passage(row["input_ids"], row["labels"].count(-100)) for row in examples]
 
 
 def _steps(student: str, completions: list[Passage], window: int) -> list[Passage]:
@@ -88,30 +166,111 @@ def _steps(student: str, completions: list[Passage], window: int) -> list[Passag
     return steps
 
 
-def _losses(student: str, passages: list[Passage]) -> list[float]:
-    """The negative log-likelihood (nats, summed over the scored tokens) of each passage, in batches
-    of like lengths."""
+def token_sums(net: "PreTrainedModel", passages: Sequence[Passage]) -> np.ndarray:
+    """(passages, 2): of each passage's scored tokens the summed negative log-likelihood (nats) and
+    the summed rank, clipped at `RANK`.
+
+    In batches of like lengths and, where the logits of one would pass `LOGITS`, piece by piece.
+    """
     import torch
-    from torch.nn.functional import cross_entropy
     from torch.nn.utils.rnn import pad_sequence
 
-    net = models.load(student)
-    losses = [0.0] * len(passages)
+    sums = np.zeros((len(passages), 2))
     order = sorted(range(len(passages)), key=lambda i: len(passages[i].ids))
+    vocabulary = net.get_input_embeddings().num_embeddings
     with torch.inference_mode():
         while order:
             longest = len(passages[order[:BATCH][-1]].ids)
-            vocabulary = net.get_input_embeddings().num_embeddings
             size = min(BATCH, max(1, LOGITS // (longest * vocabulary)))
             batch, order = order[:size], order[size:]
             rows = [torch.tensor(passages[i].ids) for i in batch]
             ids = pad_sequence(rows, batch_first=True).to(net.device)
-            logits = net(input_ids=ids).logits[:, :-1].float()
-            targets = ids[:, 1:]
-            of_tokens = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-            for i, row in zip(batch, of_tokens.view(targets.shape).cpu(), strict=True):
-                losses[i] = row[passages[i].start - 1 : len(passages[i].ids) - 1].sum().item()
-    return losses
+            width = max(1, LOGITS // (len(batch) * vocabulary))
+            pieces = [piece.cpu() for piece in _of_tokens(net, ids, width)]
+            for i, row in zip(batch, torch.cat(pieces, 1).double(), strict=True):
+                scored = row[passages[i].start - 1 : len(passages[i].ids) - 1]
+                sums[i] = scored.sum(0).numpy()
+    return sums
+
+
+def _of_tokens(net: "PreTrainedModel", ids: Any, width: int) -> Iterator[Any]:
+    """Negative log-likelihood and clipped rank of every token but the first, (rows, tokens, 2), by
+    pieces of `width` tokens."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    cache, several = None, ids.shape[1] > width + 1
+    for start in range(0, ids.shape[1] - 1, width):
+        piece, targets = ids[:, start:-1][:, :width], ids[:, start + 1 :][:, :width]
+        out = net(input_ids=piece, past_key_values=cache, use_cache=several)
+        cache, logits = out.past_key_values, out.logits.float()
+        losses = cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+        ranks = 1 + (logits > logits.gather(2, targets[..., None])).sum(2).clamp(max=RANK - 1)
+        yield torch.stack([losses, ranks], dim=2)
+
+
+def projected_gradients(
+    net: "PreTrainedModel", passages: Sequence[Passage], dimensions: int
+) -> np.ndarray:
+    """(passages, dimensions): the gradient of each passage's mean loss (nats a scored token) in all
+    parameters, over the root of their number, projected so that inner products are kept on average.
+
+    Each parameter has a random sign and a place, its number modulo `dimensions` (a count sketch); a
+    parameter's gradient is dropped as soon as it is projected.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    draw = torch.Generator().manual_seed(0)
+    projected = torch.zeros(dimensions, device=net.device)
+    handles, size = [], 0
+
+    def projects(signs: Any, offset: int) -> Callable[[Any], None]:
+        def project(parameter: Any) -> None:
+            signed = parameter.grad.flatten().float() * signs
+            padded = torch.nn.functional.pad(signed, (offset, -(offset + len(signs)) % dimensions))
+            projected.add_(padded.view(-1, dimensions).sum(0).to(projected.device))
+            parameter.grad = None
+
+        return project
+
+    for parameter in net.parameters():
+        signs = 2 * torch.randint(2, (parameter.numel(),), generator=draw, dtype=torch.int8) - 1
+        hook = projects(signs.to(parameter.device), size % dimensions)
+        handles.append(parameter.register_post_accumulate_grad_hook(hook))
+        size += parameter.numel()
+    rows = []
+    try:
+        for ids, start in passages:
+            tokens = torch.tensor([ids], device=net.device)
+            logits = net(input_ids=tokens, use_cache=False).logits[0, start - 1 : -1]
+            cross_entropy(logits.float(), tokens[0, start:]).backward()
+            rows.append(projected.cpu().numpy() / np.sqrt(size))
+            projected.zero_()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return np.array(rows, float).reshape(len(rows), dimensions)
+
+
+def gradient_stability(gradients: np.ndarray) -> float:
+    """Mean over `SPLITS` splits of the trace of S^-1 T: GRACE of (trajectories, dimensions).
+
+    T is the second moment of the gradients held out, S that of the others, each of these at unit
+    norm; to every eigenvalue of S goes a share `SMOOTHING` of their mean. NaN with fewer than two.
+    """
+    n = len(gradients)
+    if n < 2:
+        return float("nan")
+    held_out, traces = max(1, int(n * HELD_OUT)), []
+    for seed in range(SPLITS):
+        order = np.random.default_rng(seed).permutation(n)
+        rest, held = gradients[order[:-held_out]], gradients[order[-held_out:]]
+        rest = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+        values, vectors = np.linalg.eigh(rest.T @ rest / len(rest))
+        values = (1 - SMOOTHING) * values.clip(0) + SMOOTHING * values.mean()
+        traces.append(np.mean((held @ vectors) ** 2, axis=0) @ (1 / np.maximum(values, 1e-12)))
+    return float(np.mean(traces))
 
 
 def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
@@ -119,14 +278,19 @@ def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
     hidden), float32."""
     import torch
 
-    net = models.load(model)
-    rows = []
-    with torch.inference_mode():
-        for problem in problems:
-            ids = torch.tensor([models.prompt_ids(model, problem.prompt)], device=net.device)
-            states = net(input_ids=ids, output_hidden_states=True).hidden_states
-            rows.append(states[-1][0, -1].float().cpu().numpy())
-    return np.stack(rows)
+    def compute() -> pd.DataFrame:
+        net = models.load(model)
+        rows = []
+        with torch.inference_mode():
+            for problem in problems:
+                ids = torch.tensor([models.prompt_ids(model, problem.prompt)], device=net.device)
+                states = net(input_ids=ids, output_hidden_states=True).hidden_states
+                rows.append(states[-1][0, -1].float().cpu().numpy())
+        return pd.DataFrame(np.stack(rows)).rename(columns=str)
+
+    prompts = [[problem.id, problem.prompt] for problem in problems]
+    key = store.key("hidden_states", VERSION, model=models.fingerprint(model), prompts=prompts)
+    return store.table(key, compute).to_numpy()
 
 
 def latent_shift(
@@ -136,25 +300,25 @@ def latent_shift(
 
     A PCA with `components` axes is fitted on the hidden states of both models on the same inputs.
     Returns {shift: the distance between the two models' centroids in it, variance: the share of
-    variance that the axes explain, seconds: what computing it took, before, after: coordinates,
-    (problems, components) nested lists}.
+    variance that the axes explain, seconds: what computing it took the first time}.
     """
 
-    def compute() -> dict[str, Any]:
-        from sklearn.decomposition import PCA
-
-        states = [hidden_states(model, problems) for model in (before, after)]
-        pca = PCA(components, svd_solver="full").fit(np.concatenate(states))
-        old, new = (pca.transform(part) for part in states)
-        return {
-            "shift": float(np.linalg.norm(old.mean(0) - new.mean(0))),
-            "variance": float(pca.explained_variance_ratio_.sum()),
-            "before": np.round(old, 4).tolist(),
-            "after": np.round(new, 4).tolist(),
-        }
+    def compute() -> dict[str, float]:
+        old, new, variance = latent_plane([before, after], problems, components)
+        return {"shift": float(np.linalg.norm(old.mean(0) - new.mean(0))), "variance": variance}
 
     both = {"before": models.fingerprint(before), "after": models.fingerprint(after)}
     prompts = [[problem.id, problem.prompt] for problem in problems]
-    key = store.key("latent_shift", VERSION, **both, prompts=prompts, axes=components)
+    key = store.key("latent_shift", VERSION + 1, **both, prompts=prompts, axes=components)
     shift = store.json(key, lambda: timed(compute))
     return shift["value"] | {"seconds": shift["seconds"]}
+
+
+def latent_plane(specs: list[str], problems: list[Problem], components: int = 2) -> list[Any]:
+    """Each model's hidden states, (problems, components), on the axes of one PCA fitted on the
+    states of all of them; and last the share of variance that the axes explain."""
+    from sklearn.decomposition import PCA
+
+    states = [hidden_states(spec, problems) for spec in specs]
+    pca = PCA(components, svd_solver="full").fit(np.concatenate(states))
+    return [*map(pca.transform, states), float(pca.explained_variance_ratio_.sum())]

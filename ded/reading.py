@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ded import curation, stats, wording
@@ -203,22 +204,13 @@ def pareto(id_cells: pd.DataFrame, ood_cells: pd.DataFrame) -> str:
     return f"No arm is above these both in and out of domain, on average: {listed}."
 
 
-def correlations(ranks: pd.DataFrame, with_what: str) -> str:
-    """The rank correlation that is farthest from 0, and how many intervals do not hold 0."""
-    measured = ranks.dropna(subset="estimate")
-    if measured.empty:
-        return f"No rank correlation with {with_what} was measured."
-    best = measured.loc[measured["estimate"].abs().idxmax()]
-    apart = int((measured["low"] * measured["high"] > 0).sum())
-    rho = f"{best['estimate']:+.2f} [{best['low']:+.2f}, {best['high']:+.2f}]"
-    farthest = f"Farthest from 0 is Spearman's rho of '{best['predictor']}' with {with_what}: {rho}"
-    return f"{farthest}; of {len(measured)} intervals {apart} do not hold 0."
-
-
-def shifts(by_arm: Mapping[str, float]) -> str:
-    """The smallest and the largest latent shift among the students of a unit."""
-    if not by_arm:
+def shifts(states: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> str:
+    """The smallest and the largest latent shift among the students of a unit
+    (`figures.latent_shift`).
+    """
+    if not states:
         return "No student of this unit was trained: there is no latent shift to show."
+    by_arm = {arm: np.linalg.norm(after.mean(0) - old.mean(0)) for arm, old, after in states}
     low, high = min(by_arm, key=by_arm.__getitem__), max(by_arm, key=by_arm.__getitem__)
     return f"Centroids move by {by_arm[low]:.2g} ({low}) to {by_arm[high]:.2g} ({high})."
 

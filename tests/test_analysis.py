@@ -1,10 +1,12 @@
 """Cheap predictors of a good teacher: each against a direct computation."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ded import analysis, models, problems
 from ded.problems import lab as tasks
@@ -24,8 +26,6 @@ def test_token_entropy_is_per_token_of_the_corpus():
 
 @pytest.mark.parametrize("most", [1, 2**28])
 def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
-    import torch
-
     monkeypatch.setattr(analysis, "LOGITS", most)  # one at a time, or all at once
     rng = random.Random(0)
     table = pd.DataFrame(
@@ -52,8 +52,6 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
 def test_lalp_scores_each_step_with_a_short_context(window):
     """Against a loop over the text's own steps; with a window over everything it is the mean over
     steps of the whole likelihood."""
-    import torch
-
     rng = random.Random(1)
     table = pd.DataFrame(
         [
@@ -74,16 +72,95 @@ def test_lalp_scores_each_step_with_a_short_context(window):
                 np.mean([logs[len(near) - 1 + i, token].item() for i, token in enumerate(ids)])
             )
             context = context + ids
-    measured = analysis.likelihood(STUDENT, table, window)
+    measured = analysis.lalp(STUDENT, table, window)
     assert len(means) > 20 and measured["value"] == pytest.approx(np.mean(means), abs=1e-5)
-    assert measured["seconds"] > 0 and analysis.likelihood(STUDENT, table, window) == measured, (
+    assert measured["seconds"] > 0 and analysis.lalp(STUDENT, table, window) == measured, (
         "the cost is that of the first time"
     )
 
 
-def test_hidden_states_are_those_at_the_last_prompt_token():
-    import torch
+class Bigrams(torch.nn.Module):
+    """A model over three tokens: the last one chooses a row of a table, the logits of the next."""
 
+    device = torch.device("cpu")
+
+    def __init__(self, rows):
+        super().__init__()
+        self.table = torch.nn.Embedding.from_pretrained(torch.tensor(rows).log(), freeze=False)
+        self.calls = []
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def forward(self, input_ids, past_key_values=None, use_cache=None):
+        self.calls.append(tuple(input_ids.shape))
+        return SimpleNamespace(logits=self.table(input_ids), past_key_values=use_cache)
+
+
+@pytest.mark.parametrize(("most", "calls"), [(2**28, 1), (6, 3)])
+def test_surprisals_and_ranks_worked_out_by_hand(most, calls, monkeypatch):
+    monkeypatch.setattr(analysis, "LOGITS", most)  # 6: two tokens of one sequence at a time
+    net = Bigrams([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
+    # after a 0: 1 (second), then 0 (shares the last places, so the second), then 2 (third)
+    passages = [analysis.Passage([2, 0, 1, 0, 2], 2), analysis.Passage([1, 1], 1)]
+    sums = analysis.token_sums(net, passages)
+    assert sums[0] == pytest.approx([-np.log(0.3 * 0.1 * 0.2), 2 + 2 + 3], rel=1e-5)
+    assert sums[1] == pytest.approx([-np.log(0.8), 1], rel=1e-5)
+    assert len(net.calls) == calls and max(n * width * 3 for n, width in net.calls) <= most
+    monkeypatch.setattr(analysis, "RANK", 2)
+    assert analysis.token_sums(net, passages)[:, 1].tolist() == [6, 1]
+
+
+def test_a_corpus_ratio_is_that_of_the_means_of_its_trajectories():
+    rng = random.Random(2)
+    texts = [tasks.solution(problem, "random", rng) for problem in asked(6)]
+    table = pd.DataFrame({"prompt": [problem.prompt for problem in asked(6)], "text": texts})
+    each = analysis.trajectory_scores(STUDENT, table.set_index(pd.Index(range(10, 16))))
+    assert each.index.tolist() == list(range(10, 16)) and each["rank"].between(1, 100).all()
+    assert each["rsr"].to_numpy() == pytest.approx(each["rank"] / each["surprisal"])
+    scores = analysis.corpus_scores(STUDENT, table)
+    ratio = each["rank"].mean() / each["surprisal"].mean()
+    assert scores["rsr"]["value"] == pytest.approx(ratio) != pytest.approx(each["rsr"].mean())
+    weighted = np.average(each["surprisal"], weights=each["n_tokens"])
+    assert scores["loss"]["value"] == pytest.approx(weighted)
+    assert scores["grace"] == analysis.grace(STUDENT, table) and scores["grace"]["seconds"] > 0
+
+
+def test_gradients_worked_out_by_hand():
+    """With as many dimensions as parameters the projection only turns signs: inner products are
+    those of the gradients, rows of probability less the token, over the root of nine."""
+    net = Bigrams([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
+    passages = [
+        analysis.Passage([2, 0, 1], 2),
+        analysis.Passage([1, 0, 0], 2),
+        analysis.Passage([0, 1, 1], 1),
+    ]
+    gradients = analysis.projected_gradients(net, passages, 9)
+    rows = np.zeros((3, 3, 3))
+    rows[0, 0] = [0.5, 0.3 - 1, 0.2]
+    rows[1, 0] = [0.5 - 1, 0.3, 0.2]
+    rows[2, 0], rows[2, 1] = [0.25, -0.35, 0.1], [0.05, -0.1, 0.05]  # halves: a mean of two tokens
+    flat = rows.reshape(3, 9) / 3
+    assert gradients @ gradients.T == pytest.approx(flat @ flat.T, rel=1e-4)
+    assert net.table.weight.grad is None and not net.table.weight._post_accumulate_grad_hooks
+    few = analysis.projected_gradients(net, passages, 2)
+    assert few.shape == (3, 2) and np.isfinite(few).all()
+
+
+def test_stability_of_gradients_worked_out_by_hand():
+    """The held-out gradient in the direction of the others costs its square over their share of the
+    spectrum; a new direction costs about a thousand times as much."""
+    share, dimensions = analysis.SMOOTHING, 4
+    along = 3 * np.eye(dimensions)[np.zeros(10, int)]
+    largest = 1 - share + share / dimensions
+    assert analysis.gradient_stability(along) == pytest.approx(9 / largest)
+    assert analysis.gradient_stability(2 * along) == pytest.approx(36 / largest)
+    each = 3 * np.eye(dimensions)[[0, 1]]  # of two trajectories one is held out, in turn or not
+    assert analysis.gradient_stability(each) == pytest.approx(9 / (share / dimensions))
+    assert np.isnan(analysis.gradient_stability(each[:1]))
+
+
+def test_hidden_states_are_those_at_the_last_prompt_token():
     states = analysis.hidden_states(STUDENT, asked(3))
     net, tok = models.load(STUDENT), models.load_tokenizer(STUDENT)
     assert states.shape == (3, net.config.hidden_size) and states.dtype == np.float32
@@ -98,19 +175,18 @@ def test_hidden_states_are_those_at_the_last_prompt_token():
 def test_latent_shift_is_nothing_for_one_model_and_symmetric_for_two():
     questions = asked(12)
     same = analysis.latent_shift(STUDENT, STUDENT, questions)
-    assert same["shift"] == pytest.approx(0, abs=1e-5) and same["before"] == same["after"]
+    assert same["shift"] == pytest.approx(0, abs=1e-5)
     there, back = (
         analysis.latent_shift(*pair, questions)
         for pair in ((STUDENT, "lab:ancestor"), ("lab:ancestor", STUDENT))
     )
     assert there["shift"] == pytest.approx(back["shift"], rel=1e-4) and there["shift"] > 0.1
-    assert 0 < there["variance"] <= 1 and np.shape(there["before"]) == np.shape(there["after"]) == (
-        12,
-        2,
-    )
-    assert np.linalg.norm(
-        np.mean(there["before"], 0) - np.mean(there["after"], 0)
-    ) == pytest.approx(there["shift"], abs=1e-3)
+    assert 0 < there["variance"] <= 1
+    before, after, variance = analysis.latent_plane([STUDENT, "lab:ancestor"], questions)
+    assert before.shape == after.shape == (12, 2) and variance == there["variance"]
+    assert np.linalg.norm(before.mean(0) - after.mean(0)) == pytest.approx(there["shift"], rel=1e-4)
+    same, *_ = analysis.latent_plane([STUDENT, "lab:ancestor", "lab:random"], questions)
+    assert same != pytest.approx(before), "the axes are those of all models"
 
 
 def test_latent_shift_with_all_axes_is_the_distance_of_the_means():

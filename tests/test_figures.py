@@ -61,28 +61,13 @@ def make_scores(arms, families, mean, seed, replicates=REPLICATES):
 
 
 def teacher_tables(replicates=REPLICATES):
-    """own, student, before, rows of notebook 01."""
+    """own, student, before of notebook 01."""
     own = make_scores(TEACHERS, ["ID"], lambda arm, base, family: OWN[arm], 1, replicates)
     student = make_scores(
         TEACHERS, ["ID", "sort"], lambda arm, base, family: STUDENTS[base][arm], 2, replicates
     )
     before = make_scores(["before"], ["ID"], lambda arm, base, family: BEFORE[base], 3, replicates)
-    rows = student.loc[student["family"] == "ID", ["base", "replicate", "arm"]].reset_index(
-        drop=True
-    )
-    rank, rng = rows["arm"].map(TEACHERS.index), np.random.default_rng(4)
-    means = {
-        "token_entropy": 0.002 * 2.1**rank,
-        "latent_shift": 1 + rank % 3,
-        "n_tokens": 30 + 12 * rank,
-        "corpus_loss": 0.5 + 0.1 * (rank % 4),
-    }
-    return (
-        own,
-        student,
-        before,
-        rows.assign(**{k: m * rng.uniform(0.97, 1.03, len(rows)) for k, m in means.items()}),
-    )
+    return own, student, before
 
 
 def funnel_table():
@@ -223,7 +208,7 @@ def ablation_table():
     return pd.DataFrame(rows, columns=["arm", "group", "estimate", "low", "high"])
 
 
-def cheap_table():
+def points_table():
     """`loss` ranks the gains backwards within every base.
 
     `length` carries nothing of them, and is not known for one teacher.
@@ -231,19 +216,16 @@ def cheap_table():
     rows = []
     for i, base in enumerate(BASES):
         for rank, teacher in enumerate(TEACHERS):
-            for replicate in range(2):
-                row = {
-                    "teacher": teacher,
-                    "base": base,
-                    "gain": 0.1 * i + 0.02 * rank - 0.05 + 0.001 * replicate,
-                }
+            for turn in range(2):
+                gain = 0.1 * i + 0.02 * rank - 0.05 + 0.001 * turn
+                row = {"teacher": teacher, "base": base, "turn": turn, "gain": gain}
                 length = np.nan if rank == 6 else (3, 1, 4, 0, 5, 2)[rank] + 10.0 * i
                 rows += [
                     row
                     | {
                         "predictor": "loss (nats a token)",
                         "value": 10.0**-rank,
-                        "seconds": 2.0 + replicate,
+                        "seconds": 2.0 + turn,
                     },
                     row | {"predictor": "mean length (tokens)", "value": length, "seconds": 0.01},
                 ]
@@ -281,14 +263,14 @@ NEW = (
     "same_axes",
     "paper_figure_1",
     "ablation",
-    "cheap_scores",
+    "predictors",
     "valley",
 )  # their tables hold no replicates
 
 
 def plans():
     """{name: a call that draws it}"""
-    own, student, before, rows = teacher_tables()
+    own, student, before = teacher_tables()
     (scores, arms), (rules, statistics, facts), table = (
         tradeoff_tables(),
         diversity_tables(),
@@ -303,7 +285,7 @@ def plans():
         "funnel": lambda: figures.funnel(funnel_table()),
         "teacher_vs_student": lambda: figures.teacher_vs_student(own, student, before),
         "teacher_rank": lambda: figures.teacher_rank(own, student),
-        "predictors": lambda: figures.predictors(rows, own, student),
+        "predictors": lambda: figures.predictors(points_table()),
         "latent_shift": lambda: figures.latent_shift(shifts),
         "teacher_interaction": lambda: figures.teacher_interaction(student),
         "pass_rates": lambda: figures.pass_rates(rates_table()),
@@ -326,7 +308,6 @@ def plans():
         ),
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
-        "cheap_scores": lambda: figures.cheap_scores(cheap_table()),
         "valley": lambda: figures.valley(valley_table(), note="n = 2 replicates a base."),
     }
 
@@ -427,7 +408,7 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
     [
         ("funnel", [6] * 7),
         ("teacher_vs_student", [14] * 4),
-        ("predictors", [42] * 5),
+        ("predictors", [0, 0]),
         ("pass_rates", [5] * 3),
         ("pareto", [42]),
         ("size_curve", [12]),
@@ -439,7 +420,6 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
         ("same_axes", [7, 6]),
         ("paper_figure_1", [0, 0]),
         ("ablation", [3, 1]),
-        ("cheap_scores", [0, 0]),
         ("valley", [7] * 3),
     ],
 )
@@ -467,7 +447,7 @@ def test_one_panel_a_base_a_teacher_a_family(drawn):
 
 
 def test_headline_points_are_the_intervals_of_the_statistics(drawn):
-    own, student, _, _ = teacher_tables()
+    own, student, _ = teacher_tables()
     ax = panels(drawn["teacher_vs_student"])[1]
     container = ax.containers[TEACHERS.index("facts")]
     x, y = (
@@ -518,14 +498,20 @@ def test_rank_figure_orders_teachers_by_their_own_score(drawn):
 
 
 def test_correlations_rank_within_bases():
-    table = pd.DataFrame({"base": list("aaaabbbb"), "accuracy": [1, 2, 3, 4, 11, 12, 13, 14]})
-    table = table.assign(own=[4, 5, 6, 7, 0, 1, 2, 3], token_entropy=[4, 3, 2, 1, 9, 8, 7, 6])
-    result = figures.rank_correlations(
-        table.assign(latent_shift=1.0, n_tokens=1.0, corpus_loss=np.nan)
-    )
-    result = result.set_index("predictor")["estimate"]
-    assert result["own"] == pytest.approx(1) and result["token_entropy"] == pytest.approx(-1)
-    assert np.isnan(result["latent_shift"]) and np.isnan(result["corpus_loss"])
+    """A predictor that is higher in the base where gains are lower still ranks perfectly."""
+    base = {"base": list("aaaabbbb"), "teacher": list("wxyz") * 2, "turn": 0, "seconds": 1.0}
+    table = pd.DataFrame(base | {"gain": [1, 2, 3, 4, 11, 12, 13, 14]})
+    values = {
+        "own": [4, 5, 6, 7, 0, 1, 2, 3],
+        "mixed": [1, 2, 3, 4, 4, 3, 1, 2],
+        "same": 1.0,
+        "missing": np.nan,
+    }
+    points = pd.concat([table.assign(predictor=name, value=v) for name, v in values.items()])
+    result = figures.rank_correlations(points).set_index("predictor")
+    assert result.loc["own", ["estimate", "n"]].tolist() == pytest.approx([1, 2])
+    assert result.loc["mixed", "estimate"] == pytest.approx((1 - 0.8) / 2), "a mean over bases"
+    assert result.loc[["same", "missing"], "estimate"].isna().all()
 
 
 def test_frontier_holds_no_beaten_arm(drawn):
@@ -635,20 +621,20 @@ def test_ablation_marks_say_the_side_of_zero(drawn):
     ]
 
 
-def test_cheap_scores_rank_within_bases_and_tell_their_cost(drawn):
-    result = figures.cheap_score_ranks(cheap_table()).set_index("predictor")
+def test_predictors_are_centred_and_tell_their_cost(drawn):
+    result = figures.rank_correlations(points_table()).set_index("predictor")
     assert result.loc[
         "loss (nats a token)", ["estimate", "n", "seconds"]
-    ].tolist() == pytest.approx([-1, 21, 2.5])
+    ].tolist() == pytest.approx([-1, 3, 2.5])
     weak = result.loc["mean length (tokens)"]
-    assert weak["n"] == 18 and abs(weak["estimate"]) < 0.3 and weak["low"] < 0 < weak["high"]
-    first, second = panels(drawn["cheap_scores"])
-    assert (
-        "2.5 s" in first.get_title()
-        and first.get_xscale() == "log"
-        and second.get_xscale() == "linear"
-    )
-    assert f"{weak['estimate']:+.2f}".replace("-", "\N{MINUS SIGN}") in second.get_title()
+    assert weak["n"] == 3 and abs(weak["estimate"]) < 0.5
+    first, second = panels(drawn["predictors"])
+    assert "2.5 s" in first.get_title() and "rho" in second.get_title()
+    dots = [line.get_ydata() for line in first.lines if len(line.get_xdata()) == len(BASES)]
+    assert len(dots) == len(TEACHERS) and np.ptp(dots) < 0.13, "bases 20 points apart coincide"
+    assert np.sum(dots) == pytest.approx(0)
+    names = [text.get_text() for text in drawn["predictors"].legends[0].get_texts()]
+    assert names == TEACHERS
 
 
 def test_valley_begins_before_distillation(drawn):

@@ -737,21 +737,19 @@ def test_a_notebook_killed_half_way_goes_on_without_paying_twice(tmp_path, monke
     out = tmp_path / "again"
     scores, corpora = (
         pd.read_csv(out / "scores.csv"),
-        pd.read_csv(out / "corpora.csv").set_index("arm"),
+        pd.read_csv(out / "corpora.csv").set_index("teacher"),
     )
     own = scores[(scores["scored"] == "teacher") & (scores["family"] == "ID")].groupby("arm")
     assert (
         own["n"].sum().to_dict() == {"mixed": 16, "toy": 16} and own["accuracy"].mean()["toy"] > 0.7
     )
     assert (
-        corpora.loc["toy", "token_entropy"].isna().all()
-        and corpora.loc["mixed", "token_entropy"].notna().all()
+        corpora.loc["toy", "entropy"].isna().all() and corpora.loc["mixed", "entropy"].notna().all()
     )
-    assert (corpora.loc["toy", "n_tokens"] > 10).all() and (corpora["corpus_size"] > 4).all()
-    correlations = pd.read_csv(out / "rank_correlations.csv").set_index("predictor")
-    assert (
-        correlations.loc["token_entropy", "n"] == 1 and correlations.loc["corpus_loss", "n"] == 2
-    )  # teachers: what is not measured is left out
+    assert (corpora.loc["toy", "length"] > 10).all() and (corpora["corpus_size"] > 4).all()
+    points = pd.read_csv(out / "points.csv").groupby("predictor")["value"].count()
+    entropy, loss = (study.teachers.PREDICTORS[name].label for name in ("entropy", "loss"))
+    assert 2 * points[entropy] == points[loss] > 0, "what is not measured is left out"
     files = [
         f.read_bytes()
         for folder in (out, tmp_path / "killed", tmp_path / "store")

@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -75,19 +76,13 @@ def test_teachers_in_words():
     pairs = pd.DataFrame(columns | {"holds": [False, False, True]})
     assert reading.inversions(pairs).startswith("Of 2 pairs")
     assert ", 1 have the order" in reading.inversions(pairs).replace("\n", " ")
-    ranks = pd.DataFrame(
-        {
-            "predictor": ["own", "loss"],
-            "estimate": [0.1, -0.8],
-            "low": [-0.2, -0.9],
-            "high": [0.4, -0.5],
-        }
-    )
-    text = reading.correlations(ranks, "the gain")
-    assert "'loss' with the gain: -0.80 [-0.90, -0.50]" in text and "2 intervals 1 do not" in text
-    assert "was measured" in reading.correlations(ranks.assign(estimate=math.nan), "the gain")
-    assert reading.shifts({"a": 2.0, "b": 0.5}) == "Centroids move by 0.5 (b) to 2 (a)."
-    assert "no latent shift" in reading.shifts({})
+    before = np.zeros((3, 2))
+    states = [
+        ("a", before, before + np.array([0, 2])),
+        ("b", before, before + np.array([0.3, 0.4])),
+    ]
+    assert reading.shifts(states) == "Centroids move by 0.5 (b) to 2 (a)."
+    assert "no latent shift" in reading.shifts([])
     reported = pd.DataFrame({"model": ["x", "y", "z"], "aime_2024": [50.0, "", 80]})
     assert "highest is 80 (z), the lowest 50 (x)" in reading.reported_range(reported)
 

@@ -377,6 +377,8 @@ def cheap(n_select, bases=("x", "y")):
                 values = {
                     "own": 0.9,
                     "loss": 2 - 0.3 * i,
+                    "rsr": 1.0,
+                    "grace": 1.0,
                     "lalp": -1 + 0.1 * i,
                     "entropy": 0.1,
                     "length": 40.0 + i,
@@ -399,14 +401,15 @@ def cheap(n_select, bases=("x", "y")):
 def test_scores_and_gains_come_from_different_replicates():
     table = cheap(2)
     points = study.teachers.points(table)
-    one = points[(points["base"] == "x") & (points["teacher"] == "1")].set_index("predictor")
-    assert one.loc["smoke test's gain (needs the training)", "value"] == pytest.approx(
-        0.11
-    )  # of replicate 0
-    assert set(one["gain"].round(6)) == {0.1}  # of replicate 1
-    assert len(points) == 7 * 5 * 2 and set(study.teachers.points(cheap(1))["predictor"]) == set(
-        points["predictor"]
-    ) - {"smoke test's gain (needs the training)"}
+    smoke = study.teachers.PREDICTORS["smoke"].label
+    teacher = points[(points["base"] == "x") & (points["teacher"] == "1")]
+    turns = teacher[teacher["predictor"] == smoke].set_index("turn")
+    assert turns["value"].tolist() == pytest.approx([11, 10])  # points, of replicates 0 and 1
+    assert turns["gain"].tolist() == pytest.approx([0.1, 0.11])  # of replicates 1 and 0
+    assert len(points) == 9 * 5 * 2 * 2
+    single = study.teachers.points(cheap(1))
+    assert set(single["turn"]) == {0}
+    assert set(single["predictor"]) == set(points["predictor"]) - {smoke}
 
 
 def test_the_advice_names_the_best_cheap_score_with_its_cost():
@@ -414,9 +417,12 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
 
     table = cheap(2)
     found = study.teachers.with_regret(
-        table, figures.cheap_score_ranks(study.teachers.points(table))
+        table, figures.rank_correlations(study.teachers.points(table))
     ).set_index("predictor")
-    loss, own = found.loc["student's loss on the corpus (nats a token)"], found.loc["own pass@1"]
+    loss, own = (
+        found.loc["student's loss on the corpus (nats a token)"],
+        found.loc["own pass@1 (%)"],
+    )
     assert (
         loss["estimate"] == pytest.approx(-1)
         and loss["regret"] == pytest.approx(0)
@@ -429,13 +435,13 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
         loss=-table["loss"], lalp=table["own"]
     )  # the loss that ranks perfectly, but the wrong way round
     said = study.teachers.advice(
-        study.teachers.with_regret(wrong, figures.cheap_score_ranks(study.teachers.points(wrong)))
+        study.teachers.with_regret(wrong, figures.rank_correlations(study.teachers.points(wrong)))
     )
     assert "student's loss" not in said
     nothing = table.assign(**dict.fromkeys(("gain", "smoke"), np.nan))
     assert "Nothing" in study.teachers.advice(
         study.teachers.with_regret(
-            nothing, figures.cheap_score_ranks(study.teachers.points(nothing))
+            nothing, figures.rank_correlations(study.teachers.points(nothing))
         )
     )
 

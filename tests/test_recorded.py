@@ -565,27 +565,16 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
         one.note.startswith("2 of 2 not judged") and f"no score of {study.short(dead)}" in one.note
     )
     assert other.note == f"no own score of {study.short(dead)}"
-    rows = pd.DataFrame(
-        [
-            {
-                "base": "student_1",
-                "replicate": r,
-                "arm": arm,
-                "token_entropy": math.nan if arm == study.short(dead) else 0.1,
-                "latent_shift": 1.0,
-                "n_tokens": 9.0,
-                "corpus_loss": 1.0,
-            }
-            for arm in dict.fromkeys(own["arm"])
-            for r in range(2)
-        ]
-    )
+    rows = own[["base", "replicate"]].assign(teacher=own["arm"])
+    rows = rows.assign(**dict.fromkeys(study.teachers.COLUMNS, 1.0))
+    rows.loc[rows["teacher"] == study.short(dead), "entropy"] = math.nan
+    before = student.assign(arm="before").drop_duplicates(["base", "replicate"])
+    smoke = study.teachers.with_scores(rows, own, student, before)
+    assert smoke["own"].isna().sum() == 2 and smoke["gain"].max() > 0
     for figure in (
-        figures.teacher_vs_student(
-            own, student, student.assign(arm="before").drop_duplicates(["base", "replicate"])
-        ),
+        figures.teacher_vs_student(own, student, before),
         figures.teacher_rank(own, student),
-        figures.predictors(rows, own, student),
+        figures.predictors(study.teachers.points(smoke)),
     ):
         figure.canvas.draw()
     assert any(

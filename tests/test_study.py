@@ -10,6 +10,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import cells
+import numpy as np
 import pandas as pd
 import pytest
 import rows
@@ -45,7 +46,9 @@ COMMON = {
     "trainer": Trainer(),
     "grading": Grading(),
 }
-TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4}
+TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4} | {
+    "lalp_window": 4
+}
 TRADEOFF = {
     "teacher": TEACHER,
     "sizes": [4, 8, 24],
@@ -256,11 +259,13 @@ def test_the_smoke_test_from_corpus_to_scores(worked):
     ].tolist() == [6, 4, 4]
     assert set(scores["arm"]) == {"random"} and set(scores["base"]) == {"student_1"}
     row = smoke.row
-    assert row["corpus_size"] == 20 and row["n_tokens"] == pytest.approx(corpus["n_tokens"].mean())
-    assert row["token_entropy"] == pytest.approx(
-        corpus["entropy_sum"].sum() / corpus["n_tokens"].sum()
-    )
-    assert row["latent_shift"] == smoke.shift["shift"] > 0 and row["corpus_loss"] > 1
+    assert row["corpus_size"] == 20 and row["length"] == pytest.approx(corpus["n_tokens"].mean())
+    assert row["entropy"] == pytest.approx(corpus["entropy_sum"].sum() / corpus["n_tokens"].sum())
+    assert row["shift"] > 0 and row["loss"] > 1 and row["rsr"] > 1 and row["grace"] > 0
+    assert row["lalp"] < -1 and row["shift_seconds"] > row["loss_seconds"] > 0
+    ((name, old, new),) = study.teachers.plane(unit(p), {"random": smoke.student})
+    shift = float(np.linalg.norm(old.mean(0) - new.mean(0)))
+    assert name == "random" and shift == pytest.approx(row["shift"], rel=1e-4), "one student"
     own = study.own_score(unit(p), BASE)
     assert own["family"].tolist() == ["ID"] and own["arm"].tolist() == ["student_1"]
     before = study.before(unit(p)).set_index("family")
@@ -358,9 +363,7 @@ def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkey
     )
     corpus = study.teacher_corpus(unit(p), TEACHER).examples
     smoke = study.teachers.smoke_test(unit(p), TEACHER, corpus)
-    assert (
-        smoke.shift is None and smoke.row["corpus_size"] == 0 and math.isnan(smoke.row["n_tokens"])
-    )
+    assert smoke.student == "" and smoke.row["corpus_size"] == 0 and math.isnan(smoke.row["length"])
     assert smoke.scores["accuracy"].isna().all() and smoke.scores["family"].tolist() == [
         "ID",
         "reverse",

@@ -14,10 +14,7 @@ from .parts import cells, style
 from .recipe import paper_figure_1, recipe_pareto, same_axes
 from .sizes import ood_families, pareto, size_curve, valley
 from .teachers import (
-    cheap_score_ranks,
-    cheap_scores,
     latent_shift,
-    predictor_table,
     predictors,
     rank_correlations,
     teacher_interaction,

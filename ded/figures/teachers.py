@@ -16,7 +16,6 @@ from .labels import Named, label
 
 ARROW = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5}
 RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black"}
-PREDICTORS = ["own", "token_entropy", "latent_shift", "n_tokens", "corpus_loss"]
 
 
 @parts.styled
@@ -142,99 +141,62 @@ def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> parts.Figu
 
 
 # --- what might foretell a good teacher -----------------------------------------------------------
-def predictor_table(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> pd.DataFrame:
-    """One row per (base, arm), means over replicates: `PREDICTORS`, the student's ID accuracy."""
-    key = ["base", "arm"]
-    table = rows.groupby(key, sort=False)[PREDICTORS[1:]].mean()
-    for name, scores in (("own", own), ("accuracy", student)):
-        table[name] = parts.cells(scores).groupby(key)["accuracy"].mean()
-    return table.reset_index()
+def rank_correlations(points: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rho of each predictor with the gain, over the teachers of a base. Descriptive.
 
-
-def rank_correlations(table: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rho of each predictor of `predictor_table` with accuracy.
-
-    Over ranks within a base; descriptive. One row a predictor: predictor, estimate, low, high
-    (bootstrap over the points), se, df, n (points).
-    """
-    ranks = table.groupby("base")[[*PREDICTORS, "accuracy"]].rank()
-    rhos = {name: stats.spearman(ranks[name], ranks["accuracy"]) for name in PREDICTORS}
-    return pd.DataFrame([{"predictor": name, **stats.numbers(rho)} for name, rho in rhos.items()])
-
-
-def cheap_score_ranks(table: pd.DataFrame) -> pd.DataFrame:
-    """The same of each predictor of `cheap_scores` with the gain, and its mean cost in seconds.
-
-    The cost is that for one teacher and base. Descriptive.
+    `points`: predictor (its name with the unit), teacher, base, turn, value, gain (a fraction),
+    seconds; see `study.teachers.points`. A base's rho is the mean of its turns'. One row a
+    predictor: predictor, estimate, low, high (over bases), se, df, n (bases), seconds (what it
+    costs for one teacher and base).
     """
     rows = []
-    for name, part in table.groupby("predictor", sort=False):
-        points = part.groupby(["base", "teacher"])[["value", "gain"]].mean()
-        ranks = points.dropna().groupby("base").rank()
-        rho = stats.spearman(ranks["value"], ranks["gain"])
-        seconds = part["seconds"].mean()
-        rows.append({"predictor": name, **stats.numbers(rho), "seconds": seconds})
+    for name, part in points.groupby("predictor", sort=False):
+        by_turn = {
+            (base, turn): cells[["value", "gain"]].dropna().rank().corr(min_periods=3).iat[0, 1]
+            for (base, turn), cells in part.groupby(["base", "turn"], sort=False)
+        }
+        rhos = pd.Series(by_turn, dtype=float).groupby(level=0, sort=False).mean()
+        rhos = rhos.dropna() if rhos.notna().any() else rhos
+        cells = pd.DataFrame({"arm": name, "base": rhos.index, "replicate": 0, "value": rhos})
+        rho = stats.numbers(stats.arm_interval(cells, name, "value"))
+        rows.append({"predictor": name, **rho, "seconds": part["seconds"].mean()})
     return pd.DataFrame(rows)
 
 
 @parts.styled
-def predictors(rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
-    """What might foretell a good teacher, against the smoke test: a panel a predictor.
-
-    A point is a teacher and base. `rows`: base, replicate, arm, token_entropy, latent_shift,
-    n_tokens, corpus_loss; `own`, `student`: score rows.
-    """
-    table = predictor_table(rows, own, student)
-    titles = [_rho(rank) for rank in rank_correlations(table).itertuples()]
-    own, student = parts.cells(own), parts.cells(student)
-    words = parts.words("predictors", student)
-    figure, axes = parts.canvas(titles, 3, 2.1, words, sharey=True)
-    bases = parts.looks(parts.names(student, "base"))
-    for ax, name in zip(axes, PREDICTORS, strict=True):
-        source, value = (own, "accuracy") if name == "own" else (rows, name)
-        for base, arm in zip(table["base"], table["arm"], strict=True):
-            x = parts.interval(source, arm, base, value)
-            parts.point(ax, x, parts.interval(student, arm, base), **bases[base])
-        _scale(ax, words[name], table[name])
-    parts.scores_on(axes[0].xaxis, *(ax.yaxis for ax in axes))
-    parts.legend(figure, axes[0], bases, title="student base")
-    return figure
-
-
-@parts.styled
-def cheap_scores(table: pd.DataFrame, note: str = "") -> parts.Figure:
+def predictors(points: pd.DataFrame, note: str = "") -> parts.Figure:
     """Scores of a teacher against the gain of the student distilled from it: a panel a predictor.
 
-    A point is a teacher and base. `table`: predictor (its name with the unit), teacher, base,
-    value, gain (a fraction), seconds; replicates are averaged. In the titles Spearman's rho (see
-    `cheap_score_ranks`) and what the predictor costs.
+    `points` as for `rank_correlations`, whose rho stands in the titles, with what the predictor
+    costs. Both axes are less the base's mean over teachers: pale marks are teachers in one base,
+    full ones their means over bases.
     """
-    ranks = cheap_score_ranks(table)
-    titles = [f"{_rho(rank)}\n{rank.seconds:.2g} s" for rank in ranks.itertuples()]
-    words = parts.words("cheap_scores", note=note)
-    figure, axes = parts.canvas(titles, 3, 2.1, words, sharey=True)
-    bases = parts.looks(parts.names(table, "base"))
-    means = table.groupby(["predictor", "base", "teacher"])[["value", "gain"]].mean()
+    ranks = rank_correlations(points)
+    titles = [_rho(rank) for rank in ranks.itertuples()]
+    words = parts.words("predictors", note=note)
+    figure, axes = parts.canvas(titles, 3, 1.9, words, sharey=True)
+    teachers = parts.looks(parts.names(points, "teacher"))
+    of_both = points.dropna(subset=["value", "gain"])
+    means = of_both.groupby(["predictor", "base", "teacher"], sort=False)[["value", "gain"]].mean()
+    centred = means - means.groupby(["predictor", "base"]).transform("mean")
     for ax, name in zip(axes, ranks["predictor"], strict=True):
-        for base, look in bases.items():
-            ax.plot(*means.loc[name, base].to_numpy().T, **parts.WHITE_EDGE, **look)
+        panel = centred[centred.index.get_level_values("predictor") == name]
+        for teacher, look in teachers.items():
+            of_teacher = panel[panel.index.get_level_values("teacher") == teacher]
+            ax.plot(*of_teacher.to_numpy().T, **look, markersize=3, alpha=0.35)
+            ax.plot(*of_teacher.mean(), **(look | parts.WHITE_EDGE), markersize=7, zorder=3)
         ax.axhline(0, color="black", linewidth=0.8, zorder=1)
-        _scale(ax, textwrap.fill(name, 24), means.loc[name, "value"])
+        ax.axvline(0, color="black", linewidth=0.8, zorder=1)
+        ax.set_xlabel(textwrap.fill(name, 26))
         parts.percent(ax.yaxis)
-    parts.legend(figure, axes[0], bases)
+    parts.legend(figure, axes[0], teachers, ncols=5)
     return figure
 
 
 def _rho(rank: Any) -> str:
-    """A rank correlation in words."""
+    """A rank correlation in words, and what the predictor costs."""
     if np.isnan(rank.estimate):
         return "rho: not measured"
     ends = "" if parts.whisker(rank) is None else f" [{rank.low:+.2f}, {rank.high:+.2f}]"
-    return f"rho {rank.estimate:+.2f}{ends}".replace("-", parts.MINUS)
-
-
-def _scale(ax: parts.Axes, xlabel: str, values: pd.Series) -> None:
-    """Axis name and scale of a predictor's panel."""
-    ax.set_xlabel(xlabel)
-    if values.min() > 0 and values.max() > 20 * values.min():
-        ax.set_xscale("log")
+    cost = "" if np.isnan(rank.seconds) else f"\n{rank.seconds:.2g} s"
+    return f"rho {rank.estimate:+.2f}{ends}".replace("-", parts.MINUS) + cost

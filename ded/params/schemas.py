@@ -173,6 +173,7 @@ class TeacherSelection(Common):
     corpus_size: Count
     n_attempts: Count
     shift_inputs: Count
+    lalp_window: Count
 
 
 class OodTradeoff(Common):

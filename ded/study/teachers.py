@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ded import analysis, models, problems, stats, store
@@ -16,49 +17,7 @@ from ded.problems import content_hash
 from ded.study import pipeline
 from ded.study.unit import Unit, short
 
-# ---- notebook 01 -------------------------------------------------------------------------------
-
-MEASURED = ("token_entropy", "latent_shift", "n_tokens", "corpus_loss")
-
-
-@dataclass(frozen=True)
-class Smoke:
-    """Of one teacher in one unit: scores of its student, row (what might have predicted them), and
-    the latent shift.
-
-    row: base, replicate, arm, corpus_size, token_entropy (nats a token), latent_shift, n_tokens
-    (mean length), corpus_loss (nats a token, before training). Of a teacher whose corpus is empty
-    nothing is measured: shift None, NaN elsewhere.
-    """
-
-    scores: pd.DataFrame
-    row: dict[str, Any]
-    shift: dict[str, Any] | None  # see `analysis.latent_shift`
-
-
-def arms(params: TeacherSelection) -> dict[str, int]:
-    """{arm of notebook 01: examples that it trains on at most}: an arm a teacher."""
-    return {short(teacher): params.corpus_size for teacher in params.teachers}
-
-
-def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> Smoke:
-    """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test")."""
-    outcome = pipeline.run_arm(unit, pipeline.Arm(short(teacher), corpus))
-    row = unit.row | {"arm": short(teacher), "corpus_size": len(corpus)}
-    if corpus.empty:
-        return Smoke(outcome.scores, row | dict.fromkeys(MEASURED, math.nan), None)
-    inputs = unit.suite()["ID"][: unit.params.shift_inputs]
-    shift = analysis.latent_shift(unit.base, outcome.student, inputs)
-    row |= {
-        "token_entropy": analysis.token_entropy(corpus),
-        "latent_shift": shift["shift"],
-        "n_tokens": float(corpus["n_tokens"].mean()),
-        "corpus_loss": analysis.corpus_loss(unit.base, corpus),
-    }
-    return Smoke(outcome.scores, row, shift)
-
-
-# ---- notebook 04: smoke tests on units of their own, and the teacher each student base gets ----
+# ---- scores of a teacher that might tell what a smoke test would (01, 04) -----------------------
 
 
 @dataclass(frozen=True)
@@ -70,17 +29,23 @@ class Predictor:
     label: str
     sign: int
     trained: bool = False  # whether it needs the trained student
+    scale: int = 1  # from its value to the label's unit
 
 
 PREDICTORS = {
-    "own": Predictor("own pass@1", 1),
+    "own": Predictor("own pass@1 (%)", 1, scale=100),
     "loss": Predictor("student's loss on the corpus (nats a token)", -1),
+    "rsr": Predictor("RSR (mean rank over nats)", -1),
+    "grace": Predictor("GRACE (student's gradients)", -1),
     "lalp": Predictor("LALP (nats a token)", 1),
     "entropy": Predictor("token entropy (nats a token)", -1),
     "length": Predictor("mean length (tokens)", -1),
     "shift": Predictor("latent shift (needs the training)", -1, trained=True),
-    "smoke": Predictor("smoke test's gain (needs the training)", 1, trained=True),
+    "smoke": Predictor(
+        "smoke test's gain (points; needs the training)", 1, trained=True, scale=100
+    ),
 }
+COLUMNS = [name + suffix for name in PREDICTORS for suffix in ("", "_seconds")]
 
 
 @dataclass(frozen=True)
@@ -89,6 +54,99 @@ class Timed:
 
     value: float
     seconds: float
+
+
+def _of_corpus(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
+    """Of `PREDICTORS` those that a corpus, not empty, and the student before training give."""
+    scores = analysis.corpus_scores(unit.base, corpus)
+    scores["lalp"] = analysis.lalp(unit.base, corpus, unit.params.lalp_window)
+    measured = {name: Timed(**score) for name, score in scores.items()}
+    # these two cost nothing: sampling has measured them
+    measured["entropy"] = Timed(analysis.token_entropy(corpus), 0.0)
+    measured["length"] = Timed(float(corpus["n_tokens"].mean()), 0.0)
+    return measured
+
+
+def _shift(unit: Unit, student: str) -> dict[str, Any]:
+    inputs = unit.suite()["ID"][: unit.params.shift_inputs]
+    return analysis.latent_shift(unit.base, student, inputs)
+
+
+def plane(unit: Unit, students: dict[str, str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, before, after) of each of a unit's students: hidden states on the axes of one PCA."""
+    if not students:
+        return []
+    inputs = unit.suite()["ID"][: unit.params.shift_inputs]
+    before, *after, _ = analysis.latent_plane([unit.base, *students.values()], inputs)
+    return [(name, before, states) for name, states in zip(students, after, strict=True)]
+
+
+def _trained(student: str) -> float:
+    """Seconds that training a student took."""
+    log = Path(models.locate(student), "training.json").read_text(encoding="utf-8")
+    return json.loads(log)["seconds"]
+
+
+def _columns(measured: dict[str, Timed]) -> dict[str, float]:
+    """A row's `COLUMNS`, NaN for what was not measured."""
+    row = dict.fromkeys(COLUMNS, math.nan)
+    for name, score in measured.items():
+        row |= {name: score.value, f"{name}_seconds": score.seconds}
+    return row
+
+
+# ---- notebook 01 -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """Of one teacher in one unit: scores of its student, row (what might have predicted them), and
+    the student's spec.
+
+    row: base, replicate, teacher, corpus_size, and `PREDICTORS` with their seconds but for `own`
+    and `smoke`. Of a teacher whose corpus is empty nothing is measured: NaN, student "".
+    """
+
+    scores: pd.DataFrame
+    row: dict[str, Any]
+    student: str
+
+
+def arms(params: TeacherSelection) -> dict[str, int]:
+    """{arm of notebook 01: examples that it trains on at most}: an arm a teacher."""
+    return {short(teacher): params.corpus_size for teacher in params.teachers}
+
+
+def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> Smoke:
+    """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test")."""
+    outcome = pipeline.run_arm(unit, pipeline.Arm(short(teacher), corpus))
+    row = unit.row | {"teacher": short(teacher), "corpus_size": len(corpus)}
+    if corpus.empty:
+        return Smoke(outcome.scores, row | _columns({}), "")
+    shift, trained = _shift(unit, outcome.student), _trained(outcome.student)
+    measured = _of_corpus(unit, corpus)
+    measured["shift"] = Timed(shift["shift"], trained + shift["seconds"])
+    return Smoke(outcome.scores, row | _columns(measured), outcome.student)
+
+
+def with_scores(
+    rows: pd.DataFrame, own: pd.DataFrame, student: pd.DataFrame, before: pd.DataFrame
+) -> pd.DataFrame:
+    """Rows of `smoke_test` with own, student (pass@1 on ID), gain over the base, and smoke, which
+    is that gain: as rows of `candidate`. From score rows.
+    """
+    unit = ["base", "replicate"]
+    tables = {"own": own, "student": student, "before": before}
+    for name, scores in tables.items():
+        scores = scores[scores["family"] == "ID"].rename(columns={"arm": "teacher"})
+        key = unit if name == "before" else [*unit, "teacher"]
+        accuracy = scores.set_index(key)["accuracy"].rename(name)
+        rows = rows.drop(columns=name, errors="ignore").join(accuracy, on=key)
+    gain = rows["student"] - rows["before"]
+    return rows.drop(columns="before").assign(gain=gain, smoke=gain)
+
+
+# ---- notebook 04: smoke tests on units of their own, and the teacher each student base gets ----
 
 
 def candidate(unit: Unit[Recipe], teacher: str) -> dict[str, Any]:
@@ -106,31 +164,20 @@ def candidate(unit: Unit[Recipe], teacher: str) -> dict[str, Any]:
     trajectories = pipeline.graded(unit, teacher, 1, questions)
     kept = pipeline.filtered(unit, trajectories, questions).kept
     corpus = pipeline.without_ids(kept.head(params.smoke_size))
-    columns = [name + suffix for name in PREDICTORS for suffix in ("", "_seconds")]
     row = unit.row | {"teacher": teacher, "examples": len(corpus)}
-    row |= dict.fromkeys(["student", "gain", *columns], math.nan)
+    row |= dict.fromkeys(["student", "gain"], math.nan)
     measured = {"own": _score(unit, teacher)}
     if not corpus.empty:
         student = pipeline.distil(unit, corpus, pipeline.steps_of(unit, params.smoke_size))
-        scored = _score(unit, student)
+        scored, trained = _score(unit, student), _trained(student)
         gain = scored.value - _accuracy(unit, unit.base)
-        log = Path(models.locate(student), "training.json").read_text(encoding="utf-8")
-        trained = json.loads(log)["seconds"]  # what needs the student costs its training too
-        inputs = unit.suite()["ID"][: params.shift_inputs]
-        shift = analysis.latent_shift(unit.base, student, inputs)
+        shift = _shift(unit, student)
         row |= {"student": scored.value, "gain": gain}
-        measured |= {
-            "loss": Timed(**analysis.likelihood(unit.base, corpus)),
-            "lalp": Timed(**analysis.likelihood(unit.base, corpus, params.lalp_window)),
-            # these two cost nothing: sampling has measured them
-            "entropy": Timed(analysis.token_entropy(corpus), 0.0),
-            "length": Timed(float(corpus["n_tokens"].mean()), 0.0),
-            "shift": Timed(shift["shift"], trained + shift["seconds"]),
-            "smoke": Timed(gain, trained + scored.seconds),
-        }
-    for name, timed in measured.items():
-        row |= {name: timed.value, f"{name}_seconds": timed.seconds}
-    return row
+        measured |= _of_corpus(unit, corpus)
+        # what needs the student costs its training too
+        measured["shift"] = Timed(shift["shift"], trained + shift["seconds"])
+        measured["smoke"] = Timed(gain, trained + scored.seconds)
+    return row | _columns(measured)
 
 
 def _accuracy(unit: Unit, model: str) -> float:
@@ -168,34 +215,38 @@ def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# ---- notebook 04, aside: what trusting a score that needs no training would cost ----------------
+# ---- what trusting a score that needs no training would cost (01, 04) ---------------------------
 
 
 def points(smoke: pd.DataFrame) -> pd.DataFrame:
-    """The table of `figures.cheap_scores`: predictor, teacher, base, value, gain, seconds.
+    """The table of `figures.predictors`, of rows of `candidate` or `with_scores`: predictor (its
+    label), teacher, base, turn, value, gain, seconds.
 
-    Scores come from the first, third, ... replicate of the selection and gains from the others;
-    from the same one where there is only one, and then the smoke test, which is that gain, is left
-    out.
+    With several replicates there are two turns: values of the even ones against gains of the odd
+    ones, and the other way round, so that no evaluation meets itself. With one there is one turn,
+    and the smoke test, which is that gain, is left out.
     """
     ranks = smoke["replicate"].rank(method="dense").astype(int) - 1
+    halves = smoke[ranks % 2 == 0], smoke[ranks % 2 == 1]
     several = bool(ranks.max())
-    scored, gained = (smoke[ranks % 2 == 0], smoke[ranks % 2 == 1]) if several else (smoke, smoke)
-    cells = scored.groupby(["base", "teacher"], sort=False)
-    gain = gained.groupby(["base", "teacher"], sort=False)["gain"].mean()
-    tables = {}
-    for name, predictor in PREDICTORS.items():
-        if several or name != "smoke":
-            value, seconds = cells[name].mean(skipna=False), cells[f"{name}_seconds"].mean()
-            measured = {"value": value, "gain": gain, "seconds": seconds}
-            tables[predictor.label] = pd.DataFrame(measured)
-    table = pd.concat(tables, names=["predictor"]).reset_index()
+    turns = [halves, halves[::-1]] if several else [(smoke, smoke)]
+    tables = []
+    for turn, (scored, gained) in enumerate(turns):
+        cells = scored.groupby(["base", "teacher"], sort=False)
+        gain = gained.groupby(["base", "teacher"], sort=False)["gain"].mean()
+        for name, predictor in PREDICTORS.items():
+            if several or name != "smoke":
+                value = predictor.scale * cells[name].mean(skipna=False)
+                seconds = cells[f"{name}_seconds"].mean()
+                table = pd.DataFrame({"value": value, "gain": gain, "seconds": seconds})
+                tables.append(table.reset_index().assign(predictor=predictor.label, turn=turn))
+    table = pd.concat(tables, ignore_index=True)
     table["teacher"] = table["teacher"].map(short)
-    return table[["predictor", "teacher", "base", "value", "gain", "seconds"]]
+    return table[["predictor", "teacher", "base", "turn", "value", "gain", "seconds"]]
 
 
 def with_regret(smoke: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
-    """`figures.cheap_score_ranks` with what choosing by each score loses in ID pass@1 against the
+    """`figures.rank_correlations` with what choosing by each score loses in ID pass@1 against the
     smoke test.
 
     Columns regret, regret_low, regret_high: cross-fitted, see `stats.regret`.
