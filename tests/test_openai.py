@@ -737,7 +737,7 @@ def test_a_notebook_killed_half_way_goes_on_without_paying_twice(tmp_path, monke
     out = tmp_path / "again"
     scores, corpora = (
         pd.read_csv(out / "scores.csv"),
-        pd.read_csv(out / "corpora.csv").set_index("teacher"),
+        pd.read_csv(out / "corpora.csv").set_index("arm"),
     )
     own = scores[(scores["scored"] == "teacher") & (scores["family"] == "ID")].groupby("arm")
     assert (

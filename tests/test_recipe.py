@@ -406,7 +406,7 @@ def test_scores_and_gains_come_from_different_replicates():
     turns = teacher[teacher["predictor"] == smoke].set_index("turn")
     assert turns["value"].tolist() == pytest.approx([11, 10])  # points, of replicates 0 and 1
     assert turns["gain"].tolist() == pytest.approx([0.1, 0.11])  # of replicates 1 and 0
-    assert len(points) == 9 * 5 * 2 * 2
+    assert len(points) == 9 * 5 * 2 * 2 and set(points["teacher"]) == set("01234")
     single = study.teachers.points(cheap(1))
     assert set(single["turn"]) == {0}
     assert set(single["predictor"]) == set(points["predictor"]) - {smoke}

@@ -565,9 +565,9 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
         one.note.startswith("2 of 2 not judged") and f"no score of {study.short(dead)}" in one.note
     )
     assert other.note == f"no own score of {study.short(dead)}"
-    rows = own[["base", "replicate"]].assign(teacher=own["arm"])
+    rows = own[["base", "replicate", "arm"]].assign(teacher="recorded:" + own["arm"])
     rows = rows.assign(**dict.fromkeys(study.teachers.COLUMNS, 1.0))
-    rows.loc[rows["teacher"] == study.short(dead), "entropy"] = math.nan
+    rows.loc[rows["arm"] == study.short(dead), "entropy"] = math.nan
     before = student.assign(arm="before").drop_duplicates(["base", "replicate"])
     smoke = study.teachers.with_scores(rows, own, student, before)
     assert smoke["own"].isna().sum() == 2 and smoke["gain"].max() > 0

@@ -126,7 +126,9 @@ def latent_shift(shifts: Sequence[tuple[str, Sequence, Sequence]]) -> parts.Figu
     `shifts`: (label, before, after), both (n, 2).
     """
     titles = [name for name, _, _ in shifts]
-    figure, axes = parts.canvas(titles, 4, 1.9, parts.words("latent_shift"))
+    figure, axes = parts.canvas(
+        titles, 4, 1.9, parts.words("latent_shift"), sharex=True, sharey=True
+    )
     hollow = {"markerfacecolor": "none", "markeredgecolor": "0.45"}
     for ax, (name, before, after) in zip(axes, shifts, strict=True):
         old, new = (np.asarray(states, float)[:, :2] for states in (before, after))
@@ -168,17 +170,18 @@ def predictors(points: pd.DataFrame, note: str = "") -> parts.Figure:
     """Scores of a teacher against the gain of the student distilled from it: a panel a predictor.
 
     `points` as for `rank_correlations`, whose rho stands in the titles, with what the predictor
-    costs. Both axes are less the base's mean over teachers: pale marks are teachers in one base,
-    full ones their means over bases.
+    costs; drawn are those of the first turn. Both axes are less the base's mean over teachers: pale
+    marks are teachers in one base, full ones their means over bases.
     """
     ranks = rank_correlations(points)
     titles = [_rho(rank) for rank in ranks.itertuples()]
     words = parts.words("predictors", note=note)
     figure, axes = parts.canvas(titles, 3, 1.9, words, sharey=True)
     teachers = parts.looks(parts.names(points, "teacher"))
-    of_both = points.dropna(subset=["value", "gain"])
-    means = of_both.groupby(["predictor", "base", "teacher"], sort=False)[["value", "gain"]].mean()
-    centred = means - means.groupby(["predictor", "base"]).transform("mean")
+    # a mean over turns would show the smoke test, which is the gain of others, on a diagonal
+    drawn = points[points["turn"] == 0].set_index(["predictor", "base", "teacher"])
+    drawn = drawn[["value", "gain"]].dropna()
+    centred = drawn - drawn.groupby(["predictor", "base"]).transform("mean")
     for ax, name in zip(axes, ranks["predictor"], strict=True):
         panel = centred[centred.index.get_level_values("predictor") == name]
         for teacher, look in teachers.items():

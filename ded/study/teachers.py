@@ -103,8 +103,8 @@ class Smoke:
     """Of one teacher in one unit: scores of its student, row (what might have predicted them), and
     the student's spec.
 
-    row: base, replicate, teacher, corpus_size, and `PREDICTORS` with their seconds but for `own`
-    and `smoke`. Of a teacher whose corpus is empty nothing is measured: NaN, student "".
+    row: base, replicate, arm, teacher (its spec), corpus_size, and `PREDICTORS` with their seconds,
+    but for `own` and `smoke`. Of a teacher whose corpus is empty nothing is measured: NaN, student "".
     """
 
     scores: pd.DataFrame
@@ -120,7 +120,7 @@ def arms(params: TeacherSelection) -> dict[str, int]:
 def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> Smoke:
     """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test")."""
     outcome = pipeline.run_arm(unit, pipeline.Arm(short(teacher), corpus))
-    row = unit.row | {"teacher": short(teacher), "corpus_size": len(corpus)}
+    row = unit.row | {"arm": short(teacher), "teacher": teacher, "corpus_size": len(corpus)}
     if corpus.empty:
         return Smoke(outcome.scores, row | _columns({}), "")
     shift, trained = _shift(unit, outcome.student), _trained(outcome.student)
@@ -138,9 +138,8 @@ def with_scores(
     unit = ["base", "replicate"]
     tables = {"own": own, "student": student, "before": before}
     for name, scores in tables.items():
-        scores = scores[scores["family"] == "ID"].rename(columns={"arm": "teacher"})
-        key = unit if name == "before" else [*unit, "teacher"]
-        accuracy = scores.set_index(key)["accuracy"].rename(name)
+        key = unit if name == "before" else [*unit, "arm"]
+        accuracy = scores[scores["family"] == "ID"].set_index(key)["accuracy"].rename(name)
         rows = rows.drop(columns=name, errors="ignore").join(accuracy, on=key)
     gain = rows["student"] - rows["before"]
     return rows.drop(columns="before").assign(gain=gain, smoke=gain)
@@ -251,7 +250,7 @@ def with_regret(smoke: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
 
     Columns regret, regret_low, regret_high: cross-fitted, see `stats.regret`.
     """
-    cells = smoke.rename(columns={"teacher": "arm"})
+    cells = smoke.assign(arm=smoke["teacher"])
     rows, gains = [], cells.assign(value=cells["gain"])
     for name, predictor in PREDICTORS.items():
         if name != "smoke":
