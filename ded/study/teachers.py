@@ -104,7 +104,8 @@ class Smoke:
     the student's spec.
 
     row: base, replicate, arm, teacher (its spec), corpus_size, and `PREDICTORS` with their seconds,
-    but for `own` and `smoke`. Of a teacher whose corpus is empty nothing is measured: NaN, student "".
+    but for `own` and `smoke`. Of a teacher whose corpus is empty nothing is measured: NaN, student
+    "".
     """
 
     scores: pd.DataFrame
