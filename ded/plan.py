@@ -149,7 +149,7 @@ def workload(notebook: str, settings: Parameters) -> Iterator[Work]:
 
 def _arms(notebook: str, settings: Parameters, base: str) -> Iterator[Work]:
     """The arms of all replicates of a base, and the base before them."""
-    arms, n = study.ARMS[notebook](settings), settings.n_replicates
+    arms, n = study.arms(settings), settings.n_replicates
     examples = round(sum(arms.values()) * settings.epochs * n)
     students, scored = n * len(arms), n * (len(arms) + 1)
     yield Work("students trained", base, examples=examples, loads=students, checkpoints=students)

@@ -66,7 +66,12 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
         fields = schemas.get(path, {})
         own = {key: value for key, value in changes.items() if key.partition(".")[0] in fields}
         try:
-            values = params.load(preset, path.stem, own)
+            checked = params.checked(preset, path.stem, own)
+            values = checked.model_dump()
+            if checked.arms:
+                from ded import study  # loads pandas, which reading parameters need not
+
+                study.arms(checked)
             pairs = params.differences(params.load(preset, path.stem), values) if own else {}
             loaded[path] = (values, params.origins(preset, path.stem, own))
             changed |= {key: now for key, (_, now) in pairs.items()}

@@ -86,26 +86,26 @@ def readable(table: pd.DataFrame) -> pd.io.formats.style.Styler:
 
 def compare(cells: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Paired differences a - b with plain 95 % intervals, for each pair and each kind of cells
-    ("ID", "OOD", ...).
+    ("ID", "OOD", ...), as far as they were measured.
     """
     rows = [
         {"a": a, "b": b, "value": kind, **stats.numbers(stats.paired(table, a, b))}
         for a, b in pairs
         for kind, table in cells.items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).dropna(subset="estimate", ignore_index=True)
 
 
 def arm_table(cells: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row an arm: for each kind of cells its mean over bases and replicates, and the ends of
-    the 95 % interval.
+    """One row an arm that was measured: for each kind of cells its mean over bases and replicates,
+    and the ends of the 95 % interval.
     """
     summary = pd.DataFrame({"arm": next(iter(cells.values()))["arm"].unique()})
     for kind, table in cells.items():
         means = {arm: stats.arm_interval(table, arm) for arm in table["arm"].unique()}
         for name, end in ((kind, "estimate"), (f"{kind} low", "low"), (f"{kind} high", "high")):
             summary[name] = [getattr(means.get(arm), end, math.nan) for arm in summary["arm"]]
-    return summary
+    return summary.dropna(subset=list(cells), how="all", ignore_index=True)
 
 
 def places(cells: Mapping[str, pd.DataFrame], summary: pd.DataFrame) -> pd.DataFrame:

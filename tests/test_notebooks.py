@@ -174,10 +174,40 @@ def test_a_second_run_gives_the_same_numbers_without_model_work(folders, store, 
         assert last == json.loads(metrics), notebook
 
 
+def test_only_the_arms_that_are_named_are_run(folders, store, tmp_path):
+    """What rests on the others is not judged, and nothing of them is shown."""
+    run_alone = {
+        "01_teacher_selection": "left",
+        "02_ood_tradeoff": "hard 8",
+        "03_trajectory_diversity": "farthest",
+        "04_ded_recipe": "DED",
+        "05_valley": "random 16",
+    }
+    for notebook in CHANGES:
+        folders(notebook)  # what they need is in the store
+    changes = {
+        notebook: {**TINY, **CHANGES[notebook], "arms": [arm], "out_dir": str(tmp_path / notebook)}
+        for notebook, arm in run_alone.items()
+    }
+    errors = cells.run("lab", changes, DED_STORE=str(store), OMP_NUM_THREADS="1")
+    assert set(errors.values()) == {""}, errors
+    for notebook, arm in run_alone.items():
+        whole = pd.read_csv(folders(notebook) / "scores.csv")
+        scores = pd.read_csv(tmp_path / notebook / "scores.csv")
+        own = scores.get("scored", pd.Series(index=scores.index)).eq("teacher")
+        assert set(scores.loc[~own & scores["n"].gt(0), "arm"]) == {"before", arm}
+        assert set(scores["arm"]) == set(whole["arm"])
+        claims = json.loads((tmp_path / notebook / "metrics.json").read_text())["claims"]
+        notes = [claim["note"] for claim in claims if claim["verdict"] == "not judged"]
+        assert notes and all("was not run" in note for note in notes), notes
+
+
 @pytest.mark.parametrize("notebook", sorted(CHANGES))
 def test_no_cell_takes_the_name_of_a_parameter(notebook):
     """Else the first cells could not be run again."""
-    nodes = [node for source in cells.sources(notebook) for node in ast.walk(ast.parse(source))]
+    statements = [line for source in cells.sources(notebook) for line in ast.parse(source).body]
+    outside = [line for line in statements if not isinstance(line, ast.FunctionDef)]
+    nodes = [node for line in outside for node in ast.walk(line)]
     stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     assert not stored & set(schemas.SCHEMAS[notebook].model_fields)
 

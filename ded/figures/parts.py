@@ -200,8 +200,13 @@ def delta_band(ax: Axes, delta: float) -> None:
 
 # --- numbers --------------------------------------------------------------------------------------
 def names(table: pd.DataFrame, column: str = "arm") -> list[str]:
-    """Distinct values in order of appearance, "before" aside."""
-    return [name for name in table[column].unique() if name != "before"]
+    """Distinct values in order of appearance, without "before" and what the table has no score of
+    at all (arms that were not run); where nothing has one, all."""
+    table = table[table[column] != "before"]
+    for value in ("accuracy", "estimate"):
+        if value in table and table[value].notna().any():
+            table = table[table[value].notna()]
+    return list(table[column].unique())
 
 
 def with_mean(table: pd.DataFrame) -> dict[str, str | None]:

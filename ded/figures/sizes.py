@@ -46,13 +46,16 @@ def sideways(i: Any, n: Any, step: float) -> Any:
 
 def _selections(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a scored arm: arm, size, selection; by size."""
-    arms = rows.loc[rows["arm"].isin(scores["arm"]), ["arm", "size", "selection"]]
+    arms = rows.loc[rows["arm"].isin(parts.names(scores)), ["arm", "size", "selection"]]
     return arms.drop_duplicates("arm").sort_values("size", kind="stable")
 
 
 def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
     """Selection CURVE against size: a thin line a base, their mean with its band, dashed before."""
     arms = arms[arms["selection"] == CURVE]
+    parts.before_level(ax, table)
+    if arms.empty:  # not run
+        return
     sizes = arms["size"].to_numpy()
     thin = {"linewidth": 0.9, "markersize": 2.5}
     for base, look in parts.curve_looks(parts.names(table, "base")).items():
@@ -64,7 +67,6 @@ def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
     ax.fill_between(sizes, means["low"], means["high"], **band)
     thick = {"color": "black", "marker": "o", "linewidth": 2, "markersize": 4}
     ax.plot(sizes, means["estimate"], label=f"{CURVE}, mean of bases", **thick)
-    parts.before_level(ax, table)
     size_axis([ax], sizes)
 
 

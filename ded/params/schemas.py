@@ -130,6 +130,8 @@ class Common(BaseModel):
     chat: dict[str, dict[str, Any]] = {}
     students: Models
     n_replicates: Count
+    # which are run, [] for all; whether they are there is for `ded.study.arms` to say
+    arms: Annotated[list[str], AfterValidator(_distinct)] = []
     seed: Whole
     split: Literal["dev", "test"]
     n_jobs: Whole  # 0 is one a core

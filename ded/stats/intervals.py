@@ -295,13 +295,17 @@ def rise(scores: pd.DataFrame, x: Mapping[str, float], value: str = "accuracy") 
     start = used.loc[used["place"] == levels[0], "arm"].iloc[0]
     ends = cells.groupby("base").mean().mean().iloc[[-1, 0]].tolist()
     gain, loss = headroom(["", start], ends, chance(used), start)
-    return replace(interval, gain=gain, loss=loss)
+    missing = missing_scores(cells_of(used, value))
+    return replace(interval, gain=gain, loss=loss, missing=missing)
 
 
 def missing_scores(cells: pd.DataFrame, what: str = "score") -> str:
     """What a note says of the arms (columns) that have a cell without a value; "" if none has."""
-    arms = cells.columns[cells.isna().any()]
-    return f"no {what} of {', '.join(map(str, arms))}" if len(arms) else ""
+    never = [str(arm) for arm in cells.columns[cells.isna().all()]]
+    arms = [str(arm) for arm in cells.columns[cells.isna().any()] if str(arm) not in never]
+    texts = [f"arm {arm} was not run" for arm in never]
+    texts += [f"no {what} of {', '.join(arms)}"] if arms else []
+    return "; ".join(texts)
 
 
 def with_base(table: pd.DataFrame) -> pd.DataFrame:

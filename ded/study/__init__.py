@@ -7,9 +7,6 @@ arm to scores. What belongs to one finding stands in a module of its own: `teach
 choice of a teacher in 04), `tradeoff` (02), `diversity` (03), `recipe` (04), `valley` (05).
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from ded.study import conditions, diversity, pipeline, recipe, teachers, tradeoff, valley
 from ded.study.pipeline import (
     Arm,
@@ -36,6 +33,7 @@ from ded.study.preflight import (
     unreadable,
     unusable,
 )
+from ded.study.registry import ARMS, arms
 from ded.study.unit import (
     Unit,
     calls,
@@ -46,13 +44,3 @@ from ded.study.unit import (
     training_questions,
     units,
 )
-
-# What each notebook distils: a function from its parameters to {arm: examples that it trains on at
-# most}. Plans count these.
-ARMS: dict[str, Callable[[Any], dict[str, int]]] = {
-    "01_teacher_selection": teachers.arms,
-    "02_ood_tradeoff": tradeoff.arms,
-    "03_trajectory_diversity": diversity.arms,
-    "04_ded_recipe": recipe.arms,
-    "05_valley": valley.arms,
-}

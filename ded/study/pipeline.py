@@ -7,7 +7,7 @@ the store.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -165,9 +165,13 @@ def sized(
 def run_arm(unit: Unit, arm: Arm) -> Outcome:
     """Distils the unit's base on the arm's corpus and scores it on the unit's suite.
 
+    Here alone params.arms decides: an arm that it leaves out is not measured.
+
     The row: base, replicate, arm, the arm's facts, questions, examples, tokens (of the corpus),
     steps (of the optimizer), note.
     """
+    if unit.params.arms and arm.name not in unit.params.arms:
+        arm = replace(arm, corpus=arm.corpus.head(0), note="not run: none of `arms`")
     families, steps, student, note = unit.suite(), 0, "", arm.note
     if arm.corpus.empty:
         note = arm.note or "not measured: nothing to train on"

@@ -17,6 +17,7 @@ from ded.params.schemas import Common
 from ded.problems import Problem
 from ded.problems.texts import CLOSE
 from ded.study import pipeline
+from ded.study.registry import arms
 from ded.study.unit import Unit, engines_of, short, teachers_of, units
 
 
@@ -32,8 +33,9 @@ def describe(params: Common, record: Manifest) -> None:
     """Puts the content hashes of the models and of the evaluation questions into the manifest.
 
     Before that ModelError, naming every model that cannot be used for what the notebook does with
-    it, and models that would share a name.
+    it, and models that would share a name; ParameterError for an arm that is none.
     """
+    arms(params)
     specs = list(dict.fromkeys([*params.students, *teachers_of(params)]))
     mend = "in tables and figures; rename a file or folder"
     namesakes = [
