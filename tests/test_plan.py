@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from ded import models, params, plan
+from ded.errors import ParameterError
 
 
 def parameters(name, **changes):
@@ -124,6 +125,17 @@ def test_twice_the_replicates_cost_twice():
         for values in (settings, more)
     ]
     assert prompts[1] == 2 * prompts[0]
+
+
+def test_only_the_arms_that_are_named_are_counted():
+    every, few = (parameters("02", arms=arms) for arms in ([], ["random 200", "hard 200"]))
+    counts = [
+        of_kind(plan.workload("02_ood_tradeoff", settings), "students trained")[0].loads
+        for settings in (every, few)
+    ]
+    assert counts[1] == 2 * few.n_replicates < counts[0]
+    with pytest.raises(ParameterError, match=r"02_ood.*no arm 'hrad 200'.*nearest: hard 200"):
+        plan.estimate("lab", ["02"], {"arms": ["hrad 200"]})
 
 
 def test_a_missing_model_is_named_with_its_mend(monkeypatch):
