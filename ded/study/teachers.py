@@ -122,7 +122,7 @@ def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame)
     """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test")."""
     outcome = pipeline.run_arm(unit, pipeline.Arm(short(teacher), corpus))
     row = unit.row | {"arm": short(teacher), "teacher": teacher, "corpus_size": len(corpus)}
-    if corpus.empty:
+    if not outcome.student:
         return Smoke(outcome.scores, row | _columns({}), "")
     shift, trained = _shift(unit, outcome.student), _trained(outcome.student)
     measured = _of_corpus(unit, corpus)
