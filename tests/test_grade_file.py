@@ -138,13 +138,13 @@ def test_a_malformed_row_is_named_and_nothing_is_written(tmp_path, broken, words
 
 def test_options_are_checked_before_any_work(tmp_path):
     for options, words in (
-        (["--isolation", "docker"], "'bubblewrap' or 'rlimits'"),
-        (["--percent", "lax"], "'strict' or 'same'"),
-        (["--judge", "lab:nobody"], "no lab model 'nobody'"),
-        (["--judge", "openai:x"], "no endpoint is named"),
-        (["--judge", "openai:x", "--judge-engine", "{base_ulr: x}"], "nearest: base_url"),
+        ("isolation: docker", "'bubblewrap' or 'rlimits'"),
+        ("percent: lax", "'strict' or 'same'"),
+        ("judge: 'lab:nobody'", "no lab model 'nobody'"),
+        ("judge: 'openai:x'", "no endpoint is named"),
+        ("judge: 'openai:x', judge_engine: {base_ulr: x}", "nearest: base_url"),
     ):
-        result, rows = grade(tmp_path, [row("4")], *options)
+        result, rows = grade(tmp_path, [row("4")], "--grading", f"{{{options}}}")
         assert result.exit_code and rows is None and words in str(result.exception)
     result, rows = grade(tmp_path, [row("4")], out="nowhere/out.jsonl")
     assert "no such folder" in str(result.exception)
@@ -155,7 +155,7 @@ def test_percent_and_tolerance_are_options(tmp_path):
         {"question": "What percent of 5 is 3?", "gold": "60", "answer": "Answer: 60%"},
         row("0.333", gold="1/3"),
     ]
-    strict, loose = ([], ["--percent", "same", "--tolerance", "0.001"])
+    strict, loose = ([], ["--grading", "{percent: same}", "--tolerance", "0.001"])
     assert [each["verdict"] for each in grade(tmp_path, rows, *strict)[1]] == ["wrong"] * 2
     assert [each["verdict"] for each in grade(tmp_path, rows, *loose)[1]] == ["correct"] * 2
 
@@ -184,7 +184,7 @@ def test_an_interrupt_leaves_no_half_file(tmp_path):
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     file.write_text("".join(json.dumps(each) + "\n" for each in rows))
     out.write_text("of an earlier run\n")
-    process = ded(file, "--out", out, "--isolation", "rlimits", "--workers", 1)
+    process = ded(file, "--out", out, "--grading", "{isolation: rlimits}", "--workers", 1)
     while not (tmp_path / "begun").exists() and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The judge: a callable, a model on this machine, a model behind an endpoint."""
+"""The judge: a model on this machine, a model behind an endpoint; and what is made of replies."""
 
 import json
 
@@ -14,7 +14,7 @@ from ded import evaluation, generation, params
 from ded.cli import app
 from ded.errors import EngineError, ModelError, ParameterError
 from ded.grading import grade
-from ded.grading.judge import ModelJudge, decide, decide_all
+from ded.grading.judge import ModelJudge, read
 from ded.models import endpoint
 from ded.options import Engine, Grading
 from ded.problems import Problem
@@ -165,36 +165,27 @@ def test_a_model_that_cannot_be_asked_is_an_error_and_no_verdict(engine, error, 
         grade(frame(["six"]), [math("5")], judge=judge, progress=False)
 
 
-# ---- a callable ---------------------------------------------------------------------------------
+# ---- what is asked, and what is made of the reply -----------------------------------------------
 def test_the_judge_is_asked_about_unparsed_answers_only():
     asked = []
 
-    def ask(prompt):
-        asked.append(prompt)
-        return (
-            'Well. {"verdict": "correct", "reason": "same"}'
-            if "five it" in prompt
-            else "I cannot say"
-        )
+    class Says:
+        name = "model-x"
 
-    ask.name = "model-x"
+        def replies(self, prompts):
+            asked.extend(prompts)
+            same = 'Well. {"verdict": "correct", "reason": "same"}'
+            return [same if "five it" in prompt else "I cannot say" for prompt in prompts]
+
     texts = [r"\boxed{5}", r"\boxed{6}", "five it is", "five it is", "who knows", "<think> x"]
-    frame = pd.DataFrame({"problem_id": "m", "text": texts, "finish_reason": "stop"})
-    graded = grade(frame, [math("5")], judge=ask, progress=False)
-    assert graded["verdict"].tolist() == [
-        "correct",
-        "wrong",
-        "correct",
-        "correct",
-        "unparsed",
-        "unparsed",
-    ]
+    graded = grade(frame(texts), [math("5")], judge=Says(), progress=False)
+    verdicts = ["correct", "wrong", "correct", "correct", "unparsed", "unparsed"]
+    assert graded["verdict"].tolist() == verdicts
     assert len(asked) == 2 and "What is it?" in asked[0]
     assert graded["reason"][2] == "no final answer; judge model-x: same"
     assert "gave no verdict" in graded["reason"][4]
-    assert (
-        grade(frame, [math("5")], progress=False)["verdict"].tolist()[2] == "unparsed"
-    )  # off by default
+    off = grade(frame(texts), [math("5")], progress=False)  # as by default
+    assert off["verdict"].tolist()[2] == "unparsed"
 
 
 @pytest.mark.parametrize(
@@ -210,19 +201,7 @@ def test_the_judge_is_asked_about_unparsed_answers_only():
     ],
 )
 def test_nonsense_leaves_unparsed(reply):
-    assert decide(lambda prompt: reply, math("5"), "five")[0] == "unparsed"
-
-
-def test_a_judge_that_is_down_leaves_unparsed_and_is_left_alone():
-    calls = []
-
-    def down(prompt):
-        calls.append(prompt)
-        raise ConnectionError
-
-    decisions = decide_all([(math("5"), str(i)) for i in range(10)], down)
-    assert {verdict for verdict, _ in decisions} == {"unparsed"} and len(calls) == 3
-    assert decisions[-1].reason == "judge judge is down: not asked"
+    assert read("judge", reply).verdict == "unparsed"
 
 
 # ---- at the prompt ------------------------------------------------------------------------------
@@ -230,7 +209,8 @@ def test_ded_grade_asks_the_judge_that_it_is_given(judge, tmp_path):
     rows = [{"question": "What is it?", "gold": "5", "answer": text} for text in TEXTS]
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    arguments = ["grade", str(file), "--out", str(out), "--workers", "1", "--judge", judge]
+    arguments = ["grade", str(file), "--out", str(out), "--workers", "1"]
+    arguments += ["--grading", f"{{judge: {judge!r}}}"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "judge 3" in result.output
     graded = [json.loads(line) for line in out.read_text().splitlines()]

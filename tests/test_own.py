@@ -84,7 +84,9 @@ def test_a_preset_with_other_values_is_not_written_over(mine):
     file.write_text("# my own words\n" + file.read_text())
     own.write("mine", "smollm", common, replace=False)
     assert file.read_text().startswith("# my own words"), "the same values are left as they stand"
-    with pytest.raises(ParameterError, match=r"preset 'mine' is there: seed 8 \(was \d\); call"):
+    with pytest.raises(
+        ParameterError, match=r"preset 'mine' is there already: seed 8 \(was \d\); "
+    ):
         own.write("mine", "smollm", common | {"seed": 8}, replace=False)
     own.write("mine", "smollm", common | {"seed": 8}, replace=True)
     assert params.checked("mine", "01").seed == 8

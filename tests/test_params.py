@@ -445,7 +445,7 @@ def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
         ("gpu", "gpu", {}, "'gpu' cannot be the preset's name"),
         ("a/b", "gpu", {}, "'a/b' cannot be the preset's name"),
         ("b", "lab", {"students": ["hf:a/b"]}, "values made for the lab stand behind them"),
-        ("b", "gpu", {"n_kep": 3}, "n_kep: unknown parameter; nearest: n_kept"),
+        ("b", "gpu", {"n_kep": 3}, "n_kep = 3: unknown parameter; nearest: n_kept"),
         ("b", "gpu", {"samples": 0}, "samples = 0"),
     ):
         with pytest.raises(ParameterError, match=message):

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import transformers
+from transformers.integrations import integration_utils
 
 from ded import models, problems, store, training
+from ded.errors import TrainingError
 from ded.options import Trainer
 from ded.problems import lab as tasks
 from ded.training import loss, trainer
@@ -677,3 +680,41 @@ def test_out_of_memory_is_one_error_with_the_mend(monkeypatch):
     fails(RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         training.sft(STUDENT, corpus(4), **SETTINGS)
+
+
+# ---- reporters
+
+
+@pytest.mark.parametrize("name", ["trackio", "tensorboard", "wandb"])
+def test_a_reporter_that_is_not_installed_is_an_error_with_the_mend(name, monkeypatch):
+    monkeypatch.setattr(trainer, "find_spec", lambda package: None)
+    words = f"report_to needs the package {name}: pip install {name}, or set it to 'none'"
+    with pytest.raises(TrainingError, match=words):
+        training.sft(STUDENT, corpus(2), **SETTINGS, trainer=Trainer(report_to=name))
+
+
+def test_a_reporter_sees_the_loss_and_the_key_does_not_see_it(monkeypatch, tmp_path):
+    shown = []
+
+    class Reporter(transformers.TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **_):
+            shown.extend((args.run_name, args.project, name) for name in logs if "loss" in name)
+
+    monkeypatch.setattr(trainer, "find_spec", lambda package: True)
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Reporter)
+    settings = SETTINGS | {"max_steps": 2}
+    spec = training.sft(STUDENT, corpus(4), **settings, trainer=Trainer(report_to="trackio"))
+    assert {(run, project) for run, project, _ in shown} == {(spec.removeprefix("store:"), "ded")}
+    assert {name for *_, name in shown} >= {"loss"}
+    before = weights(spec)
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
+    assert training.sft(STUDENT, corpus(4), **settings) == spec
+    assert weights(spec) == before
+
+
+def test_tensorboard_files_outlive_the_training(tmp_path):
+    pytest.importorskip("tensorboard")
+    how = Trainer(report_to="tensorboard")
+    spec = training.sft(STUDENT, corpus(2), **SETTINGS | {"max_steps": 2}, trainer=how)
+    folder = tmp_path / "store" / "logs" / spec.removeprefix("store:")
+    assert list(folder.glob("events.*"))

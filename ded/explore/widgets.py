@@ -5,14 +5,12 @@ import html
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ded import curation, params, problems, study
 from ded.errors import ExploreError
 from ded.explore.choice import choose, page, prompt
 from ded.explore.figure import explored, png
 from ded.explore.pool import Pool, Values, read_pool, recorded, values_of
-from ded.files import shown, write_text
+from ded.files import shown
 from ded.params.schemas import Common
 
 
@@ -30,14 +28,9 @@ def write_preset(
     differing = params.differences(params.load(run.preset, notebook), given)
     own = {key: given[key] for key in dict.fromkeys(key.partition(".")[0] for key in differing)}
     changed = {key: value for key, value in vars(values).items() if value != before[key]}
-    taken = {key: value for key, value in changed.items() if key in given}
-    params.checked(run.preset, notebook, own | taken)
-    file = params.write_preset(name, run.preset, changed, replace)
-    of_notebook = file.with_name(f"{params.find_notebook(notebook).stem}.yml")
-    of_notebook.unlink(missing_ok=True)
-    if own := {key: value for key, value in own.items() if key not in changed}:
-        write_text(of_notebook, yaml.safe_dump(own, sort_keys=False))
-    return file
+    own = {key: value for key, value in own.items() if key not in changed}
+    of_notebook = {params.find_notebook(notebook).stem: own}
+    return params.write_preset(name, run.preset, changed, replace, of_notebook)
 
 
 def explorer(folder: str | Path = "outputs/lab", notebook: str = "03", draw: int = 0) -> Any:

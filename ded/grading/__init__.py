@@ -24,7 +24,7 @@ from ded import generation
 from ded.errors import no_such
 from ded.grading import choice, code, gym, math, packages, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
-from ded.grading.judge import Judge, decide_all, of
+from ded.grading.judge import ModelJudge, decide_all, of
 from ded.options import Grading
 from ded.problems import texts
 from ded.problems.record import Problem
@@ -59,7 +59,7 @@ def grade(
     problems: Iterable[Problem],
     options: Grading = Grading(),
     *,
-    judge: Judge | None = None,
+    judge: ModelJudge | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Grade a table of trajectories.
@@ -68,8 +68,8 @@ def grade(
         "length").
     problems: those that the rows refer to; ``kind`` chooses the grader (one of `GRADERS`).
     options: the parameter `grading`.
-    judge: in place of the one that the options name: a callable from prompt to reply. A judge is
-        asked about *unparsed* rows only, and never about code.
+    judge: in place of the one that the options name. A judge is asked about *unparsed* rows only,
+        and never about code.
     settings: fields of `Settings`: workers, isolation, limits, progress, seen.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted,
@@ -100,7 +100,7 @@ def grade(
         pending = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
         pending = [row for row in pending if GRADERS[row.problem.kind].judged]
         pairs = [(row.problem, row.text or "") for row in pending]
-        judged = _once(decide_all, pairs, judge, how.workers)
+        judged = _once(decide_all, pairs, judge)
         for row, decision in zip(pending, judged, strict=True):
             row.rule = JUDGE if decision.verdict != "unparsed" else row.rule
             row.decision = Decision(decision.verdict, f"{row.decision.reason}; {decision.reason}")

@@ -1,15 +1,12 @@
 """A language model as the last resort: asked only about answers that the rules leave *unparsed*,
 and off by default.
 
-A judge is a `ModelJudge`, or any callable from a prompt to a reply. What it says is recorded as its
-own (rule "judge", reason "judge <name>: ..."), so that its share of every number can be seen and
-taken out. One that answers nonsense leaves the row *unparsed*.
+What it says is recorded as its own (rule "judge", reason "judge <name>: ..."), so that its share of
+every number can be seen and taken out. One that answers nonsense leaves the row *unparsed*.
 """
 
 import json
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +18,6 @@ from ded.models.spec import parse
 from ded.options import Engine, Grading
 from ded.problems import texts
 from ded.problems.record import Problem
-
-PATIENCE = 3  # failures of a callable in a row, after which it is asked no more
 
 
 @dataclass(frozen=True)
@@ -53,9 +48,6 @@ class ModelJudge:
         return [replies[problem.id] for problem in asked]
 
 
-Judge = Callable[[str], str] | ModelJudge
-
-
 def of(options: Grading) -> ModelJudge | None:
     """The judge that the parameter names, if any; ModelError for one that answers nothing new."""
     if options.judge and parse(options.judge).kind == "recorded":
@@ -82,34 +74,7 @@ def read(name: str, reply: object) -> Decision:
     return Decision(objects[0]["verdict"], f"judge {name}: {reason}")
 
 
-def decide(ask: Callable[[str], str], problem: Problem, answer: str) -> Decision:
-    """The decision of a callable on one answer; *unparsed* where it is down or unclear."""
-    name = getattr(ask, "name", "judge")
-    try:
-        reply = ask(prompt_of(problem, answer))
-    except Exception as failure:  # any client's errors
-        return Decision("unparsed", f"judge {name} is down: {type(failure).__name__}")
-    return read(name, reply)
-
-
-def decide_all(pairs: list[Pair], ask: Judge, workers: int = 1) -> list[Decision]:
-    """The judge's decisions on (problem, answer) pairs, in order; a callable is asked about
-    `workers` of them at a time.
-    """
-    if isinstance(ask, ModelJudge):
-        replies = ask.replies([prompt_of(*pair) for pair in pairs])
-        return [read(ask.name, reply) for reply in replies]
-    failures = 0
-
-    def decide_next(pair: Pair) -> Decision:
-        nonlocal failures
-        if failures >= PATIENCE:
-            name = getattr(ask, "name", "judge")
-            return Decision("unparsed", f"judge {name} is down: not asked")
-        decision = decide(ask, *pair)
-        is_down = decision.verdict == "unparsed" and " is down: " in decision.reason
-        failures = failures + 1 if is_down else 0
-        return decision
-
-    with ThreadPoolExecutor(max(1, workers)) as executor:
-        return list(executor.map(decide_next, pairs))
+def decide_all(pairs: list[Pair], judge: ModelJudge) -> list[Decision]:
+    """The judge's decisions on (problem, answer) pairs, in order."""
+    replies = judge.replies([prompt_of(*pair) for pair in pairs])
+    return [read(judge.name, reply) for reply in replies]

@@ -23,8 +23,8 @@ from ded import home
 from ded.errors import DedError, ParameterError, near, no_such
 from ded.files import parse_yaml, read_yaml, replacing, shown
 from ded.options import Secret
-from ded.params.layers import Layer, extended, left_from_the_lab, line, of_preset, presets
-from ded.params.layers import write as write_layer
+from ded.params.layers import ALL, Layer, extended, left_from_the_lab, line, of_preset, presets
+from ded.params.layers import write as write_layers
 from ded.params.schemas import SCHEMAS, Parameters
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -282,30 +282,42 @@ def unpack() -> list[str]:
     return missing
 
 
-def write_preset(name: str, base: str, values: Mapping[str, Any], replace: bool = False) -> Path:
+def write_preset(
+    name: str,
+    base: str,
+    values: Mapping[str, Any],
+    replace: bool = False,
+    of_notebooks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
     """Writes params/<name>/all.yml, a preset that extends `base` and sets these values, for each
-    notebook those that it has; returns its path.
+    notebook those that it has, and for notebooks with values of their own files of theirs; returns
+    its path. One with the same values is left as it stands.
 
-    ParameterError, before anything is written, for a name that is taken (unless `replace`) or
-    cannot be a folder's, and for values that the preset's notebooks cannot be run with.
+    ParameterError, before anything is written, for a name that cannot be a folder's or has other
+    values (unless `replace`), and for values that the preset's notebooks cannot be run with.
     """
     if not name.replace("-", "_").isidentifier() or name in ("accelerate", base):
         allowed = f"letters, digits, - and _, and not {base!r}, which it extends"
         raise ParameterError(f"{name!r} cannot be the preset's name: {allowed}")
-    if name in presets() and not replace:
-        raise ParameterError(f"preset {name!r} is there already: change its files, or name another")
+    names = {key for schema in SCHEMAS.values() for key in schema.model_fields}
+    if unknown := [key for key in values if key.partition(".")[0] not in names]:
+        given = f"{unknown[0]} = {values[unknown[0]]}"
+        raise ParameterError(f"{given}: unknown parameter{near(unknown[0], names)}")
     meanings: dict[str, str] = {}
-    taken: set[str] = set()
+    others: dict[str, tuple[Any, Any]] = {}
     for path in notebooks():
         fields = schema_of(path.stem).model_fields
         own = {key: value for key, value in values.items() if key.partition(".")[0] in fields}
-        taken |= own.keys()
-        checked(base, path.stem, own)
+        wanted = load(base, path.stem, own | dict((of_notebooks or {}).get(path.stem, {})))
+        if name in presets() and not replace:
+            others |= differences(load(name, path.stem), wanted)
         meanings = _meanings(path) | meanings
-    if unknown := [key for key in values if key not in taken]:
-        names = {key for schema in SCHEMAS.values() for key in schema.model_fields}
-        raise ParameterError(f"{unknown[0]}: unknown parameter{near(unknown[0], names)}")
-    return write_layer(name, base, values, meanings)
+    if others:
+        mend = "change its files, name another, or replace it"
+        raise ParameterError(f"preset {name!r} is there already: {described(others)}; {mend}")
+    if name in presets() and not replace:
+        return home() / "params" / name / ALL
+    return write_layers(name, base, values, meanings, of_notebooks or {})
 
 
 def _meanings(notebook: Path) -> dict[str, str]:

@@ -150,9 +150,15 @@ def _of_the_lab(students: Any) -> bool:
     return all(str(student).startswith(("lab:", "store:")) for student in students)
 
 
-def write(name: str, base: str, values: Mapping[str, Any], meanings: Mapping[str, str]) -> Path:
+def write(
+    name: str,
+    base: str,
+    values: Mapping[str, Any],
+    meanings: Mapping[str, str],
+    of_notebooks: Mapping[str, Mapping[str, Any]],
+) -> Path:
     """Writes params/<name>/all.yml, a preset that extends `base` and sets these values, each with
-    its meaning; returns its path."""
+    its meaning, and a file for each notebook that has values of its own; returns the first."""
     today = datetime.date.today().isoformat()
     content = {"preset": name, "extends": base, "fixed_on": today, **values}
     text = HEAD.format(name=name, base=base)
@@ -161,6 +167,11 @@ def write(name: str, base: str, values: Mapping[str, Any], meanings: Mapping[str
         text += f"{line(key, value)}{meaning}\n"
     folder = home() / "params" / name
     folder.mkdir(parents=True, exist_ok=True)
+    for notebook in SCHEMAS:
+        (folder / f"{notebook}.yml").unlink(missing_ok=True)
+        if own := of_notebooks.get(notebook):
+            lines = [line(key, value) for key, value in {"preset": name, **own}.items()]
+            write_text(folder / f"{notebook}.yml", "\n".join([*lines, ""]))
     return write_text(folder / ALL, text)
 
 

@@ -7,7 +7,6 @@ as it is, then the end token; the loss is on the completion only. Nothing is cut
 several (`ded.training.processes`); how many, and how a batch is divided, changes rounding only.
 """
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +27,11 @@ from ded.training.job import (
     trained_texts,
 )
 from ded.training.processes import launch
-from ded.training.trainer import fit
-from ded.training.validation import hold_out
+from ded.training.trainer import check_packages, fit
 
 VERSION = 2
 # of `trainer`: what decides not speed alone
-IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation", "validation_share"}
+IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}
 
 
 def sft(
@@ -45,7 +43,7 @@ def sft(
     settings: the fields of `Settings`, of which learning_rate and batch_size are required. AdamW,
     cosine schedule after the warm-up, no weight decay. The same inputs give the same weights on the
     same machine. With `trainer.save_steps` a training that was killed goes on from its last whole
-    checkpoint. With `trainer.validation_share` it takes as many steps as the whole corpus would.
+    checkpoint.
     """
     if corpus.empty:
         raise TrainingError("the corpus is empty: no trajectory was correct and passed the filters")
@@ -61,9 +59,7 @@ def sft(
         examples = build_examples(student, corpus, decisive.max_length, trainer.allow_truncation)
         work = (store.root() / "work" / key).resolve()  # of checkpoints and logs, until all is done
         work.mkdir(parents=True, exist_ok=True)
-        prompts, share = corpus["prompt"].tolist(), trainer.validation_share
-        kept, held = hold_out(examples, prompts, share, decisive.seed)
-        job = Job(student, kept, folder.resolve(), decisive, trainer, work, held_out=held)
+        job = Job(student, examples, folder.resolve(), decisive, trainer, work)
         if trainer.processes == 1 and not trainer.accelerate:
             fit(job)
         else:
@@ -72,15 +68,3 @@ def sft(
 
     store.directory(key, train)
     return f"store:{key}"
-
-
-def losses(student: str) -> pd.DataFrame:
-    """How a trained student learnt: step, loss, validation_loss (nats a token; NaN where it was not
-    measured).
-    """
-    record = json.loads(Path(models.locate(student), "training.json").read_text(encoding="utf-8"))
-    logged = {
-        name: {entry["step"]: entry["loss"] for entry in record.get(name, [])}
-        for name in ("loss", "validation_loss")
-    }
-    return pd.DataFrame(logged, dtype=float).sort_index().rename_axis("step").reset_index()

@@ -47,7 +47,6 @@ class Job:
     settings: Settings
     trainer: Trainer
     work: Path  # of checkpoints and logs
-    held_out: list[Example] = field(default_factory=list)  # whose loss is logged
     host: str = field(default_factory=socket.gethostname)  # of the process that asked for it
     owner: int = field(default_factory=os.getpid)  # that process
 

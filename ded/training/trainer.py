@@ -16,9 +16,9 @@ from typing import Any
 
 from ded import models, progress
 from ded.errors import TrainingError, first_line
+from ded.options import Trainer
 from ded.training.job import MEND, Job, micro_batch, optimizer_steps
 from ded.training.loss import completion_trainer
-from ded.training.validation import validation
 
 WHOLE = "whole"  # a file in every checkpoint that was written to its end
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
@@ -48,9 +48,7 @@ def fit(job: Job) -> None:
         start = time.perf_counter()
         trainer.train(resume_from_checkpoint=mark and str(mark.parent))
         seconds = time.perf_counter() - start
-        losses = {"loss": _losses(trainer, job)}
-        if job.held_out:
-            losses["validation_loss"] = _logged(trainer, "eval_loss")
+        losses = _losses(trainer, job)
         net = _trained(trainer, job)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
@@ -66,7 +64,7 @@ def fit(job: Job) -> None:
     record = _record(job) | {
         "processes": world,
         "steps": arguments.max_steps,
-        **losses,
+        "loss": losses,
         "resumed_from": mark and mark.parent.name,
         "seconds": round(seconds, 2),
         "tokens_per_s": round(speed, 1),
@@ -82,10 +80,17 @@ def _check_devices(job: Job, world: int) -> None:
     if world == 1 and n_gpus > 1:
         mend = "set trainer.processes, or CUDA_VISIBLE_DEVICES to one of them"
         raise TrainingError(f"{n_gpus} GPUs are visible to one process: {mend}")
-    if job.trainer.liger and not (torch.cuda.is_available() and find_spec("liger_kernel")):
+    check_packages(job.trainer)
+
+
+def check_packages(trainer: Trainer) -> None:
+    """TrainingError where what the settings need is not installed."""
+    import torch
+
+    if trainer.liger and not (torch.cuda.is_available() and find_spec("liger_kernel")):
         needs = "a GPU and the package liger-kernel (requirements/gpu.lock)"
         raise TrainingError(f"trainer.liger needs {needs}; without them set it to false")
-    reporter = job.trainer.report_to
+    reporter = trainer.report_to
     if reporter != "none" and not find_spec(reporter):
         mend = f"pip install {reporter}, or set it to 'none'"
         raise TrainingError(f"trainer.report_to needs the package {reporter}: {mend}")
@@ -98,7 +103,7 @@ def _arguments(job: Job, world: int) -> Any:
     from trl import SFTConfig
 
     settings, trainer, gpu = job.settings, job.trainer, torch.cuda.is_available()
-    micro, n = micro_batch(job, world), len(job.examples) + len(job.held_out)
+    micro, n = micro_batch(job, world), len(job.examples)
     steps = settings.max_steps or optimizer_steps(n, settings.epochs, settings.batch_size)
     if trainer.report_to == "tensorboard":  # beside the work folder, which goes
         logs = job.work.parents[1] / "logs" / job.work.name
@@ -156,8 +161,6 @@ def _trainer(job: Job, arguments: Any, world: int) -> Any:
         callbacks=[_checkpoints(), _steps(job.student)],
     )
     trainer.remove_callback(PrinterCallback)
-    if job.held_out:
-        trainer.add_callback(validation(trainer, job.held_out))
     return trainer
 
 
@@ -199,17 +202,12 @@ def _rows(job: Job, steps: int, world: int) -> Any:
 
 def _losses(trainer: Any, job: Job) -> list[dict[str, float]]:
     """[{step, loss}] as logged. TrainingError where one is no finite number."""
-    logged = _logged(trainer, "loss")
-    for entry in logged:
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for entry in entries:
         if not math.isfinite(entry["loss"]):
             mend = f"lower the learning_rate ({job.settings.learning_rate}), or train in float32"
             raise TrainingError(f"the loss is no number from step {entry['step']} on: {mend}")
-    return logged
-
-
-def _logged(trainer: Any, name: str) -> list[dict[str, float]]:
-    entries = [entry for entry in trainer.state.log_history if name in entry]
-    return [{"step": entry["step"], "loss": entry[name]} for entry in entries]
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in entries]
 
 
 def _record(job: Job) -> dict[str, Any]:
