@@ -6,7 +6,6 @@ bound is that of the plain 95 % interval.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,19 +88,10 @@ def why(claim: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (opposite(claim), claim.get("note"))))
 
 
-def by_verdict(claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The names of the claims by verdict; those that differ in what follows a colon are counted
-    together."""
-    listed = {}
-    for verdict in VERDICTS:
-        names = [
-            claim["name"].partition(": ")[0] for claim in claims if claim["verdict"] == verdict
-        ]
-        if names:
-            counts = Counter(names).items()
-            texts = [f"{name} ({n} comparisons)" if n > 1 else name for name, n in counts]
-            listed[verdict] = "; ".join(texts)
-    return listed
+def outcome(claim: Mapping[str, Any]) -> str:
+    """A claim's verdict, what was measured of each part, and why it is none better."""
+    texts = f"{claim['verdict']}: {differences(claim)}", why(claim)
+    return "; ".join(filter(None, texts))
 
 
 # ---- what we found -------------------------------------------------------------------------------
@@ -139,14 +129,12 @@ def measured(claim: Mapping[str, Any]) -> str:
 
 
 def findings(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(verdict, sentence) of each claim that findings.yml tells; of each verdict with the names of
-    its claims where it tells none of them."""
-    told = [claim for claim in claims if claim["name"] in FINDINGS["claims"]]
-    if not told:
-        named = by_verdict(claims).items()
-        return [(verdict, f"{verdict.capitalize()}: {names}.") for verdict, names in named]
+    """(verdict, sentence) of each claim that findings.yml tells; the names of the claims by verdict
+    where it tells none of them."""
     rows = []
-    for claim in told:
+    for claim in claims:
+        if claim["name"] not in FINDINGS["claims"]:
+            continue
         delta = line(claim.get("delta") or 0.0)
         text = FINDINGS["verdicts"][claim["verdict"]].format(
             claim=claim["name"].replace(": ", " "),
@@ -156,7 +144,8 @@ def findings(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             why=claim.get("note"),
         )
         rows.append((claim["verdict"], text[0].upper() + text[1:]))
-    return rows
+    names = {v: [claim["name"] for claim in claims if claim["verdict"] == v] for v in VERDICTS}
+    return rows or [(v, f"{v.capitalize()}: {'; '.join(names[v])}.") for v in VERDICTS if names[v]]
 
 
 def outside(claims: Sequence[Mapping[str, Any]]) -> str:

@@ -190,7 +190,7 @@ def test_the_page_begins_with_what_came_out_in_plain_words_and_has_an_axis_with_
     ]
     recorded(outputs, claims=rows)
     page = Page(report.write(outputs).read_text())
-    short = "✓ Reproduced: small is enough. ✗ Not reproduced: easy beats hard (2 comparisons). "
+    short = "✓ Reproduced: small is enough. ✗ Not reproduced: easy beats hard: 100; easy beats hard: 200. "
     assert f"{short}? Inconclusive: large is better." in page.text
     table = page.text[page.text.index("Dots and lines") :]
     assert page.text.index(short) < page.text.index("Dots and lines")
@@ -348,7 +348,7 @@ def test_what_differs_from_the_preset_and_a_later_failure_are_said(outputs):
     page = Page(report.write(outputs).read_text())
     changed = "engine.dtype float16 (was the default)"
     assert f"Not as its preset stands: seed 7 (was 11), {changed}." in page.text
-    assert "parameter default preset lab this run seed 11 11 7 engine.dtype None None" in page.text
+    assert "parameter preset lab this run seed 11 7 engine.dtype default float16" in page.text
     assert "A later attempt failed; these results stand: ModelError: no model" in page.text
     assert "✓ reproduced 1" in page.text
 
@@ -548,7 +548,7 @@ def test_a_readme_s_findings_are_the_recorded_verdicts(outputs, tmp_path):
     first, second = (text.split(mark)[1] for mark in marks)
     assert "1. **A teacher's own score does not tell" in first and "old" not in text
     assert "✓ Reproduced: it costs." in first and "teacher_vs_student.png)" in first
-    assert "✗ Not reproduced: far beats near (2 comparisons)." in first
+    assert "✗ Not reproduced: far beats near: 60 examples; far beats near: 120 examples." in first
     assert second.count("| the other way round |") == 2 and "<details>" in second
     assert text.startswith("top\n") and text.endswith("between\n")
     file.write_text(report.FINDINGS_MARK + report.README_MARK * 2)

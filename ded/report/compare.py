@@ -3,14 +3,13 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from ded import files, home, results, wording
 from ded.errors import ReportError, no_such
 from ded.params import differences
 from ded.report.read import Notebook, read
 from ded.report.render import rendered
-from ded.report.tables import Table
+from ded.report.tables import Table, differing
 
 
 def folder_of(run: str) -> Path:
@@ -37,23 +36,14 @@ def notebooks(first: Path, second: Path) -> list[tuple[Notebook, Notebook]]:
 
 def parameters(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
     """The parameters that differ, by name (engine.dtype)."""
-    pairs = differences(*(notebook.params for notebook in pair))
-    rows = [[key, *("default" if v is None else str(v) for v in pairs[key])] for key in pairs]
-    return Table("Parameters that differ", ["parameter", *names], rows)
+    return differing(differences(*(notebook.params for notebook in pair)), *names)
 
 
 def claims(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
     """What each run says of each claim: the verdict and, of its parts, what was measured."""
-    said = [{claim["name"]: claim for claim in notebook.claims} for notebook in pair]
-    rows = [[name, *(_verdict(own.get(name)) for own in said)] for name in said[0] | said[1]]
+    runs = [{claim["name"]: wording.outcome(claim) for claim in run.claims} for run in pair]
+    rows = [[name, *(outcomes.get(name, "") for outcomes in runs)] for name in runs[0] | runs[1]]
     return Table("Claims", ["claim", *names], rows)
-
-
-def _verdict(claim: dict[str, Any] | None) -> str:
-    if claim is None:
-        return ""
-    texts = f"{claim['verdict']}: {wording.differences(claim)}", wording.why(claim)
-    return "; ".join(filter(None, texts))
 
 
 def page(first: Path, second: Path, file: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ded import home, params, results, wording
 from ded.errors import ParameterError
-from ded.report.tables import FIGURES, TABLES, Table, funnel_table, table
+from ded.report.tables import FIGURES, TABLES, Table, differing, funnel_table, table
 
 MOST_ROWS = 40  # a longer table is data, not one for a reader
 
@@ -31,8 +31,8 @@ class Notebook:
     """One notebook's results for the page.
 
     state: "done", "failed" or "not run"; of the last two there is no more than title and method.
-    error: why it failed, or why a later attempt did. changed: what differs from the preset as it
-    stands, parameters: the same and what differs from the notebook's defaults. page: the name of
+    error: why it failed, or why a later attempt did. changed, parameters: what differs from the
+    preset as it stands, as text and as a table. page: the name of
     the executed notebook's own page, or "". method: HTML. claims: as in metrics.json. tables: by
     name.
     """
@@ -107,23 +107,13 @@ def _opening(name: str, cells: list[dict]) -> tuple[str, str]:
 
 
 def _compared(name: str, values: dict[str, Any]) -> tuple[str, Table | None]:
-    """What differs between a run's parameters and its preset as it stands, as text; and, as a
-    table, what differs from that or from the notebook's defaults.
-    """
+    """What differs between a run's parameters and its preset as it stands, as text and table."""
     preset = str(values.get("preset"))
     try:
-        starts = [params.defaults(params.find_notebook(name)), params.load(preset, name)]
+        pairs = params.differences(params.load(preset, name), values)
     except ParameterError:  # of a preset or notebook that is not here
         return "", None
-    pairs = [params.differences(start, values) for start in starts]
-    rows = []
-    for key in pairs[0] | pairs[1]:
-        was = [str(differing[key][0]) if key in differing else "" for differing in pairs]
-        now = next(differing[key][1] for differing in pairs if key in differing)
-        rows.append([key, *was, str(now)])
-    caption = "Parameters that differ from the notebook's defaults, or from the preset as it stands"
-    table = Table(caption, ["parameter", "default", f"preset {preset}", "this run"], rows)
-    return params.described(pairs[1], most=20), table if rows else None
+    return params.described(pairs), differing(pairs, f"preset {preset}", "this run")
 
 
 def _last_error(cells: list[dict]) -> str:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,12 @@ def table(frame: pd.DataFrame, caption: str, unit: str = "share") -> Table:
 
     rows = [[cell(row, column) for column in columns] for row in frame.to_dict("records")]
     return Table(f"{caption} [95 % interval]" if ends else caption, columns, rows)
+
+
+def differing(pairs: Mapping[str, tuple[Any, Any]], *names: str) -> Table:
+    """The parameters that differ between two runs, which `names` names (`params.differences`)."""
+    rows = [[key, *("default" if v is None else str(v) for v in pairs[key])] for key in pairs]
+    return Table("Parameters that differ", ["parameter", *names], rows)
 
 
 def funnel_table(file: Path) -> Table:
