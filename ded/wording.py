@@ -98,13 +98,20 @@ def outcome(claim: Mapping[str, Any]) -> str:
 
 
 def bases(part: Mapping[str, Any]) -> str:
-    """In how many bases a part's effect lies above its line: "7 of 10 bases above 0", and whether
-    they disagree; "" for a base alone."""
+    """In how many bases a part's effect lies above its line: "7 of 10 bases above 0", whether they
+    disagree, and whether the interval is of these alone; "" for a single base."""
     effects = [value for value in (part.get("bases") or {}).values() if value is not None]
     n, margin = len(effects), part.get("margin") or 0.0
     above = sum(value > -margin for value in effects)
-    split = ", they disagree" if min(above, n - above) >= max(2, n / 4) else ""
-    return f"{above} of {n} bases above {line(-margin)}{split}" if n > 1 else ""
+    fewer = min(above, n - above)
+    split = ", they disagree" if fewer >= 2 or 4 * fewer >= n > fewer > 0 else ""
+    fixed = ", interval for these alone" if part.get("over") == "replicates" else ""
+    return f"{above} of {n} bases above {line(-margin)}{split}{fixed}" if n > 1 else ""
+
+
+def aside(claim: Mapping[str, Any]) -> str:
+    """`why`, without what `bases` says."""
+    return "; ".join(text for text in why(claim).split("; ") if "bases above" not in text)
 
 
 def deciding(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -124,7 +131,7 @@ def measured(claim: Mapping[str, Any]) -> str:
         texts.append(", ".join(filter(None, (text, bases(part)))))
     more = len(shown) - MOST_PARTS
     texts += [f"{more} more of {len(parts(claim))}"] if more > 0 else []
-    note = claim.get("note") if claim["verdict"] == "reproduced" else opposite(claim)
+    note = aside(claim) if claim["verdict"] == "reproduced" else opposite(claim)
     return "; ".join(filter(None, (*texts, note)))
 
 

@@ -66,8 +66,8 @@ def test_corpora_in_words():
     assert reading.distinct([{"distinct": [1, 3]}, {"distinct": [4, 0]}], 3).startswith(
         "50.0 % of 4 questions have 3 different"
     )
-    apart = pd.DataFrame({"arm": ["far", "far", "near"], "min_distance": [4.0, 6.0, math.nan]})
-    assert "far 5" in reading.distances(apart) and "near" not in reading.distances(apart)
+    apart = pd.DataFrame({"arm": ["far", "far"], "token_edits": [4.0, 6.0], "step_edits": [1, 2]})
+    assert "far 5 and 1.5." in reading.distances(apart)
     assert "no distances" in reading.distances(apart.iloc[2:])
 
 

@@ -190,7 +190,7 @@ def test_the_page_begins_with_what_came_out_in_plain_words_and_has_an_axis_with_
     ]
     recorded(outputs, claims=rows)
     page = Page(report.write(outputs).read_text())
-    short = "✓ Reproduced: small is enough. ✗ Not reproduced: easy beats hard: 100; easy beats hard: 200. "
+    short = f"✓ Reproduced: small is enough. ✗ Not reproduced: {names[0]}; {names[1]}. "
     assert f"{short}? Inconclusive: large is better." in page.text
     table = page.text[page.text.index("Dots and lines") :]
     assert page.text.index(short) < page.text.index("Dots and lines")
