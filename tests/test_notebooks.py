@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[1]
 TWO = ["lab:student_1", "lab:student_2"]
 TINY = {
     "students": TWO,
+    "arms": [],
+    "split": "dev",  # what is tuned and tested here is no look at the test split
+    "seed": 1,
     "n_replicates": 2,
     "eval_id": 40,
     "eval_ood": 12,

@@ -26,5 +26,5 @@ def arms(params: Common) -> dict[str, int]:
     every = ARMS[notebook](params)
     for name in params.arms:
         if name not in every:
-            raise ParameterError(f"{notebook}: arms: {no_such('arm', name, every)}")
+            raise ParameterError(f"{notebook}: arms: {no_such('arm', name, every)}; []: all")
     return {name: size for name, size in every.items() if name in (params.arms or every)}
