@@ -337,7 +337,7 @@ def test_failed_and_missing_notebooks_are_said_to_be_so(outputs, tmp_path):
 
 
 def test_what_differs_from_the_preset_and_a_later_failure_are_said(outputs):
-    for name in ("notebooks", "params/lab"):
+    for name in ("notebooks", "params/lab", "params/lab-full"):
         shutil.copytree(ROOT / name, name)
     values = params.load("lab", "01") | {"fixed_on": "2026-01-02"}
     folder = recorded(outputs, claims=[claim()], params=values)
@@ -347,7 +347,7 @@ def test_what_differs_from_the_preset_and_a_later_failure_are_said(outputs):
     notebook(folder, folder.name, ".failed", [error])
     page = Page(report.write(outputs).read_text())
     changed = "engine.dtype float16 (was the default)"
-    assert f"Not as its preset stands: seed 7 (was 11), {changed}." in page.text
+    assert f"Not as its preset stands: seed 7 (was 111), {changed}." in page.text
     assert "parameter preset lab this run seed 11 7 engine.dtype default float16" in page.text
     assert "A later attempt failed; these results stand: ModelError: no model" in page.text
     assert "✓ reproduced 1" in page.text
