@@ -618,6 +618,96 @@ def test_no_inversion_where_ranks_agree():
     )
 
 
+def many_bases(*levels, n=10):
+    """Effects (arm x base) that are the same in every base."""
+    return np.array(levels)[:, None] + np.zeros((len(levels), n))
+
+
+def highest_claim(own, student):
+    parts, rows = stats.top_against_rest(own, student)
+    return judge([claim("highest", "s", *parts)])[0], rows
+
+
+@pytest.mark.parametrize(
+    "students, expected",
+    [
+        ((0.5, 0.4, 0.6), "reproduced"),  # t0 scores highest, t2 makes the better student
+        ((0.6, 0.4, 0.5), "not reproduced"),
+    ],
+)
+def test_the_highest_scorer_against_the_best_of_the_rest(students, expected):
+    rng = np.random.default_rng(26)
+    own, student = (
+        cells(many_bases(*levels), 2, rng, 0.01) for levels in ((0.9, 0.8, 0.8), students)
+    )
+    result, rows = highest_claim(own, student)
+    assert result.verdict == expected and result.intervals[0].over == "bases"
+    assert result.estimate == pytest.approx(students[2] - students[0], abs=0.01)
+    assert set(rows["highest"]) == {"t0"} and set(rows["other"]) == {"t2"} and len(rows) == 20
+    assert rows["rest"].mean() == pytest.approx(np.mean(students[1:]) - students[0], abs=0.01)
+    assert rows["own_scores"].mean() == pytest.approx(0.1, abs=0.01)
+    assert result.intervals[0].bases == pytest.approx(
+        rows.groupby("base")["students"].mean().to_dict()
+    )
+    with pytest.raises(ValueError, match="t2"):
+        stats.top_against_rest(own, student[student.arm != "t2"])
+
+
+def test_equal_scores_give_no_highest_scorer_to_speak_of():
+    rng = np.random.default_rng(27)
+    student = cells(many_bases(0.5, 0.5, 0.6), 2, rng, 0.01)
+    tied = cells(many_bases(0.9, 0.9, 0.7), 2, rng, 0.0)
+    result, rows = highest_claim(tied, student)
+    assert set(rows["highest"]) == {"t0 = t1"} and result.estimate == pytest.approx(0.1, abs=0.01)
+    noisy = cells(many_bases(0.8, 0.8, 0.8), 2, rng, 0.01)
+    assert highest_claim(noisy, student)[0].verdict == "inconclusive"
+    all_tied = student.assign(value=0.8)
+    assert highest_claim(all_tied, student)[0].verdict == "inconclusive"
+
+
+def test_a_base_never_helps_to_choose_what_it_scores():
+    rng = np.random.default_rng(28)
+    own, student = (cells(many_bases(0.8, 0.8, 0.8), 2, rng) for _ in "ab")
+    touched = student["base"] == "b3"
+    changed = student.assign(value=student["value"] + touched * (student["arm"] == "t1") * 9)
+    _, rows = stats.top_against_rest(own, student)
+    _, after = stats.top_against_rest(
+        own.assign(value=own["value"] + touched * (own["arm"] == "t2") * 9), changed
+    )
+    same_half = rows["base"].isin(["b1", "b3", "b5", "b7", "b9"])
+    assert (rows["highest"] == after["highest"])[same_half].all()
+    assert (rows["other"] == after["other"])[same_half].all()
+    assert set(after["highest"][~same_half]) == {"t2"}
+
+
+def test_with_few_bases_the_highest_scorer_is_chosen_over_replicates():
+    rng = np.random.default_rng(29)
+    own, student = cells(OWN, 4, rng, 0.01), cells(OWN[::-1] - 0.2, 4, rng, 0.01)
+    result, rows = highest_claim(own, student)
+    assert result.verdict == "reproduced" and result.intervals[0].over == "replicates"
+    slice_of_two = student[student["base"].isin(["b0", "b1"]) & (student["replicate"] == 0)]
+    result, _ = highest_claim(own[own.index.isin(slice_of_two.index)], slice_of_two)
+    assert result.intervals[0].over == "bases" and result.intervals[0].df == 1
+    alone = slice_of_two[slice_of_two["base"] == "b0"]
+    assert highest_claim(own[own.index.isin(alone.index)], alone)[0].verdict == "not judged"
+
+
+def test_leaving_out_each_teacher_shows_who_carries_a_claim():
+    rng = np.random.default_rng(30)
+    own = cells(many_bases(0.9, 0.8, 0.7), 2, rng, 0.01)
+    student = cells(many_bases(0.5, 0.4, 0.7), 2, rng, 0.01)
+
+    def judged(teacher):
+        kept = (own[own["arm"] != teacher], student[student["arm"] != teacher])
+        return [highest_claim(*kept)[0]]
+
+    rows = stats.without_each(["t0", "t1", "t2"], judged)
+    assert rows["without"].tolist() == ["t0", "t1", "t2"] and set(rows["claim"]) == {"highest"}
+    assert rows["verdict"].tolist() == ["reproduced", "reproduced", "not reproduced"]
+    assert (rows["low"] < rows["estimate"]).all() and rows["n"].tolist() == [10] * 3
+    assert "verdict" in stats.without_each([], judged)
+
+
 def test_regret_of_noise_is_nothing_though_naive_choice_finds_some():
     rng, crossed, naive = np.random.default_rng(8), [], []
     for _ in range(80):
@@ -640,10 +730,8 @@ def test_regret_of_a_misleading_score():
     result, values = stats.regret(own, student)
     assert result.low < 0.2 < result.high and result.n == len(values) == 18
     assert set(values["by_own"]) == {"t0"} and set(values["by_smoke_test"]) == {"t2"}
-    pooled = own.groupby(["arm", "replicate"], as_index=False)[
-        "value"
-    ].mean()  # own scores may come without bases
-    assert stats.regret(pooled, student)[0] == result
+    pooled = own.groupby(["arm", "replicate"], as_index=False)["value"].mean()
+    assert stats.regret(pooled, student)[0] == result  # a teacher's own scores are of all bases
     tied, values = stats.regret(
         own.assign(value=1.0), student
     )  # a choice among equals is their mean
@@ -655,11 +743,12 @@ def test_regret_of_a_misleading_score():
 def test_a_replicate_never_helps_to_choose_what_it_scores():
     rng = np.random.default_rng(10)
     own, student = cells(OWN, 6, rng), cells(np.zeros((3, 3)), 6, rng)
-    before = stats.regret(own, student)[1]
+    before = stats.regret(own, student, by_base=True)[1]
     touched = (student["base"] == "b1") & (student["replicate"] == 2)
     after = stats.regret(
         own.assign(value=own["value"] + touched * (own["arm"] == "t2") * 9),
         student.assign(value=student["value"] + touched * (student["arm"] == "t1") * 9),
+        by_base=True,
     )[1]
     chosen = before.merge(after, on=["base", "replicate"])
     changed = chosen[
@@ -696,6 +785,18 @@ def test_transfer_regret_and_interaction():
         cells(OWN[:, :1], 4, rng)
     )  # one base: nothing to judge, and no error
     assert stats.verdict(alone) == "not judged" and matrix.shape == (1, 1)
+
+
+def test_regret_and_transfer_regret_have_one_value_a_base():
+    rng = np.random.default_rng(31)
+    own, student = cells(many_bases(0.9, 0.8), 2, rng, 0.01), cells(many_bases(0.5, 0.6), 2, rng)
+    loss, values = stats.regret(own, student)
+    expected = ttest_1samp(values.groupby("base")["value"].mean(), 0).confidence_interval(0.95)
+    assert (loss.over, loss.df) == ("bases", 9)
+    assert (loss.low, loss.high) == pytest.approx(tuple(expected))
+    transfer, matrix = stats.transfer_regret(student)
+    assert (transfer.over, transfer.df) == ("bases", 9)
+    assert transfer.bases == pytest.approx((matrix.sum() / 9).to_dict())
 
 
 def test_transfer_regret_of_noise_is_nothing():

@@ -43,4 +43,11 @@ from .intervals import (
     unbeaten,
     unit_of,
 )
-from .teachers import interaction, rank_inversions, regret, transfer_regret
+from .teachers import (
+    interaction,
+    rank_inversions,
+    regret,
+    top_against_rest,
+    transfer_regret,
+    without_each,
+)

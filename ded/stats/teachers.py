@@ -1,7 +1,8 @@
-"""Choosing a teacher: rank inversions, regret, teacher-by-base interaction (notebook 01)."""
+"""Choosing a teacher: the highest scorer against the rest, regret, teacher-by-base interaction."""
 
 import itertools
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,14 @@ from .claims import DELTA, Claim, Part, claim, judge
 from .intervals import Interval
 
 # Halves that choose for each other are not independent: without a true effect their scores
-# correlate by up to 1/pi (two arms; less with more). The cross-fitted standard errors are widened
-# accordingly; see docs/statistics.md.
+# correlate by up to 1/pi (two arms; less with more). Standard errors over values of both halves are
+# widened accordingly; see docs/statistics.md.
 CROSS_FIT = math.sqrt(1 + 1 / math.pi)
+HIGHEST = "the highest scorer's student"
+OTHER = "another teacher's student"
+SMOKE_TEST = "the student of the smoke test's choice"
+OWN_BEST = "the student of the base's best teacher"
+OTHERS_BEST = "that of another base's"
 
 
 def rank_inversions(
@@ -45,35 +51,92 @@ def rank_inversions(
     return pd.DataFrame(rows), judged
 
 
-def regret(
+def top_against_rest(
     own: pd.DataFrame, student: pd.DataFrame, value: str = "value"
+) -> tuple[list[Part], pd.DataFrame]:
+    """Parts of the claim that the teacher which scores highest does not make the best student.
+
+    Cross-fitted over the bases (where these are not the unit: over the replicates), dealt into two
+    halves by turns: one half says which teacher scores highest itself, and which of the others has
+    the best students on average; the other half scores these two. Teachers that tie share the
+    choice. Two parts must hold: the other's student is above the highest scorer's, and the highest
+    scorer's own score is above the other's (a test, for a tie there refutes nothing).
+    Also returns the table base, replicate, highest, other (the choices), students (other -
+    highest), own_scores (highest - other), rest (the students of all others, on average, -
+    highest; descriptive). Raises ValueError where the tables name different arms.
+    """
+    _same_arms(own, student)
+    own_cells, cells = intervals.cells_of(own, value), intervals.cells_of(student, value)
+    n_replicates = cells.groupby("base").size()
+    level = "base" if intervals.unit_of(n_replicates) == "bases" else "replicate"
+    halves = []
+    for chosen_on, scored_on in _halves(cells.index.unique(level).sort_values()):
+        highest = _winner(_among(own_cells, chosen_on, level).mean(skipna=False))
+        means = _among(cells, chosen_on, level).mean(skipna=False)
+        other = _winner(means.where(highest == 0, -math.inf))
+        rest = (highest == 0) / (highest == 0).sum()
+        teachers, students = (_among(each, scored_on, level) for each in (own_cells, cells))
+        scored = {
+            OTHER: students @ other,
+            HIGHEST: students @ highest,
+            "own_scores": teachers @ (highest - other),
+            "rest": students @ (rest - highest),
+        }
+        halves.append(pd.DataFrame(scored).assign(highest=_names(highest), other=_names(other)))
+    table = pd.concat(halves).sort_index()
+    errors = max(intervals.error_rate(own), intervals.error_rate(student))
+    contrast = intervals.contrast(table[[OTHER, HIGHEST]], intervals.chance(student), errors)
+    missing = intervals.missing_scores(own_cells, "own score") or intervals.missing_scores(cells)
+    above = _widened(replace(contrast, missing=missing))
+    gap = _widened(intervals.pooled(table.reset_index(), "own_scores", errors))
+    parts = [
+        Part(f"{OTHER} above {HIGHEST}", above),
+        Part(
+            "the highest scorer's own score above that teacher's",
+            test_p_value=math.nan if gap.problem else gap.p_above(),
+        ),
+    ]
+    table["students"] = table[OTHER] - table[HIGHEST]
+    columns = ["base", "replicate", "highest", "other", "students", "own_scores", "rest"]
+    return parts, table.reset_index()[columns]
+
+
+def regret(
+    own: pd.DataFrame, student: pd.DataFrame, value: str = "value", by_base: bool = False
 ) -> tuple[Interval, pd.DataFrame]:
     """What choosing the teacher by its own score loses against the smoke test (positive: a loss).
 
     Cross-fitted: the replicates of a base are dealt into two halves by turns; both choices are made
     on one half and scored on each replicate of the other, so that each replicate gives one value
-    and no score helps to choose what it scores. Teachers that tie share the choice. The interval is
-    the stratified one over these values, its standard error times CROSS_FIT.
-    Returns it and the table base, replicate, value, by_own, by_smoke_test (the choices that the
-    replicate scored).
+    and no score helps to choose what it scores. Teachers that tie share the choice. Own scores are
+    averaged over the bases; ``by_base``: they are not, as of a predictor that depends on the base.
+    Where bases are the unit, the values of each are averaged; where replicates are, the standard
+    error is widened by CROSS_FIT.
+    Returns the interval and the table base, replicate, value, by_own, by_smoke_test (the choices
+    that the replicate scored).
     """
     _same_arms(own, student)
     own_cells, cells = intervals.cells_of(own, value), intervals.cells_of(student, value)
+    of_all = own_cells.groupby("replicate").agg(lambda scores: scores.mean(skipna=False))
     losses = []
     for base in cells.index.unique("base"):
-        scores = cells.loc[base]
-        own_scores = own_cells.loc[base if "base" in own else "all"].reindex(scores.index)
-        for chosen_on, scored_on in _halves(scores.index):
-            by_own = _winner(own_scores.loc[chosen_on])
-            by_test = _winner(scores.loc[chosen_on])
-            loss = (scores.loc[scored_on] @ (by_test - by_own)).rename("value").reset_index()
-            choices = {"by_own": _names(by_own), "by_smoke_test": _names(by_test)}
-            losses.append(loss.assign(base=base, **choices))
-    columns = ["base", "replicate", "value", "by_own", "by_smoke_test"]
-    table = pd.concat(losses, ignore_index=True)[columns]
-    interval = _cross_fitted(table, max(intervals.error_rate(own), intervals.error_rate(student)))
+        scores = cells.loc[[base]]
+        replicates = scores.index.get_level_values("replicate")
+        own_scores = (own_cells.loc[base] if by_base else of_all).reindex(replicates)
+        for chosen_on, scored_on in _halves(replicates):
+            by_own = _winner(own_scores.loc[chosen_on].mean(skipna=False))
+            by_test = _winner(_among(scores, chosen_on).mean(skipna=False))
+            half = _among(scores, scored_on)
+            students = pd.DataFrame({SMOKE_TEST: half @ by_test, HIGHEST: half @ by_own})
+            losses.append(students.assign(by_own=_names(by_own), by_smoke_test=_names(by_test)))
+    table = pd.concat(losses).sort_index()
+    errors = max(intervals.error_rate(own), intervals.error_rate(student))
+    interval = intervals.contrast(table[[SMOKE_TEST, HIGHEST]], intervals.chance(student), errors)
     missing = intervals.missing_scores(own_cells, "own score") or intervals.missing_scores(cells)
-    return replace(interval, missing=missing), table
+    interval = replace(interval, missing=missing)
+    table["value"] = table[SMOKE_TEST] - table[HIGHEST]
+    table = table.reset_index()[["base", "replicate", "value", "by_own", "by_smoke_test"]]
+    return interval if interval.over == "bases" else _widened(interval), table
 
 
 def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interval, pd.DataFrame]:
@@ -81,30 +144,52 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
 
     Cross-fitted as `regret`: both winners are chosen on half of the replicates of their base (equal
     halves, so that neither choice is better informed) and scored on the other half of the target.
-    Returns the interval over target replicates (mean over the other bases) and the matrix of mean
-    losses, source base x target base. With fewer than two bases there is nothing to judge: the
-    interval is nan.
+    The bases share their winners, so that the standard error is widened by CROSS_FIT in any case.
+    Returns the interval (of the mean over the other bases) and the matrix of mean losses, source
+    base x target base. With fewer than two bases there is nothing to judge: the interval is nan.
     """
     cells = intervals.cells_of(student, value)
     bases = list(cells.index.unique("base"))
     if len(bases) < 2:
         return intervals.unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
-    halves = {base: _halves(cells.loc[base].index) for base in bases}
-    winners, losses = {}, []
-    for base in bases:
-        winners[base] = [_winner(cells.loc[base].loc[chosen_on]) for chosen_on, _ in halves[base]]
-    for target in bases:
+    of_base = {base: cells.loc[[base]] for base in bases}
+    halves = {base: _halves(rows.index.unique("replicate")) for base, rows in of_base.items()}
+    winners, scored = {}, []
+    for base, rows in of_base.items():
+        means = [_among(rows, chosen_on).mean(skipna=False) for chosen_on, _ in halves[base]]
+        winners[base] = [_winner(each) for each in means]
+    for target, rows in of_base.items():
         for half, (_, scored_on) in enumerate(halves[target]):
-            scores = cells.loc[target].loc[scored_on]
-            best = scores @ winners[target][half]
-            loss = pd.DataFrame({source: best - scores @ winners[source][half] for source in bases})
-            losses.append(loss.assign(base=target).reset_index())
-    table = pd.concat(losses, ignore_index=True)
-    # a base loses nothing to its own winner: the sum is over the others
-    mean_loss = table[bases].sum(axis=1, skipna=False) / (len(bases) - 1)
-    matrix = table.groupby("base")[bases].mean().T
-    matrix = matrix.rename_axis("source").rename_axis("target", axis=1)
-    return _cross_fitted(table.assign(value=mean_loss), intervals.error_rate(student)), matrix
+            scores = _among(rows, scored_on)
+            scored.append(pd.DataFrame({base: scores @ winners[base][half] for base in bases}))
+            scored[-1]["best"] = scored[-1][target]
+    table = pd.concat(scored)  # what each base's winner makes of each target
+    best = table.pop("best")
+    pair = pd.DataFrame({OWN_BEST: best})
+    pair[OTHERS_BEST] = (table.sum(axis=1, skipna=False) - best) / (len(bases) - 1)
+    losses = table.rsub(best, axis=0).groupby("base")[bases].mean()
+    matrix = losses.T.rename_axis("source").rename_axis("target", axis=1)
+    chance, errors = intervals.chance(student), intervals.error_rate(student)
+    interval = intervals.contrast(pair, chance, errors)
+    return _widened(replace(interval, missing=intervals.missing_scores(cells))), matrix
+
+
+def without_each(
+    teachers: Iterable[str], claims_without: Callable[[str], Iterable[Claim]]
+) -> pd.DataFrame:
+    """Leave-one-teacher-out: the claims, judged by ``claims_without`` a teacher, for each in turn.
+
+    A row a teacher and claim: without, claim, verdict, estimate, low (the bound that decides),
+    high, n.
+    """
+    columns = ("verdict", "estimate", "low", "high", "n")
+    rows = [
+        {"without": teacher, "claim": claim.name}
+        | {column: getattr(claim, column) for column in columns}
+        for teacher in teachers
+        for claim in claims_without(teacher)
+    ]
+    return pd.DataFrame(rows, columns=["without", "claim", *columns])
 
 
 def interaction(
@@ -165,17 +250,20 @@ def _halves(replicates: pd.Index) -> list[tuple[pd.Index, pd.Index]]:
     return [(even, odd), (odd, even)]
 
 
-def _cross_fitted(table: pd.DataFrame, error_rate: float) -> Interval:
-    plain = intervals.pooled(table, error_rate=error_rate)
-    return replace(plain, se=plain.se * CROSS_FIT)
+def _among(cells: pd.DataFrame, members: pd.Index, level: str = "replicate") -> pd.DataFrame:
+    """The rows of these replicates (or bases)."""
+    return cells[cells.index.isin(members, level=level)]
 
 
-def _winner(cells: pd.DataFrame) -> pd.Series:
+def _widened(interval: Interval) -> Interval:
+    return replace(interval, se=interval.se * CROSS_FIT)
+
+
+def _winner(means: pd.Series) -> pd.Series:
     """Weight of each arm in the choice of the best mean: 1 for the winner, shared by ties.
 
     All nan if a score is missing.
     """
-    means = cells.mean(skipna=False)
     if means.isna().any():
         return means * math.nan
     best = (means >= means.max() - 1e-12).astype(float)

@@ -255,7 +255,8 @@ def with_regret(smoke: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
     rows, gains = [], cells.assign(value=cells["gain"])
     for name, predictor in PREDICTORS.items():
         if name != "smoke":
-            loss, _ = stats.regret(cells.assign(value=predictor.sign * cells[name]), gains)
+            own = cells.assign(value=predictor.sign * cells[name])
+            loss, _ = stats.regret(own, gains, by_base=True)
             rows.append([predictor.label, loss.estimate, loss.low, loss.high])
     regrets = pd.DataFrame(rows, columns=["predictor", "regret", "regret_low", "regret_high"])
     return ranks.merge(regrets, how="left", on="predictor")
