@@ -683,7 +683,7 @@ def test_a_base_never_helps_to_choose_what_it_scores():
 def test_with_few_bases_the_highest_scorer_is_chosen_over_replicates():
     rng = np.random.default_rng(29)
     own, student = cells(OWN, 4, rng, 0.01), cells(OWN[::-1] - 0.2, 4, rng, 0.01)
-    result, rows = highest_claim(own, student)
+    result, _ = highest_claim(own, student)
     assert result.verdict == "reproduced" and result.intervals[0].over == "replicates"
     slice_of_two = student[student["base"].isin(["b0", "b1"]) & (student["replicate"] == 0)]
     result, _ = highest_claim(own[own.index.isin(slice_of_two.index)], slice_of_two)
