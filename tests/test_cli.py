@@ -24,6 +24,7 @@ DEFAULTS = {
     "seed": 0,
     "epochs": 2.0,
     "delta": 0.03,
+    "arms": [],
 }
 SCHEMA = """
 import pydantic
@@ -39,6 +40,7 @@ class Tiny(pydantic.BaseModel):
     seed: schemas.Whole
     epochs: schemas.Positive
     delta: schemas.Share
+    arms: list[str]
 """
 RUN = """
 from ded import jobs, params, results
