@@ -151,16 +151,16 @@ def diversity_tables():
 
 def forest_table():
     rows = [
-        ("farthest - random", 0.005, -0.025, 0.035, "primary", "inconclusive"),
-        ("farthest - nearest", 0.025, 0.003, 0.047, "primary", "reproduced"),
-        ("farthest - single", 0.05, 0.02, 0.08, "primary", "reproduced"),
-        ("shuffled", -0.02, -0.035, -0.005, "robustness", "not reproduced"),
-        ("zero", 0.01, -np.inf, np.inf, "robustness", "not judged"),
+        ("far apart teach better: than random ones", 0.005, -0.025, 0.035, "inconclusive"),
+        ("far apart teach better: than similar ones", 0.025, 0.003, 0.047, "reproduced"),
+        ("the recipe beats the student before", 0.16, 0.1, 0.22, "reproduced"),
+        ("the recipe beats every other corpus of its size", -0.02, -0.9, -0.005, "not reproduced"),
+        ("depends on the student", np.nan, np.nan, np.nan, "not judged"),
     ]
-    table = pd.DataFrame(
-        rows, columns=["label", "estimate", "low", "high", "group", "verdict"]
-    ).assign(n=12)
-    return table
+    table = pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"])
+    bases = [{f"base {i}": e + 0.01 * (i - 4.5) for i in range(10)} for e in table["estimate"]]
+    bases[3] |= {"base 0": -0.7}
+    return table.assign(text="+0.5 [-2.5, 3.5], 7 of 10 bases above 0", margin=0.0, bases=bases)
 
 
 RECIPE = {
@@ -339,6 +339,12 @@ def whiskers(ax):
     return [segment for bar in bars for segment in bar.get_segments()]
 
 
+def dots(ax):
+    """{y: the x of the bases' dots there}"""
+    places = [(*line.get_xdata(), *line.get_ydata()) for line in ax.lines if line.get_alpha()]
+    return {y: sorted(x for x, other in places if other == y) for _, y in places}
+
+
 def words(figure):
     return " | ".join(text.get_text() for text in figure.findobj(Text))
 
@@ -358,7 +364,7 @@ def test_axes_are_named_and_the_caption_says_what_the_bars_are(drawn, name):
     assert panels(figure)[0].get_ylabel() or name == "forest", "its rows name themselves"
     caption = figure.get_supxlabel()
     assert "interval" in caption or name == "latent_shift"
-    if name not in ("forest", "latent_shift", *NEW):
+    if name not in ("forest", "funnel", "latent_shift", *NEW):
         assert caption.startswith("n = 3 replicates a base, 3 student bases")
 
 
@@ -406,15 +412,14 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("funnel", [6] * 7),
         ("teacher_vs_student", [14] * 4),
         ("predictors", [0, 0]),
         ("pass_rates", [5] * 3),
         ("pareto", [42]),
         ("size_curve", [12]),
         ("forest", [4]),
-        ("arm_scores", [5, 5]),
-        ("robustness", [5] * 4),
+        ("arm_scores", [6, 6]),
+        ("robustness", [6] * 4),
         ("distances", [5, 5]),
         ("recipe_pareto", [7, 6, 7]),
         ("same_axes", [7, 6]),
@@ -436,7 +441,6 @@ def test_bands_are_drawn_around_the_curves(drawn):
 
 def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["teacher_vs_student"]) == [*BASES, "mean of 3 bases"]
-    assert titles(drawn["funnel"]) == TEACHERS
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
     assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
     assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
@@ -678,44 +682,77 @@ def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():
                 assert re.search(call, recorded), f"no notebook of {row.notebook} records {name}"
 
 
-def test_forest_shows_groups_verdicts_and_every_difference(drawn):
-    shown, table = words(drawn["forest"]), forest_table()
-    for word in [*table["label"], *table["group"], *table["verdict"], "±3 points"]:
+def test_forest_shows_each_claim_with_its_verdict_and_three_points_can_be_seen(drawn):
+    shown, table = words(drawn["forest"]).replace("\n", " "), forest_table()
+    for word in [*table["label"], *table["text"], *table["verdict"], "±3 points"]:
         assert word in shown
-    assert figures.forest(table[["label", "estimate", "low", "high"]]).axes, (
-        "labels and numbers are enough"
-    )
+    (ax,) = panels(drawn["forest"])
+    low, high = ax.get_xlim()
+    assert low < table["estimate"].min() and table["estimate"].max() < high
+    assert high - low < 0.45, "a bar of 90 points is cut, and ends in an arrow"
+    arrows = [line for line in ax.lines if line.get_marker() == "<" and len(line.get_xdata())]
+    assert [line.get_xdata().tolist() for line in arrows] == [[low], [low]], "a dot and a bar"
+    texts = [place for _, axes, place in boxes(drawn["forest"], Text) if axes is ax]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(texts, 2))
 
 
-def test_claims_become_rows_of_a_forest():
-    table = pd.DataFrame({"base": "a", "replicate": range(4), "value": [0.04, 0.06, 0.05, 0.07]})
-    result = stats.pooled(table)
-    claims = stats.judge(
-        [
-            stats.claim(
-                "hard", "better", stats.Part("ID", result), stats.Part("OOD", result, 0.01)
-            ),
-            stats.claim("rises", "rises", result),
+def test_a_forest_shows_the_part_that_decides():
+    def part(label, *values, margin=0.0):
+        table = pd.DataFrame({"base": list("abcde"), "replicate": 0, "value": values})
+        return stats.Part(label, stats.pooled(table), margin)
+
+    up = part("ID", 0.04, 0.06, 0.05, 0.07, 0.05)
+    weaker = part("code", 0.02, 0.06, 0.05, 0.07, 0.05)
+    down = part("OOD", -0.04, -0.06, -0.05, -0.07, -0.05)
+    claims = [
+        stats.judge([claim])[0]
+        for claim in (
+            stats.claim("all hold", "", up, weaker),
+            stats.claim("one fails", "", up, down),
+            stats.claim("rises", "rises", up.interval),
+            stats.claim("a test", "", stats.Part("", test_p_value=0.01)),
             stats.claim("none", "not measured", None),
-        ]
-    )
-    rows = figures.claim_rows(claims)
-    assert list(rows["label"]) == ["hard: ID", "hard: OOD", "rises"]
-    assert (
-        list(rows["verdict"]) == ["reproduced"] * 3 and rows["low"][0] == claims[0].low < result.low
-    )
-    many = stats.judge([stats.claim("all hold", "", *(stats.Part(name, result) for name in "abc"))])
-    rows = figures.claim_rows([*many, claims[1]])
-    assert list(rows["label"]) == ["a", "b", "c", "rises"] and list(rows["verdict"]) == [
-        "",
-        "",
-        "",
-        "reproduced",
+            stats.not_below("keeps up", "", down.interval, 0.03),
+        )
     ]
-    assert list(rows["group"]) == ["all hold: reproduced"] * 3 + [""], (
-        "the verdict is the claim's, not that of its parts"
-    )
-    assert figures.forest(rows).axes
+    rows = figures.claim_rows(claims)
+    assert list(rows["label"]) == [claim.name for claim in claims], "a row a claim"
+    assert list(rows["verdict"]) == [claim.verdict for claim in claims]
+    assert rows["text"][0].startswith("code (2 of 2 parts reproduced), +5.0")
+    assert rows["text"][1].startswith("OOD (1 of 2 parts not reproduced), ")
+    assert rows["estimate"][1] < 0 and rows["text"][2].endswith("5 of 5 bases above 0")
+    assert rows["text"][3] == "p = 0.01" and rows["text"][4] == "not measured"
+    assert rows["low"][0] == weaker.interval.lower(claims[0].level)
+    assert rows["bases"][2] == dict(zip("abcde", (0.04, 0.06, 0.05, 0.07, 0.05), strict=True))
+    (ax,) = figures.forest(rows).axes
+    assert [len(of_row) for of_row in dots(ax).values()] == [5] * 4
+    assert [-0.03, -0.03] in [list(line.get_xdata()) for line in ax.lines], "the margin's line"
+    assert figures.forest(rows.head(0)).axes, "no claims, no error"
+
+
+def test_dots_of_the_bases_stand_beside_every_mean_and_no_axis_leaves_what_a_rate_can_be():
+    scores = make_scores(["before", "a", "b"], ["ID"], lambda *_: 0.8, 3, replicates=1)
+    scores = scores.assign(pass_k=scores["pass_k"].where(scores["base"] != "alpha", 0.02))
+    figure = figures.arm_scores(scores.assign(chance=0.1), values={"pass_k": "pass@4"})
+    (ax,) = panels(figure)
+    assert len(dots(ax)) == 3
+    assert all(len(row) == 3 and row[0] == 0.02 and row[1] > 0.8 for row in dots(ax).values())
+    low, high = ax.get_xlim()
+    assert low > -0.06 and high < 1.06
+    assert "guessing scores 10.0 %" in words(figure)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "student before"]
+
+
+def test_a_funnel_is_a_table_without_what_drops_nothing():
+    table = funnel_table()
+    unit = {"kept": 2000, "dropped": 0, "base": "alpha", "replicate": 0, "teacher": "left"}
+    idle = pd.DataFrame([{"step": step, **unit} for step in ("sampled", "repeats")])
+    (ax,) = panels(figures.funnel(pd.concat([idle, table])))
+    steps = [label.get_text() for label in ax.get_yticklabels()]
+    assert steps == ["length", "format", "answer", "steps", "one a question", "corpus size"]
+    assert "Steps that drop nothing: repeats." in ax.figure.get_supxlabel()
+    shown = [text.get_text() for text in ax.texts]
+    assert len(shown) == 6 * 7 and shown[0] == "99 %\n1,980"
 
 
 def test_heat_map_frames_the_best_of_each_column_and_leaves_empty_what_was_not_measured():

@@ -1,4 +1,4 @@
-"""Arms: their scores, and the differences between them with intervals and verdicts."""
+"""Arms: their scores, and the differences between them with intervals, bases and verdicts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import stats
+from ded import stats, wording
 
 from . import parts
 
 HOLLOW = {"markersize": 6, "color": "0.4", "markerfacecolor": "white"}
-ABOVE = {"marker": "D", "color": parts.BLUE}
-BELOW = {"marker": "X", "color": parts.RED}
-NEITHER = {"marker": "o", "color": "0.3"}
+ABOVE: dict[str, Any] = {"marker": "D", "color": parts.BLUE}
+BELOW: dict[str, Any] = {"marker": "X", "color": parts.RED}
+NEITHER: dict[str, Any] = {"marker": "o", "color": "0.3"}
 VERDICT_LOOKS = {"reproduced": ABOVE, "not reproduced": BELOW}
+MOST = 6  # deltas from 0 up to which an axis of differences is stretched for what is no estimate
+LINE, BAR, GAP = 0.155, 0.24, 0.1  # inches of a line of text in a forest, a bar with dots, between
 
 
 @parts.styled
@@ -28,7 +30,7 @@ def arm_scores(
 ) -> parts.Figure:
     """Scores by arm, a panel a family ("OOD": macro mean) and value.
 
-    The bases' mean with its interval, a mark a base. `values`: {column of scores: its name}, for
+    The bases' mean with its interval, a dot a base. `values`: {column of scores: its name}, for
     example {"accuracy": "pass@1", "pass_k": "pass@4"}.
     """
     values = values or {"accuracy": "pass@1"}
@@ -37,7 +39,7 @@ def arm_scores(
         for family in families
         for column, name in values.items()
     }
-    return _arm_strips(panels, parts.names(scores), "arm_scores")
+    return _strips(panels, parts.names(scores), "arm_scores")
 
 
 @parts.styled
@@ -48,107 +50,135 @@ def robustness(scores: pd.DataFrame, reference: str = "ID") -> parts.Figure:
     """
     families = [reference, *parts.names(scores[scores["group"] == "robust"], "family")]
     panels = {family: parts.cells(scores, family) for family in families}
-    return _arm_strips(panels, parts.names(scores), "robustness", reference)
+    return _strips(panels, parts.names(scores), "robustness", reference)
 
 
-def _arm_strips(
+def _strips(
     panels: Mapping[str, pd.DataFrame], arms: Sequence[str], name: str, reference: str = ""
 ) -> parts.Figure:
     """A row an arm, a panel a cell table; `reference`: that whose means stand in the others."""
     first = next(iter(panels.values()))
-    bases = parts.looks(parts.names(first, "base"))
-    words = parts.words(name, first, reference=reference)
+    rows = [*arms, "before"] if (first["arm"] == "before").any() else list(arms)
+    means = {
+        title: {arm: parts.rate(parts.interval(table, arm)) for arm in rows}
+        for title, table in panels.items()
+    }
+    guesses = {title: stats.chance(table) for title, table in panels.items()}
+    guessed = " / ".join(dict.fromkeys(wording.number(guess) for guess in guesses.values()))
+    words = parts.words(name, first, reference=reference, guessed=guessed)
     share = {"sharey": True, "sharex": bool(reference)}
-    figure, axes = parts.canvas(list(panels), 4, 0.9 + 0.32 * len(arms), words, **share)
-    for ax, (title, table) in zip(axes, panels.items(), strict=True):
-        for i, (base, look) in enumerate(bases.items()):
-            means = [parts.interval(table, arm, base).estimate for arm in arms]
-            ax.plot(means, np.arange(len(arms)) + 0.2 + 0.09 * i, markersize=3, **look)
-        for row, arm in enumerate(arms):
+    figure, axes = parts.canvas(list(panels), 3, 0.9 + 0.3 * len(rows), words, **share)
+    shown = [mean for of_one in means.values() for mean in of_one.values()]
+    for ax, title in zip(axes, panels, strict=True):
+        parts.rates_on(ax, shown if reference else means[title].values(), guesses[title])
+        for row, arm in enumerate(rows):
             if reference and title != reference:
-                ax.plot(parts.interval(first, arm).estimate, row, "o", **HOLLOW)
-            mean = parts.interval(table, arm)
-            parts.point(ax, mean, row, marker="o", color="black", elinewidth=1.4, zorder=4)
-        parts.before_level(ax, table, vertical=True)
-        parts.rows_on(ax, arms, top=-0.5)
-    for ax in axes:
-        parts.scores_on(ax.xaxis)
-    parts.legend(figure, axes[0], bases)
+                ax.plot(means[reference][arm].estimate, row, "o", **HOLLOW)
+            parts.with_bases(ax, means[title][arm], row, marker="o", color="black")
+        if "before" in rows:
+            ax.axvline(means[title]["before"].estimate, **parts.BEFORE)
+        parts.rows_on(ax, ["student before" if row == "before" else row for row in rows])
     return figure
 
 
 def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
-    """Rows for `forest`: each measured condition of each claim, its interval, the verdict.
+    """Rows for `forest`, a claim each: of its parts the weakest of those that decide its verdict.
 
-    The interval is the one that decides: its lower bound is adjusted. The conditions of a claim
-    that has many stand under a heading with its verdict, which is not that of any one of them.
+    The interval is the one that decides: its lower bound is adjusted for the claims made together.
     """
     rows = []
     for claim in claims:
-        many = len(claim.parts) > 2
-        heading = {"group": f"{claim.name}: {claim.verdict}", "verdict": ""}
-        beside = heading if many else {"group": "", "verdict": claim.verdict}
-        for part in claim.parts:
-            alone = claim.name if part.label in (claim.name, "") else f"{claim.name}: {part.label}"
-            if part.interval is not None:
-                label = {"label": part.label if many else alone}
-                decides = {"low": part.interval.lower(claim.level)}
-                rows.append(label | stats.numbers(part.interval) | decides | beside)
-    return pd.DataFrame(rows)
+        recorded = claim.to_dict()
+        deciding, n = wording.deciding(recorded), len(recorded["parts"])
+        part, label = deciding[0], wording.label(deciding[0], recorded)
+        which = f"{label} ({len(deciding)} of {n} parts {claim.verdict})" if n > 1 else label
+        texts = (which, wording.difference(part), wording.bases(part))
+        ends = [part.get(key) for key in ("estimate", "low_adjusted", "high")]
+        row = dict(zip(("estimate", "low", "high"), ends, strict=True))
+        row |= {
+            "label": claim.name,
+            "verdict": claim.verdict,
+            "text": ", ".join(filter(None, texts)),
+        }
+        rows.append(row | {"bases": part.get("bases") or {}, "margin": part.get("margin") or 0.0})
+    columns = ["label", "verdict", "text", "estimate", "low", "high", "margin", "bases"]
+    numbers = dict.fromkeys(columns[3:7], float)
+    return pd.DataFrame(rows, columns=columns).astype(numbers)
 
 
 @parts.styled
 def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
-    """Differences with their intervals, the zero line and the band of ±delta around it.
+    """A row a claim: its name and verdict, and below them the difference that decides, with its
+    interval and a dot a base.
 
-    `rows`: label, estimate, low, high (fractions) and, where known, group (a heading), verdict, n.
+    `rows`: see `claim_rows`. The zero line, the band of ±delta around it; a dotted stroke where
+    the line that a claim is held against is another.
     """
-    rows = rows.reset_index(drop=True)
-    groups = rows.get("group", pd.Series("", index=rows.index))
-    # a heading takes a line, and so does the end of what stands under one
-    begins = groups.ne(groups.shift(fill_value=""))
-    place = rows.index + begins.cumsum()
-    n = ""
-    if "n" in rows and rows["n"].notna().any():
-        n = f"n = {rows['n'].min():g} or more replicates. "
-    labels = [textwrap.fill(str(name), 44) for name in rows["label"]]
-    step = 0.24 + 0.08 * max((name.count("\n") for name in labels), default=0)
-    words = parts.words("forest", n=n, points=100 * delta)
-    figure, (ax,) = parts.canvas([""], 1, 0.8 + step * (place.max() + 1), words)
+    from matplotlib.patheffects import withStroke
+
+    names = [textwrap.fill(name, 62) for name in rows["label"]]
+    texts = [textwrap.fill(text, 92) for text in rows["text"]]
+    lines = np.array(
+        [
+            [name.count("\n") + 1, text.count("\n") + 1]
+            for name, text in zip(names, texts, strict=True)
+        ]
+    ).reshape(-1, 2)
+    heights = LINE * lines.sum(axis=1) + BAR * rows["estimate"].notna().to_numpy() + GAP
+    total = GAP + heights.sum()
+    figure, (ax,) = parts.canvas([""], 1, 0.4 + total, parts.words("forest", points=100 * delta))
+    ax.set(xlim=_reach(rows, delta), ylim=(total, 0), yticks=[])
+    ax.spines["left"].set_visible(False)
     parts.delta_band(ax, delta)
-    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
-    for y, row in zip(place, rows.itertuples(index=False), strict=True):
-        verdict = getattr(row, "verdict", "")
-        look = VERDICT_LOOKS.get(verdict, NEITHER)
-        parts.point(ax, row, y, zorder=4, **look)
-        ax.text(1.01, y, verdict, color=look["color"], **beside)
-    on_white = {"fontweight": "bold", "bbox": {"color": "white", "pad": 1}}
-    for y, heading in zip(place[begins], groups[begins], strict=True):
-        if heading:
-            ax.text(0.01, y - 1, heading, **on_white, **beside)
-    ax.set(yticks=place, yticklabels=labels, ylim=(place.max() + 0.6, -0.6))
+    write = {"transform": ax.get_yaxis_transform(), "va": "top", "linespacing": 1.15, "zorder": 5}
+    write["path_effects"] = [withStroke(linewidth=1.5, foreground="white")]
+    tops = heights.cumsum() - heights + GAP
+    belows = tops + LINE * lines[:, 0]
+    bars = belows + LINE * lines[:, 1] + BAR / 3
+    for row, name, text, top, below, y in zip(
+        rows.itertuples(), names, texts, tops, belows, bars, strict=True
+    ):
+        look = VERDICT_LOOKS.get(row.verdict, NEITHER)
+        ax.text(0, top, name, **write)
+        ax.text(1, top, row.verdict, ha="right", weight="bold", color=look["color"], **write)
+        ax.text(0, below, text, fontsize=7, color="0.35", **write)
+        parts.with_bases(ax, row, y, 0.09, **look)
+        if row.margin:
+            ax.plot([-row.margin] * 2, [y - 0.1, y + 0.1], ":", color=parts.RED, zorder=3)
     return figure
+
+
+def _reach(rows: pd.DataFrame, delta: float) -> tuple[float, float]:
+    """Limits of an axis of differences: all estimates lie within, and 3 points can be seen."""
+    dots = [value for bases in rows.get("bases", ()) for value in bases.values()]
+    ends = np.array([*rows["low"], *rows["high"], *dots], float)
+    ends = np.clip(ends[np.isfinite(ends)], -MOST * delta, MOST * delta)
+    estimates = rows["estimate"].dropna()
+    inner = [-1.5 * delta, 1.5 * delta, *(estimates - delta), *(estimates + delta), *ends]
+    return min(inner) * 1.03, max(inner) * 1.03
 
 
 @parts.styled
 def ablation(table: pd.DataFrame, delta: float = stats.DELTA, note: str = "") -> parts.Figure:
     """Paired differences, DED minus each arm, a panel a group; shaded: the band of ±delta.
 
-    `table`: arm, group, estimate, low, high (fractions). A diamond is above 0, a cross below it, a
-    circle neither.
+    `table`: arm, group, estimate, low, high (fractions), and where known bases ({base: value}). A
+    diamond is above 0, a cross below it, a circle neither.
     """
     arms, groups = parts.names(table), parts.names(table, "group")
     words = parts.words("ablation", points=100 * delta, note=note)
-    figure, axes = parts.canvas(groups, 3, 0.7 + 0.26 * len(arms), words, sharey=True)
+    figure, axes = parts.canvas(groups, 3, 0.7 + 0.3 * len(arms), words, sharey=True)
     for ax, group in zip(axes, groups, strict=True):
+        rows = table[table["group"] == group]
+        ax.set_xlim(_reach(rows, delta))
         parts.delta_band(ax, delta)
-        for row in table[table["group"] == group].itertuples(index=False):
-            parts.point(ax, row, arms.index(row.arm), zorder=4, **_side(row))
+        for row in rows.itertuples(index=False):
+            parts.with_bases(ax, row, arms.index(row.arm), **_side(row))
         parts.rows_on(ax, arms)
     return figure
 
 
-def _side(row: Any) -> dict[str, str]:
+def _side(row: Any) -> dict[str, Any]:
     """The look of an interval by the side of 0 on which it lies."""
     if parts.whisker(row) is None or row.low <= 0 <= row.high:
         return NEITHER

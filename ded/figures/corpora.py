@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +16,6 @@ from ded import stats
 from . import parts
 
 UNIT = ["base", "replicate"]
-BOX = {"whis": (5, 95), "showfliers": False, "showcaps": False, "width": 0.6, "saturation": 1}
-BOX |= {"color": "#cfe3f1", "linecolor": "0.2"}
 
 
 @parts.styled
@@ -62,80 +62,74 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
 
 @parts.styled
 def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
-    """Share of the sampled trajectories left after each step of the curation, a panel a `by`.
+    """A table of the share of the sampled trajectories left after each step of the curation, a
+    column a `by`; steps that drop nothing anywhere are named below it alone.
 
-    `table`: step (in order), kept, dropped, base, replicate and `by` (teacher, pool). Beside a bar:
-    percent and mean count.
+    `table`: step (in order), kept, dropped, base, replicate and `by` (teacher, pool). Shaded: the
+    more is left, the darker.
     """
-    sampled = table.groupby([*UNIT, by])[["kept", "dropped"]].transform("first").sum(axis=1)
-    table = table.assign(share=table["kept"] / sampled.where(sampled > 0))
-    panels = {name: parts.names(rows, "step") for name, rows in table.groupby(by, sort=False)}
-    same_steps = len({tuple(steps) for steps in panels.values()}) == 1
-    height = 0.5 + 0.2 * max(map(len, panels.values()))
-    words = parts.words("funnel", table)
-    figure, axes = parts.canvas(list(panels), 4, height, words, sharey=same_steps)
-    for ax, (name, steps) in zip(axes, panels.items(), strict=True):
-        for row, step in enumerate(steps):
-            part = table[(table[by] == name) & (table["step"] == step)]
-            share = stats.pooled(part, "share")
-            fade = 1 - 0.6 * row / len(steps)
-            ax.barh(row, share.estimate, 0.7, color=parts.SKY, alpha=fade, edgecolor="0.3")
-            parts.point(ax, share, row, marker="", color="black")
-            end = share.estimate if parts.whisker(share) is None else min(share.high, 1.0)
-            beside = f"{100 * share.estimate:.0f} ({part['kept'].mean():.0f})"
-            ax.text(end + 0.03, row, beside, va="center", fontsize=6.5)
-        parts.rows_on(ax, steps)
-        ax.set(xlim=(0, 1.5), xticks=(0, 0.5, 1))
-        ax.grid(axis="y", visible=False)
-        parts.percent(ax.xaxis)
+    started = table.groupby([*UNIT, by])[["kept", "dropped"]].transform("first").sum(axis=1)
+    table = table.assign(share=table["kept"] / started.where(started > 0))
+    dropped = table.groupby("step", sort=False)["dropped"].sum()
+    steps = dropped.index[dropped > 0]
+    idle = dropped.index[dropped == 0].difference(table.groupby(by)["step"].first(), sort=False)
+    shares = table.groupby(["step", by], sort=False)["share"].mean().unstack(sort=False)
+    shares = shares.reindex(index=steps, columns=table[by].unique())
+    counts = table.groupby(["step", by])["kept"].mean()
+    words = parts.words("funnel", idle=", ".join(idle) or "none")
+    figure, (ax,) = parts.canvas([""], 1, 0.9 + 0.3 * len(steps), words)
+    ax.pcolormesh(shares.to_numpy(), cmap="Blues", vmin=0, vmax=2.5, edgecolor="white")
+    for (row, step), (column, name) in itertools.product(enumerate(steps), enumerate(shares)):
+        if pd.notna(share := shares.loc[step, name]):
+            text = f"{100 * share:.3g} %\n{counts[step, name]:,.0f}"
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7)
+    ax.set(xticks=np.arange(len(shares.columns)) + 0.5, yticks=np.arange(len(steps)) + 0.5)
+    ax.set_xticklabels([textwrap.fill(str(name), 9) for name in shares])
+    ax.set(yticklabels=steps, ylim=(len(steps), 0))
+    ax.tick_params(length=0)
     return figure
 
 
 @parts.styled
 def distances(statistics: pd.DataFrame) -> parts.Figure:
-    """Smallest distances between the kept trajectories of a question, by rule, and their mean.
+    """Smallest distance between the trajectories that a rule keeps of a question: the bases' mean
+    with its interval, a dot a base.
 
     `statistics`: base, replicate, arm, token_edits, step_edits.
     """
-    import seaborn
-
-    table = statistics.reset_index(drop=True)  # seaborn wants each row's label once
-    arms = parts.names(table)
-    words = parts.words("distances", table)
-    titles = ["smallest distance in tokens", "smallest distance in steps"]
-    figure, axes = parts.canvas(titles, 2, 0.9 + 0.36 * len(arms), words, sharey=True)
-    for ax, value in zip(axes, ("token_edits", "step_edits"), strict=True):
-        seaborn.boxplot(table, x=value, y="arm", order=arms, ax=ax, **BOX)
-        means = table.groupby(["arm", *UNIT])[value].mean().reset_index()
+    values = {"token_edits": "token edits", "step_edits": "step edits"}
+    means = statistics.groupby(["arm", *UNIT], sort=False)[list(values)].mean().reset_index()
+    arms = parts.names(means)
+    words = parts.words("distances", means)
+    figure, axes = parts.canvas(
+        ["in tokens", "in steps"], 2, 0.8 + 0.3 * len(arms), words, sharey=True
+    )
+    for ax, (value, name) in zip(axes, values.items(), strict=True):
+        ax.set(xlim=(-0.04 * means[value].max(), 1.1 * means[value].max() + 0.1), xlabel=name)
         for row, arm in enumerate(arms):
             mean = parts.interval(means, arm, None, value)
-            parts.point(ax, mean, row, marker="D", color=parts.RED, zorder=6)
+            parts.with_bases(ax, mean, row, marker="o", color="black")
         parts.rows_on(ax, arms)
-        ax.set(xlabel="edits", ylabel="rule" if ax is axes[0] else "")
     return figure
 
 
 @parts.styled
 def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> parts.Figure:
-    """Histogram of the number of truly different, valid trajectories a question.
+    """Questions by the number of truly different, valid trajectories they have, a dot a base.
 
     A line at twice `n_kept`, P; in the title the lucky share. `facts`, a mapping a unit: base,
     replicate, distinct (counts), lucky (share of correct answers with a wrong step).
     """
     table = pd.DataFrame(facts)[[*UNIT, "lucky", "distinct"]]
     counts = table.explode("distinct").astype({"distinct": int})
-    edges = np.arange(counts["distinct"].max() + 2) - 0.5
+    shares = pd.crosstab(counts["base"], counts["distinct"], normalize="index")
     lucky = parts.text(stats.pooled(table, "lucky"))
     title = f"lucky wrong chains: {lucky} % of the correct answers"
-    figure, (ax,) = parts.canvas([title], 1, 2.5, parts.words("distinct", table))
-    share = np.histogram(counts["distinct"], edges)[0] / len(counts)
-    ax.stairs(share, edges, fill=True, color="0.85", label="all bases")
-    for base, look in parts.curve_looks(parts.names(table, "base")).items():
-        own = counts.loc[counts["base"] == base, "distinct"]
-        share = np.histogram(own, edges)[0] / len(own)
-        line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.4}
-        ax.stairs(share, edges, label=f"{base}: median {np.median(own):g}", **line)
-    ax.axvline(2 * n_kept, color="black", linestyle=parts.DASHED, label=f"2P = {2 * n_kept}")
-    parts.legend(figure, ax, loc="outside right upper", ncols=1)
+    words = parts.words("distinct", table, twice=2 * n_kept, median=counts["distinct"].median())
+    figure, (ax,) = parts.canvas([title], 1, 2.3, words)
+    ax.bar(shares.columns, shares.mean(), 0.8, color="0.85")
+    for n, of_bases in shares.items():
+        ax.plot([n] * len(of_bases), of_bases, "o", markersize=3.5, **parts.DOT)
+    ax.axvline(2 * n_kept, color="black", linestyle=parts.DASHED)
     parts.percent(ax.yaxis)
     return figure

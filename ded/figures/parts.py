@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ DASHED = (0, (4, 2))
 MINUS = "\N{MINUS SIGN}"
 WHITE_EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 POINT = {"linestyle": "none", "elinewidth": 1, "capsize": 1.5} | WHITE_EDGE
+DOT = {"color": SKY, "alpha": 0.8, "markeredgewidth": 0, "zorder": 3}
+BEFORE = {"color": "0.25", "linestyle": DASHED, "linewidth": 1, "zorder": 1}
+CHANCE = {"color": "0.25", "linestyle": ":", "linewidth": 1, "zorder": 1}
 
 
 # --- style and canvas -----------------------------------------------------------------------------
@@ -240,6 +243,11 @@ def whisker(value: Any) -> np.ndarray | None:
     return lengths if np.isfinite(lengths).all() else None
 
 
+def rate(value: stats.Interval) -> Bar:
+    """The interval of a pass rate, within what a rate can be."""
+    return Bar(value.estimate, max(0.0, value.low), min(1.0, value.high), value.bases)
+
+
 def text(value: stats.Interval) -> str:
     """'80.7 ± 2.9', in percent; without what there is not; "not measured" for nan."""
     if np.isnan(value.estimate):
@@ -249,16 +257,60 @@ def text(value: stats.Interval) -> str:
     return f"{100 * value.estimate:.1f}{half}"
 
 
+class Bar(NamedTuple):
+    """An interval as it is drawn."""
+
+    estimate: float
+    low: float
+    high: float
+    bases: Mapping[str, float]
+
+
 # --- marks ----------------------------------------------------------------------------------------
 def point(ax: Axes, x: Any, y: Any, **look: Any) -> None:
     """A marker at two numbers or intervals, with the whiskers of the latter."""
     ax.errorbar(centre(x), centre(y), xerr=whisker(x), yerr=whisker(y), **(POINT | look))
 
 
+def with_bases(ax: Axes, value: Any, y: float, below: float = 0.3, **look: Any) -> None:
+    """A marker with its whiskers at a height y, and so far below it a dot a base (`value.bases`).
+
+    To be called with the final limits of x: what leaves them ends in an arrow at the edge.
+    """
+    low, high = ax.get_xlim()
+    inside = Bar(value.estimate, max(low, value.low), min(high, value.high), {})
+    point(ax, value if whisker(value) is None else inside, y, **({"zorder": 4} | look))
+    marks = [(dot, y + below, "o", DOT) for dot in (getattr(value, "bases", None) or {}).values()]
+    ends = [end for end in (value.low, value.high) if not low <= end <= high]
+    marks += [(end, y, "", {"color": look["color"], "zorder": 4}) for end in ends]
+    for x, height, marker, mark in marks:
+        if math.isfinite(x):
+            marker = "<" if x < low else ">" if x > high else marker
+            x = float(np.clip(x, low, high))
+            ax.plot(x, height, marker, markersize=3.5, clip_on=False, **mark)
+
+
+def rates_on(ax: Axes, means: Iterable[Bar], chance: float = 0.0) -> None:
+    """Limits of x for pass rates and their bases, within what a rate can be; whiskers stretch them
+    by 10 points at most, as does the line of guessing, which is drawn where it lies within.
+    """
+    means = [mean for mean in means if math.isfinite(mean.estimate)]
+    points = [value for mean in means for value in (mean.estimate, *mean.bases.values())]
+    low, high = min(points, default=0.0), max(points, default=1.0)
+    ends = [chance, *(end for mean in means for end in (mean.low, mean.high))]
+    near = np.clip([end for end in ends if math.isfinite(end)], low - 0.1, high + 0.1)
+    low, high = max(0.0, min(low, near.min())), min(1.0, max(high, near.max()))
+    margin = 0.04 * (high - low) + 0.005
+    ax.set_xlim(low - margin, high + margin)
+    if chance and low <= chance <= high:
+        ax.axvline(chance, **CHANCE)
+    percent(ax.xaxis)
+
+
 def level(ax: Axes, value: Any, vertical: bool = False) -> None:
     """An interval as a level to compare with: a dashed line and a faint band."""
     line, span = (ax.axvline, ax.axvspan) if vertical else (ax.axhline, ax.axhspan)
-    line(value.estimate, color="0.25", linestyle=DASHED, linewidth=1, zorder=1)
+    line(value.estimate, **BEFORE)
     if whisker(value) is not None:
         span(value.low, value.high, color="0.5", alpha=0.15, linewidth=0, zorder=0)
 
