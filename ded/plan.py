@@ -134,7 +134,7 @@ def wants_gpu(settings: Parameters) -> bool:
 def workload(notebook: str, settings: Parameters) -> Iterator[Work]:
     """The work of one notebook with these parameters: of each base, then of each teacher."""
     # in notebook 04 teachers are asked for their choice alone
-    n_each = settings.n_select if isinstance(settings, Recipe) else settings.n_replicates
+    n_each = _selecting(settings) if isinstance(settings, Recipe) else settings.n_replicates
     for base in settings.students:
         if isinstance(settings, Recipe):
             yield from _smoke_tests(settings, base)
@@ -187,7 +187,7 @@ def _asked_of_a_teacher(settings: Parameters) -> int:
         case schemas.Valley():
             return settings.n_questions * settings.n_attempts
         case Recipe():
-            return settings.smoke_questions + own_score
+            return settings.smoke_questions + settings.smoke_eval * settings.samples
     return settings.n_questions
 
 
@@ -199,22 +199,30 @@ def _parts(settings: Parameters) -> int:
     return 2 if isinstance(settings, Recipe) and settings.code_source else 1
 
 
+def _selecting(settings: Recipe) -> int:
+    """Replicates of a base on which its teacher is chosen."""
+    return 0 if settings.chosen else settings.n_select
+
+
 def _smoke_tests(settings: Recipe, base: str) -> Iterator[Work]:
-    n_tests = settings.n_select * len(settings.teachers)
+    n_tests = _selecting(settings) * len(settings.teachers)
     examples = round(settings.epochs * n_tests * settings.smoke_size)
     yield Work("students trained", base, examples=examples, loads=n_tests, checkpoints=n_tests)
-    prompts = (n_tests + settings.n_select) * settings.eval_id * settings.samples
+    prompts = (n_tests + _selecting(settings)) * settings.smoke_eval * settings.samples
     yield Work("students scored", base, prompts=prompts, loads=n_tests)
 
 
 def _recipe_pools(settings: Recipe) -> Work:
-    """What the chosen teachers, taken to be the largest, sample for the pools of a base.
+    """What the chosen teacher, the highest scorer and another one, all taken to be the largest,
+    sample for the pools of a base; and the highest scorer for its own score.
 
     Counted as if no two trajectories differed, so that all are asked for.
     """
     parts, n = _parts(settings), settings.n_replicates
     diverse = settings.n_trajectories * settings.corpus_size * (parts + 2)
-    pool = settings.n_questions + (parts - 1) * settings.n_code_questions + diverse
+    one_each = settings.n_questions + (parts - 1) * settings.n_code_questions
+    own = (settings.eval_id + (parts - 1) * settings.eval_code) * settings.samples
+    pool = 3 * one_each + diverse + own
     largest = max(settings.teachers, key=lambda spec: size_of(spec, active=True) or 0)
     return Work("teachers' trajectories", largest, prompts=n * pool, loads=2 * n)
 

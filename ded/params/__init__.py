@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -254,7 +254,8 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
         case "extra_forbidden":
             owner: Any = model
             for outer in error["loc"][:-1]:
-                owner = owner.model_fields[outer].annotation
+                fields = getattr(owner, "model_fields", {})
+                owner = fields[outer].annotation if fields else get_args(owner)[-1]
             # text may be a key that was put in the wrong place
             what = head if isinstance(value, int | float) else name
             return f"{what}: unknown parameter{near(error['loc'][-1], owner.model_fields)}"

@@ -6,13 +6,21 @@ checks them.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 from ded import problems
 from ded.errors import near, no_such
 from ded.lab import catalogue
 from ded.models.spec import bare, parse, with_options
-from ded.options import Count, Engine, Grading, Positive, Trainer, Whole
+from ded.options import Count, Engine, Grading, Options, Positive, Trainer, Whole
 
 # ---- the kinds of values -----------------------------------------------------------------------
 
@@ -199,16 +207,29 @@ class TrajectoryDiversity(Common):
     perturbations: Annotated[list[str], AfterValidator(_perturbed)]
 
 
+class Chosen(Options):
+    """The teachers of a base, as a user or an earlier run knows them; top: one, or several that
+    tie.
+    """
+
+    teacher: str
+    top: Annotated[list[str], BeforeValidator(lambda top: [top] if isinstance(top, str) else top)]
+    other: str = ""  # drawn
+
+
 class Recipe(Common):
     """Notebook 04."""
 
     teachers: Models
+    # {student base, or "default": its teachers}; {}: by smoke tests
+    chosen: dict[str, Chosen] = {}
     code_source: SourceOrNone
     code_id_source: Annotated[SourceOrNone, AfterValidator(_with_code_source)]
     n_select: Count
     n_code_questions: Count
     smoke_questions: Count
     smoke_size: Count
+    smoke_eval: Count
     corpus_size: Annotated[int, Field(ge=2)]
     large_size: Count
     keep_questions: KeepQuestions
@@ -221,6 +242,28 @@ class Recipe(Common):
     shift_inputs: Count
     lalp_window: Count
     ood_margin: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _chosen_among(self) -> Self:
+        bases, teachers = [DEFAULT, *map(bare, self.students)], self.teachers
+        for base, given in self.chosen.items():
+            if base not in bases:
+                raise ValueError(f"chosen: {base!r} is no student here{near(base, bases)}")
+            for name in filter(None, [given.teacher, *given.top, given.other]):
+                if name not in teachers:
+                    raise ValueError(f"chosen: {name!r} is none of teachers{near(name, teachers)}")
+        if lacking := [base for base in bases[1:] if not {base, DEFAULT} & {*self.chosen}]:
+            if self.chosen:
+                raise ValueError(f"chosen: names no teachers of {lacking[0]!r}, and no default")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_questions(self) -> Self:
+        n = self.n_questions + (self.n_code_questions if self.code_source else 0)
+        if n < self.large_size:
+            what = f"large_size: one trajectory of each of {n} training questions"
+            raise ValueError(f"{what} makes no {self.large_size} examples; raise n_questions")
+        return self
 
 
 class Valley(Common):

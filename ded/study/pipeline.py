@@ -212,14 +212,16 @@ def before(unit: Unit) -> pd.DataFrame:
     return score(unit, unit.base, "before", unit.suite())
 
 
-def own_score(unit: Unit, teacher: str) -> pd.DataFrame:
+def own_score(unit: Unit, teacher: str, families: Iterable[str] = ("ID",)) -> pd.DataFrame:
     """A teacher's (or any model's) own scores on the unit's in-domain questions; n = 0 and NaN for
-    recorded traces that lack one of them.
+    recorded traces that lack one of them, and for "".
     """
-    asked = unit.suite()["ID"]
-    if parse(teacher).kind == "recorded" and not all(traces.traces(teacher, asked, 1).values()):
-        return _unscored(unit, short(teacher), ["ID"])
-    return score(unit, teacher, short(teacher), {"ID": asked})
+    asked = {family: unit.suite()[family] for family in families}
+    questions = [question for family in asked.values() for question in family]
+    recorded = teacher and parse(teacher).kind == "recorded"
+    if not teacher or (recorded and not all(traces.traces(teacher, questions, 1).values())):
+        return _unscored(unit, short(teacher), asked)
+    return score(unit, teacher, short(teacher), asked)
 
 
 def _unscored(unit: Unit, arm: str, families: Iterable[str]) -> pd.DataFrame:

@@ -18,9 +18,15 @@ from ded.problems import Problem
 from ded.study import pipeline
 from ded.study.unit import Unit, short
 
-CURATED = ("random", "no compression", "no diversity", "top teacher")
+CURATED = ("random", "no compression", "breadth", "top teacher")
 PARTS = ("math only", "code only")
 STYLES = ("s1 style", "LIMO style")
+# The large corpora: of the chosen teacher, and as others make them
+SAME = "large, same teacher"
+OTHERS = ("large, top teacher, unfiltered", "large, top teacher", "large, another teacher")
+LARGE = (SAME, *OTHERS)
+EQUAL_STEPS = ", equal steps"  # ends the name of a large arm that is trained for DED's steps
+TOP = "top teacher itself"  # the arm of its own scores
 NOTHING = pd.DataFrame(columns=["problem_id", "part", "prompt", "text", "n_tokens", "turn"])
 SHOWN = ["problem_id", "part", "prompt", "text", "teacher", "n_tokens", "level", "pass_rate"]
 SHOWN += ["sample_index", "base", "replicate"]
@@ -34,15 +40,20 @@ class Part:
     kept: one verified trajectory a question of the chosen teacher, with level, pass_rate (NaN:
     not rated) and hard (whether compression leaves the question); diverse: of each question that
     compression leaves, the P farthest of its M trajectories; uncompressed: the same of all
-    questions; top: as diverse, from the teacher that scores highest itself. distinct: how many
-    different verified trajectories each question of `diverse` had. tokens: sampled by the teachers.
+    questions; top_diverse: as diverse, from the teacher that scores highest itself; top, other: as
+    kept, from that one and from one more; top_unfiltered: one trajectory a question, as it comes.
+    distinct: how many different verified trajectories each question of `diverse` had. tokens:
+    sampled by the teachers.
     """
 
     name: str
     kept: pd.DataFrame
     diverse: pd.DataFrame
     uncompressed: pd.DataFrame
+    top_diverse: pd.DataFrame
     top: pd.DataFrame
+    top_unfiltered: pd.DataFrame
+    other: pd.DataFrame
     funnel: pd.DataFrame
     distinct: list[int]
     tokens: int
@@ -71,10 +82,11 @@ Rule = Callable[[Part], pd.DataFrame | None]
 
 def arms(params: Recipe) -> dict[str, int]:
     """{arm of notebook 04: examples that it trains on}, DED first; the notebook says what makes
-    each.
+    each. An arm of equal steps counts as many examples as DED has.
     """
     equal = dict.fromkeys(["DED", *equal_arms(params)], params.corpus_size)
-    return equal | {"large": params.large_size}
+    large = dict.fromkeys(LARGE, params.large_size)
+    return equal | large | {name + EQUAL_STEPS: params.corpus_size for name in LARGE}
 
 
 def equal_arms(params: Recipe) -> list[str]:
@@ -84,14 +96,14 @@ def equal_arms(params: Recipe) -> list[str]:
     return [*CURATED, *(PARTS if params.code_source else ()), *STYLES]
 
 
-def pool(unit: Unit[Recipe], teacher: str, top: str) -> Pool:
+def pool(unit: Unit[Recipe], teacher: str, top: str, other: str) -> Pool:
     """What the arms of a unit select from. teacher: the chosen one; top: the one that scores
-    highest itself; "": none.
+    highest itself; other: one more; "": none.
     """
     params = unit.params
     named = {"math": params.corpus_source, "code": params.code_source} if teacher else {}
     sources = {name: source for name, source in named.items() if source}
-    parts = [_part(unit, name, source, teacher, top) for name, source in sources.items()]
+    parts = [_part(unit, name, source, teacher, top, other) for name, source in sources.items()]
     empty = pd.DataFrame(columns=["step", "kept", "dropped", "reason", "pool"])
     funnel = pd.concat([part.funnel for part in parts] or [empty]).assign(**unit.row)
     questions = [question for source in sources.values() for question in unit.questions(source)]
@@ -99,7 +111,9 @@ def pool(unit: Unit[Recipe], teacher: str, top: str) -> Pool:
     return Pool(parts, funnel, sum(part.tokens for part in parts), hidden)
 
 
-def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) -> Part:
+def _part(
+    unit: Unit[Recipe], name: str, source: str, teacher: str, top: str, other: str
+) -> Part:
     params, questions = unit.params, unit.questions(source)
     half = math.ceil(params.corpus_size / 2) if params.code_source else params.corpus_size
     curated = pipeline.curate(unit, teacher, 1, source)
@@ -111,19 +125,38 @@ def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str) ->
     # as much as a single-part arm takes; the others only half a corpus
     diverse, distinct, n_diverse = _diverse(unit, teacher, hard, params.corpus_size)
     uncompressed, _, n_uncompressed = _diverse(unit, teacher, questions, half)
-    from_top, _, n_top = _diverse(unit, top, hard, half)
+    top_diverse, _, n_top_diverse = _diverse(unit, top, hard, half)
+    top_kept, top_unfiltered, n_top = _one_each(unit, top, questions)
+    other_kept, _, n_other = _one_each(unit, other, questions)
+    n_tops = n_top_diverse + n_top
     funnel = [curated.funnel.assign(pool=name), compressed.funnel.assign(pool=f"{name} questions")]
     kept = pipeline.without_ids(curated.kept).merge(rates, how="left", on="problem_id")
     return Part(
         name,
-        kept.assign(hard=kept["problem_id"].isin(hard_ids)),
-        diverse.merge(rates, on="problem_id"),
-        uncompressed,
-        from_top,
-        pd.concat(funnel),
-        distinct,
-        curated.n_tokens + n_diverse + n_uncompressed + (n_top if top != teacher else 0),
+        kept=kept.assign(hard=kept["problem_id"].isin(hard_ids)),
+        diverse=diverse.merge(rates, on="problem_id"),
+        uncompressed=uncompressed,
+        top_diverse=top_diverse,
+        top=top_kept,
+        top_unfiltered=top_unfiltered,
+        other=other_kept,
+        funnel=pd.concat(funnel),
+        distinct=distinct,
+        tokens=curated.n_tokens + n_diverse + n_uncompressed + n_other + (top != teacher) * n_tops,
     )
+
+
+def _one_each(
+    unit: Unit[Recipe], teacher: str, questions: list[Problem]
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """(what the filters keep; all that has an end; tokens sampled): one trajectory a question."""
+    if not teacher:
+        return NOTHING, NOTHING, 0
+    sampled = pipeline.graded(unit, teacher, 1, questions)
+    kept = pipeline.filtered(unit, sampled, questions).kept
+    ended = sampled[(sampled["finish_reason"] != "length") & (sampled["text"].str.strip() != "")]
+    tokens = int(sampled["n_tokens"].sum())
+    return pipeline.without_ids(kept), pipeline.without_ids(ended), tokens
 
 
 def _diverse(
@@ -183,39 +216,41 @@ def make_arms(unit: Unit[Recipe], pool: Pool, rules: Mapping[str, Rule]) -> list
     """The arms of one unit, of what `rules` take of each part, by turns, so that what is cut is cut
     from both.
 
-    Arms of equal size are cut to the smallest of them and train for equally many steps. One that
-    lacks half of params.corpus_size is empty, and so not measured, as all are where no teacher
-    could be chosen.
+    Arms of equal size are cut to the smallest of them and train for equally many steps. A large
+    corpus makes up with one part for what the other lacks, and is trained twice: for as many epochs
+    and for as many steps as DED. An arm that lacks half of its size, of a large one a quarter, is
+    empty and so not measured, as all are where no teacher could be chosen.
     """
     params, corpora = unit.params, {}
     for name, rule in rules.items():
         if params.code_source or name not in PARTS:
             given = {part.name: rule(part) for part in pool.parts}
             tables = {part: table for part, table in given.items() if table is not None}
-            large = name == "large"
-            size = params.large_size if large else params.corpus_size
-            corpora[name] = _mixed(tables, size, fill=large)
-    equal = [name for name in corpora if name != "large"]
-    enough = [name for name in equal if 2 * len(corpora[name]) >= params.corpus_size]
-    size = min([params.corpus_size, *(len(corpora[name]) for name in enough)])
-    corpora |= {name: corpora[name].head(size if name in enough else 0) for name in equal}
-    arms = []
-    for name, corpus in corpora.items():
+            corpora[name] = _mixed(tables, arms(params)[name], fill=name in LARGE)
+    wanted, least = arms(params), {True: 0.75, False: 0.5}
+    enough = [name for name in corpora if len(corpora[name]) >= least[name in LARGE] * wanted[name]]
+    equal = [len(corpora[name]) for name in enough if name not in LARGE]
+    size = min([params.corpus_size, *equal])
+    sizes = {name: wanted[name] if name in LARGE else size for name in enough}
+    steps = {name: (name, 0) for name in corpora}
+    equal_steps = pipeline.steps_of(unit, size)
+    steps |= {name + EQUAL_STEPS: (name, equal_steps) for name in corpora if name in LARGE}
+    made = []
+    for arm, (name, max_steps) in steps.items():
+        corpus = corpora[name].head(sizes.get(name, 0))
         facts = {"code": int((corpus["part"] == "code").sum())}
-        arms.append(pipeline.Arm(name, corpus, pipeline.steps_of(unit, len(corpus)), facts=facts))
-    return arms
+        max_steps = max_steps or pipeline.steps_of(unit, len(corpus))
+        made.append(pipeline.Arm(arm, corpus, max_steps, facts=facts))
+    return made
 
 
 def _mixed(tables: Mapping[str, pd.DataFrame], size: int, fill: bool) -> pd.DataFrame:
-    """Equal shares of each part by turns; `fill`: the first makes up for what the others lack."""
-    share = math.ceil(size / max(1, len(tables)))
-    taken = {part: table.head(share) for part, table in tables.items()}
-    if fill and taken:
-        first, *others = tables
-        taken[first] = tables[first].head(size - sum(len(taken[part]) for part in others))
-    filled = {part: table for part, table in taken.items() if len(table)}
-    turns = [table.assign(part=name, turn=range(len(table))) for name, table in filled.items()]
-    return pd.concat(turns or [NOTHING]).sort_values("turn", kind="stable", ignore_index=True)
+    """`size` examples, of each part by turns; no more than its share of each, unless `fill`."""
+    share = size if fill else math.ceil(size / max(1, len(tables)))
+    taken = {part: table.head(share) for part, table in tables.items() if len(table)}
+    turns = [table.assign(part=name, turn=range(len(table))) for name, table in taken.items()]
+    mixed = pd.concat(turns or [NOTHING]).sort_values("turn", kind="stable", ignore_index=True)
+    return mixed.head(size)
 
 
 def too_alike(pools: list[Pool], corpora: list[pd.DataFrame], n_kept: int) -> str:
@@ -245,6 +280,29 @@ def shown(unit: Unit, pool: Pool, arm: pipeline.Arm, teacher: str) -> pd.DataFra
 
 
 def calls(units: list[Unit], choice: pd.DataFrame) -> list[dict[str, Any]]:
-    """The arguments of `pool` for each unit, with the teachers chosen for its base."""
-    chosen = choice.set_index("base")[["teacher", "top"]].to_dict("index")
-    return [{"unit": unit, **chosen[short(unit.base)]} for unit in units]
+    """The arguments of `pool` for each unit, with the teachers chosen for its base: one for each
+    that ties at the top (see `expected`).
+    """
+    chosen = choice.groupby("base")[["teacher", "top", "other"]]
+    teachers = {base: rows.to_dict("records") for base, rows in chosen}
+    return [{"unit": unit, **each} for unit in units for each in teachers[short(unit.base)]]
+
+
+def top_itself(unit: Unit[Recipe], teacher: str, top: str, other: str) -> pd.DataFrame:
+    """In-domain scores of the highest-scoring teacher itself, on the unit's questions, as the arm
+    TOP.
+    """
+    families = [family for family in unit.suite() if family.startswith("ID")]
+    return pipeline.own_score(unit, top, families).assign(arm=TOP)
+
+
+def expected(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores or arms' rows, one a base, replicate, arm and family: of several, for teachers that
+    tie at the top, the mean, before any statistic. The choice among them is nobody's, so it is an
+    expectation and no draw.
+    """
+    numbers = table.select_dtypes("number").columns.drop("replicate")
+    keys = [column for column in table if column not in numbers]
+    if not table.duplicated(keys).any():
+        return table
+    return table.groupby(keys, sort=False, as_index=False)[numbers].mean(skipna=False)[[*table]]

@@ -4,6 +4,7 @@ told its outcome without training.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ded import analysis, models, problems, stats, store
-from ded.params.schemas import Recipe, TeacherSelection
+from ded.models.spec import bare
+from ded.params.schemas import DEFAULT, Recipe, TeacherSelection
 from ded.problems import content_hash
 from ded.study import pipeline
 from ded.study.unit import Unit, short
@@ -195,24 +197,49 @@ def _score(unit: Unit, model: str) -> Timed:
 
 
 def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
-    """One row a base: base, teacher (whose student is best on ID math over the units of the
-    selection), top (the one that scores highest itself), each with its mean score, and how many tie
-    with it.
+    """The teachers of each base, a row for each that ties at the top: base, teacher (whose student
+    is best on ID math over the units of the selection), top (that scores highest itself), other
+    (one more); teacher_score, top_score: means over these units; teacher_ties: how many share it.
 
-    Ties are drawn by the seed; "" where nothing was measured.
+    params.chosen names them, or the scores do. A tie of teachers, and the other one, are drawn by
+    the seed, which knows no outcome; each of several tops has a row (`recipe.expected`), for who
+    scores highest is nobody's choice. "": nothing was measured, or there is no other.
     """
     rows = []
-    for base, of_base in smoke.groupby("base", sort=False):
-        row = {"base": base}
-        for name, column in (("teacher", "student"), ("top", "own")):
-            scores = of_base.pivot(index="replicate", columns="teacher", values=column)
-            means = scores.mean(skipna=False)
-            best = means.index[means == means.max()]
-            lots = {content_hash(f"{params.seed} {base} {spec}"): spec for spec in best}
-            drawn = lots[min(lots)] if lots else ""
-            row |= {name: drawn, f"{name}_score": means.max(), f"{name}_ties": len(best)}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    for spec in params.students:
+        base = short(spec)
+        row: dict[str, Any] = {"base": base}
+        if given := params.chosen.get(bare(spec)) or params.chosen.get(DEFAULT):
+            row |= {"teacher": given.teacher}
+            tops, other, scored = given.top, given.other, params.teachers
+        else:
+            of_base = smoke[smoke["base"] == base]
+            students, own = _means(of_base, "student"), _means(of_base, "own")
+            best, tops, other = _best(students), _best(own), ""
+            scored = list(students.dropna().index)
+            row |= {"teacher": _drawn(params, base, best), "teacher_score": students.max()}
+            row |= {"teacher_ties": len(best), "top_score": own.max()}
+        others = [teacher for teacher in scored if teacher not in (row["teacher"], *tops)]
+        row["other"] = other or _drawn(params, f"{base} other", others)
+        rows += [row | {"top": top} for top in tops or [""]]
+    return pd.DataFrame(rows, columns=CHOICE)
+
+
+CHOICE = ["base", "teacher", "top", "other", "teacher_score", "teacher_ties", "top_score"]
+
+
+def _means(smoke: pd.DataFrame, column: str) -> pd.Series:
+    """By teacher, over the units of a base; NaN where one of them is not measured."""
+    return smoke.pivot(index="replicate", columns="teacher", values=column).mean(skipna=False)
+
+
+def _best(means: pd.Series) -> list[str]:
+    return list(means.index[means == means.max()])
+
+
+def _drawn(params: Recipe, what: str, specs: Sequence[str]) -> str:
+    lots = {content_hash(f"{params.seed} {what} {spec}"): spec for spec in specs}
+    return lots[min(lots)] if lots else ""
 
 
 # ---- what trusting a score that needs no training would cost (01, 04) ---------------------------
