@@ -53,6 +53,7 @@ CHANGES = {
         "n_code_questions": 30,
         "smoke_questions": 20,
         "smoke_size": 12,
+        "smoke_eval": 12,
         "corpus_size": 12,
         "large_size": 48,
         "pass_rate_questions": 30,

@@ -95,6 +95,7 @@ def test_the_work_of_notebook_04_is_counted():
         n_replicates=2,
         smoke_questions=9,
         smoke_size=5,
+        smoke_eval=8,
         corpus_size=10,
         large_size=40,
         epochs=2.0,
@@ -106,13 +107,16 @@ def test_the_work_of_notebook_04_is_counted():
     smoke, trained = of_kind(work, "students trained")
     asked, scored = of_kind(work, "students scored")
     assert (smoke.examples, smoke.loads) == (2 * 6 * 5, 6)
-    assert (trained.examples, trained.loads) == (2 * 2 * (9 * 10 + 40), 2 * 10)
-    assert asked.prompts == (6 + 3) * 7
-    assert scored.prompts == 2 * 11 * (7 + 3 + len(settings.ood_sources) * 2)
-    assert sum(item.prompts for item in work if item.model == "lab:mixed") == 3 * (9 + 7)
+    assert (trained.examples, trained.loads) == (2 * 2 * (9 * 10 + 4 * 40 + 4 * 10), 2 * 17)
+    assert asked.prompts == (6 + 3) * 8
+    assert scored.prompts == 2 * 18 * (7 + 3 + len(settings.ood_sources) * 2)
+    assert sum(item.prompts for item in work if item.model == "lab:mixed") == 3 * (9 + 8)
     mathematics = settings.model_copy(update={"code_source": ""})
     _, trained = of_kind(plan.workload("04_ded_recipe", mathematics), "students trained")
-    assert trained.loads == 2 * 8, "without code there are no single parts"
+    assert trained.loads == 2 * 15, "without code there are no single parts"
+    given = settings.model_copy(update={"chosen": {"default": "given"}})
+    smoke, _ = of_kind(plan.workload("04_ded_recipe", given), "students trained")
+    assert smoke.loads == 0, "no smoke test where the teachers are given"
 
 
 def test_twice_the_replicates_cost_twice():

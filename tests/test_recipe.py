@@ -23,6 +23,7 @@ from ded.study import recipe
 
 BASE, OTHER, SOLVER, POOR = "lab:student_1", "lab:student_2", "lab:random", "lab:ancestor"
 EQUAL = [*recipe.CURATED, *recipe.PARTS, *recipe.STYLES]  # as large as DED
+LARGE = "large, another teacher"
 pytestmark = pytest.mark.usefixtures("tiny")
 SMALL = {
     "students": [BASE],
@@ -33,6 +34,7 @@ SMALL = {
     "n_code_questions": 40,
     "smoke_questions": 20,
     "smoke_size": 12,
+    "smoke_eval": 5,
     "corpus_size": 20,
     "large_size": 70,
     "keep_questions": {"pass_rate": 0.5},
@@ -63,9 +65,9 @@ def unit(p, replicate=2):
     return study.Unit(p, BASE, replicate)
 
 
-def corpora(p, teacher, top):
+def corpora(p, teacher, top, other=""):
     """({arm: corpus} of notebook 04, by the rules that stand in it, the pool)."""
-    pool = study.recipe.pool(unit(p), teacher, top)
+    pool = study.recipe.pool(unit(p), teacher, top, other)
     rules = cells.scope("04", "rules", params=p)["rules"]
     return {arm.name: arm.corpus for arm in study.recipe.make_arms(unit(p), pool, rules)}, pool
 
@@ -144,10 +146,10 @@ def test_the_units_of_the_selection_are_not_those_of_the_result():
 
 
 def smoke(**columns):
-    """Two teachers, two replicates, two bases; a column is {base: ((a, a), (b, b))}."""
+    """Three teachers, two replicates, two bases; a column is {base: ((a, a), (b, b), (c, c))}."""
     rows = []
-    for base in ("x", "y"):
-        for i, teacher in enumerate(("lab:left", "lab:pairs")):
+    for base in ("student_1", "student_2"):
+        for i, teacher in enumerate(("lab:left", "lab:pairs", "lab:third")):
             for r in range(2):
                 rows.append(
                     {
@@ -162,42 +164,75 @@ def smoke(**columns):
 
 def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_highest_itself():
     table = smoke(
-        student={"x": ((0.5, 0.6), (0.4, 0.8)), "y": ((0.5, 0.5), (0.9, math.nan))},
-        own={"x": ((0.9, 0.9), (1.0, 0.7)), "y": ((1, 1), (1, 1))},
+        student={
+            "student_1": ((0.5, 0.6), (0.4, 0.8), (0.1, 0.1)),
+            "student_2": ((0.5, 0.5), (0.9, math.nan), (math.nan, 1)),
+        },
+        own={
+            "student_1": ((0.9, 0.9), (1.0, 0.7), (0.5, 0.5)),
+            "student_2": ((1, 1), (1, 1), (0.5, 0.5)),
+        },
     )
-    found = study.teachers.choose(settings(), table).set_index("base")
-    assert found["teacher"].tolist() == ["lab:pairs", "lab:left"], (
+    p = settings(students=[BASE, OTHER])
+    choice = study.teachers.choose(p, table)
+    assert choice["base"].tolist() == ["student_1", "student_2", "student_2"], "a row a top"
+    assert choice["teacher"].tolist() == ["lab:pairs", "lab:left", "lab:left"], (
         "the better mean; one that lacks a replicate is out"
     )
-    assert (
-        found.loc["x", "top"] == "lab:left"
-        and found.loc["x", "top_ties"] == 1
-        and found.loc["y", "top_ties"] == 2
-    )
+    assert choice["top"].tolist() == ["lab:left", "lab:left", "lab:pairs"], "all that tie"
+    assert choice["other"].tolist() == ["lab:third", "", ""], "neither chosen nor top, and measured"
+    tied = table.assign(student=0.5)
     drawn = {
-        study.teachers.choose(settings(), table).set_index("base").loc["y", "top"]
-        for _ in range(12)
+        study.teachers.choose(settings(students=[BASE]), tied)["teacher"].item() for _ in range(40)
     }
-    assert drawn == {"lab:left", "lab:pairs"}, "a tie is drawn, not given to the first"
-    nothing = study.teachers.choose(settings(), table.assign(student=math.nan))
-    assert nothing["teacher"].tolist() == ["", ""] and nothing["top"].iloc[0] == "lab:left"
+    assert drawn == {"lab:left", "lab:pairs", "lab:third"}, "not always the first"
+    nothing = study.teachers.choose(p, table.assign(student=math.nan))
+    assert set(nothing["teacher"]) == {""} and nothing["top"].iloc[0] == "lab:left"
+
+
+def test_teachers_that_are_given_need_no_smoke_test():
+    three = [SOLVER, POOR, "lab:left"]
+    given = {"default": {"teacher": POOR, "top": [SOLVER, POOR]}}
+    given[OTHER] = {"teacher": SOLVER, "top": SOLVER, "other": POOR}
+    p = settings(students=[BASE, OTHER], teachers=three, chosen=given)
+    assert study.units(p, select=True) == []
+    assert [u.replicate for u in study.units(p)] == [2, 3] * 2, "the questions stay the same"
+    choice = study.teachers.choose(p, pd.DataFrame())
+    rows = choice[["base", "teacher", "top", "other"]].to_numpy().tolist()
+    assert rows == [
+        ["student_1", POOR, SOLVER, "lab:left"],
+        ["student_1", POOR, POOR, "lab:left"],
+        ["student_2", SOLVER, SOLVER, POOR],
+    ]
+    for wrong, why in (
+        ({"lab:student_9": given["default"]}, "'lab:student_9' is no student here"),
+        ({"default": {"teacher": "lab:lefd", "top": POOR}}, "none of teachers.*lab:left"),
+        ({BASE: given["default"]}, "names no teachers of 'lab:student_2'"),
+        ({"default": {"teacher": POOR}}, "chosen.default.top is missing"),
+        ({"default": {**given["default"], "topp": POOR}}, "topp: unknown parameter.*top"),
+    ):
+        with pytest.raises(params.ParameterError, match=why):
+            settings(students=[BASE, OTHER], teachers=three, chosen=wrong)
 
 
 def test_jobs_carry_the_teachers_of_their_base():
     p = settings(students=[BASE, OTHER])
     choice = pd.DataFrame(
-        {"base": ["student_2", "student_1"], "teacher": [POOR, SOLVER], "top": ["", POOR]}
+        {
+            "base": ["student_2", "student_1", "student_1"],
+            "teacher": [POOR, SOLVER, SOLVER],
+            "top": ["", POOR, SOLVER],
+            "other": "",
+        }
     )
     calls = study.recipe.calls(study.units(p), choice)
-    assert len(calls) == 4 and {(c["unit"].base, c["teacher"], c["top"]) for c in calls} == {
-        (BASE, SOLVER, POOR),
-        (OTHER, POOR, ""),
+    teachers = {(c["unit"].base, c["teacher"], c["top"], c["other"]) for c in calls}
+    assert len(calls) == 6 and teachers == {
+        (BASE, SOLVER, POOR, ""),
+        (BASE, SOLVER, SOLVER, ""),
+        (OTHER, POOR, "", ""),
     }
-    assert {c["unit"].replicate for c in calls} == {2, 3} and set(calls[0]) == {
-        "unit",
-        "teacher",
-        "top",
-    }
+    assert {c["unit"].replicate for c in calls} == {2, 3}
 
 
 def test_a_candidate_is_scored_trained_on_and_measured(worked):
@@ -232,9 +267,12 @@ def test_a_candidate_is_scored_trained_on_and_measured(worked):
 
 def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     p = settings()
-    made, pool = corpora(p, POOR, SOLVER)
-    assert list(study.recipe.arms(p)) == ["DED", *EQUAL, "large"] == list(made)
-    assert {arm: len(c) for arm, c in made.items() if arm != "large"} == dict.fromkeys(
+    made, pool = corpora(p, POOR, SOLVER, SOLVER)
+    assert set(study.recipe.arms(p)) == set(made) and list(made)[: len(EQUAL) + 1] == [
+        "DED",
+        *EQUAL,
+    ]
+    assert {arm: len(c) for arm, c in made.items() if "large" not in arm} == dict.fromkeys(
         ["DED", *EQUAL], 20
     )
     halves = {arm: Counter(c["part"]) for arm, c in made.items()}
@@ -242,7 +280,7 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     assert all(
         h == {"math": 10, "code": 10}
         for arm, h in halves.items()
-        if arm not in ("math only", "code only", "large")
+        if arm not in recipe.PARTS and "large" not in arm
     )
 
     questions = {
@@ -251,7 +289,7 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     }
     hard = {q.id for part in questions.values() for i, q in enumerate(part[:40]) if i % 3 < 2}
     ids = {arm: set(c["problem_id"]) for arm, c in made.items()}
-    for arm in ("DED", "no diversity", "top teacher", "math only", "code only"):
+    for arm in ("DED", "breadth", "top teacher", "math only", "code only"):
         assert ids[arm] <= hard, arm
     assert not ids["no compression"] <= hard and not ids["random"] <= hard
     math_of = {arm: c[c["part"] == "math"] for arm, c in made.items()}
@@ -259,7 +297,7 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
         math_of["DED"].groupby("problem_id").size().eq(2).all()
         and math_of["DED"]["text"].nunique() == 10
     )
-    for arm in ("no diversity", "random", "s1 style", "LIMO style", "large"):
+    for arm in ("breadth", "random", "s1 style", "LIMO style", *recipe.LARGE):
         assert made[arm]["problem_id"].is_unique, arm
     assert set(math_of["top teacher"]["model"]) == {SOLVER} and set(math_of["DED"]["model"]) == {
         POOR
@@ -267,12 +305,20 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     assert math_of["top teacher"]["problem_id"].is_unique, (
         "a teacher that says the same each time gives one trajectory a question"
     )
-    assert set(made["LIMO style"]["pass_rate"]) == {0.0} and made["s1 style"]["pass_rate"].max() < 1
+    rates = math_of["LIMO style"]["pass_rate"]
+    assert rates.is_monotonic_increasing and rates.iloc[0] == 0, "the lowest pass rates first"
+    assert made["s1 style"]["pass_rate"].max() < 1
     assert math_of["s1 style"]["level"].value_counts().max() <= 3, "spread over the four levels"
-    assert (
-        halves["large"]["code"] + halves["large"]["math"] == len(made["large"]) > 40
-        and ids["random"] <= ids["large"]
-    )
+    same, unfiltered, top, another = recipe.SAME, *recipe.OTHERS
+    assert len(made[unfiltered]) == len(made[top]) == 70 > len(made[same]) > 0.75 * 70
+    assert halves[top] == {"math": 35, "code": 35} and ids["random"] <= ids[same]
+    assert made[another]["text"].tolist() == made[top]["text"].tolist()
+    for arm, teacher in ((same, POOR), (unfiltered, SOLVER), (top, SOLVER)):
+        assert set(made[arm]["model"]) == {teacher}
+        assert made[arm + recipe.EQUAL_STEPS]["text"].tolist() == made[arm]["text"].tolist()
+    wrong, _ = corpora(p, SOLVER, POOR)
+    assert wrong[unfiltered]["verdict"].eq("wrong").any(), "unfiltered"
+    assert wrong[top]["verdict"].eq("correct").all() and wrong[another].empty
     assert (
         set(pool.funnel["pool"]) == {"math", "math questions", "code", "code questions"}
         and pool.tokens > 0
@@ -284,9 +330,9 @@ def test_the_arms_are_cut_to_the_smallest_and_what_is_too_small_is_not_measured(
         pass_rate_questions=24
     )  # 16 hard ones a part: code, in which nothing differs, gives 16 where 20 are wanted
     made, _ = corpora(p, SOLVER, "")
-    assert {len(c) for arm, c in made.items() if arm not in ("large", "top teacher")} == {
-        16
-    } and made["top teacher"].empty
+    of_equal = {arm: len(made[arm]) for arm in EQUAL}
+    assert of_equal.pop("top teacher") == 0 and set(of_equal.values()) == {16}
+    assert len(made[recipe.SAME]) == 70 and made[recipe.OTHERS[1]].empty
     assert Counter(made["DED"]["part"]) == {"math": 8, "code": 8}, (
         "what is cut is cut from both parts"
     )
@@ -295,14 +341,14 @@ def test_the_arms_are_cut_to_the_smallest_and_what_is_too_small_is_not_measured(
 
 
 def test_without_code_the_corpus_is_math(worked, rated):
-    p = settings(code_source="", code_id_source="", pass_rate_questions=60)
+    p = settings(code_source="", code_id_source="", pass_rate_questions=60, large_size=60)
     made, _ = corpora(p, POOR, SOLVER)
-    assert list(made) == list(study.recipe.arms(p)) and "code only" not in made
+    assert set(made) == set(study.recipe.arms(p)) and "code only" not in made
     assert (
         "math only" not in made and len(made["DED"]) == 20 and set(made["DED"]["part"]) == {"math"}
     )
     assert list(unit(p).suite()) == ["ID", "reverse", "sort"]
-    assert settings(code_source="").code_id_source == "", "one key is enough"
+    assert settings(code_source="", large_size=60).code_id_source == "", "one key is enough"
     with pytest.raises(params.ParameterError, match=r"code_id_source = '' is asked of students"):
         settings(code_id_source="")
 
@@ -317,18 +363,14 @@ def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(
         lambda base, corpus, **more: trained.append((len(corpus), more["max_steps"])) or base,
     )
     p = settings()
-    pool = study.recipe.pool(unit(p), POOR, "")
+    pool = study.recipe.pool(unit(p), POOR, "", SOLVER)
     rules = cells.scope("04", "rules", params=p)["rules"]
     arms = {arm.name: arm for arm in study.recipe.make_arms(unit(p), pool, rules)}
     runs = {
         name: study.run_arm(unit(p), arms[name])
-        for name in ("DED", "random", "large", "top teacher")
+        for name in ("DED", "random", LARGE, LARGE + recipe.EQUAL_STEPS, "top teacher")
     }
-    assert (
-        trained[:2] == [(20, 5), (20, 5)]
-        and trained[2][1] == round(trained[2][0] / 4)
-        and len(trained) == 3
-    )
+    assert trained == [(20, 5), (20, 5), (70, 18), (70, 5)]
     assert (
         runs["DED"].row
         == runs["DED"].row | {"arm": "DED", "replicate": 2, "examples": 20, "code": 10, "steps": 5}
@@ -339,6 +381,44 @@ def test_arms_of_equal_size_train_equally_long_and_an_empty_one_is_not_measured(
     none = runs["top teacher"]
     assert none.student == "" and none.row["examples"] == none.row["steps"] == 0
     assert none.scores["accuracy"].isna().all() and none.scores["family"].tolist() == list(groups)
+
+
+def test_teachers_that_tie_are_averaged_before_any_statistic():
+    row = {"base": "x", "replicate": 2, "family": "ID", "group": "ID"}
+    scores = pd.DataFrame(
+        [
+            {**row, "arm": arm, "n": 4, "accuracy": value}
+            for arm, value in (
+                ("before", 0.2),
+                ("DED", 0.5),
+                ("DED", 0.5),
+                ("top", 0.4),
+                ("top", 1),
+            )
+        ]
+    )
+    mean = recipe.expected(scores)
+    assert mean["arm"].tolist() == ["before", "DED", "top"] and list(mean) == list(scores)
+    assert mean["accuracy"].tolist() == pytest.approx([0.2, 0.5, 0.7])
+    assert recipe.expected(scores.head(2)).equals(scores.head(2))
+    lacking = scores.assign(accuracy=[0.2, 0.5, 0.5, 0.4, math.nan])
+    assert math.isnan(recipe.expected(lacking)["accuracy"].iloc[2]), "one that is missing counts"
+
+
+def test_the_highest_scorer_is_scored_on_the_units_questions(worked):
+    p = settings()
+    own = recipe.top_itself(unit(p), POOR, SOLVER, "")
+    assert own["family"].tolist() == ["ID", "ID code"] and set(own["arm"]) == {recipe.TOP}
+    assert own["n"].tolist() == [6, 4] and own["accuracy"].tolist() == [1, 1]
+    none = recipe.top_itself(unit(p), POOR, "", "")
+    assert none["accuracy"].isna().all() and len(none) == 2
+
+
+def test_too_few_questions_for_a_large_corpus_are_an_error():
+    with pytest.raises(params.ParameterError, match="each of 100 training questions makes no 101"):
+        settings(large_size=101)
+    with pytest.raises(params.ParameterError, match="each of 60 training questions"):
+        settings(large_size=61, code_source="")
 
 
 def test_what_must_not_be_shown_is_not_in_the_recorded_corpus(worked, rated, monkeypatch):
@@ -353,7 +433,7 @@ def test_what_must_not_be_shown_is_not_in_the_recorded_corpus(worked, rated, mon
             replace(q, meta=q.meta | {"hide": q.id in hidden}) for q in real(self, source)
         ],
     )
-    again = study.recipe.pool(unit(p), POOR, SOLVER)
+    again = study.recipe.pool(unit(p), POOR, SOLVER, "")
     assert pool.hidden == set() and again.hidden == hidden <= {q.id for q in questions}
     ded = study.recipe.shown(unit(p), again, study.Arm("DED", made["DED"]), POOR)
     assert 0 < len(ded) < 20 and not hidden & set(ded["problem_id"])
@@ -510,10 +590,10 @@ def test_evaluation_and_corpora_share_what_ran(worked, monkeypatch):
 
 
 def test_the_lab_presets_are_as_the_paper_scaled():
-    for preset in ("lab", "lab-full"):
+    for preset in params.presets():
         p = params.load(preset, "04")
         assert (
-            p["large_size"] >= 4 * p["corpus_size"]
+            p["large_size"] == 4 * p["corpus_size"]
             and p["n_select"] >= 2
             and json.dumps(p["fixed_on"])
         )

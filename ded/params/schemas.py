@@ -252,9 +252,9 @@ class Recipe(Common):
             for name in filter(None, [given.teacher, *given.top, given.other]):
                 if name not in teachers:
                     raise ValueError(f"chosen: {name!r} is none of teachers{near(name, teachers)}")
-        if lacking := [base for base in bases[1:] if not {base, DEFAULT} & {*self.chosen}]:
-            if self.chosen:
-                raise ValueError(f"chosen: names no teachers of {lacking[0]!r}, and no default")
+        lacking = [base for base in bases[1:] if not {base, DEFAULT} & self.chosen.keys()]
+        if self.chosen and lacking:
+            raise ValueError(f"chosen: names no teachers of {lacking[0]!r}, and no default")
         return self
 
     @model_validator(mode="after")

@@ -111,9 +111,7 @@ def pool(unit: Unit[Recipe], teacher: str, top: str, other: str) -> Pool:
     return Pool(parts, funnel, sum(part.tokens for part in parts), hidden)
 
 
-def _part(
-    unit: Unit[Recipe], name: str, source: str, teacher: str, top: str, other: str
-) -> Part:
+def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str, other: str) -> Part:
     params, questions = unit.params, unit.questions(source)
     half = math.ceil(params.corpus_size / 2) if params.code_source else params.corpus_size
     curated = pipeline.curate(unit, teacher, 1, source)

@@ -48,6 +48,7 @@ PREDICTORS = {
     ),
 }
 COLUMNS = [name + suffix for name in PREDICTORS for suffix in ("", "_seconds")]
+SMOKE = ["base", "replicate", "teacher", "examples", "student", "gain", *COLUMNS]  # `candidate`
 
 
 @dataclass(frozen=True)

@@ -158,11 +158,10 @@ def units(params: Common, select: bool = False) -> list[Unit]:
     before its own and are scored on params.smoke_eval ID questions; none with params.chosen.
     """
     n_select = getattr(params, "n_select", 0)
-    replicates = range(n_select, n_select + params.n_replicates)
-    if select:
-        recipe = isinstance(params, Recipe)
-        replicates = range(0 if recipe and params.chosen else n_select)
-        params = params.model_copy(update={"eval_id": params.smoke_eval}) if recipe else params
+    replicates = range(n_select) if select else range(n_select, n_select + params.n_replicates)
+    if select and isinstance(params, Recipe):
+        replicates = range(0 if params.chosen else n_select)
+        params = params.model_copy(update={"eval_id": params.smoke_eval})
     return [Unit(params, base, replicate) for base in params.students for replicate in replicates]
 
 
