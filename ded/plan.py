@@ -221,7 +221,7 @@ def _recipe_pools(settings: Recipe) -> Work:
     parts, n = _parts(settings), settings.n_replicates
     diverse = settings.n_trajectories * settings.corpus_size * (parts + 2)
     one_each = settings.n_questions + (parts - 1) * settings.n_code_questions
-    own = (settings.eval_id + (parts - 1) * settings.eval_code) * settings.samples
+    own = _suite_size(settings) * settings.samples
     pool = 3 * one_each + diverse + own
     largest = max(settings.teachers, key=lambda spec: size_of(spec, active=True) or 0)
     return Work("teachers' trajectories", largest, prompts=n * pool, loads=2 * n)

@@ -213,8 +213,8 @@ def before(unit: Unit) -> pd.DataFrame:
 
 
 def own_score(unit: Unit, teacher: str, families: Iterable[str] = ("ID",)) -> pd.DataFrame:
-    """A teacher's (or any model's) own scores on the unit's in-domain questions; n = 0 and NaN for
-    recorded traces that lack one of them, and for "".
+    """A teacher's (or any model's) own scores on the unit's questions of these families; n = 0 and
+    NaN for recorded traces that lack one of them, and for "".
     """
     asked = {family: unit.suite()[family] for family in families}
     questions = [question for family in asked.values() for question in family]

@@ -287,11 +287,8 @@ def calls(units: list[Unit], choice: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def top_itself(unit: Unit[Recipe], teacher: str, top: str, other: str) -> pd.DataFrame:
-    """In-domain scores of the highest-scoring teacher itself, on the unit's questions, as the arm
-    TOP.
-    """
-    families = [family for family in unit.suite() if family.startswith("ID")]
-    return pipeline.own_score(unit, top, families).assign(arm=TOP)
+    """The scores of the highest-scoring teacher itself on the unit's suite, as the arm TOP."""
+    return pipeline.own_score(unit, top, unit.suite()).assign(arm=TOP)
 
 
 def expected(table: pd.DataFrame) -> pd.DataFrame:
