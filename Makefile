@@ -43,10 +43,8 @@ shell: setup ## a shell in which `ded`, `papermill` and `jupyter` are those of t
 reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 	$(BIN)/ded reproduce --preset $(PRESET) $(ARGS)
 
-reference: setup ## the powered preset lab-full (two hours on 2 cores; WHY='...'), into outputs/reference/, its log and the README
+reference: setup ## the reference, preset lab-full (hours; WHY='...'): each notebook is committed as it ends, and kept by a second call
 	$(BIN)/ded reproduce --preset lab-full --reference "$(WHY)" $(ARGS)
-	find outputs/reference -mindepth 1 -maxdepth 1 ! -name LOG.md -exec rm -rf {} +
-	cp -r outputs/lab-full/. outputs/reference
 	$(BIN)/ded report --folder outputs/reference --readme README.md
 
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)

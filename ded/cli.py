@@ -96,13 +96,18 @@ def reproduce(
     ),
 ) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
-    from ded.reference import begin
+    from ded import reference as log
 
     runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
     if reference is not None and any(run.folder.parent.name != preset for run in runs):
         raise ParameterError("a reference run takes its preset as it stands: leave out -p")
-    log = None if reference is None else begin(reference, with_uncommitted_changes)
-    code = runner.run_all(runs, log, replace)
+    begin, end = None, None
+    if reference is not None:
+        begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
+        kept = [run.name for run in runs if log.is_kept(run)]
+        typer.echo(f"complete already: {', '.join(kept) or 'none'}", err=True)
+        runs = [run for run in runs if run.name not in kept]
+    code = runner.run_all(runs, begin, replace, end)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
             report(runs[0].folder.parent.name, None, None)

@@ -1,17 +1,66 @@
-"""The log of reference runs, outputs/reference/LOG.md: a line a notebook, written before it begins,
-so that no look at the test split goes unrecorded.
+"""The reference run: its log, outputs/reference/LOG.md, with a line a notebook that is written
+before it begins, so that no look at the test split goes unrecorded; and its results, each notebook
+put there and committed as it ends, so that a run that is killed keeps what is complete.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from ded import files, home, results
+from ded import files, folders, home, params, results
 from ded.errors import ParameterError
 from ded.problems import content_hash
 from ded.runner import Run
 
 HEAD = "| begun (UTC) | notebook | commit | params | why |\n| --- | --- | --- | --- | --- |\n"
+
+
+def place(notebook: str) -> Path:
+    """The folder of a notebook's committed results."""
+    return home() / "outputs" / "reference" / notebook
+
+
+def is_kept(run: Run) -> bool:
+    """Whether the run's results are there already, made by the code as it is committed now."""
+    folder = place(run.name)
+    earlier = folders.finished(folder)
+    if earlier is None or earlier.keys() != run.values.keys():
+        return False
+    commit = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["commit"]
+    if results.git("cat-file", "-t", commit) != "commit":  # nor is one with changes
+        return False
+    changed = results.git("diff", "--name-only", commit, "--", ".", *results.NO_CODE)
+    return not (changed or params.differences(earlier, run.values))
+
+
+def keep(why: str) -> Callable[[Run], None]:
+    """What is to be done after each notebook of a reference run: its results take the place of the
+    earlier ones, and are committed with the log."""
+
+    def put(run: Run) -> None:
+        folder, source = place(run.name), home() / run.folder
+        manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
+        written = {*manifest["files"], "manifest.json", "metrics.json", f"{run.name}.ipynb"}
+        with folders.working(folder) as work:
+            for name in written:
+                shutil.copy(source / name, work)
+            folders.publish(Path(work), folder)
+        for file in folder.iterdir():
+            if file.is_file() and file.name not in written:
+                file.unlink()  # of an earlier run
+        where = "--", files.shown(folder), files.shown(folder.with_name("LOG.md"))
+        results.git("add", "--all", *where)
+        results.git("commit", "--message", f"reference, {run.name}: {_line(why)}", *where)
+        if results.git("status", "--porcelain", *where):
+            print(f"{run.name}: not committed; git commit {' '.join(where[1:])}")
+
+    return put
+
+
+def _line(why: str) -> str:
+    return " ".join(why.replace("|", "/").split())
 
 
 def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
@@ -29,7 +78,7 @@ def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
         raise ParameterError(f"uncommitted changes in {', '.join(changed)}: {mend}")
 
     def enter(run: Run) -> None:
-        log = home() / "outputs" / "reference" / "LOG.md"
+        log = place("LOG.md")
         log.parent.mkdir(parents=True, exist_ok=True)
         text = log.read_text(encoding="utf-8") if log.is_file() else HEAD
         digest = f"{content_hash(json.dumps(run.values, sort_keys=True)):016x}"
@@ -38,7 +87,7 @@ def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
         unfinished = not earlier or ended < earlier[-1].split("|")[1].strip()
         resumed = earlier and f"| {digest} |" in earlier[-1] and unfinished
         begun = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-        reason = ("resumed: " if resumed else "") + " ".join(why.replace("|", "/").split())
+        reason = ("resumed: " if resumed else "") + _line(why)
         row = f"| {begun} | {run.name} | {commit} | {digest} | {reason} |\n"
         files.write_text(log, text.rstrip("\n") + "\n" + row)
 

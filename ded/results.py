@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ded.stats import Claim
 
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
+NO_CODE = (":(exclude)outputs", ":(exclude)README.md")  # what runs write, and what is made of that
 WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
 
 
@@ -314,16 +315,17 @@ def _key(key: Any) -> str:
 
 def commit() -> str | None:
     """The repository's commit, with '+changes' where files are `uncommitted`; None outside one."""
-    head = _git("rev-parse", "--verify", "HEAD")
+    head = git("rev-parse", "--verify", "HEAD")
     return (head + "+changes" if uncommitted() else head) or None
 
 
 def uncommitted() -> list[str]:
-    """Tracked files that differ from the commit, but for those of outputs/, which runs write."""
-    return _git("diff", "--name-only", "HEAD", "--", ".", ":(exclude)outputs").splitlines()
+    """Tracked files that differ from the commit, but for `NO_CODE`."""
+    return git("diff", "--name-only", "HEAD", "--", ".", *NO_CODE).splitlines()
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What a command of git prints in the repository; "" where it fails or there is none."""
     command = ["git", "-C", str(home()), *arguments]
     with suppress(OSError):  # no git
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()

@@ -87,9 +87,13 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
 
 
 def run_all(
-    runs: list[Run], begin: Callable[[Run], None] | None = None, replace: bool = False
+    runs: list[Run],
+    begin: Callable[[Run], None] | None = None,
+    replace: bool = False,
+    end: Callable[[Run], None] | None = None,
 ) -> int:
-    """Runs the notebooks, each after `begin`, and prints their verdicts.
+    """Runs the notebooks, each after `begin` and, where it has run, before `end`, and prints their
+    verdicts.
 
     Returns the exit code: 0, 1 where one failed. Before any work ParameterError where finished runs
     of other parameters lie in their folders, unless those are to be replaced, and FolderError for a
@@ -113,6 +117,8 @@ def run_all(
         seconds = f"{time.perf_counter() - started:.0f} s"
         if problem:
             failed.add(run.name)
+        elif end:
+            end(run)
         ended = f"FAILED in {seconds}\n{problem}" if problem else f"done in {seconds}"
         print(f"{run.name}: {ended}", file=sys.stderr)
     for run in runs:

@@ -1,7 +1,11 @@
 """The log of reference runs: a line before each notebook, whatever becomes of it."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,20 +22,21 @@ def repo(tmp_path, monkeypatch):
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "kept.txt").write_text("of a run")
     git("init")
+    git("config", "user.name", "a")
+    git("config", "user.email", "a@example.org")
     git("add", ".")
     git("commit", "-m", "first")
     return tmp_path
 
 
 def git(*arguments):
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    done = subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+    done = subprocess.run(["git", *arguments], check=True, capture_output=True)
     return done.stdout.decode().strip()
 
 
-def planned(repo, **changes):
-    folder = repo / "outputs" / "small" / "01_small"
-    return runner.Run(repo / "notebooks" / "01_small.ipynb", VALUES | changes, folder)
+def planned(repo, name="01_small", **changes):
+    folder = repo / "outputs" / "small" / name
+    return runner.Run(repo / "notebooks" / f"{name}.ipynb", VALUES | changes, folder)
 
 
 def rows(repo):
@@ -40,11 +45,14 @@ def rows(repo):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def finish(repo):
-    folder = repo / "outputs" / "small" / "01_small"
+def finish(repo, name="01_small"):
+    folder = repo / "outputs" / "small" / name
     folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"finished": "2999-12-31T12:00:00Z", "params": VALUES, "files": ["scores.csv"]}
+    (folder / "scores.csv").write_text("arm")
+    (folder / f"{name}.ipynb").write_text("{}")
     (folder / "metrics.json").write_text(json.dumps({"schema": results.SCHEMA, "claims": []}))
-    (folder / "manifest.json").write_text(json.dumps({"finished": "2999-12-31T12:00:00Z"}))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"commit": results.commit()}))
 
 
 def test_a_line_says_when_what_and_why_and_whether_it_was_resumed(repo):
@@ -84,7 +92,64 @@ def test_outside_a_repository_there_is_no_reference(tmp_path, monkeypatch):
 
 def test_each_notebook_is_entered_before_it_begins(repo, monkeypatch):
     seen = []
-    monkeypatch.setattr(runner, "execute", lambda run: seen.append(("ran", run.values["seed"])))
+    monkeypatch.setattr(runner, "execute", lambda run, _: seen.append(("ran", run.values["seed"])))
     runs = [planned(repo, seed=seed) for seed in (1, 2)]
     runner.run_all(runs, lambda run: seen.append(("entered", run.values["seed"])))
     assert seen == [("entered", 1), ("ran", 1), ("entered", 2), ("ran", 2)]
+
+
+def test_a_notebook_is_committed_as_it_ends_in_the_place_of_the_one_before(repo):
+    earlier = repo / "outputs" / "reference" / "01_small" / "gone.csv"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("of an earlier run")
+    git("add", ".")
+    git("commit", "-m", "second")
+    run = planned(repo)
+    reference.begin("a | reason")(run)
+    assert not reference.is_kept(run)
+    finish(repo)
+    reference.keep("a | reason")(run)
+    there = {file.name for file in earlier.parent.iterdir()}
+    assert there == {"scores.csv", "01_small.ipynb", "metrics.json", "manifest.json"}
+    assert "reference" not in git("status", "--porcelain")
+    assert git("log", "-1", "--format=%s") == "reference, 01_small: a / reason"
+    assert "LOG.md" in git("show", "--name-only", "--format=")
+    assert reference.is_kept(run) and not reference.is_kept(planned(repo, seed=2))
+    (repo / "pyproject.toml").write_text('[project]\nname = "ded"  # edited\n')
+    git("commit", "-am", "other code")
+    assert not reference.is_kept(run), "by the code of that time"
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import test_reference as t
+from ded import reference, runner
+
+def execute(run, replace=False):
+    if run.name == "02_small":
+        os.kill(os.getpid(), signal.SIGKILL)
+    t.finish(Path.cwd(), run.name)
+
+runner.execute = execute
+runs = [t.planned(Path.cwd(), name) for name in ("01_small", "02_small")]
+runner.run_all(runs, reference.begin("why"), end=reference.keep("why"))
+"""
+
+
+def test_a_run_that_is_killed_keeps_what_is_complete_and_is_resumed(repo):
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    killed = subprocess.run([sys.executable, "-c", script], cwd=repo, env=os.environ)
+    assert killed.returncode == -signal.SIGKILL
+    first, second = planned(repo), planned(repo, "02_small")
+    assert reference.is_kept(first) and not reference.is_kept(second)
+    reference.begin("again")(second)
+    assert [row[1::3] for row in rows(repo)] == [
+        ["01_small", "why"],
+        ["02_small", "why"],
+        ["02_small", "resumed: again"],
+    ]
+    finish(repo, "02_small")
+    reference.keep("again")(second)
+    assert reference.is_kept(second) and git("log", "-1", "--format=%s").endswith("again")
