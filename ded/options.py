@@ -102,7 +102,7 @@ class Engine(Options):
 class Trainer(Options):
     """How students are trained: the parameter `trainer`.
 
-    Dtype, LoRA and truncation alone are part of a result's identity.
+    Dtype, LoRA, truncation and what is held out alone are part of a result's identity.
     """
 
     # of the passes and of what is saved; full fine-tuning keeps float32 master weights
@@ -127,7 +127,9 @@ class Trainer(Options):
     save_steps: Whole = 0
     # cut a sequence over max_length, instead of an error
     allow_truncation: bool = False
-    # where the loss is shown while a student trains
+    # of the corpus, by whole questions: not trained on, its loss is logged; 0: all is trained on
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # where losses are shown while a student trains
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = "none"
 
 

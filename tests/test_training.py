@@ -11,7 +11,7 @@ import pytest
 import transformers
 from transformers.integrations import integration_utils
 
-from ded import models, problems, store, training
+from ded import analysis, models, problems, store, training
 from ded.errors import TrainingError
 from ded.options import Trainer
 from ded.problems import lab as tasks
@@ -682,6 +682,57 @@ def test_out_of_memory_is_one_error_with_the_mend(monkeypatch):
         training.sft(STUDENT, corpus(4), **SETTINGS)
 
 
+# ---- examples that are held out
+
+LONG = SETTINGS | {"learning_rate": 5e-3, "epochs": 3.0}
+HELD = Trainer(validation_share=0.25)
+
+
+def pairs(n):
+    """Two worked solutions of each of n questions."""
+    return pd.concat([corpus(n, "left"), corpus(n, "pairs")]).sort_values(
+        "prompt", ignore_index=True
+    )
+
+
+def test_the_loss_on_whole_questions_is_logged_and_they_are_not_trained_on():
+    table = pairs(8)
+    rows = table.index.tolist()
+    kept, held = training.hold_out(rows, table["prompt"].tolist(), 0.25, 1)
+    assert len(held) == 4 and not set(table["prompt"][held]) & set(table["prompt"][kept])
+    spec = training.sft(STUDENT, table, **LONG, trainer=HELD)
+    entries = record(spec)["validation_loss"]
+    assert [entry["step"] for entry in entries] == list(range(13))  # 3 epochs of all 16 by 4
+    before, after = (
+        analysis.trajectory_scores(model, table.loc[held])["surprisal"].mean()
+        for model in (STUDENT, spec)
+    )
+    assert entries[0]["loss"] == pytest.approx(before, rel=1e-4)
+    assert entries[-1]["loss"] == pytest.approx(after, rel=1e-4) and after < before
+    alone = training.sft(STUDENT, table.loc[kept], **LONG | {"max_steps": 12})
+    assert weights(alone) == weights(spec) and "validation_loss" not in record(alone)
+
+
+def test_what_is_held_out_is_drawn_by_the_seed_and_off_by_default():
+    table, rows = pairs(8), list(range(16))
+    prompts = table["prompt"].tolist()
+    assert training.hold_out(rows, prompts, 0.0, 1) == (rows, [])
+    assert (
+        training.hold_out(rows, prompts, 0.01, 1)[1] != training.hold_out(rows, prompts, 0.01, 5)[1]
+    )
+    plain, *others = (
+        training.sft(STUDENT, table.head(4), **LONG | {"max_steps": 1}, trainer=way)
+        for way in (Trainer(), Trainer(validation_share=0.0, report_to="none"), HELD)
+    )
+    assert others[0] == plain != others[1]
+
+
+def test_nothing_to_train_on_is_an_error():
+    for table, share in ((pairs(1), 0.1), (pairs(2), 0.9)):
+        with pytest.raises(TrainingError, match=r"validation_share = .* leaves nothing of"):
+            training.sft(STUDENT, table, **LONG, trainer=Trainer(validation_share=share))
+
+
 # ---- reporters
 
 
@@ -703,12 +754,13 @@ def test_a_reporter_sees_the_loss_and_the_key_does_not_see_it(monkeypatch, tmp_p
     monkeypatch.setattr(trainer, "find_spec", lambda package: True)
     monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Reporter)
     settings = SETTINGS | {"max_steps": 2}
-    spec = training.sft(STUDENT, corpus(4), **settings, trainer=Trainer(report_to="trackio"))
+    reported = Trainer(validation_share=0.25, report_to="trackio")
+    spec = training.sft(STUDENT, corpus(4), **settings, trainer=reported)
     assert {(run, project) for run, project, _ in shown} == {(spec.removeprefix("store:"), "ded")}
-    assert {name for *_, name in shown} >= {"loss"}
+    assert {name for *_, name in shown} >= {"loss", "eval_loss"}
     before = weights(spec)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "other"))
-    assert training.sft(STUDENT, corpus(4), **settings) == spec
+    assert training.sft(STUDENT, corpus(4), **settings, trainer=HELD) == spec
     assert weights(spec) == before
 
 

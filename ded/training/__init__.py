@@ -21,6 +21,7 @@ from ded.training.job import (
     Job,
     Settings,
     build_examples,
+    hold_out,
     length_histogram,
     optimizer_steps,
     show_example,
@@ -31,7 +32,7 @@ from ded.training.trainer import check_packages, fit
 
 VERSION = 2
 # of `trainer`: what decides not speed alone
-IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation"}
+IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation", "validation_share"}
 
 
 def sft(
@@ -43,7 +44,7 @@ def sft(
     settings: the fields of `Settings`, of which learning_rate and batch_size are required. AdamW,
     cosine schedule after the warm-up, no weight decay. The same inputs give the same weights on the
     same machine. With `trainer.save_steps` a training that was killed goes on from its last whole
-    checkpoint.
+    checkpoint. With `trainer.validation_share` it takes as many steps as the whole corpus would.
     """
     if corpus.empty:
         raise TrainingError("the corpus is empty: no trajectory was correct and passed the filters")
@@ -59,7 +60,9 @@ def sft(
         examples = build_examples(student, corpus, decisive.max_length, trainer.allow_truncation)
         work = (store.root() / "work" / key).resolve()  # of checkpoints and logs, until all is done
         work.mkdir(parents=True, exist_ok=True)
-        job = Job(student, examples, folder.resolve(), decisive, trainer, work)
+        prompts, share = corpus["prompt"].tolist(), trainer.validation_share
+        kept, held = hold_out(examples, prompts, share, decisive.seed)
+        job = Job(student, kept, folder.resolve(), decisive, trainer, work, held_out=held)
         if trainer.processes == 1 and not trainer.accelerate:
             fit(job)
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pydantic
 
@@ -17,7 +18,7 @@ from ded import models
 from ded.errors import TrainingError
 from ded.models import tokens
 from ded.options import Trainer
-from ded.problems import texts
+from ded.problems import content_hash, texts
 from ded.problems.texts import CLOSE, THINK
 
 MEND = "lower trainer.micro_batch, or set trainer.gradient_checkpointing or trainer.accelerate"
@@ -47,6 +48,7 @@ class Job:
     settings: Settings
     trainer: Trainer
     work: Path  # of checkpoints and logs
+    held_out: list[Example] = field(default_factory=list)  # whose loss is logged
     host: str = field(default_factory=socket.gethostname)  # of the process that asked for it
     owner: int = field(default_factory=os.getpid)  # that process
 
@@ -90,6 +92,25 @@ def build_examples(
             raise TrainingError(f"row {row}: {len(prompt)} tokens in the prompt alone, {over}")
         examples.append({"input_ids": ids[:limit], "labels": labels[:limit]})
     return examples
+
+
+def hold_out(
+    examples: list[Example], prompts: list[str], share: float, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """(examples to train on, examples held out): of the latter whole questions (of the same
+    prompt), drawn by the seed, until they are `share` of all examples or more. TrainingError where
+    none is left to train on.
+    """
+    drawn = sorted(set(prompts), key=lambda text: content_hash(f"{seed} {text}"))
+    sizes = np.cumsum([0, *map(prompts.count, drawn)])
+    chosen = set(drawn[: np.searchsorted(sizes, share * len(prompts))])
+    if len(chosen) == len(drawn):
+        nothing = f"leaves nothing of {len(drawn)} question(s) to train on"
+        raise TrainingError(f"trainer.validation_share = {share} {nothing}; lower it")
+    parts: tuple[list[Example], list[Example]] = [], []
+    for example, prompt in zip(examples, prompts, strict=True):
+        parts[prompt in chosen].append(example)
+    return parts
 
 
 def show_example(student: str, corpus: pd.DataFrame, row: int = 0) -> str:

@@ -19,7 +19,7 @@ def completion_trainer() -> type:
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             mask = inputs.get("attention_mask")  # packed rows have none
             n_tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-            self._total_train_tokens += n_tokens
+            self._total_train_tokens += n_tokens * model.training
             parts = [inputs]
             alone = num_items_in_batch is not None and self.args.world_size == 1
             if mask is not None and alone and self.model.num_parameters() > LARGE:

@@ -48,7 +48,9 @@ def fit(job: Job) -> None:
         start = time.perf_counter()
         trainer.train(resume_from_checkpoint=mark and str(mark.parent))
         seconds = time.perf_counter() - start
-        losses = _losses(trainer, job)
+        losses = {"loss": _losses(trainer, job)}
+        if job.held_out:
+            losses["validation_loss"] = _logged(trainer, "eval_loss")
         net = _trained(trainer, job)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
@@ -64,7 +66,7 @@ def fit(job: Job) -> None:
     record = _record(job) | {
         "processes": world,
         "steps": arguments.max_steps,
-        "loss": losses,
+        **losses,
         "resumed_from": mark and mark.parent.name,
         "seconds": round(seconds, 2),
         "tokens_per_s": round(speed, 1),
@@ -103,8 +105,9 @@ def _arguments(job: Job, world: int) -> Any:
     from trl import SFTConfig
 
     settings, trainer, gpu = job.settings, job.trainer, torch.cuda.is_available()
-    micro, n = micro_batch(job, world), len(job.examples)
+    micro, n = micro_batch(job, world), len(job.examples) + len(job.held_out)
     steps = settings.max_steps or optimizer_steps(n, settings.epochs, settings.batch_size)
+    often = max(1, steps // 20)
     if trainer.report_to == "tensorboard":  # beside the work folder, which goes
         logs = job.work.parents[1] / "logs" / job.work.name
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs)
@@ -134,12 +137,18 @@ def _arguments(job: Job, world: int) -> Any:
         run_name=job.work.name,
         project="ded",
         disable_tqdm=True,
-        logging_steps=max(1, steps // 20),
+        logging_steps=often,
+        eval_strategy="steps" if job.held_out else "no",
+        eval_steps=often,
+        eval_on_start=bool(job.held_out),
+        per_device_eval_batch_size=1,
+        prediction_loss_only=True,
         logging_nan_inf_filter=False,
     )
 
 
 def _trainer(job: Job, arguments: Any, world: int) -> Any:
+    import datasets
     import torch
     from peft import LoraConfig
     from transformers import PrinterCallback
@@ -156,6 +165,7 @@ def _trainer(job: Job, arguments: Any, world: int) -> Any:
         model=_load(job, dtype),
         args=arguments,
         train_dataset=_rows(job, arguments.max_steps, world),
+        eval_dataset=datasets.Dataset.from_list(job.held_out) if job.held_out else None,
         peft_config=lora,
         processing_class=models.load_tokenizer(job.student),
         callbacks=[_checkpoints(), _steps(job.student)],
@@ -202,12 +212,17 @@ def _rows(job: Job, steps: int, world: int) -> Any:
 
 def _losses(trainer: Any, job: Job) -> list[dict[str, float]]:
     """[{step, loss}] as logged. TrainingError where one is no finite number."""
-    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    entries = _logged(trainer, "loss")
     for entry in entries:
         if not math.isfinite(entry["loss"]):
             mend = f"lower the learning_rate ({job.settings.learning_rate}), or train in float32"
             raise TrainingError(f"the loss is no number from step {entry['step']} on: {mend}")
-    return [{"step": entry["step"], "loss": entry["loss"]} for entry in entries]
+    return entries
+
+
+def _logged(trainer: Any, name: str) -> list[dict[str, float]]:
+    entries = [entry for entry in trainer.state.log_history if name in entry]
+    return [{"step": entry["step"], "loss": entry[name]} for entry in entries]
 
 
 def _record(job: Job) -> dict[str, Any]:
