@@ -20,7 +20,7 @@ from ded import home, reading, stats, wording
 from ded.files import read_yaml
 
 NO_EFFECTS = pd.DataFrame()
-COLUMNS = ["claim", "verdict", "points", "detectable", "n", "why", "outside"]
+COLUMNS = ["claim", "verdict", "points", "detectable", "noise", "n", "why", "outside"]
 
 
 def tokens(scores: pd.DataFrame) -> int:
@@ -54,20 +54,21 @@ def verdicts(
     claims: Sequence[stats.Claim], effects: Mapping[str, pd.DataFrame] | None = None
 ) -> pd.DataFrame:
     """claim, verdict, points (each part's difference, with the interval that decides), detectable
-    (points), n, why, outside.
+    (points), noise (how much of the variance is evaluation noise, at most), n, why, outside.
 
-    Where there are several bases each gets a column with its effect (points), that of the claim's
-    first part. why: what kept a claim from being reproduced, and what else is to be known. outside:
-    the conditions of the paper that the run does not meet. effects: {a claim's name: a table of
-    such effects with their intervals}, shown instead.
+    Where there are several bases each gets a column with its effect (points). Noise and effects are
+    those of the claim's first part. why: what kept a claim from being reproduced, and what else is
+    to be known. outside: the conditions of the paper that the run does not meet. effects: {a
+    claim's name: a table of such effects with their intervals}, shown instead.
     """
     rows = []
     for claim in claims:
         recorded, detectable = claim.to_dict(), round(100 * claim.detectable, 1)
-        cells = [claim.name, claim.verdict, wording.differences(recorded), detectable, claim.n]
+        cells = [claim.name, claim.verdict, wording.differences(recorded), detectable, "", claim.n]
         cells += [wording.why(recorded), claim.outside]
         row = dict(zip(COLUMNS, cells, strict=True))
         for interval in claim.intervals[:1]:
+            row["noise"] = "" if math.isnan(interval.noise) else f"{interval.noise:.0%}"
             if len(interval.bases) > 1:
                 texts = [wording.number(value, sign=True) for value in interval.bases.values()]
                 row |= dict(zip(interval.bases, texts, strict=True))
@@ -76,7 +77,7 @@ def verdicts(
         rows.append(row)
     table = pd.DataFrame(rows)
     bases = [column for column in table if column not in COLUMNS]
-    return table[[*COLUMNS[:5], *bases, *COLUMNS[5:]]].fillna(dict.fromkeys(bases, ""))
+    return table[[*COLUMNS[:6], *bases, *COLUMNS[6:]]].fillna(dict.fromkeys(bases, ""))
 
 
 def readable(table: pd.DataFrame) -> pd.io.formats.style.Styler:

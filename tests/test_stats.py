@@ -437,6 +437,26 @@ def test_all_parts_of_a_claim_must_hold():
     assert "not measured" in unmeasured.note
 
 
+def test_evaluation_noise_is_the_binomial_part_of_a_differences_variance():
+    rng = np.random.default_rng(32)
+    shares = []
+    for spread in (0.0, 0.03):
+        rates = 0.6 + np.array([0.05, 0.0])[:, None] + rng.normal(0, spread, (2, 400))
+        rows = [
+            {"arm": arm, "base": base, "replicate": 0, "n": 500, "error": 0, "family": "ID"}
+            for arm in "ab"
+            for base in range(400)
+        ]
+        frame = pd.DataFrame(rows).assign(accuracy=rng.binomial(500, rates.ravel()) / 500)
+        shares.append(stats.paired(frame, "a", "b").noise)
+        assert stats.paired(stats.macro(frame), "a", "b").noise == shares[-1]
+    binomial = (0.65 * 0.35 + 0.6 * 0.4) / 500
+    assert shares == pytest.approx([1, binomial / (binomial + 2 * 0.03**2)], abs=0.1)
+    (member,) = judge([claim("c", "s", stats.paired(frame, "a", "b"))])
+    assert member.to_dict()["parts"][0]["evaluation_noise"] == shares[-1]
+    assert math.isnan(stats.paired(frame.drop(columns="n"), "a", "b").noise)
+
+
 ARMS = ("a", "b")
 
 

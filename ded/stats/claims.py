@@ -158,6 +158,7 @@ class Claim:
             if part.interval is not None:
                 row |= numbers(part.interval) | {"low_adjusted": part.interval.lower(self.level)}
                 row |= {"over": part.interval.over, "bases": _finite(part.interval.bases)}
+                row |= {"evaluation_noise": part.interval.noise}
             parts.append(_finite(row))
         fields = asdict(replace(self, parts=())).items()
         own = {"p" if field == "p_value" else field: value for field, value in fields}

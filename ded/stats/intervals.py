@@ -34,7 +34,8 @@ class Interval:
     holds bootstrap draws, and bounds and p-values then come from them; otherwise they come from the
     t distribution with ``se`` and ``df``. ``bases`` is the effect in each base. ``missing`` says
     what was not measured, where the estimate is nan for it. ``gain`` and ``loss``: how far above
-    and below 0 a difference could lie (see `headroom`).
+    and below 0 a difference could lie (see `headroom`). ``noise``: at most this share of the
+    variance is evaluation noise (binomial; questions that both arms share make it less).
     """
 
     estimate: float
@@ -48,6 +49,7 @@ class Interval:
     bases: Mapping[str, float] = field(default_factory=dict, compare=False)
     gain: Room = field(default=Room(), compare=False)
     loss: Room = field(default=Room(), compare=False)
+    noise: float = field(default=math.nan, compare=False)
 
     @property
     def low(self) -> float:
@@ -208,10 +210,11 @@ def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy
         scores = scores[scores["group"] == group]
     scores = with_base(scores)
     wide = scores.pivot(index=["arm", "base", "replicate"], columns="family", values=value)
-    cells = wide.mean(axis=1, skipna=False).rename(value).reset_index()
-    if "chance" in scores:
-        guessed = scores.groupby(["arm", "base", "replicate"])["chance"].mean()
-        cells = cells.merge(guessed.reset_index())
+    cells = wide.mean(axis=1, skipna=False).rename(value).to_frame()
+    how = {column: how for column, how in (("chance", "mean"), ("n", "sum")) if column in scores}
+    if how:
+        cells = cells.join(scores.groupby(["arm", "base", "replicate"]).agg(how))
+    cells = cells.reset_index()
     return cells.assign(error_rate=cells["arm"].map(_error_rates(scores)).fillna(0.0))
 
 
@@ -228,25 +231,28 @@ def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -
 def paired(
     scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", reference: str = REFERENCE
 ) -> Interval:
-    """Paired difference a - b (see `pooled`).
-
-    With the arms' grader errors, the names of the arms that lack a score, and how far the
-    difference could go: ``reference`` is the arm that the other is a change of, where it is one of
-    the two.
-    """
+    """Paired difference a - b (see `pooled`), with the names of the arms that lack a score."""
     pair = cells_of(scores, value, (a, b))[[a, b]]
-    return contrast(pair, chance(scores), error_rate(scores, (a, b)), reference)
+    return contrast(pair, scores[scores["arm"].isin((a, b))], reference)
 
 
-def contrast(
-    pair: pd.DataFrame, chance: float = 0.0, error_rate: float = 0.0, reference: str = REFERENCE
-) -> Interval:
-    """The first column minus the second of (base, replicate) x two arms; arguments as above."""
+def contrast(pair: pd.DataFrame, scores: pd.DataFrame, reference: str = REFERENCE) -> Interval:
+    """The first column minus the second of (base, replicate) x two arms, made of these scores.
+
+    With their grader errors, what of the variance is evaluation noise (n answers a score), and how
+    far the difference could go: ``reference`` is the arm that the other is a change of, where it is
+    one of the two.
+    """
     difference = (pair.iloc[:, 0] - pair.iloc[:, 1]).rename("value").reset_index()
+    interval = pooled(difference, error_rate=error_rate(scores))
     levels = pair.groupby("base").mean().mean()
-    gain, loss = headroom(list(pair), levels.tolist(), chance, reference)
-    interval = pooled(difference, error_rate=error_rate)
-    return replace(interval, missing=missing_scores(pair), gain=gain, loss=loss)
+    gain, loss = headroom(list(pair), levels.tolist(), chance(scores), reference)
+    noise = math.nan
+    if "n" in scores and interval.se > 0:
+        of_a_pair = (pair * (1 - pair)).sum(axis=1).mean() / scores["n"].mean()
+        noise = min(1.0, of_a_pair / len(pair) / interval.se**2)
+    missing = missing_scores(pair)
+    return replace(interval, missing=missing, gain=gain, loss=loss, noise=noise)
 
 
 def chance(scores: pd.DataFrame) -> float:

@@ -84,11 +84,8 @@ def top_against_rest(
         }
         halves.append(pd.DataFrame(scored).assign(highest=_names(highest), other=_names(other)))
     table = pd.concat(halves).sort_index()
-    errors = max(intervals.error_rate(own), intervals.error_rate(student))
-    contrast = intervals.contrast(table[[OTHER, HIGHEST]], intervals.chance(student), errors)
-    missing = intervals.missing_scores(own_cells, "own score") or intervals.missing_scores(cells)
-    above = _widened(replace(contrast, missing=missing))
-    gap = _widened(intervals.pooled(table.reset_index(), "own_scores", errors))
+    above = _widened(_contrast(table[[OTHER, HIGHEST]], student, own, value))
+    gap = _widened(intervals.pooled(table.reset_index(), "own_scores"))
     parts = [
         Part(f"{OTHER} above {HIGHEST}", above),
         Part(
@@ -130,10 +127,7 @@ def regret(
             students = pd.DataFrame({SMOKE_TEST: half @ by_test, HIGHEST: half @ by_own})
             losses.append(students.assign(by_own=_names(by_own), by_smoke_test=_names(by_test)))
     table = pd.concat(losses).sort_index()
-    errors = max(intervals.error_rate(own), intervals.error_rate(student))
-    interval = intervals.contrast(table[[SMOKE_TEST, HIGHEST]], intervals.chance(student), errors)
-    missing = intervals.missing_scores(own_cells, "own score") or intervals.missing_scores(cells)
-    interval = replace(interval, missing=missing)
+    interval = _contrast(table[[SMOKE_TEST, HIGHEST]], student, own, value)
     table["value"] = table[SMOKE_TEST] - table[HIGHEST]
     table = table.reset_index()[["base", "replicate", "value", "by_own", "by_smoke_test"]]
     return interval if interval.over == "bases" else _widened(interval), table
@@ -169,9 +163,7 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     pair[OTHERS_BEST] = (table.sum(axis=1, skipna=False) - best) / (len(bases) - 1)
     losses = table.rsub(best, axis=0).groupby("base")[bases].mean()
     matrix = losses.T.rename_axis("source").rename_axis("target", axis=1)
-    chance, errors = intervals.chance(student), intervals.error_rate(student)
-    interval = intervals.contrast(pair, chance, errors)
-    return _widened(replace(interval, missing=intervals.missing_scores(cells))), matrix
+    return _widened(_contrast(pair, student, student, value)), matrix
 
 
 def without_each(
@@ -253,6 +245,14 @@ def _halves(replicates: pd.Index) -> list[tuple[pd.Index, pd.Index]]:
 def _among(cells: pd.DataFrame, members: pd.Index, level: str = "replicate") -> pd.DataFrame:
     """The rows of these replicates (or bases)."""
     return cells[cells.index.isin(members, level=level)]
+
+
+def _contrast(pair: pd.DataFrame, student: pd.DataFrame, own: pd.DataFrame, value: str) -> Interval:
+    """The interval of a pair made of students' scores, chosen by them and by own scores."""
+    errors = max(intervals.error_rate(own), intervals.error_rate(student))
+    missing = intervals.missing_scores(intervals.cells_of(own, value), "own score")
+    missing = intervals.missing_scores(intervals.cells_of(student, value)) or missing
+    return replace(intervals.contrast(pair, student), error_rate=errors, missing=missing)
 
 
 def _widened(interval: Interval) -> Interval:
