@@ -19,22 +19,23 @@ from ded.problems import Problem
 from ded.problems.answers import normalise, number
 from ded.problems.texts import THINK
 
-VERSION = 2
+VERSION = 3
 Suite = dict[str, list[Problem]]
 
 
 def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> pd.DataFrame:
     """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k,
-    maj_at_k, n_tokens (mean), think_rate, judged (answers that a judge decided), chance (what
-    guessing scores, see `problems.chance`).
+    maj_at_k, n_tokens (mean), think_rate, untagged_rate, completion_rate, judged (answers that a
+    judge decided), chance (what guessing scores, see `problems.chance`).
 
     accuracy (pass@1 averaged over the samples) = correct / (n - error): truncated and unparsed
     answers count as not correct, the grader's own failures do not count at all. pass_at_k, with
     k = samples: the share of questions with a correct sample. maj_at_k: the share whose most
     frequent answer is right, a tie of t answers counting as 1/t; nan for code, where nothing says
-    which programs are alike. think_rate: the share of texts that
-    open a think block. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p,
-    seed, engine).
+    which programs are alike. think_rate: the share of texts that open a think block; untagged_rate:
+    that reason without one (`problems.reasons_untagged`); completion_rate: that end before
+    max_tokens. `sampling` goes to `generation.sample` (max_tokens, temperature, top_p, seed,
+    engine).
     """
     table = per_question(model, suite, samples=samples, **sampling)
     table = table.join(pd.get_dummies(pd.Categorical(table["verdict"], VERDICTS), dtype=int))
@@ -49,6 +50,8 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
         "maj_at_k": votes.map(majority).groupby("family", sort=False).mean(),
         "n_tokens": by_family["n_tokens"].mean(),
         "think_rate": by_family["think"].mean(),
+        "untagged_rate": by_family["untagged"].mean(),
+        "completion_rate": 1 - by_family["truncated"].mean(),
         "judged": by_family["judged"].sum(),
     }
     chance = {name: problems.chance(asked) for name, asked in suite.items()}
@@ -66,8 +69,8 @@ def per_question(
 ) -> pd.DataFrame:
     """One row a (family, question, seed), what `stats.crossed_bootstrap` takes: family, question
     (problem id), seed (sample index), value (1 correct, 0 not, nan where the grader failed),
-    verdict, n_tokens, think (whether the text opens a think block), judged (whether a judge
-    decided), vote (see `_votes`).
+    verdict, n_tokens, think (whether the text opens a think block), untagged (whether it reasons
+    without one), judged (whether a judge decided), vote (see `_votes`).
 
     Arguments as in `evaluate`; workers and grading are the grader's. Stored as a whole, unless
     the grader failed somewhere: that may be the machine's fault, and is tried again.
@@ -86,27 +89,29 @@ def per_question(
         drawn = generation.sample(model, asked, samples, **sampling)
         seen = store.root() / "programs.sqlite"
         graded = grader.grade(drawn, asked, options=grading, workers=workers, seen=seen)
-        scored = _scored(graded, {problem.id: problem.kind for problem in asked})
+        scored = _scored(graded, {problem.id: problem for problem in asked})
         if not (scored["verdict"] == "error").any():
             scored = store.table(key, lambda: scored)
     members = [(name, problem.id) for name, family in suite.items() for problem in family]
     return pd.DataFrame(members, columns=["family", "question"]).merge(scored, on="question")
 
 
-def _scored(graded: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+def _scored(graded: pd.DataFrame, asked: dict[str, Problem]) -> pd.DataFrame:
     """The columns of `per_question` but family, one row a trajectory."""
+    texts = zip(graded["problem_id"], graded["text"], strict=True)
     correct = (graded["verdict"] == "correct").astype(float)
     graded = graded.rename(columns={"problem_id": "question", "sample_index": "seed"}).assign(
         value=correct.where(graded["verdict"] != "error"),
         think=graded["text"].str.lstrip().str.startswith(THINK),
+        untagged=[problems.reasons_untagged(asked[name], text) for name, text in texts],
         judged=graded["rule"] == grader.JUDGE,
-        vote=_votes(graded, kinds),
+        vote=_votes(graded, asked),
     )
-    columns = ["question", "seed", "value", "verdict", "n_tokens", "think", "judged", "vote"]
-    return graded[columns]
+    columns = ["question", "seed", "value", "verdict", "n_tokens", "think", "untagged"]
+    return graded[[*columns, "judged", "vote"]]
 
 
-def _votes(graded: pd.DataFrame, kinds: dict[str, str]) -> list[float]:
+def _votes(graded: pd.DataFrame, asked: dict[str, Problem]) -> list[float]:
     """Which answer each trajectory votes for: 0 the right one, 1, 2, ... the wrong ones of its
     question, which are the same where their normal forms are; -1 none (unparsed, truncated); nan
     where there are no votes (code, a failure of the grader).
@@ -114,7 +119,7 @@ def _votes(graded: pd.DataFrame, kinds: dict[str, str]) -> list[float]:
     votes, wrong = [], defaultdict[str, dict](dict)
     columns = ("problem_id", "answer", "verdict")
     for question, answer, verdict in zip(*(graded[name] for name in columns), strict=True):
-        if kinds[question] == "code" or verdict == "error":
+        if asked[question].kind == "code" or verdict == "error":
             votes.append(math.nan)
         elif verdict == "wrong" and isinstance(answer, str):
             text = " ".join(normalise(answer).split())

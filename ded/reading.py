@@ -164,6 +164,20 @@ def changes(cells: pd.DataFrame, reference: str, what: str) -> str:
     return f"{what} against {reference}: {ends}. Of {len(measured)} intervals {sides}."
 
 
+def begins_to_reason(cells: pd.DataFrame, arms: Sequence[str]) -> str:
+    """By base, the first of the arms after which most answers reason: with the think tag, or
+    without it (`evaluation.evaluate`).
+    """
+    listed = []
+    for base, rows in cells.groupby("base", sort=False):
+        rates = rows.groupby("arm")[["think_rate", "untagged_rate"]].mean().reindex(arms)
+        most = rates[rates.sum(axis=1) > 0.5].itertuples()
+        tagged = (f"{row[0]} ({_percent(row[1])}, {_percent(row[2])} without it)" for row in most)
+        listed.append(f"{base} {next(tagged, 'none')}")
+    which = "The first corpus after which most answers reason, with the think tag or without it"
+    return f"{which}, by base: {', '.join(listed)}."
+
+
 def inversions(pairs: pd.DataFrame) -> str:
     """How many pairs of teachers their own scores and their students' order differently
     (`stats.rank_inversions`).

@@ -4,8 +4,9 @@ trajectories (one row each): problem_id, model, sample_index, prompt, text, toke
 finish_reason, engine, entropy_sum; after grading also verdict, answer, reason, rule. scores (one
 row a base x arm x replicate x family): base, arm, replicate, family, group ("ID", "OOD", "robust"),
 n, correct, wrong, unparsed, truncated, error, accuracy, pass_at_k, maj_at_k, n_tokens (mean),
-think_rate, judged (answers that a judge decided), chance (what guessing scores). funnel: step,
-kept, dropped, reason. pass rates: problem_id, level, n, correct, pass_rate.
+think_rate, untagged_rate, completion_rate (`evaluation.evaluate`), judged (answers that a judge
+decided), chance (what guessing scores). funnel: step, kept, dropped, reason. pass rates:
+problem_id, level, n, correct, pass_rate.
 """
 
 from __future__ import annotations

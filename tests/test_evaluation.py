@@ -229,6 +229,7 @@ def test_lab_answers_are_graded_for_what_they_are(monkeypatch):
     monkeypatch.setattr(generation, "sample", sample)
     row = evaluation.evaluate(MODEL, {"reverse": questions}).iloc[0]
     assert row[list(VERDICTS)].tolist() == [1, 1, 1, 1, 0] and row["think_rate"] == 0.75
+    assert row["completion_rate"] == 0.75 and row["untagged_rate"] == 0
 
 
 @pytest.mark.parametrize(

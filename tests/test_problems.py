@@ -163,3 +163,30 @@ def test_the_next_problem_is_from_its_split_alone():
     rng = random.Random(0)
     drawn = [tasks.next_problem("reverse", 5, "dev", rng) for _ in range(50)]
     assert {problems.split_of(p.prompt) for p in drawn} == {"dev"}
+
+
+@pytest.mark.parametrize(
+    "text, reasons",
+    [
+        ("so 4 +2 ; 6 ; 6", True),  # two steps follow
+        ("4 +2 ; now 6 </think> 6", True),  # the closing tag alone
+        ("4 +2 ; 5", False),  # the second does not follow: one may be chance
+        ("4 +2 ; 6 +1 ; 0", False),
+        ("6", False),  # an answer at once
+        ("6 ; 6", False),
+        ("+3 1 ; 6 ; 6", False),  # noise
+        ("<think> 4 +2 ; 6 </think> 6", False),  # with the tag
+        ("", False),
+    ],
+)
+def test_a_sum_worked_out_without_a_tag(text, reasons):
+    question = tasks.sums.problem_of(((1, 1), (1, 3), (1, 2)))
+    assert problems.reasons_untagged(question, text) is reasons
+
+
+def test_reasoning_without_a_tag_is_told_by_its_lines_where_steps_cannot_be_checked():
+    question = Problem.made("open", 1, "What is 6 times 7?", "42")
+    assert problems.reasons_untagged(question, "Six sevens.\n\nThat is 42.\nAnswer: 42")
+    assert not problems.reasons_untagged(question, "It is forty-two.\n\nAnswer: 42")
+    assert not problems.reasons_untagged(question, "```python\na = 6\nb = 7\nprint(a * b)\n```")
+    assert not problems.reasons_untagged(question, "<think>\na\nb\nc\n</think>\n42")

@@ -128,3 +128,17 @@ def test_what_must_not_be_shown_is_not_shown():
 )
 def test_a_band_is_open_where_it_has_no_end(band, text):
     assert reading.band(SimpleNamespace(band=band, unit="number")) == text
+
+
+def test_where_bases_begin_to_reason_counts_what_bears_no_tag():
+    cells = pd.DataFrame(
+        {"base": base, "replicate": 0, "arm": arm, "think_rate": tag, "untagged_rate": untagged}
+        for base, arm, tag, untagged in (
+            ("a", "random 8", 0.2, 0.4),
+            ("a", "random 16", 1.0, 0.0),
+            ("b", "random 8", 0.0, 0.1),
+            ("b", "random 16", math.nan, math.nan),
+        )
+    )
+    text = reading.begins_to_reason(cells, ["random 8", "random 16"])
+    assert text.endswith("by base: a random 8 (20.0 %, 40.0 % without it), b none.")

@@ -2,8 +2,6 @@
 cannot be trained is not measured.
 """
 
-import math
-
 import cells as notebooks
 import numpy as np
 import pandas as pd
@@ -146,7 +144,7 @@ def unmeasured(p, names):
         for name in names
     ]
     before = pd.concat(map(study.before, units))
-    scores = study.valley.completion(pd.concat([before, *(run.scores for run in runs)]))
+    scores = pd.concat([before, *(run.scores for run in runs)])
     return scores, pd.DataFrame([run.row for run in runs])
 
 
@@ -191,13 +189,6 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     assert len(tables.arm_table({"ID": cells, "OOD": stats.macro(scores, "OOD")})) == 7
     described = study.valley.describe_selections(unit(p), selections(p))
     assert (described["examples"] == 0).all() and study.valley.pool(unit(p)).tokens > 0
-
-
-def test_completion_counts_what_was_cut_off():
-    table = study.valley.completion(pd.DataFrame({"truncated": [1, 0, 0], "n": [4, 4, 0]}))
-    assert table["completion_rate"].tolist()[:2] == [0.75, 1.0] and math.isnan(
-        table["completion_rate"][2]
-    )
 
 
 @pytest.mark.parametrize("difficulty, rated_prompts", [("level", []), ("pass_rate", [3 * 60 * 2])])

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from ded.errors import SourceError, near
-from ded.problems import lab, prompts
+from ded.problems import lab, prompts, texts
 from ded.problems.gym import ReasoningGym
 from ded.problems.lab import Lab, sums
 from ded.problems.own import OwnFile
@@ -26,6 +26,7 @@ SOURCES: dict[str, type[Source]] = {
     "data": Public,
     "file": OwnFile,
 }
+REASONING_LINES = 3  # an answer alone has one line or two
 
 
 def source(text: str) -> Source:
@@ -68,6 +69,21 @@ def trace(problem: Problem, think: str) -> tuple[sums.Terms, ...] | None:
     if "terms" not in problem.meta:
         raise SourceError(f"problem {problem.id!r}: steps can be checked for lab:sum alone")
     return sums.trace(problem, think)
+
+
+def reasons_untagged(problem: Problem, text: str) -> bool:
+    """Whether a text that opens no think block works its answer out all the same.
+
+    Of a lab sum: its first two written steps follow from the question (a single one may be an
+    answer that was guessed). Of others: REASONING_LINES lines or more, before any code fence.
+    """
+    if text.lstrip().startswith(texts.THINK):
+        return False
+    if "terms" in problem.meta:
+        steps = texts.split(text).thinking or text
+        return len(sums.states_of(problem, steps)[0]) > 2
+    lines = text.partition("```")[0].splitlines()
+    return sum(bool(line.strip()) for line in lines) >= REASONING_LINES
 
 
 def perturb(problem: Problem, name: str, seed: int = 0) -> Problem:

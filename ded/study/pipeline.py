@@ -20,7 +20,8 @@ from ded.models.spec import parse
 from ded.problems import Problem
 from ded.study.unit import Unit, short
 
-MEASURES = ("accuracy", "pass_at_k", "maj_at_k", "n_tokens", "think_rate")
+RATES = ("think_rate", "untagged_rate", "completion_rate")
+MEASURES = ("accuracy", "pass_at_k", "maj_at_k", "n_tokens", *RATES)
 
 # ---- from a teacher to a pool ------------------------------------------------------------------
 

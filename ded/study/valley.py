@@ -84,17 +84,8 @@ def describe_selections(unit: Unit, selections: dict[str, pd.DataFrame]) -> pd.D
     return pd.DataFrame(rows)
 
 
-def completion(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores with completion_rate: the share of answers that ended by themselves, NaN where
-    nothing was measured.
-    """
-    measured = scores["n"].where(scores["n"] > 0)
-    return scores.assign(completion_rate=1 - scores["truncated"] / measured)
-
-
 def curve(cells: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The table of `figures.valley`, of one family's scores with completion_rate and the arms'
-    rows.
+    """The table of `figures.valley`, of one family's scores and the arms' rows.
 
     arm (the selection), size, measure, and the interval of its mean: estimate, low, high, ...
     """
@@ -104,6 +95,6 @@ def curve(cells: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         {"arm": arm.selection, "size": arm.size, "measure": measure}
         | stats.numbers(stats.arm_interval(cells, arm.arm, measure))
         for arm in drawn.itertuples()
-        for measure in ("accuracy", "completion_rate", "think_rate")
+        for measure in ("accuracy", *pipeline.RATES)
     ]
     return pd.DataFrame(points)

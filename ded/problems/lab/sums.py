@@ -177,22 +177,31 @@ def trace(problem: Problem, text: str) -> tuple[Terms, ...] | None:
     line before by combining neighbours, every fact and check is true, and the last line is the
     answer.
     """
+    states, valid = states_of(problem, text)
+    last = states[-1]
+    return states if valid and len(last) == 1 and last[0][1] == int(problem.answer) else None
+
+
+def states_of(problem: Problem, text: str) -> tuple[tuple[Terms, ...], bool]:
+    """The states that a text passes through up to its first invalid step, the question's first; and
+    whether no step is invalid (see `trace`).
+    """
     state = terms_of(problem)
     states = [state]
     for step in text.split(" ; "):
         words = [word for word in step.split() if word not in FILLERS]
         if words[:1] == ["check"]:
             if " ".join(words[1:]) not in _facts(state):
-                return None
+                return tuple(states), False
             continue
         if len(state) > 1 and words == show(state).split():
             continue
         following = _after(state, words)
         if following is None:
-            return None
+            return tuple(states), False
         state = following
         states.append(state)
-    return tuple(states) if len(state) == 1 and state[0][1] == int(problem.answer) else None
+    return tuple(states), True
 
 
 def _facts(state: Terms) -> set[str]:
