@@ -25,6 +25,7 @@ COMMON = {
     "students": [BASE, "lab:ancestor"],
     "n_replicates": 2,
     "split": "dev",
+    "arms": [],
     "corpus_source": "lab:sum/7-9",
     "id_source": "lab:sum/7-9",
     "ood_sources": ["lab:reverse", "lab:sort"],

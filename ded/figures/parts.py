@@ -284,7 +284,7 @@ def with_bases(ax: Axes, value: Any, y: float, below: float = 0.3, **look: Any) 
     ends = [end for end in (value.low, value.high) if not low <= end <= high]
     marks += [(end, y, "", {"color": look["color"], "zorder": 4}) for end in ends]
     for x, height, marker, mark in marks:
-        if math.isfinite(x):
+        if x is not None and math.isfinite(x):
             marker = "<" if x < low else ">" if x > high else marker
             x = float(np.clip(x, low, high))
             ax.plot(x, height, marker, markersize=3.5, clip_on=False, **mark)
