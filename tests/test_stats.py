@@ -514,7 +514,7 @@ def test_a_refuted_part_refutes_whatever_room_another_has():
     judged = judge([claim("c", "s", Part("x", full), Part("y", refuted))])
     assert judged[0].verdict == "not reproduced" and judged[0].note.startswith("y: upper bound")
     judged = judge([claim("c", "s", Part("x", full), Part("y", None))])
-    assert judged[0].verdict == "not judged" and judged[0].note.startswith("y: not measured")
+    assert judged[0].verdict == "not judged" and "y: not measured" in judged[0].note
 
 
 def test_a_table_without_chance_has_a_floor_at_nothing_and_families_are_averaged():
@@ -750,8 +750,8 @@ def test_regret_of_a_misleading_score():
     result, values = stats.regret(own, student)
     assert result.low < 0.2 < result.high and result.n == len(values) == 18
     assert set(values["by_own"]) == {"t0"} and set(values["by_smoke_test"]) == {"t2"}
-    pooled = own.groupby(["arm", "replicate"], as_index=False)["value"].mean()
-    assert stats.regret(pooled, student)[0] == result  # a teacher's own scores are of all bases
+    over_bases = own.groupby(["arm", "replicate"])["value"].transform("mean")
+    assert stats.regret(own.assign(value=over_bases), student, by_base=True)[0] == result
     tied, values = stats.regret(
         own.assign(value=1.0), student
     )  # a choice among equals is their mean

@@ -12,8 +12,7 @@ from .intervals import ALPHA, Interval, numbers, unmeasured
 
 DELTA = 0.03  # the difference that matters: 3 points
 POWER = 0.8
-NO_ROOM = "no headroom"  # of a part; of the claim it is a reason not to judge it
-WORST_FIRST = ("not judged", "not reproduced", NO_ROOM, "inconclusive", "reproduced")
+WORST_FIRST = ("not reproduced", "not judged", "inconclusive", "reproduced")
 RULE = (
     "in points: reproduced if {conditions} by the lower bound (Holm over {m}); not reproduced if "
     "{refutations} by the upper bound"
@@ -112,7 +111,7 @@ class Part:
             return ""
         room = self.interval.loss if self.margin else self.interval.gain
         asked = self.margin + delta if self.margin else 2 * delta
-        return f"{NO_ROOM}: {room.bound}; {line(asked)} asked for" if room.size < asked else ""
+        return f"no headroom: {room.bound}; {line(asked)} asked for" if room.size < asked else ""
 
 
 @dataclass(frozen=True)
@@ -199,20 +198,11 @@ def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA) -
     all values agree exactly and nothing measures the error; *not judged* where there is a `problem`
     or no headroom.
     """
-    outcome = _outcome(part if isinstance(part, Part) else Part("", part), delta, level)
-    return "not judged" if outcome == NO_ROOM else outcome
-
-
-def _outcome(part: Part, delta: float, level: float) -> str:
-    """The verdict on a part, NO_ROOM where nothing else could have come out.
-
-    What did change had room to; what did not fall beyond its margin counts where it could have.
-    """
-    by_bounds = _by_bounds(part, delta, level)
-    shown = "not reproduced" if part.margin else "reproduced"
-    if by_bounds in (shown, "not judged") or not part.lacks_room(delta):
-        return by_bounds
-    return NO_ROOM
+    part = part if isinstance(part, Part) else Part("", part)
+    outcome = _by_bounds(part, delta, level)
+    # what did change had room to; what did not fall beyond its margin counts where it could have
+    sure = outcome == ("not reproduced" if part.margin else "reproduced")
+    return "not judged" if part.lacks_room(delta) and not sure else outcome
 
 
 def _by_bounds(part: Part, delta: float, level: float) -> str:
@@ -239,8 +229,9 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
     adjusted, levels, m = holm(p_values).tolist(), holm_levels(p_values).tolist(), len(claims)
     judged = []
     for unjudged, p_value, p_holm, level in zip(claims, p_values, adjusted, levels, strict=True):
-        verdicts = [_outcome(part, delta, level) for part in unjudged.parts]
-        outcome = _first_of(WORST_FIRST, verdicts)
+        verdicts = [verdict(part, delta, level) for part in unjudged.parts]
+        unmeasured_parts = any(part.problem for part in unjudged.parts)
+        outcome = "not judged" if unmeasured_parts else _first_of(WORST_FIRST, verdicts)
         intervals = unjudged.intervals or [unmeasured()]
         seen = [detectable(interval.se, interval.df, ALPHA / m) for interval in intervals]
         head = intervals[0]
@@ -248,7 +239,7 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
         placed = replace(placed, estimate=head.estimate, low=head.lower(level), high=head.upper())
         rule, note = _rule(placed, m), _note(placed, outcome, verdicts)
         placed = replace(placed, n=head.n, detectable=max(seen), rule=rule, note=note)
-        judged.append(replace(placed, verdict="not judged" if outcome == NO_ROOM else outcome))
+        judged.append(replace(placed, verdict=outcome))
     return judged
 
 
@@ -305,7 +296,7 @@ def _reason(part: Part, outcome: str, judged: Claim) -> str:
     refuted = line(part.refuted_below(judged.delta))
     if part.problem:
         return name + part.problem
-    if outcome == NO_ROOM:
+    if outcome == "not judged":
         return name + part.lacks_room(judged.delta)
     if interval is None:
         return f"{name}p = {part.p_value:.2g}, not below {judged.level:.2g}"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,7 @@ ENOUGH_BASES = 5
 REFERENCE = "before"  # the arm that others are a change of
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """How far a difference could go, as a fraction, and what bounds it, in words."""
 
     size: float = math.inf
@@ -47,8 +47,8 @@ class Interval:
     missing: str = field(default="", compare=False)
     over: str = field(default="replicates", compare=False)
     bases: Mapping[str, float] = field(default_factory=dict, compare=False)
-    gain: Room = field(default=Room(), compare=False)
-    loss: Room = field(default=Room(), compare=False)
+    gain: Room = field(default=Room(), repr=False, compare=False)
+    loss: Room = field(default=Room(), repr=False, compare=False)
     noise: float = field(default=math.nan, compare=False)
 
     @property
@@ -179,18 +179,16 @@ def headroom(
     two others neither is where the other starts: for a gain the better one must be above chance and
     the worse one below 1; for a loss, b is what a could fall from.
     """
-    names = [f"{arm} {number(level)}" for arm, level in zip(arms, levels, strict=True)]
     above, below = [], []
-    for name, level in zip(names, levels, strict=True):
-        over, under = level - chance, 1 - level
-        above.append(Room(over, f"{name}, {number(over)} points above chance"))
-        below.append(Room(under, f"{name}, {number(under)} points below the ceiling"))
-    if reference == arms[1]:
-        return below[1], above[1]
+    for arm, level in zip(arms, levels, strict=True):
+        down, up, name = level - chance, 1 - level, f"{arm} {number(level)}"
+        above.append(Room(down, f"{name}, {number(down)} points above chance"))
+        below.append(Room(up, f"{name}, {number(up)} points below the ceiling"))
     if reference == arms[0]:
         return above[0], below[0]
     better = int(levels[1] > levels[0])
-    return min(above[better], below[1 - better], key=lambda room: room.size), above[1]
+    gain = below[1] if reference == arms[1] else min(above[better], below[1 - better])
+    return gain, above[1]
 
 
 def by_base(table: pd.DataFrame, value: str = "value") -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +35,7 @@ def rank_inversions(
     the judged claims; hand the claims to `any_of` for 'there is an inversion'.
     """
     rows, family = [], []
-    for a, b in itertools.permutations(_same_arms(own, student), 2):
+    for a, b in itertools.permutations(_cells(student, value, own), 2):
         own_above = intervals.paired(own, a, b, value)
         student_below = intervals.paired(student, b, a, value)
         parts = Part(f"own score, {a} − {b}", own_above), Part(f"student, {b} − {a}", student_below)
@@ -65,33 +65,29 @@ def top_against_rest(
     highest), own_scores (highest - other), rest (the students of all others, on average, -
     highest; descriptive). Raises ValueError where the tables name different arms.
     """
-    _same_arms(own, student)
-    own_cells, cells = intervals.cells_of(own, value), intervals.cells_of(student, value)
-    n_replicates = cells.groupby("base").size()
-    level = "base" if intervals.unit_of(n_replicates) == "bases" else "replicate"
+    own_cells, cells = _cells(own, value), _cells(student, value, own)
+    bases = intervals.unit_of(cells.groupby("base").size()) == "bases"
     halves = []
-    for chosen_on, scored_on in _halves(cells.index.unique(level).sort_values()):
-        highest = _winner(_among(own_cells, chosen_on, level).mean(skipna=False))
-        means = _among(cells, chosen_on, level).mean(skipna=False)
-        other = _winner(means.where(highest == 0, -math.inf))
-        rest = (highest == 0) / (highest == 0).sum()
-        teachers, students = (_among(each, scored_on, level) for each in (own_cells, cells))
+    for chosen_on, scored_on in _halves("base" if bases else "replicate", own_cells, cells):
+        own_means, means = (half.mean(skipna=False) for half in chosen_on)
+        highest = _winner(own_means)
+        is_rest = highest == 0
+        other = _winner(means.where(is_rest, -math.inf))
+        teachers, students = scored_on
         scored = {
             OTHER: students @ other,
             HIGHEST: students @ highest,
             "own_scores": teachers @ (highest - other),
-            "rest": students @ (rest - highest),
+            "rest": students @ (is_rest / is_rest.sum() - highest),
         }
         halves.append(pd.DataFrame(scored).assign(highest=_names(highest), other=_names(other)))
     table = pd.concat(halves).sort_index()
     above = _widened(_contrast(table[[OTHER, HIGHEST]], student, own, value))
     gap = _widened(intervals.pooled(table.reset_index(), "own_scores"))
+    p_value = math.nan if gap.problem else gap.p_above()
     parts = [
         Part(f"{OTHER} above {HIGHEST}", above),
-        Part(
-            "the highest scorer's own score above that teacher's",
-            test_p_value=math.nan if gap.problem else gap.p_above(),
-        ),
+        Part("the highest scorer's own score above that teacher's", test_p_value=p_value),
     ]
     table["students"] = table[OTHER] - table[HIGHEST]
     columns = ["base", "replicate", "highest", "other", "students", "own_scores", "rest"]
@@ -112,21 +108,20 @@ def regret(
     Returns the interval and the table base, replicate, value, by_own, by_smoke_test (the choices
     that the replicate scored).
     """
-    _same_arms(own, student)
-    own_cells, cells = intervals.cells_of(own, value), intervals.cells_of(student, value)
-    of_all = own_cells.groupby("replicate").agg(lambda scores: scores.mean(skipna=False))
-    losses = []
-    for base in cells.index.unique("base"):
-        scores = cells.loc[[base]]
-        replicates = scores.index.get_level_values("replicate")
-        own_scores = (own_cells.loc[base] if by_base else of_all).reindex(replicates)
-        for chosen_on, scored_on in _halves(replicates):
-            by_own = _winner(own_scores.loc[chosen_on].mean(skipna=False))
-            by_test = _winner(_among(scores, chosen_on).mean(skipna=False))
-            half = _among(scores, scored_on)
-            students = pd.DataFrame({SMOKE_TEST: half @ by_test, HIGHEST: half @ by_own})
-            losses.append(students.assign(by_own=_names(by_own), by_smoke_test=_names(by_test)))
-    table = pd.concat(losses).sort_index()
+    own_cells, cells = _cells(own, value), _cells(student, value, own)
+    if not by_base:
+        own_cells = own_cells.groupby("replicate").transform(lambda of: of.mean(skipna=False))
+    halves = []
+    for chosen_on, scored_on in _halves("replicate", own_cells, cells):
+        by_own, by_test = (_winners(half) for half in chosen_on)
+        scored = {
+            SMOKE_TEST: _taught(scored_on[1], by_test),
+            HIGHEST: _taught(scored_on[1], by_own),
+        }
+        names = {"by_own": by_own, "by_smoke_test": by_test}
+        names = {column: winners.apply(_names, axis=1) for column, winners in names.items()}
+        halves.append(pd.DataFrame(scored).join(pd.DataFrame(names), on="base"))
+    table = pd.concat(halves).sort_index()
     interval = _contrast(table[[SMOKE_TEST, HIGHEST]], student, own, value)
     table["value"] = table[SMOKE_TEST] - table[HIGHEST]
     table = table.reset_index()[["base", "replicate", "value", "by_own", "by_smoke_test"]]
@@ -142,28 +137,21 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     Returns the interval (of the mean over the other bases) and the matrix of mean losses, source
     base x target base. With fewer than two bases there is nothing to judge: the interval is nan.
     """
-    cells = intervals.cells_of(student, value)
+    cells = _cells(student, value)
     bases = list(cells.index.unique("base"))
     if len(bases) < 2:
         return intervals.unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
-    of_base = {base: cells.loc[[base]] for base in bases}
-    halves = {base: _halves(rows.index.unique("replicate")) for base, rows in of_base.items()}
-    winners, scored = {}, []
-    for base, rows in of_base.items():
-        means = [_among(rows, chosen_on).mean(skipna=False) for chosen_on, _ in halves[base]]
-        winners[base] = [_winner(each) for each in means]
-    for target, rows in of_base.items():
-        for half, (_, scored_on) in enumerate(halves[target]):
-            scores = _among(rows, scored_on)
-            scored.append(pd.DataFrame({base: scores @ winners[base][half] for base in bases}))
-            scored[-1]["best"] = scored[-1][target]
-    table = pd.concat(scored)  # what each base's winner makes of each target
-    best = table.pop("best")
-    pair = pd.DataFrame({OWN_BEST: best})
-    pair[OTHERS_BEST] = (table.sum(axis=1, skipna=False) - best) / (len(bases) - 1)
-    losses = table.rsub(best, axis=0).groupby("base")[bases].mean()
-    matrix = losses.T.rename_axis("source").rename_axis("target", axis=1)
-    return _widened(_contrast(pair, student, student, value)), matrix
+    halves, losses = [], []
+    for (chosen_on,), (scored_on,) in _halves("replicate", cells):
+        winners = _winners(chosen_on)
+        of_each = scored_on @ winners.T  # what each base's winner makes of each target
+        best = _taught(scored_on, winners)
+        others = (of_each.sum(axis=1, skipna=False) - best) / (len(bases) - 1)
+        halves.append(pd.DataFrame({OWN_BEST: best, OTHERS_BEST: others}))
+        losses.append(of_each.rsub(best, axis=0))
+    matrix = pd.concat(losses).groupby("base").mean().T
+    matrix = matrix.rename_axis("source").rename_axis("target", axis=1)
+    return _widened(_contrast(pd.concat(halves), student, student, value)), matrix
 
 
 def without_each(
@@ -229,22 +217,26 @@ def interaction(
     return dict(zip(names, values, strict=True))
 
 
-def _same_arms(own: pd.DataFrame, student: pd.DataFrame) -> list:
-    arms, others = set(own["arm"]), set(student["arm"])
-    if arms != others:
-        raise ValueError(f"own scores and students name different arms: {sorted(arms ^ others)}")
-    return sorted(arms)
+def _cells(scores: pd.DataFrame, value: str, others: pd.DataFrame | None = None) -> pd.DataFrame:
+    """(base, replicate) x arm; ValueError where the others are of other arms."""
+    differ = set() if others is None else set(scores["arm"]) ^ set(others["arm"])
+    if differ:
+        raise ValueError(f"own scores and students name different arms: {sorted(differ)}")
+    return intervals.cells_of(scores, value)
 
 
-def _halves(replicates: pd.Index) -> list[tuple[pd.Index, pd.Index]]:
-    """(chosen on, scored on), twice. With a single replicate one is empty, the choice nan."""
-    even, odd = replicates[::2], replicates[1::2]
-    return [(even, odd), (odd, even)]
+def _halves(level: str, *tables: pd.DataFrame) -> Iterator[tuple[list[pd.DataFrame], ...]]:
+    """(chosen on, scored on), twice: the rows of each table, dealt by turns of base or replicate.
 
-
-def _among(cells: pd.DataFrame, members: pd.Index, level: str = "replicate") -> pd.DataFrame:
-    """The rows of these replicates (or bases)."""
-    return cells[cells.index.isin(members, level=level)]
+    With a single one of these a half is empty, and what is chosen on it nan.
+    """
+    members = tables[-1].index.unique(level).sort_values()
+    dealt = [
+        [table[table.index.isin(members[start::2], level=level)] for table in tables]
+        for start in (0, 1)
+    ]
+    yield dealt[0], dealt[1]
+    yield dealt[1], dealt[0]
 
 
 def _contrast(pair: pd.DataFrame, student: pd.DataFrame, own: pd.DataFrame, value: str) -> Interval:
@@ -268,6 +260,17 @@ def _winner(means: pd.Series) -> pd.Series:
         return means * math.nan
     best = (means >= means.max() - 1e-12).astype(float)
     return best / best.sum()
+
+
+def _winners(cells: pd.DataFrame) -> pd.DataFrame:
+    """base x arm: `_winner` of each base."""
+    return cells.groupby("base").agg(lambda of: of.mean(skipna=False)).apply(_winner, axis=1)
+
+
+def _taught(cells: pd.DataFrame, winners: pd.DataFrame) -> pd.Series:
+    """The score of each row's student of its base's winner."""
+    weights = winners.reindex(cells.index.get_level_values("base")).set_index(cells.index)
+    return (cells * weights).sum(axis=1, skipna=False)
 
 
 def _names(weights: pd.Series) -> str:
