@@ -142,8 +142,8 @@ def workload(notebook: str, settings: Parameters) -> Iterator[Work]:
         if isinstance(settings, Recipe):
             yield _recipe_pools(settings)
     n_units = len(settings.students) * n_each
-    prompts = n_units * _asked_of_a_teacher(settings)
     for teacher in study.teachers_of(settings):
+        prompts = n_units * _asked_of_a_teacher(settings, teacher)
         yield Work("teachers' trajectories", teacher, prompts=prompts, loads=n_units)
 
 
@@ -176,11 +176,12 @@ def _rated(settings: Parameters) -> int:
     return 0
 
 
-def _asked_of_a_teacher(settings: Parameters) -> int:
+def _asked_of_a_teacher(settings: Parameters, teacher: str) -> int:
     """Trajectories of one teacher for one unit; in notebook 04 for its choice alone."""
     own_score = settings.eval_id * settings.samples
     match settings:
         case schemas.TeacherSelection():
+            own_score *= study.short(teacher) in study.arms(settings)
             return settings.n_questions * settings.n_attempts + own_score
         case schemas.TrajectoryDiversity():
             return settings.n_questions * settings.n_trajectories

@@ -250,5 +250,7 @@ def test_notebooks_are_committed_clean_and_short(path):
 @pytest.mark.parametrize("path", params.notebooks(), ids=lambda path: path.stem)
 def test_the_lab_preset_is_the_notebook_s_default(path):
     defaults = params.defaults(path)
-    assert params.load("lab", path.stem) == {**defaults, "preset": "lab"}
+    schema = schemas.SCHEMAS[path.stem]
+    own = params.validated(schema, {**defaults, "preset": "lab"}, "").model_dump()
+    assert params.load("lab", path.stem) == own
     assert set(defaults) == set(schemas.SCHEMAS[path.stem].model_fields)

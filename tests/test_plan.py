@@ -10,7 +10,7 @@ from ded.errors import ParameterError
 
 
 def parameters(name, **changes):
-    return params.checked("lab", name, changes)
+    return params.checked("lab", name, {"arms": [], **changes})
 
 
 def of_kind(work, kind):

@@ -26,6 +26,7 @@ from ded.options import Secret
 from ded.params.layers import ALL, Layer, extended, left_from_the_lab, line, of_preset, presets
 from ded.params.layers import write as write_layers
 from ded.params.schemas import SCHEMAS, Parameters
+from ded.params.whole import LABELS, with_choice
 
 Model = TypeVar("Model", bound=BaseModel)
 SHARE = (
@@ -34,7 +35,6 @@ SHARE = (
 COMMAND_LINE = "the command line"
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameter may be
 IPYTHON = {"In", "Out"}  # IPython's history, plain values in every notebook's namespace
-LABELS = {"preset", "out_dir", "fixed_on", "n_jobs"}  # parameters that decide no result
 INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters passed to it
 # how a text begins that was meant for another value; papermill writes down as text what it has no
 # literal for (NumPy's numbers, tuples, sets), and reads files by YAML 1.1, where 1e-3 is text
@@ -171,10 +171,11 @@ def validated(
     """The values as an instance of `model`; ParameterError, a line a problem, where any is wrong.
 
     A line names the place that set the value: `places` by key, else `place`. NumPy's values, dates,
-    paths and tuples are taken for the plain ones that they stand for.
+    paths and tuples are taken for the plain ones that they stand for, and `chosen: reference` for
+    what the reference chose.
     """
     try:
-        return model.model_validate(plain(dict(values)))
+        return model.model_validate(with_choice(plain(dict(values))))
     except ValidationError as error:
         problems = error.errors()
     lines = [f"{model.__name__}: {len(problems)} problem(s) with the parameters"]

@@ -17,6 +17,7 @@ from ded.curation import Filtered
 from ded.grading import VERDICTS, grade
 from ded.models import traces
 from ded.models.spec import parse
+from ded.params.schemas import TeacherSelection
 from ded.problems import Problem
 from ded.study.unit import Unit, short
 
@@ -163,15 +164,20 @@ def sized(
     return Arm(f"{name} {size}", corpus, max_steps, note, {"size": size, "selection": name})
 
 
+def is_run(unit: Unit, arm: str) -> bool:
+    """Whether an arm is among those that params.arms names, or all are run."""
+    return arm in (unit.params.arms or [arm])
+
+
 def run_arm(unit: Unit, arm: Arm) -> Outcome:
     """Distils the unit's base on the arm's corpus and scores it on the unit's suite.
 
-    Here alone params.arms decides: an arm that it leaves out is not measured.
+    An arm that params.arms leaves out is not measured.
 
     The row: base, replicate, arm, the arm's facts, questions, examples, tokens (of the corpus),
     steps (of the optimizer), note.
     """
-    if unit.params.arms and arm.name not in unit.params.arms:
+    if not is_run(unit, arm.name):
         arm = replace(arm, corpus=arm.corpus.head(0), note="not run: none of `arms`")
     families, steps, student, note = unit.suite(), 0, "", arm.note
     if arm.corpus.empty:
@@ -215,12 +221,18 @@ def before(unit: Unit) -> pd.DataFrame:
 
 def own_score(unit: Unit, teacher: str, families: Iterable[str] = ("ID",)) -> pd.DataFrame:
     """A teacher's (or any model's) own scores on the unit's questions of these families; n = 0 and
-    NaN for recorded traces that lack one of them, and for "".
+    NaN for recorded traces that lack one of them, for "", and in notebook 01, where an arm is a
+    teacher, for one that is not run.
     """
     asked = {family: unit.suite()[family] for family in families}
     questions = [question for family in asked.values() for question in family]
     recorded = teacher and parse(teacher).kind == "recorded"
-    if not teacher or (recorded and not all(traces.traces(teacher, questions, 1).values())):
+    left_out = isinstance(unit.params, TeacherSelection) and not is_run(unit, short(teacher))
+    if (
+        left_out
+        or not teacher
+        or (recorded and not all(traces.traces(teacher, questions, 1).values()))
+    ):
         return _unscored(unit, short(teacher), asked)
     return score(unit, teacher, short(teacher), asked)
 

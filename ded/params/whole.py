@@ -1,0 +1,73 @@
+"""The committed reference run (outputs/reference) as the whole that others are slices of: the same
+parameters, but for those that choose among its units and arms.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ded import home
+
+LABELS = {"preset", "out_dir", "fixed_on", "n_jobs"}  # parameters that decide no result
+LISTS = ("students", "teachers", "arms")  # of a slice as many as there are of the whole, or fewer
+CHOOSING = {*LISTS, "n_replicates", "chosen"}
+RECIPE = "04_ded_recipe"  # the notebook that chooses a teacher for each base
+ASKED = "reference"  # the value of `chosen` for what the reference chose
+Pairs = dict[str, tuple[Any, Any]]
+
+
+def folder(notebook: str) -> Path:
+    """Where a notebook's committed results lie."""
+    return home() / "outputs" / "reference" / notebook
+
+
+def manifest(notebook: str) -> dict[str, Any] | None:
+    """That of the committed reference, None where there is none."""
+    with suppress(OSError, ValueError):
+        return json.loads((folder(notebook) / "manifest.json").read_text(encoding="utf-8"))
+    return None
+
+
+def beyond(whole: Mapping[str, Any], values: Mapping[str, Any]) -> Pairs:
+    """{parameter: (the whole's, this run's)} of what makes a run no slice of the whole, if any."""
+    names = [name for name in {**whole, **values} if name not in CHOOSING | LABELS]
+    pairs = {name: (whole.get(name), values.get(name)) for name in names}
+    pairs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    for name in LISTS:
+        there, here = whole.get(name, []), values.get(name, [])
+        if (there or name != "arms") and not {*here} <= {*there}:
+            pairs[name] = (there, here)
+    if values["n_replicates"] > whole["n_replicates"]:
+        pairs["n_replicates"] = (whole["n_replicates"], values["n_replicates"])
+    if values.get("chosen") and values["chosen"] != (there := choice(values["students"])):
+        pairs["chosen"] = (there, values["chosen"])
+    return pairs
+
+
+def choice(students: list[str]) -> dict[str, dict[str, Any]]:
+    """`chosen` as the reference recorded it for these students."""
+    with (folder(RECIPE) / "choice.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    recorded: dict[str, dict[str, Any]] = {}
+    for student in students:
+        own = [row for row in rows if row["base"] == student.partition(":")[2]]
+        for row in own[:1]:
+            tops = [row["top"] for row in own]
+            recorded[student] = {"teacher": row["teacher"], "top": tops, "other": row["other"]}
+    return recorded
+
+
+def with_choice(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with what `chosen: reference` stands for: {}, and so smoke tests, where the
+    committed reference is not the whole that they are of.
+    """
+    if values.get("chosen") != ASKED:
+        return values
+    values = values | {"chosen": {}}
+    with suppress(OSError, LookupError, TypeError):  # what is wrong with them is for others to say
+        if (committed := manifest(RECIPE)) and not beyond(committed["params"], values):
+            return values | {"chosen": choice(values["students"])}
+    return values
