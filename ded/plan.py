@@ -279,8 +279,9 @@ def lines(table: pd.DataFrame) -> list[str]:
         note = f": {first.note}" if first.note else ""
         what = f"{first.kind} {', '.join(names)}".strip()
         if first.cause and len(names) > 1:
-            note = first.note[first.note.find(first.cause) :]
-            what, note = f"{len(names)} items, one reason: {note}", ""
+            same_kind = rows["kind"].nunique() == 1  # else what mends one does not mend all
+            why = first.note[first.note.find(first.cause) :] if same_kind else first.cause
+            what, note = f"{len(names)} items, one reason: {why}", ""
             what += "".join(f"\n          {item}" for item in rows["item"])
         texts.append(f"{status[first.ok]} {what}{note}")
     return texts

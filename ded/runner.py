@@ -77,8 +77,8 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
             changed |= {key: now for key, (_, now) in pairs.items()}
         except ParameterError as error:
             problems.append(str(error))
-    if problems:
-        raise ParameterError("\n".join(dict.fromkeys(problems)))  # an unknown preset is told once
+    if problems:  # an unknown preset is told once
+        raise ParameterError("\n".join(dict.fromkeys(problems)).lstrip())
     runs = []
     for path, (values, origins) in loaded.items():
         folder = home() / folders.place(values, path.stem, changed)

@@ -379,7 +379,7 @@ def test_what_is_left_of_the_lab_behind_another_student_is_an_error_that_names_i
     assert params.load("lab", "04", {"students": ["store:0123"]})["max_length"] == 192
 
 
-def test_students_edited_in_a_notebook_s_cell_take_no_value_of_the_lab_along():
+def test_students_edited_in_a_notebook_s_cell_take_no_value_of_the_lab_along(tmp_path, monkeypatch):
     values = params.load("lab", "03") | {"students": ["hf:a/b"], "teacher": "hf:c/d"}
     values["max_tokens"] = 64
 
@@ -395,6 +395,9 @@ def test_students_edited_in_a_notebook_s_cell_take_no_value_of_the_lab_along():
     assert checked(**own).students == ["hf:a/b"]  # whatever was passed was meant
     values["preset"] = "mine"
     assert checked().students == ["hf:a/b"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=r"no notebooks in .*run this in the repo"):
+        checked()
 
 
 def test_papermill_that_is_given_a_preset_s_file_alone_takes_the_rest_from_the_preset(repo):

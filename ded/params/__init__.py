@@ -67,14 +67,22 @@ def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Param
     names = candidates | model.model_fields.keys()
     values = {name: value for name, value in namespace.items() if name in names}
     params = validated(model, values, "parameters")
-    if isinstance(schema, str) and assigned and params.preset in presets():
-        start, now = load(params.preset, schema), params.model_dump()
+    if isinstance(schema, str) and assigned:
+        find_notebook(schema)  # a wrong folder is told before any work
+        _check_edited(schema, params, passed)
+    return params
+
+
+def _check_edited(notebook: str, params: Parameters, passed: set[str]) -> None:
+    """ParameterError where students of a preset were changed in the cell, and what it has for the
+    lab was not."""
+    if params.preset in presets():
+        start, now = load(params.preset, notebook), params.model_dump()
         own = {key: now[key] for key in {key.partition(".")[0] for key in differences(start, now)}}
         own |= {name: now[name] for name in passed}
         places = Layer(f"params/{params.preset}", start), Layer("parameters/cell", own)
         if wrong := left_from_the_lab(places, params):
             raise ParameterError(f"parameters: {wrong}, or give `preset` another name")
-    return params
 
 
 def parameter_names(history: Iterable[str]) -> tuple[set[str], set[str]]:
