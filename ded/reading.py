@@ -249,7 +249,8 @@ def _placed(interval: stats.Interval) -> str:
     elif interval.low * interval.high > 0:
         place = "above 0" if interval.low > 0 else "below 0"
     ends = wording.interval(interval.estimate, interval.low, interval.high, sign=True)
-    return f"{ends} points, {place}" + (f" ({interval.signs})" if interval.signs else "")
+    bases = wording.bases({"bases": interval.bases, "over": interval.over})
+    return f"{ends} points, {place}" + (f" ({bases})" if bases else "")
 
 
 def _percent(share: float) -> str:

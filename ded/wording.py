@@ -60,6 +60,18 @@ def difference(part: Mapping[str, Any]) -> str:
     return f"p = {part['p']:.2g}" if is_test else "not measured"
 
 
+def bases(part: Mapping[str, Any]) -> str:
+    """In how many bases a part's effect lies above its line: "7 of 10 bases above 0", whether they
+    disagree, and whether the interval is of these alone; "" for a single base."""
+    effects = [value for value in (part.get("bases") or {}).values() if value is not None]
+    n, asked = len(effects), -(part.get("margin") or 0.0)
+    above, below = (sum(sign * (effect - asked) > 0 for effect in effects) for sign in (1, -1))
+    fewer = min(above, below)
+    split = ", they disagree" if fewer >= 2 or 4 * fewer >= n > n - fewer else ""
+    fixed = ", interval for these alone" if part.get("over") == "replicates" else ""
+    return f"{above} of {n} bases above {line(asked)}{split}{fixed}" if n > 1 else ""
+
+
 def label(part: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
     """A part's label, "" where the claim's name says it."""
     return part.get("label", "") if part.get("label") != claim["name"] else ""
@@ -70,10 +82,16 @@ def parts(claim: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return claim.get("parts") or [claim]
 
 
+def told(part: Mapping[str, Any], claim: Mapping[str, Any], unit: str = "") -> str:
+    """A part after its label: `difference`, and `bases`."""
+    shown = unit if part.get("estimate") is not None else ""
+    text = f"{label(part, claim)} {difference(part)}{shown}".strip()
+    return ", ".join(filter(None, (text, bases(part))))
+
+
 def differences(claim: Mapping[str, Any]) -> str:
-    """`difference` of every part of a claim, each after its label."""
-    texts = (f"{label(part, claim)} {difference(part)}".strip() for part in parts(claim))
-    return "; ".join(texts)
+    """What was measured of every part of a claim."""
+    return "; ".join(told(part, claim) for part in parts(claim))
 
 
 def opposite(claim: Mapping[str, Any]) -> str:
@@ -97,23 +115,6 @@ def outcome(claim: Mapping[str, Any]) -> str:
 # ---- what we found -------------------------------------------------------------------------------
 
 
-def bases(part: Mapping[str, Any]) -> str:
-    """In how many bases a part's effect lies above its line: "7 of 10 bases above 0", whether they
-    disagree, and whether the interval is of these alone; "" for a single base."""
-    effects = [value for value in (part.get("bases") or {}).values() if value is not None]
-    n, margin = len(effects), part.get("margin") or 0.0
-    above = sum(value > -margin for value in effects)
-    fewer = min(above, n - above)
-    split = ", they disagree" if fewer >= 2 or 4 * fewer >= n > fewer > 0 else ""
-    fixed = ", interval for these alone" if part.get("over") == "replicates" else ""
-    return f"{above} of {n} bases above {line(-margin)}{split}{fixed}" if n > 1 else ""
-
-
-def aside(claim: Mapping[str, Any]) -> str:
-    """`why`, without what `bases` says."""
-    return "; ".join(text for text in why(claim).split("; ") if "bases above" not in text)
-
-
 def deciding(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The parts that give a claim its verdict, the weakest first."""
     verdict = claim["verdict"]
@@ -122,16 +123,13 @@ def deciding(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def measured(claim: Mapping[str, Any]) -> str:
-    """What was measured of the parts that decide: difference, interval, bases; and, of a claim that
-    is reproduced, what else is to be known."""
-    shown, texts = deciding(claim), []
-    for part in shown[:MOST_PARTS]:
-        unit = " points" if part.get("estimate") is not None else ""
-        text = f"{label(part, claim)} {difference(part)}{unit}".strip()
-        texts.append(", ".join(filter(None, (text, bases(part)))))
+    """What was measured of the parts that decide; and, of a claim that is reproduced, what else is
+    to be known."""
+    shown = deciding(claim)
+    texts = [told(part, claim, " points") for part in shown[:MOST_PARTS]]
     more = len(shown) - MOST_PARTS
     texts += [f"{more} more of {len(parts(claim))}"] if more > 0 else []
-    note = aside(claim) if claim["verdict"] == "reproduced" else opposite(claim)
+    note = why(claim) if claim["verdict"] == "reproduced" else opposite(claim)
     return "; ".join(filter(None, (*texts, note)))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ded import problems, reading, stats
+from ded import problems, reading, stats, wording
 
 
 def cells(**values):
@@ -34,7 +34,31 @@ def test_a_difference_says_where_its_interval_lies():
         == "x, a minus before: +10.0 points, no interval (fewer than two replicates in a base)."
     )
     nothing = cells(before=(0.3, 0.4, 0.5), a=(math.nan,) * 3)
-    assert "not measured (no score of a)" in reading.difference(nothing, "a", "before", "x")
+    assert "not measured (arm a was not run)" in reading.difference(nothing, "a", "before", "x")
+
+
+@pytest.mark.parametrize(
+    "effects, expected",
+    [
+        ([1] * 9 + [-1], "9 of 10 bases above 0"),
+        ([1] * 8 + [-1] * 2, "8 of 10 bases above 0, they disagree"),
+        ([-1] * 8 + [1] * 2, "2 of 10 bases above 0, they disagree"),
+        ([1, 1, -1], "2 of 3 bases above 0, they disagree"),
+        ([1, 1, 0], "2 of 3 bases above 0"),
+        ([1] * 4 + [-1], "4 of 5 bases above 0"),
+        ([1, None, 1], "2 of 2 bases above 0"),
+        ([1], ""),
+    ],
+)
+def test_bases_that_differ_in_sign_are_counted(effects, expected):
+    part = {"bases": dict(enumerate(effects)), "over": "bases"}
+    assert wording.bases(part) == expected
+    fixed = f"{expected}, interval for these alone" if expected else ""
+    assert wording.bases(part | {"over": "replicates"}) == fixed
+    if None not in effects:
+        shifted = {base: effect - 0.5 for base, effect in enumerate(effects)}
+        above = f"{sum(effect > 0 for effect in effects)} of {len(effects)} bases above −50"
+        assert wording.bases({"bases": shifted, "margin": 0.5}).startswith(above * bool(expected))
 
 
 def test_changes_name_the_extremes_and_count_intervals():
@@ -93,7 +117,7 @@ def test_teachers_in_words():
         ((0.6, 0.7, 0.81), "reproduced", ""),
         ((0.1, 0.2, 0.31), "not reproduced", "upper bound −18.2, below 3"),
         ((0.3, 0.6, 0.31), "inconclusive", "neither above 0 nor below 3"),
-        ((math.nan,) * 3, "not judged", "no score of a"),
+        ((math.nan,) * 3, "not judged", "arm a was not run"),
     ],
 )
 def test_a_verdict_says_why(a, verdict, why):

@@ -445,14 +445,13 @@ def test_reported_numbers_stand_apart_from_measured_ones(outputs):
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nmine,0.1111,0.1,0.2\n")
     page = Page(report.write(outputs).read_text())
     others = page.within["others"]
-    for number in ("0.477", "83.54", "78.8"):
-        assert page.words.count(number) == others.count(number) == 1, number
+    assert page.words.count("0.477") == others.count("0.477") == 1
     assert (
         "11.1 [10.0, 20.0]" not in others and page.words.count("11.1 [10.0, 20.0]") == 1
     )  # in its section
     assert "not known" in " ".join(others) and "Wu et al. 2025, arXiv 2508.09883" in page.text
     (Path("params") / "reported.yml").unlink()
-    assert "No reported numbers at hand" in Page(report.write(outputs).read_text()).text
+    assert "others" not in Page(report.write(outputs).read_text()).within
 
 
 def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):

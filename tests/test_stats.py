@@ -139,27 +139,6 @@ def test_a_missing_value_leaves_the_other_bases_effects():
     assert member.to_dict()["parts"][0]["bases"][2] is None
 
 
-@pytest.mark.parametrize(
-    "effects, expected",
-    [
-        ([1] * 9 + [-1], ""),
-        ([1] * 8 + [-1] * 2, "8 of 10 bases above 0"),
-        ([-1] * 8 + [1] * 2, "2 of 10 bases above 0"),
-        ([1, 1, -1], "2 of 3 bases above 0"),
-        ([1, 1, 0], ""),
-        ([1] * 4 + [-1], ""),
-        ([1, 1, 1, -1], "3 of 4 bases above 0"),
-    ],
-)
-def test_bases_that_differ_in_sign_are_counted(effects, expected):
-    rows = [
-        (base, 0, effect / 10 + base / 1e4 * abs(effect)) for base, effect in enumerate(effects)
-    ]
-    result = stats.pooled(pd.DataFrame(rows, columns=["base", "replicate", "value"]))
-    assert result.signs == expected
-    assert judge([claim("c", "s", result)])[0].note.endswith(expected)
-
-
 @pytest.mark.parametrize("sd", [(1, 1, 1), (1, 1, 3)])
 @pytest.mark.parametrize("replicates", [3, 6])
 def test_coverage(sd, replicates):

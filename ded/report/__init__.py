@@ -9,17 +9,12 @@ browser to fetch more.
 
 import os
 import re
-from collections import Counter
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from ded import files, home, params, results
+from ded import files, params, results
 from ded.errors import ReportError
-from ded.report.read import Notebook, executed, read
+from ded.report.read import executed, read, reported
 from ded.report.render import GUARD, rendered
-from ded.report.tables import BESIDE, Table, table
-from ded.tables import reported as rows_of
 
 # what lies between two of them in a README is written by `readme`
 README_MARK, FINDINGS_MARK = "<!-- results -->", "<!-- findings -->"
@@ -41,41 +36,9 @@ def write(folder: Path) -> Path:
         source = executed(folder / notebook.name)
         if notebook.page and source:
             files.write_text(folder / notebook.page, _notebook_page(source))
-    return files.write_text(folder / "report.html", _page(notebooks, _reported()))
-
-
-def _reported() -> dict[str, Any]:
-    """The content of params/reported.yml; {} where there is none."""
-    file = home() / "params" / "reported.yml"
-    return files.read_yaml(file) if file.is_file() else {}
-
-
-def _page(notebooks: list[Notebook], reported: dict[str, Any]) -> str:
-    """The report's HTML; reported: the content of params/reported.yml, or {}."""
-    done = {n.name: n for n in notebooks if n.state == "done"}
-    claims = [claim for n in done.values() for claim in n.claims]
-    stages = [stage for n in done.values() for stage in n.manifest["stages"].values()]
-    sections = {*chain.from_iterable(BESIDE.values()), "figures_of_the_paper"} & set(reported)
-    return rendered(
-        "page.html.j2",
-        notebooks=notebooks,
-        done=done,
-        counts=Counter(claim["verdict"] for claim in claims),
-        reported=reported,
-        reported_tables={name: _reported_table(name) for name in sections},
-        beside=BESIDE if reported else {},
-        titles={n.name: n.title for n in notebooks},
-        statements={claim["notebook"]: claim["statement"] for claim in reported.get("claims", ())},
-        deltas=sorted({f"{100 * claim['delta']:g}" for claim in claims if claim.get("delta")}),
-        tokens=sum(stage["tokens"] for stage in stages),
-        presets=sorted({str(n.params.get("preset")) for n in done.values()}),
-        splits=sorted({n.params["split"] for n in done.values() if "split" in n.params}),
-    )
-
-
-def _reported_table(section: str) -> Table:
-    frame = rows_of([section]).drop(columns="section")
-    return table(frame, section.replace("_", " ").capitalize())
+    done = [notebook for notebook in notebooks if notebook.state == "done"]
+    page = rendered("page.html.j2", notebooks=notebooks, done=done, paper=reported().get("paper"))
+    return files.write_text(folder / "report.html", page)
 
 
 def _notebook_page(notebook: Path) -> str:
@@ -94,10 +57,8 @@ def readme(folder: Path, file: Path) -> Path:
     the findings in a sentence each with a figure (may be left out), and the verdicts of each
     notebook. Returns its path. ReportError for other marks."""
     done = sorted(path for path in folder.glob("*/") if results.read_metrics(path))
-    link, papers = os.path.relpath(folder, file.parent), _reported().get("claims", ())
-    plain = {claim["notebook"]: claim.get("plain") for claim in papers}
-    notebooks = [read(path) for path in done]
-    made = rendered("readme.md.j2", notebooks=notebooks, link=link, plain=plain)
+    link = os.path.relpath(folder, file.parent)
+    made = rendered("readme.md.j2", notebooks=[read(path) for path in done], link=link)
     text = file.read_text(encoding="utf-8")
     for mark in (README_MARK, FINDINGS_MARK):
         before, *between = text.split(mark)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from ded import home, params, results, wording
+from ded import files, home, params, results, wording
 from ded.errors import ParameterError
-from ded.report.tables import FIGURES, TABLES, Table, differing, funnel_table, table
+from ded.report.tables import BESIDE, FIGURES, TABLES, Table, differing, funnel_table, table
+from ded.tables import reported as rows_of
 
 MOST_ROWS = 40  # a longer table is data, not one for a reader
 
@@ -30,16 +31,18 @@ class Image:
 class Notebook:
     """One notebook's results for the page.
 
-    state: "done", "failed" or "not run"; of the last two there is no more than title and method.
+    state: "done", "failed" or "not run"; of the last two there is what has no default here.
     error: why it failed, or why a later attempt did. changed, parameters: what differs from the
     preset as it stands, as text and as a table. page: the name of
-    the executed notebook's own page, or "". method: HTML. claims: as in metrics.json. tables: by
-    name.
+    the executed notebook's own page, or "". paper, beside: the claim, and tables of what others
+    measured, in params/reported.yml. method: HTML. claims: as in metrics.json. tables: by name.
     """
 
     name: str
     state: str
     page: str
+    paper: dict[str, Any]
+    beside: list[Table]
     title: str
     method: str
     error: str = ""
@@ -58,6 +61,11 @@ class Notebook:
         return self.manifest.get("params", {})
 
     @property
+    def tokens(self) -> int:
+        """Tokens sampled."""
+        return sum(stage["tokens"] for stage in self.manifest["stages"].values())
+
+    @property
     def figure(self) -> Image | None:
         """The one that shows its finding best."""
         return next((image for image in self.figures if image.name != "verdicts"), None)
@@ -65,8 +73,8 @@ class Notebook:
 
 def executed(folder: Path) -> Path | None:
     """The executed notebook in a folder, whole or failed; None where it has not run."""
-    files = (folder / f"{folder.name}{end}" for end in (".ipynb", ".failed.ipynb"))
-    return next((file for file in files if file.is_file()), None)
+    ran = (folder / f"{folder.name}{end}" for end in (".ipynb", ".failed.ipynb"))
+    return next((file for file in ran if file.is_file()), None)
 
 
 def read(folder: Path) -> Notebook:
@@ -75,7 +83,15 @@ def read(folder: Path) -> Notebook:
     source = ran or home() / "notebooks" / f"{name}.ipynb"
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"] if source.is_file() else []
     state = "done" if metrics else "failed" if ran else "not run"
-    notebook = Notebook(name, state, f"{name}.html" if ran else "", *_opening(name, cells))
+    paper: dict[str, Any] = next(
+        (c for c in reported().get("claims", ()) if c["notebook"] == name), {}
+    )
+    beside = [
+        table(rows_of([section]).drop(columns="section"), section.replace("_", " ").capitalize())
+        for section in (BESIDE.get(name, ()) if paper else ())
+    ]
+    page = f"{name}.html" if ran else ""
+    notebook = Notebook(name, state, page, paper, beside, *_opening(name, cells))
     if not metrics:
         notebook.error = _last_error(cells)
         return notebook
@@ -87,12 +103,18 @@ def read(folder: Path) -> Notebook:
     notebook.changed, notebook.parameters = _compared(name, notebook.params)
     if (later := folder / f"{name}.failed.ipynb").is_file():
         notebook.error = _last_error(json.loads(later.read_text(encoding="utf-8"))["cells"])
-    files = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
-    notebook.missing = sorted({*manifest["files"]} - {*files})
-    notebook.tables = _tables(files, manifest.get("tables", {}))
-    drawn = {file.stem: _image(file) for file in files.values() if file.suffix == ".png"}
+    there = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
+    notebook.missing = sorted({*manifest["files"]} - {*there})
+    notebook.tables = _tables(there, manifest.get("tables", {}))
+    drawn = {file.stem: _image(file) for file in there.values() if file.suffix == ".png"}
     notebook.figures = [drawn[name] for name in dict.fromkeys([*FIGURES, *drawn]) if name in drawn]
     return notebook
+
+
+def reported() -> dict[str, Any]:
+    """The content of params/reported.yml; {} where there is none."""
+    file = home() / "params" / "reported.yml"
+    return files.read_yaml(file) if file.is_file() else {}
 
 
 def _opening(name: str, cells: list[dict]) -> tuple[str, str]:
@@ -122,15 +144,15 @@ def _last_error(cells: list[dict]) -> str:
     return f"{errors[-1]['ename']}: {errors[-1]['evalue'][:500]}" if errors else ""
 
 
-def _tables(files: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, Table]:
+def _tables(there: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, Table]:
     """The tables to show, by name; declared: what the notebook said of its own."""
     tables = {}
     for name, shown in (TABLES | declared).items():
-        frame = pd.read_csv(files[file]) if (file := f"{name}.csv") in files else pd.DataFrame()
+        frame = pd.read_csv(there[file]) if (file := f"{name}.csv") in there else pd.DataFrame()
         if 0 < len(frame) <= MOST_ROWS:
             tables[name] = table(frame, **shown)
-    if "funnel.csv" in files:
-        tables["funnel"] = funnel_table(files["funnel.csv"])
+    if "funnel.csv" in there:
+        tables["funnel"] = funnel_table(there["funnel.csv"])
     return tables
 
 

@@ -268,32 +268,20 @@ def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
 
 
 def _note(judged: Claim, outcome: str, verdicts: Sequence[str]) -> str:
-    """Why a claim is not reproduced, by the parts that decide it; or that its effect is small; and
-    where bases differ in sign.
-    """
+    """Why a claim is not reproduced, by the parts that decide it; or that its effect is small."""
     deciding = [part for part, its in zip(judged.parts, verdicts, strict=True) if its == outcome]
     head = next((part for part in judged.parts if part.interval is not None), None)
-    notes = []
     if outcome != "reproduced":
-        notes = [_reason(part, outcome, judged) for part in deciding] or ["not measured"]
-    elif head and not head.margin and judged.high < judged.delta:
-        notes = [f"real, but smaller than {line(judged.delta)}"]
-    signs = [
-        _name(part, judged) + part.interval.signs
-        for part in judged.parts
-        if part.interval is not None and part.interval.signs
-    ]
-    return "; ".join(dict.fromkeys(notes + signs))
-
-
-def _name(part: Part, judged: Claim) -> str:
-    return "" if part.label == judged.name else f"{part.label}: "
+        reasons = [_reason(part, outcome, judged) for part in deciding]
+        return "; ".join(dict.fromkeys(reasons)) or "not measured"
+    small = head and not head.margin and judged.high < judged.delta
+    return f"real, but smaller than {line(judged.delta)}" if small else ""
 
 
 def _reason(part: Part, outcome: str, judged: Claim) -> str:
     """Why a part is not reproduced, in points."""
-    name, interval = _name(part, judged), part.interval
-    refuted = line(part.refuted_below(judged.delta))
+    name = "" if part.label == judged.name else f"{part.label}: "
+    refuted, interval = line(part.refuted_below(judged.delta)), part.interval
     if part.problem:
         return name + part.problem
     if outcome == "not judged":

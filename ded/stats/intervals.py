@@ -77,15 +77,6 @@ class Interval:
         """All values agree exactly: the bounds close on the estimate, its error unmeasured."""
         return self.se < 1e-12
 
-    @property
-    def signs(self) -> str:
-        """'7 of 10 bases above 0' where the bases differ in sign: two of each, or one in four."""
-        n_bases, effects = len(self.bases), self.bases.values()
-        above, below = (sum(sign * effect > 0 for effect in effects) for sign in (1, -1))
-        fewer = 0 if math.isnan(self.estimate) else min(above, below)
-        differ = fewer >= 2 or (fewer > 0 and 4 * fewer >= n_bases)
-        return f"{above} of {n_bases} bases above 0" if differ else ""
-
     def lower(self, alpha: float = ALPHA) -> float:
         """One-sided lower bound that lies above the truth with probability ``alpha`` at most."""
         return self._bound(alpha, -1)
