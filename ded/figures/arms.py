@@ -92,15 +92,16 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
         deciding, n = wording.deciding(recorded), len(recorded["parts"])
         part, label = deciding[0], wording.label(deciding[0], recorded)
         which = f"{label} ({len(deciding)} of {n} parts {claim.verdict})" if n > 1 else label
-        texts = (which, wording.difference(part), wording.bases(part))
-        ends = [part.get(key) for key in ("estimate", "low_adjusted", "high")]
-        row = dict(zip(("estimate", "low", "high"), ends, strict=True))
+        why = wording.aside(recorded) if claim.verdict == "not judged" else ""
+        texts = dict.fromkeys((which, wording.difference(part), wording.bases(part), why))
+        row = {key: part.get(key) for key in ("estimate", "high", "margin")}
+        row |= {"low": part.get("low_adjusted"), "bases": part.get("bases") or {}}
         row |= {
             "label": claim.name,
             "verdict": claim.verdict,
             "text": ", ".join(filter(None, texts)),
         }
-        rows.append(row | {"bases": part.get("bases") or {}, "margin": part.get("margin") or 0.0})
+        rows.append(row)
     columns = ["label", "verdict", "text", "estimate", "low", "high", "margin", "bases"]
     numbers = dict.fromkeys(columns[3:7], float)
     return pd.DataFrame(rows, columns=columns).astype(numbers)
@@ -142,8 +143,9 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
         ax.text(0, top, name, **write)
         ax.text(1, top, row.verdict, ha="right", weight="bold", color=look["color"], **write)
         ax.text(0, below, text, fontsize=7, color="0.35", **write)
-        parts.with_bases(ax, row, y, 0.09, **look)
-        if row.margin:
+        if np.isfinite(row.estimate):
+            parts.with_bases(ax, row, y, 0.09, **look)
+        if row.margin > 0:
             ax.plot([-row.margin] * 2, [y - 0.1, y + 0.1], ":", color=parts.RED, zorder=3)
     return figure
 
