@@ -412,7 +412,7 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("teacher_vs_student", [14] * 4),
+        ("teacher_vs_student", [0, 0, 0, 14]),
         ("predictors", [0, 0]),
         ("pass_rates", [5] * 3),
         ("pareto", [42]),
@@ -452,24 +452,24 @@ def test_one_panel_a_base_a_teacher_a_family(drawn):
 
 def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     own, student, _ = teacher_tables()
-    ax = panels(drawn["teacher_vs_student"])[1]
+    ax = panels(drawn["teacher_vs_student"])[3]
     container = ax.containers[TEACHERS.index("facts")]
-    x, y = (
-        stats.arm_interval(t[(t["base"] == "beta") & (t["family"] == "ID")], "facts")
-        for t in (own, student)
-    )
+    x, y = (stats.arm_interval(table[table["family"] == "ID"], "facts") for table in (own, student))
     assert container.lines[0].get_xydata()[0] == pytest.approx([x.estimate, y.estimate])
     ends = np.concatenate([bar.get_segments()[0] for bar in container.lines[2]])
     cross = [[x.low, y.estimate], [x.high, y.estimate], [x.estimate, y.low], [x.estimate, y.high]]
     assert ends == pytest.approx(np.array(cross))
-    ring = next(line for line in ax.lines if line.get_markersize() == 11)
-    assert ring.get_ydata()[0] == pytest.approx(y.estimate), "facts has beta's best student"
+    beta = panels(drawn["teacher_vs_student"])[1]
+    ring = next(line for line in beta.lines if line.get_markersize() == 11)
+    best = student[(student["base"] == "beta") & (student["arm"] == "facts")].query(
+        "family == 'ID'"
+    )
+    assert ring.get_ydata()[0] == pytest.approx(best["accuracy"].mean()), "beta's best student"
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "teacher_vs_student",
         "pareto",
         "recipe_pareto",
         "same_axes",
@@ -487,18 +487,22 @@ def test_direct_labels_do_not_cover_each_other(drawn, name):
             assert axes is not other_axes or not box.overlaps(other_box), (text, other)
 
 
-def test_rank_figure_orders_teachers_by_their_own_score(drawn):
-    ax = panels(drawn["teacher_rank"])[0]
-    own = (
-        stats.macro(teacher_tables()[0], "ID")
-        .groupby("arm")["accuracy"]
-        .mean()
-        .sort_values(ascending=False)
-    )
-    assert [label.get_text().split()[0] for label in ax.get_yticklabels()] == list(own.index)
-    assert [len(line.get_xdata()) for line in ax.lines] == [5] * 7, (
-        "own score, three bases, their mean"
-    )
+def test_ranks_are_ordered_by_own_scores_and_bracket_what_they_cannot_be_told_from():
+    """b and c tie exactly, a is above both everywhere; d is not among the students."""
+    rows = [
+        {"arm": arm, "base": base, "replicate": r, "family": "ID", "accuracy": score + 0.01 * noise}
+        for arm, score in {"c": 0.5, "b": 0.5, "a": 0.8, "d": 0.9}.items()
+        for base in "xy"
+        for r, noise in enumerate([0, 1 if arm == "a" else 2])
+    ]
+    own = pd.DataFrame(rows)
+    (ax,) = panels(figures.teacher_rank(own, own[own["arm"] != "d"]))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "c"]
+    marks = [line.get_xdata() for line in ax.lines if line.get_markersize() == 6]
+    assert [list(x) for x in marks if len(x)] == [[1]] * 2 + [[2.5]] * 4, "own and student's"
+    assert [list(ends[:, 0]) for ends in whiskers(ax)] == [[1, 1]] * 2 + [[2, 3]] * 4
+    dots = [line.get_xdata() for line in ax.lines if line.get_markersize() == 2.5]
+    assert [x.mean() for x in dots if len(x) == 2] == pytest.approx([1, 2.5, 2.5]), "of two bases"
 
 
 def test_correlations_rank_within_bases():

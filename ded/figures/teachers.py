@@ -2,96 +2,131 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ded import stats
+from ded.wording import number
 
 from . import parts
-from .labels import Named, label
 
 ARROW = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5}
 RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black"}
+# of `teacher_rank`, with how far each stands above the middle of its row
+OF_OWN = (0.22, {"marker": "D", "color": parts.ORANGE, "markersize": 6})
+OF_STUDENT = (0.0, {"marker": "o", "color": parts.BLUE, "markersize": 6})
+IN_A_BASE = {
+    "marker": "o",
+    "color": parts.BLUE,
+    "markersize": 2.5,
+    "alpha": 0.5,
+    "linestyle": "none",
+}
+WIDE = 5  # columns of a heat map beyond which cells have no room for intervals
 
 
 @parts.styled
 def teacher_vs_student(
     own: pd.DataFrame, student: pd.DataFrame, before: pd.DataFrame
 ) -> parts.Figure:
-    """The headline of 01: a teacher's ID pass@1 (x), that of the student distilled from it (y).
+    """A teacher's ID pass@1 (x), that of the student distilled from it (y): a panel a base.
 
-    A panel a base. Score rows of the teachers themselves, of their students (arm = teacher) and of
-    the bases (arm "before", dashed).
+    Score rows of the teachers themselves, of their students (arm = teacher) and of the bases (arm
+    "before", dashed). The best students are ringed.
     """
     own, student, before = (parts.cells(table) for table in (own, student, before))
-    panels = parts.with_mean(student)
+    panels, teachers = parts.with_mean(student), parts.looks(parts.names(student))
     words = parts.words("teacher_vs_student", student)
-    figure, axes = parts.canvas(list(panels), 2, 2.6, words, sharex=True, sharey=True)
-    named: list[list[Named]] = []
+    figure, axes = parts.canvas(list(panels), 4, 1.8, words, sharex=True, sharey=True)
     for ax, base in zip(axes, panels.values(), strict=True):
-        points = []
-        for arm, look in parts.looks(parts.names(student)).items():
-            x, y = parts.interval(own, arm, base), parts.interval(student, arm, base)
-            parts.point(ax, x, y, **look)
-            points.append(Named(arm, x, y))
-        best = max(points, key=lambda point: np.nan_to_num(point.y.estimate, nan=-1))
-        ax.plot(*best.place, "o", **RING)
-        parts.before_level(ax, before, base)
+        # whiskers of the few replicates of one base among several would say nothing
+        whole = base is None or len(panels) == 1
+        xs, ys = ([parts.interval(of, arm, base) for arm in teachers] for of in (own, student))
+        for x, y, look in zip(xs, ys, teachers.values(), strict=True):
+            parts.point(ax, *((x, y) if whole else (x.estimate, y.estimate)), **look)
+        x, y = np.array([[x.estimate, y.estimate] for x, y in zip(xs, ys, strict=True)]).T
+        best = y == np.nanmax(y, initial=-1)
+        ax.plot(x[best], y[best], "o", **RING)
+        if whole:
+            parts.before_level(ax, before, base)
+        else:
+            level = parts.interval(before, "before", base).estimate
+            ax.axhline(level, color="0.25", linestyle=parts.DASHED, linewidth=1, zorder=1)
         ax.margins(0.12, 0.1)
-        named.append(points)
     for ax in axes:
         parts.scores_on(ax.xaxis, ax.yaxis)  # and fixes the limits: the diagonal stretches nothing
-        ax.axline((0, 0), slope=1, color="0.5", linestyle=":", linewidth=0.9, zorder=0)
-    for ax, points in zip(axes, named, strict=True):
-        label(ax, points)
+        ax.axline((0, 0), slope=1, color="0.7", linewidth=0.9, zorder=0)
+        ax.axhline(stats.chance(student), **parts.CHANCE)
+    parts.legend(figure, axes[0], teachers, ncols=5)
     return figure
 
 
 @parts.styled
 def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
-    """Ranks of the teachers by their own ID pass@1 and by their students', base by base.
+    """Ranks of the teachers by their own ID pass@1 and by their students': a row a teacher.
 
-    A flip of order is a crossing.
+    Over each rank the bracket of those that it cannot be told from (see `_places`); below them a
+    mark a base, the rank of the teacher's student there.
     """
     own, student = parts.cells(own), parts.cells(student)
-    arms = parts.names(student)
-    columns = {"own score": {arm: parts.interval(own, arm) for arm in arms}}
-    for title, base in parts.with_mean(student).items():
-        columns[f"student\n{title}"] = {arm: parts.interval(student, arm, base) for arm in arms}
-    rankings = [_ranked(scores) for scores in columns.values()]
+    own = own[own["arm"].isin(parts.names(student))]
+    ranked = {"own score": (_places(own), OF_OWN), "student": (_places(student), OF_STUDENT)}
+    in_base = student.groupby(["base", "arm"])["accuracy"].mean().unstack("base")
+    by_base = in_base.rank(ascending=False)
+    arms = sorted(parts.names(student), key=lambda arm: (ranked["own score"][0][arm].estimate, arm))
     words = parts.words("teacher_rank", student)
-    figure, (ax,) = parts.canvas([""], 1, 0.8 + 0.4 * len(arms), words)
-    on_white = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
-    small = {"ha": "center", "va": "top", "fontsize": 6.5, "zorder": 3, "bbox": on_white}
-    for arm, look in parts.looks(arms).items():
-        ranks = [ranking.index(arm) + 1 for ranking in rankings]
-        width = 2.8 if arm == rankings[0][0] else 1.2
-        ax.plot(ranks, **(look | {"linewidth": width, "linestyle": "-", "markersize": 6}))
-        for i, (rank, scores) in enumerate(zip(ranks, columns.values(), strict=True)):
-            ax.text(i, rank + 0.22, parts.text(scores[arm]), **small)
-        ax.text(len(columns) - 0.6, ranks[-1], arm, va="center", fontsize=7.5)
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set(xlim=(-0.5, len(columns) - 0.6), ylim=(len(arms) + 0.8, 0.5))
-    ticks = [f"{arm}  {rank}" for rank, arm in enumerate(rankings[0], 1)]
-    ax.set_yticks(range(1, len(arms) + 1), ticks)
-    ax.grid(visible=False)
+    figure, (ax,) = parts.canvas([""], 1, 0.8 + 0.42 * len(arms), words)
+    for row, arm in enumerate(arms):
+        for name, (places, (lift, look)) in ranked.items():
+            place = places[arm]
+            if np.isnan(place.estimate):
+                ax.text(len(arms), row - lift, f"{name}: not measured", ha="right", fontsize=6.5)
+            else:
+                parts.point(ax, place, row - lift, **look)
+        for rank, n_bases in by_base.loc[arm].value_counts().items():
+            beside = rank + 0.09 * (np.arange(n_bases) - (n_bases - 1) / 2)
+            ax.plot(beside, np.full(n_bases, row + 0.25), **IN_A_BASE)
+    parts.rows_on(ax, arms)
+    ax.set(xticks=range(1, len(arms) + 1), xlim=(0.4, len(arms) + 0.6))
+    marks = {name: look | {"linestyle": "none"} for name, (_, (_, look)) in ranked.items()}
+    parts.legend(figure, ax, marks | {"student in one base": IN_A_BASE})
     return figure
 
 
-def _ranked(scores: dict[str, stats.Interval]) -> list[str]:
-    """The arms, best first; those without a score last."""
-    return sorted(scores, key=lambda arm: -np.nan_to_num(scores[arm].estimate, nan=-1))
+class _Place(NamedTuple):
+    """A rank, 1 the best, and the first and last one that it could be."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def _places(cells: pd.DataFrame) -> dict[str, _Place]:
+    """The rank of each arm by its mean, ties sharing the middle one.
+
+    It could be any between as many as are above it beyond their 95 % interval (of the paired
+    difference; where there is none, above at all) and as many as are below.
+    """
+    arms = parts.names(cells)
+    ranks = cells.groupby("arm")["accuracy"].mean().rank(ascending=False)
+    above = pd.DataFrame(False, index=arms, columns=arms)
+    for arm, other in itertools.permutations(arms, 2):
+        gap = stats.paired(cells, arm, other)
+        above.loc[arm, other] = (gap.low if np.isfinite(gap.low) else gap.estimate) > 0
+    first, last = 1 + above.sum(), len(arms) - above.sum(axis=1)
+    return {arm: _Place(ranks[arm], first[arm], last[arm]) for arm in arms}
 
 
 @parts.styled
 def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
     """Heat map of the students' ID pass@1 by teacher and base, and the mean of the bases.
 
-    A column's best is framed; what was not measured is empty.
+    A column's best are framed; what was not measured is empty.
     """
     import seaborn
     from matplotlib.patches import Rectangle
@@ -103,10 +138,20 @@ def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
     }
     intervals = pd.DataFrame(scores, index=arms)
     values, texts = intervals.map(parts.centre), intervals.map(parts.text)
-    words = parts.words("teacher_interaction", table)
+    size = 7.5
+    if len(columns) > WIDE:  # no room for decimals, nor for intervals but those of the mean
+        size = 6.5
+        texts = values.map(lambda share: f"{100 * share:.0f}")
+        texts.iloc[:, -1] += [
+            f" ± {50 * (mean.high - mean.low):.0f}" for mean in intervals.iloc[:, -1]
+        ]
+    words = parts.words("teacher_interaction", table, chance=number(stats.chance(table)))
     width = min(parts.WIDTH, 2.2 + 1.1 * len(columns))
-    figure, (ax,) = parts.canvas([""], 1, 0.7 + 0.33 * len(arms), words, width=width)
-    look = {"cmap": seaborn.light_palette(parts.SKY, as_cmap=True), "annot_kws": {"color": "black"}}
+    figure, (ax,) = parts.canvas([""], 1, 0.9 + 0.33 * len(arms), words, width=width)
+    look = {
+        "cmap": seaborn.light_palette(parts.SKY, as_cmap=True),
+        "annot_kws": {"color": "black", "size": size},
+    }
     seaborn.heatmap(values, annot=texts, fmt="", cbar=False, ax=ax, **look)
     for cell in ax.texts:
         x, y = (int(middle) for middle in cell.get_position())
@@ -161,6 +206,7 @@ def rank_correlations(points: pd.DataFrame) -> pd.DataFrame:
         rhos = rhos.dropna() if rhos.notna().any() else rhos
         cells = pd.DataFrame({"arm": name, "base": rhos.index, "replicate": 0, "value": rhos})
         rho = stats.numbers(stats.arm_interval(cells, name, "value"))
+        rho |= {"low": max(-1.0, rho["low"]), "high": min(1.0, rho["high"])}  # nan stays
         rows.append({"predictor": name, **rho, "seconds": part["seconds"].mean()})
     return pd.DataFrame(rows)
 

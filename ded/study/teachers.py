@@ -301,16 +301,21 @@ def advice(table: pd.DataFrame) -> str:
     agreement = table["estimate"] * table["predictor"].map(signs)
     best = table.assign(agrees=agreement).sort_values("agrees").iloc[-1]
     holds_zero = "" if best["low"] * best["high"] > 0 else ", an interval that holds 0"
+    ranks = (
+        f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers "
+        f"best (so it is flattered): Spearman's rho with the gain {best['estimate']:+.2f} "
+        f"[{best['low']:+.2f}, {best['high']:+.2f}]{holds_zero}."
+    )
+    if math.isnan(best["regret"]):
+        return f"{ranks} What choosing by it costs was not measured."
     interval = f"[{100 * best['regret_low']:.1f}, {100 * best['regret_high']:.1f}]"
     if not best["regret_high"] > best["regret_low"]:
         verdict = "with nothing that measures the error"
     elif best["regret_low"] > 0:
         verdict = "so the smoke test is worth its cost"
     else:
-        verdict = "which these replicates cannot tell from none"
+        verdict = "which this run cannot tell from none"
     return (
-        f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers "
-        f"best (so it is flattered): Spearman's rho with the gain {best['estimate']:+.2f} "
-        f"[{best['low']:+.2f}, {best['high']:+.2f}]{holds_zero}. Choosing by it instead of by the "
-        f"smoke test costs {100 * best['regret']:+.1f} {interval} points of ID pass@1, {verdict}."
+        f"{ranks} Choosing by it instead of by the smoke test costs {100 * best['regret']:+.1f} "
+        f"{interval} points of ID pass@1, {verdict}."
     )
