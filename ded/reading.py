@@ -178,15 +178,17 @@ def begins_to_reason(cells: pd.DataFrame, arms: Sequence[str]) -> str:
     return f"{which}, by base: {', '.join(listed)}."
 
 
-def inversions(pairs: pd.DataFrame) -> str:
-    """How many pairs of teachers their own scores and their students' order differently
-    (`stats.rank_inversions`).
+def highest_scorer(gap: stats.Interval, choices: pd.DataFrame) -> str:
+    """What the students of another teacher, and of all others, gain on the highest scorer's
+    (`stats.top_against_rest`).
     """
-    above = pairs[pairs["own_a_minus_b"] > 0]
-    inverted, significant = (above["student_b_minus_a"] > 0).sum(), above["holds"].sum()
-    pairs_above = f"{len(above)} pairs in which one teacher scores above the other, on average"
-    reversals = f"{inverted} have the order of their students reversed"
-    return f"Of {pairs_above}, {reversals}; {significant} of these hold beyond chance."
+    pairs = choices[["other", "highest"]].drop_duplicates().itertuples(index=False)
+    listed = ", then ".join(f"{other} against {highest}" for other, highest in pairs)
+    rest = _placed(stats.pooled(choices, "rest"))
+    return (
+        f"Students of the best other teacher less those of the highest scorer ({listed}): "
+        f"{_placed(gap)}; those of all others on average less the same: {rest}."
+    )
 
 
 def reported_range(reported: pd.DataFrame) -> str:

@@ -96,10 +96,12 @@ def test_corpora_in_words():
 
 
 def test_teachers_in_words():
-    columns = {"own_a_minus_b": [0.1, 0.2, -0.1], "student_b_minus_a": [0.1, -0.1, 0.2]}
-    pairs = pd.DataFrame(columns | {"holds": [False, False, True]})
-    assert reading.inversions(pairs).startswith("Of 2 pairs")
-    assert ", 1 have the order" in reading.inversions(pairs).replace("\n", " ")
+    choices = pd.DataFrame(
+        {"base": list("vwxyz"), "replicate": 0, "rest": [0.01, 0.02] * 2 + [0.03]}
+    )
+    choices = choices.assign(other=["a", "b", "a", "b", "a"], highest="c")
+    text = reading.highest_scorer(stats.pooled(choices, "rest"), choices)
+    assert "(a against c, then b against c): +1.8 [" in text and text.count("above 0") == 2
     before = np.zeros((3, 2))
     states = [
         ("a", before, before + np.array([0, 2])),

@@ -17,7 +17,6 @@ from ded import (
     grading,
     models,
     problems,
-    stats,
     study,
     tables,
 )
@@ -498,6 +497,7 @@ def notebook(tiny, tmp_path):
     wanted = {
         "students": ["lab:student_1"],
         "teachers": ["lab:ancestor", f"recorded:{tmp_path}/traces.jsonl"],
+        "n_replicates": 2,
         "n_questions": 8,
         "n_attempts": 2,
         "eval_id": 4,
@@ -554,17 +554,13 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
     corpus = study.teacher_corpus(units[0], dead).examples
     assert math.isnan(analysis.token_entropy(corpus))
     student = own.assign(accuracy=[0.1, 0.2, 0.3, 0.5])
-    _pairs, claims = stats.rank_inversions(own, student, value="accuracy")
-    regret, _ = stats.regret(own, student, value="accuracy")
-    one, other = (
-        stats.any_of("inverted", "", claims),
-        stats.judge([stats.claim("regret", "", regret)])[0],
+    highest, regret, depends = study.teachers.claims(own, student, 0.03)
+    assert {claim.verdict for claim in (highest, regret, depends)} == {"not judged"}
+    assert f"no own score of {study.short(dead)}" in highest.note
+    assert regret.note == f"no own score of {study.short(dead)}"
+    assert study.teachers.without_each(own, student, 0.03).empty, (
+        "two teachers leave nothing to ask"
     )
-    assert one.verdict == other.verdict == "not judged"
-    assert (
-        one.note.startswith("2 of 2 not judged") and f"no score of {study.short(dead)}" in one.note
-    )
-    assert other.note == f"no own score of {study.short(dead)}"
     rows = own[["base", "replicate", "arm"]].assign(teacher="recorded:" + own["arm"])
     rows = rows.assign(**dict.fromkeys(study.teachers.COLUMNS, 1.0))
     rows.loc[rows["arm"] == study.short(dead), "entropy"] = math.nan

@@ -149,6 +149,44 @@ def with_scores(
     return rows.drop(columns="before").assign(gain=gain, smoke=gain)
 
 
+def claims(own: pd.DataFrame, student: pd.DataFrame, delta: float) -> list[stats.Claim]:
+    """The claims of notebook 01, judged: from ID score rows of the teachers and their students."""
+    tables = {"own": own, "student": student, "value": "accuracy"}
+    highest, _ = stats.top_against_rest(**tables)
+    regret, _ = stats.regret(**tables)
+    transfer, _ = stats.transfer_regret(student, "accuracy")
+    interaction = stats.interaction(student, "accuracy")
+    asked = [
+        stats.claim(
+            "the teacher that scores highest does not make the best student",
+            "ID pass@1, the best other teacher's student minus the highest scorer's (cross-fitted)",
+            *highest,
+        ),
+        stats.claim(
+            "choosing the teacher by its own score costs the student",
+            "ID pass@1, the smoke test's choice minus the highest scorer (regret, cross-fitted)",
+            regret,
+        ),
+        stats.claim(
+            "the best teacher depends on the student",
+            "ID pass@1, a base's best teacher minus another base's (cross-fitted); and an F-test",
+            stats.Part("cost of another student's teacher", transfer),
+            stats.Part("interaction of teacher and student", test_p_value=interaction["p"]),
+        ),
+    ]
+    return [stats.judge([claim], delta=delta)[0] for claim in asked]  # each is a family of its own
+
+
+def without_each(own: pd.DataFrame, student: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """`claims` with each teacher left out in turn (see `stats.without_each`); descriptive."""
+    teachers = own["arm"].unique() if own["arm"].nunique() > 2 else []
+
+    def claims_without(teacher: str) -> list[stats.Claim]:
+        return claims(own[own["arm"] != teacher], student[student["arm"] != teacher], delta)
+
+    return stats.without_each(teachers, claims_without)
+
+
 # ---- notebook 04: smoke tests on units of their own, and the teacher each student base gets ----
 
 
