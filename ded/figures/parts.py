@@ -31,7 +31,6 @@ BROWN, SKY, GREY, OLIVE, PURPLE = "#ca9161", "#56b4e9", "#949494", "#a89c00", "#
 COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, GREY, OLIVE, PURPLE)
 DASHED = (0, (4, 2))
 MINUS = "\N{MINUS SIGN}"
-CHANCE = {"color": "0.25", "linestyle": ":", "linewidth": 1, "zorder": 1}
 WHITE_EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 POINT = {"linestyle": "none", "elinewidth": 1, "capsize": 1.5} | WHITE_EDGE
 DOT = {"color": SKY, "alpha": 0.8, "markeredgewidth": 0, "zorder": 3}

@@ -56,7 +56,7 @@ def teacher_vs_student(
             parts.before_level(ax, before, base)
         else:
             level = parts.interval(before, "before", base).estimate
-            ax.axhline(level, color="0.25", linestyle=parts.DASHED, linewidth=1, zorder=1)
+            ax.axhline(level, **parts.BEFORE)
         ax.margins(0.12, 0.1)
     for ax in axes:
         parts.scores_on(ax.xaxis, ax.yaxis)  # and fixes the limits: the diagonal stretches nothing
