@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,16 +78,17 @@ def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
     ranked = {"own score": (_places(own), OF_OWN), "student": (_places(student), OF_STUDENT)}
     in_base = student.groupby(["base", "arm"])["accuracy"].mean().unstack("base")
     by_base = in_base.rank(ascending=False)
-    arms = sorted(parts.names(student), key=lambda arm: (ranked["own score"][0][arm].estimate, arm))
+    places = ranked["own score"][0]
+    unplaced = [arm for arm in parts.names(student) if arm not in places]
+    arms = [*sorted(places, key=lambda arm: (places[arm].estimate, arm)), *unplaced]
     words = parts.words("teacher_rank", student)
     figure, (ax,) = parts.canvas([""], 1, 0.8 + 0.42 * len(arms), words)
     for row, arm in enumerate(arms):
         for name, (places, (lift, look)) in ranked.items():
-            place = places[arm]
-            if np.isnan(place.estimate):
-                ax.text(len(arms), row - lift, f"{name}: not measured", ha="right", fontsize=6.5)
+            if arm in places:
+                parts.point(ax, places[arm], row - lift, **look)
             else:
-                parts.point(ax, place, row - lift, **look)
+                ax.text(len(arms), row - lift, f"{name}: not measured", ha="right", fontsize=6.5)
         for rank, n_bases in by_base.loc[arm].value_counts().items():
             beside = rank + 0.09 * (np.arange(n_bases) - (n_bases - 1) / 2)
             ax.plot(beside, np.full(n_bases, row + 0.25), **IN_A_BASE)
@@ -98,15 +99,7 @@ def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
     return figure
 
 
-class _Place(NamedTuple):
-    """A rank, 1 the best, and the first and last one that it could be."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-def _places(cells: pd.DataFrame) -> dict[str, _Place]:
+def _places(cells: pd.DataFrame) -> dict[str, parts.Bar]:
     """The rank of each arm by its mean, ties sharing the middle one.
 
     It could be any between as many as are above it beyond their 95 % interval (of the paired
@@ -119,7 +112,7 @@ def _places(cells: pd.DataFrame) -> dict[str, _Place]:
         gap = stats.paired(cells, arm, other)
         above.loc[arm, other] = (gap.low if np.isfinite(gap.low) else gap.estimate) > 0
     first, last = 1 + above.sum(), len(arms) - above.sum(axis=1)
-    return {arm: _Place(ranks[arm], first[arm], last[arm]) for arm in arms}
+    return {arm: parts.Bar(ranks[arm], first[arm], last[arm], {}) for arm in arms}
 
 
 @parts.styled
@@ -137,6 +130,7 @@ def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
         title: [parts.interval(table, arm, base) for arm in arms] for title, base in columns.items()
     }
     intervals = pd.DataFrame(scores, index=arms)
+    intervals = intervals.map(parts.rate)
     values, texts = intervals.map(parts.centre), intervals.map(parts.text)
     size = 7.5
     if len(columns) > WIDE:  # no room for decimals, nor for intervals but those of the mean
