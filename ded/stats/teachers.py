@@ -69,10 +69,10 @@ def top_against_rest(
     bases = intervals.unit_of(cells.groupby("base").size()) == "bases"
     halves = []
     for chosen_on, scored_on in _halves("base" if bases else "replicate", own_cells, cells):
-        own_means, means = (half.mean(skipna=False) for half in chosen_on)
-        highest = _winner(own_means)
+        own_means, means = (half.mean(skipna=False).to_frame().T for half in chosen_on)
+        highest = _winners(own_means).iloc[0]
         is_rest = highest == 0
-        other = _winner(means.where(is_rest, -math.inf))
+        other = _winners(means.where(is_rest, -math.inf, axis=1)).iloc[0]
         teachers, students = scored_on
         scored = {
             OTHER: students @ other,
@@ -80,7 +80,8 @@ def top_against_rest(
             "own_scores": teachers @ (highest - other),
             "rest": students @ (is_rest / is_rest.sum() - highest),
         }
-        halves.append(pd.DataFrame(scored).assign(highest=_names(highest), other=_names(other)))
+        names = {"highest": _names(highest), "other": _names(other)}
+        halves.append(pd.DataFrame(scored).assign(**names))
     table = pd.concat(halves).sort_index()
     above = _widened(_contrast(table[[OTHER, HIGHEST]], student, own, value))
     gap = _widened(intervals.pooled(table.reset_index(), "own_scores"))
@@ -110,10 +111,10 @@ def regret(
     """
     own_cells, cells = _cells(own, value), _cells(student, value, own)
     if not by_base:
-        own_cells = own_cells.groupby("replicate").transform(lambda of: of.mean(skipna=False))
+        own_cells = _means(own_cells, "replicate").reindex(own_cells.index, level="replicate")
     halves = []
     for chosen_on, scored_on in _halves("replicate", own_cells, cells):
-        by_own, by_test = (_winners(half) for half in chosen_on)
+        by_own, by_test = (_winners(_means(half)) for half in chosen_on)
         scored = {
             SMOKE_TEST: _taught(scored_on[1], by_test),
             HIGHEST: _taught(scored_on[1], by_own),
@@ -143,7 +144,7 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
         return intervals.unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
     halves, losses = [], []
     for (chosen_on,), (scored_on,) in _halves("replicate", cells):
-        winners = _winners(chosen_on)
+        winners = _winners(_means(chosen_on))
         of_each = scored_on @ winners.T  # what each base's winner makes of each target
         best = _taught(scored_on, winners)
         others = (of_each.sum(axis=1, skipna=False) - best) / (len(bases) - 1)
@@ -251,20 +252,18 @@ def _widened(interval: Interval) -> Interval:
     return replace(interval, se=interval.se * CROSS_FIT)
 
 
-def _winner(means: pd.Series) -> pd.Series:
-    """Weight of each arm in the choice of the best mean: 1 for the winner, shared by ties.
+def _means(cells: pd.DataFrame, level: str = "base") -> pd.DataFrame:
+    """The mean of each base (or replicate), nan where a score is missing."""
+    return cells.groupby(level).mean().where(cells.notna().groupby(level).all())
 
-    All nan if a score is missing.
+
+def _winners(means: pd.DataFrame) -> pd.DataFrame:
+    """Weight of each arm (a column) in the choice of the best: 1 for the winner, shared by ties.
+
+    All nan in a row that lacks a score.
     """
-    if means.isna().any():
-        return means * math.nan
-    best = (means >= means.max() - 1e-12).astype(float)
-    return best / best.sum()
-
-
-def _winners(cells: pd.DataFrame) -> pd.DataFrame:
-    """base x arm: `_winner` of each base."""
-    return cells.groupby("base").agg(lambda of: of.mean(skipna=False)).apply(_winner, axis=1)
+    best = means.ge(means.max(axis=1) - 1e-12, axis=0).astype(float)
+    return best.div(best.sum(axis=1), axis=0).where(means.notna().all(axis=1), axis=0)
 
 
 def _taught(cells: pd.DataFrame, winners: pd.DataFrame) -> pd.Series:
