@@ -147,6 +147,17 @@ def test_coverage(sd, replicates):
     assert 0.92 <= np.mean([i.low <= 0.5 <= i.high for i in result]) <= 0.995
 
 
+@pytest.mark.parametrize("n_bases, replicates", [(10, 1), (10, 2), (5, 1)])
+def test_coverage_of_bases_at_large(n_bases, replicates):
+    rng, hits = np.random.default_rng(33), []
+    for _ in range(300):
+        frame = table(rng, replicates, [0.02] * n_bases)
+        effects = pd.Series(rng.normal(0.1, 0.06, n_bases))  # the bases differ more than replicates
+        result = stats.pooled(frame.assign(value=frame["value"] + frame["base"].map(effects)))
+        hits.append(result.low <= 0.1 <= result.high)
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
 def test_what_cannot_be_judged_says_why():
     rng = np.random.default_rng(3)
     single = stats.pooled(table(rng, 1, sd=(0.03,)))
@@ -804,6 +815,66 @@ def test_transfer_regret_of_noise_is_nothing():
     estimates = [i.estimate for i in result]
     assert abs(np.mean(estimates)) < 4 * np.std(estimates) / math.sqrt(120)
     assert np.mean([i.low > 0 for i in result]) <= 0.08
+
+
+# ---- choosing a teacher, simulated: 10 bases, 2 replicates, noise of 1.5 points a score
+
+
+def simulated(test, main, interaction, n=80, seed=34):
+    """`test` of own scores and students in `n` runs; ``main``: the teachers' effects on students,
+    ``interaction``: sd of those that a base adds. The first teacher scores highest.
+    """
+    rng, main = np.random.default_rng(seed), np.array(main)
+    own = many_bases(*np.linspace(0.84, 0.76, len(main)))
+    results = []
+    for _ in range(n):
+        effects = main[:, None] + rng.normal(0, interaction, (len(main), 10))
+        results.append(test(cells(own, 2, rng, 0.01), cells(0.5 + effects, 2, rng, 0.015)))
+    return results
+
+
+def highest_part(own, student):
+    return stats.top_against_rest(own, student)[0][0].interval
+
+
+def regret_of(own, student):
+    return stats.regret(own, student)[0]
+
+
+def transfer_of(own, student):
+    return stats.transfer_regret(student)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "test, main, interaction",
+    [
+        (highest_part, [0.0] * 6, 0.0),
+        (highest_part, [0.0] * 6, 0.03),
+        (regret_of, [0.0] * 6, 0.0),
+        (regret_of, [0.04, 0, 0, 0, 0, 0], 0.0),
+        (transfer_of, [0.0] * 6, 0.0),
+    ],
+)
+def test_what_is_not_so_is_seldom_reproduced(test, main, interaction):
+    found = simulated(test, main, interaction)
+    assert np.mean([interval.low > 0 for interval in found]) <= 0.06
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "test, main, interaction, power",
+    [
+        (highest_part, [0, 0.06, 0, 0, 0, 0], 0.02, 0.9),
+        (regret_of, [0, 0.06, 0, 0, 0, 0], 0.02, 0.9),
+        (transfer_of, [0.0] * 6, 0.03, 0.9),
+    ],
+)
+def test_what_is_so_is_found_and_covered(test, main, interaction, power):
+    found = simulated(test, main, interaction)
+    truth = np.mean([interval.estimate for interval in found])
+    assert np.mean([interval.low > 0 for interval in found]) >= power
+    assert np.mean([interval.low <= truth <= interval.high for interval in found]) >= 0.91
 
 
 @pytest.mark.filterwarnings(
