@@ -724,8 +724,10 @@ def test_a_forest_shows_the_part_that_decides():
     rows = figures.claim_rows(claims)
     assert list(rows["label"]) == [claim.name for claim in claims], "a row a claim"
     assert list(rows["verdict"]) == [claim.verdict for claim in claims]
-    assert rows["text"][0].startswith("code (2 of 2 parts reproduced), +5.0")
-    assert rows["text"][1].startswith("OOD (1 of 2 parts not reproduced), ")
+    assert rows["text"][0].startswith("code +5.0")
+    assert rows["text"][0].endswith("5 of 5 bases above 0, 2 of 2 parts reproduced")
+    assert rows["text"][1].startswith("OOD −5.4")
+    assert rows["text"][1].endswith("1 of 2 parts not reproduced")
     assert rows["estimate"][1] < 0 and rows["text"][2].endswith("5 of 5 bases above 0")
     assert rows["text"][3] == "p = 0.01" and rows["text"][4].startswith("not measured")
     assert rows["low"][0] == weaker.interval.lower(claims[0].level)

@@ -90,17 +90,13 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     for claim in claims:
         recorded = claim.to_dict()
         deciding, n = wording.deciding(recorded), len(recorded["parts"])
-        part, label = deciding[0], wording.label(deciding[0], recorded)
-        which = f"{label} ({len(deciding)} of {n} parts {claim.verdict})" if n > 1 else label
-        why = wording.aside(recorded) if claim.verdict == "not judged" else ""
-        texts = dict.fromkeys((which, wording.difference(part), wording.bases(part), why))
+        part, shown = deciding[0], wording.told(deciding[0], recorded)
+        share = f"{len(deciding)} of {n} parts {claim.verdict}" if n > 1 else ""
+        why = wording.why(recorded) if claim.verdict == "not judged" else ""
+        text = ", ".join(filter(None, dict.fromkeys((shown, share, why))))
         row = {key: part.get(key) for key in ("estimate", "high", "margin")}
         row |= {"low": part.get("low_adjusted"), "bases": part.get("bases") or {}}
-        row |= {
-            "label": claim.name,
-            "verdict": claim.verdict,
-            "text": ", ".join(filter(None, texts)),
-        }
+        row |= {"label": claim.name, "verdict": claim.verdict, "text": text}
         rows.append(row)
     columns = ["label", "verdict", "text", "estimate", "low", "high", "margin", "bases"]
     numbers = dict.fromkeys(columns[3:7], float)
