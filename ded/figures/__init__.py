@@ -12,6 +12,7 @@ from .arms import ablation, arm_scores, claim_rows, forest, robustness
 from .corpora import distances, distinct, funnel, pass_rates
 from .parts import cells, style
 from .recipe import paper_figure_1, recipe_pareto, same_axes
+from .replay import replay
 from .sizes import ood_families, pareto, size_curve, valley
 from .teachers import (
     latent_shift,

@@ -1,0 +1,105 @@
+"""How far scores move by rounding alone, which is what `params/tolerance.yml` says; prints a table.
+
+    python tests/benchmarks/bench_tolerance.py           # two bases, two seeds: three core-minutes
+    python tests/benchmarks/bench_tolerance.py --write   # and writes params/tolerance.yml
+
+For each base and seed the way from a teacher to a score is gone twice, in a store of its own each
+time: with one thread, and with two threads and other rows in the batches that answer. All else is
+the same, so that what differs is rounding. A corpus that differs in a trajectory, or training,
+which amplifies what differs in the last digits, gives another student: a share of its answers
+changes.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import product
+
+import numpy as np
+
+from ded import files, home
+
+BASES, SEEDS, TEACHER = ("lab:student_1", "lab:student_2"), (1, 2), "lab:ends"
+QUESTIONS, EXAMPLES, STEPS = 1000, 200, 167
+
+
+def answers(threads: int) -> list[list[bool]]:
+    """Whether each question is answered rightly, by base and seed."""
+    import torch
+
+    from ded import curation, generation, problems, training
+    from ded.grading import grade
+
+    torch.set_num_threads(threads)
+    right = []
+    for base, seed in product(BASES, SEEDS):
+        draw = {"max_tokens": 128, "temperature": 1.0, "seed": seed}
+        asked = problems.load("lab:sum/6-9", EXAMPLES + 80, "train", f"tolerance {seed}")
+        drawn = grade(generation.sample(TEACHER, asked, 1, **draw), asked)
+        corpus = curation.curate(drawn, asked, max_tokens=128).kept.head(EXAMPLES)
+        how = {"learning_rate": 2e-3, "batch_size": 12, "max_length": 192, "seed": seed}
+        student = training.sft(base, corpus, max_steps=STEPS, **how)
+        scored = problems.load("lab:sum/6-8", QUESTIONS, "dev", f"tolerance {seed}")
+        order = scored if threads == 1 else scored[::-1]  # other rows beside each
+        table = grade(generation.sample(student, order, 1, **draw), order)
+        verdicts = table.set_index("problem_id")["verdict"]
+        right.append([bool(verdicts[question.id] == "correct") for question in scored])
+    return right
+
+
+def measured() -> np.ndarray:
+    """(rerun, base and seed, question): whether it is answered rightly."""
+    reruns = []
+    for threads in (1, 2):
+        with tempfile.TemporaryDirectory() as store:
+            env = os.environ | {"DED_STORE": store, "OMP_NUM_THREADS": str(threads)}
+            command = [sys.executable, __file__, "--threads", str(threads)]
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+            reruns.append(json.loads(done.stdout.splitlines()[-1]))
+    return np.array(reruns)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    if given.threads:
+        print(json.dumps(answers(given.threads)))
+        return
+    first, second = measured()
+    changed, moved = (first != second).mean(axis=1), second.mean(axis=1) - first.mean(axis=1)
+    for (base, seed), share, shift in zip(product(BASES, SEEDS), changed, moved, strict=True):
+        print(f"{base} {seed}: {share:.1%} of the answers changed, {100 * shift:+.1f} points")
+    # beyond what as many changes, up or down alike, move by chance
+    spread = float(np.sqrt(max(0.0, (moved**2).mean() - changed.mean() / QUESTIONS)))
+    print(f"changed {changed.mean():.3f}, spread {spread:.4f}")
+    if given.write:
+        text = TEXT.format(
+            date=datetime.date.today(),
+            pairs=", ".join(f"{100 * shift:+.1f}" for shift in moved),
+            changed=round(float(changed.mean()), 3),
+            spread=round(spread, 4),
+            questions=QUESTIONS,
+            runs=len(changed),
+        )
+        files.write_text(home() / "params" / "tolerance.yml", text)
+
+
+TEXT = """\
+# How far a student's score may lie from that of a rerun, by rounding alone (another thread count,
+# other rows in a batch): for n answers z * sqrt(changed / n + spread^2), in 99 of 100 cells.
+# Measured on {date} by tests/benchmarks/bench_tolerance.py: {runs} students (two bases, two seeds)
+# made and scored twice, {questions} dev questions each; the reruns lay {pairs} points apart.
+changed: {changed}  # share of the answers that are right in one rerun and wrong in the other
+spread: {spread}  # beyond what so many changes move by chance, as a fraction
+z: 2.58  # 99 % of a normal distribution
+"""
+
+
+if __name__ == "__main__":
+    main()
