@@ -59,7 +59,8 @@ class Explorer:
     def _make_widgets(self) -> None:
         import ipywidgets as w
 
-        run, start, narrow = self.run, values_of(self.run), w.Layout(width="340px")
+        run, start = self.run, values_of(self.run)
+        narrow = w.Layout(width="340px", max_width="100%")
         look: dict[str, Any] = {"layout": narrow, "style": {"description_width": "115px"}}
         units = [(f"{study.short(u.base)}, replicate {u.replicate}", u) for u in study.units(run)]
         teachers = [(study.short(teacher), teacher) for teacher in study.teachers_of(run)]
@@ -87,16 +88,15 @@ class Explorer:
         self.replace = w.Checkbox(False, description="replace what is there", indent=False)
         self.button = w.Button(description="send these values to the parameters", layout=narrow)
         self.message = w.HTML(layout=narrow)
-        # beside the controls where 480 pixels are left for them, and never wider than drawn
-        place = w.Layout(
-            flex="1 1 480px", min_width="0", max_width="836px", align_self="flex-start"
-        )
-        self.plots = w.Image(format="png", layout=place)
+        # beside the controls where 320 pixels are left for them, else below; never wider than drawn
+        place = {"min_width": "0", "max_width": "min(836px, 100%)", "align_self": "flex-start"}
+        self.plots = w.Image(format="png", layout=w.Layout(flex="1 1 320px", **place))
         self.question = w.Dropdown(description="question", layout=w.Layout(width="98%"))
-        self.table = w.HTML()
+        self.table = w.HTML(layout=w.Layout(overflow="auto"))
         controls = [self.unit, self.teacher, *self.values.values(), self.lack, self.size]
         controls += [self.name, self.replace, self.button, self.message]
-        top = w.HBox([w.VBox(controls), self.plots], layout=w.Layout(flex_flow="row wrap"))
+        left = w.VBox(controls, layout=w.Layout(max_width="100%"))
+        top = w.HBox([left, self.plots], layout=w.Layout(flex_flow="row wrap"))
         self.view = w.VBox([top, self.question, self.table])
 
     def _current(self) -> Values:
