@@ -67,12 +67,16 @@ def fewer(asked: Mapping[str, Any]) -> dict[str, int]:
     """
     split = asked["split"]
     there = [held(family, split) for family in asked["ood_sources"]]
+    n_train = held(asked["corpus_source"], "train")
     limits = {
-        "n_questions": held(asked["corpus_source"], "train"),
+        "n_questions": n_train,
+        "large_size": n_train,  # of one trajectory each
         "eval_id": held(asked["id_source"], split),
         "eval_ood": min((n for n in there if n is not None), default=None),
     }
-    return {name: max(1, n) for name, n in limits.items() if n is not None and n < asked[name]}
+    return {
+        name: max(1, n) for name, n in limits.items() if n is not None and n < asked.get(name, 0)
+    }
 
 
 def write(name: str, start: str, common: Mapping[str, Any], replace: bool) -> Path:
