@@ -221,6 +221,12 @@ def test_a_finding_is_a_sentence_that_says_no_more_than_its_claim(outputs):
     bases = [a for tag, a in page.tags if tag == "circle" and a.get("class") == "base"]
     assert len(bases) == 4
 
+    file = Path("README.md")
+    file.write_text(report.FINDINGS_MARK * 2 + report.README_MARK * 2)
+    first, second = report.readme(outputs, file).read_text().split(report.README_MARK)[:2]
+    assert "than one +0.5 [−1.5, 2.0] points, 2 of 4 bases above 0, they disagree." in first
+    assert "not told of" not in first and "| not told of | **reproduced** |" in second
+
     (open_one, lost), name = parts, "trajectories far apart teach better: than random ones"
     rest = {"name": name, "statement": "", "delta": 0.03, "detectable": 0.051}
     undecided = rest | {"verdict": "inconclusive", "parts": [open_one]}

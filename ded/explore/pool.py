@@ -51,13 +51,14 @@ class Pool:
 
 def recorded(folder: str | Path = "outputs/lab", notebook: str = "03") -> Common:
     """The parameters of a notebook's run whose results lie under `folder` (relative to the
-    repository)."""
-    name = params.find_notebook(notebook).stem
-    manifest = home() / folder / name / "manifest.json"
+    repository); what came since it was made has its default."""
+    path = params.find_notebook(notebook)
+    manifest = home() / folder / path.stem / "manifest.json"
     if not manifest.is_file():
-        raise ExploreError(results.not_there(home() / folder, name))
+        raise ExploreError(results.not_there(home() / folder, path.stem))
     results.show_figures()
-    return params.check(name, json.loads(manifest.read_text(encoding="utf-8"))["params"])
+    values = json.loads(manifest.read_text(encoding="utf-8"))["params"]
+    return params.check(path.stem, params.defaults(path) | values)
 
 
 def values_of(run: Common) -> Values:
