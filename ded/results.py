@@ -38,7 +38,7 @@ import psutil
 
 from ded import __version__, files, folders, home, jobs, progress, store
 from ded.errors import ParameterError, ReportError, no_such
-from ded.params import presets
+from ded.params import presets, whole
 from ded.params.schemas import Common
 from ded.wording import UNITS, VERDICTS
 
@@ -84,6 +84,7 @@ class Recorder:
         self.stages: dict[str, Stage] = {}
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
         self._judged: dict[str, float] = {}  # of each table of scores
+        self._exploratory = whole.joined(notebook, self.params)
         self.files: set[str] = set()
         self.commit = commit()
         store.note_run(self._label(), notebook, _plain(self.params))
@@ -133,9 +134,13 @@ class Recorder:
         self.metrics[name] = _plain(value)
 
     def claim(self, claim: Claim | Mapping[str, Any]) -> Claim | Mapping[str, Any]:
-        """A claim with its name and its verdict, one of VERDICTS, for metrics.json; returns it."""
+        """A claim with its name and its verdict, one of VERDICTS, for metrics.json; returns it, not
+        judged where the run is exploratory (`whole.joined`).
+        """
         if "judged" in self.metrics:
             claim = _noted(claim, f"a judge decided {self.metrics['judged']:.1%} of the answers")
+        if self._exploratory:
+            claim = _noted(claim, self._exploratory, verdict="not judged")
         record = _plain(claim)
         name, verdict = record.get("name"), record.get("verdict")
         if verdict not in VERDICTS:
@@ -280,13 +285,13 @@ def show_figures() -> None:
         select_figure_formats(shell, {"png"}, bbox_inches="tight")
 
 
-def _noted(claim: Any, note: str) -> Any:
-    """The claim with one more note."""
+def _noted(claim: Any, note: str, **changes: str) -> Any:
+    """The claim with one more note, and with these changes."""
     fields = claim if isinstance(claim, Mapping) else vars(claim)
     note = "; ".join(filter(None, (fields.get("note"), note)))
     if isinstance(claim, Mapping):
-        return {**claim, "note": note}
-    return dataclasses.replace(claim, note=note)
+        return {**claim, "note": note, **changes}
+    return dataclasses.replace(claim, note=note, **changes)
 
 
 def _plain(value: Any) -> Any:

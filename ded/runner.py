@@ -248,7 +248,7 @@ def _excerpt(error: Any, kept: Path, n_lines: int = 14) -> str:
 
 def _verdicts(folder: Path) -> list[str]:
     """Each claim of a run: verdict and name, its differences in points, why, and which conditions
-    are not the paper's.
+    are not the paper's; and how the run lies beside the reference.
     """
     metrics = results.read_metrics(folder)
     if metrics is None:
@@ -260,4 +260,6 @@ def _verdicts(folder: Path) -> list[str]:
             for text in filter(None, (wording.differences(claim), wording.why(claim))):
                 lines += textwrap.wrap(text, 100, initial_indent=below, subsequent_indent=below)
         lines += [f"{below}{outside}"] if outside else []  # once, below those that it is about
+    for text in metrics["metrics"].get("replay", "").splitlines():
+        lines += textwrap.wrap(text, 116, initial_indent="  ", subsequent_indent="  ")
     return lines

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from ded import figures, params, replay, stats
+from ded import figures, params, replay, results, stats
 from ded.errors import ParameterError
 from ded.params import whole
 
@@ -128,3 +128,18 @@ def test_chosen_teachers_are_those_that_the_reference_recorded(reference):
 def test_a_value_for_chosen_that_is_neither_is_refused():
     with pytest.raises(ParameterError, match="chosen"):
         params.load("lab", "04", {"chosen": "the best"})
+
+
+def test_what_joins_the_lab_later_bears_no_verdict_on_spent_questions(reference):
+    claim = {"name": "size helps", "verdict": "reproduced", "note": "real"}
+
+    def recorded(**changes):
+        recorder = results.Recorder("", NOTEBOOK, VALUES | SLICE | changes)
+        return recorder.claim(claim)
+
+    assert recorded() == recorded(teacher="lab:student_3") == claim, "the reference used it"
+    later = recorded(students=["lab:student_11"])
+    assert later["verdict"] == "not judged"
+    assert later["note"].startswith("real; exploratory: lab:student_11 joined after")
+    for fresh in ({"seed": 2}, {"split": "dev"}):
+        assert recorded(students=["lab:student_11"], **fresh) == claim
