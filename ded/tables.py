@@ -20,7 +20,6 @@ import pandas as pd
 from ded import home, reading, stats, wording
 from ded.files import read_yaml
 
-NO_EFFECTS = pd.DataFrame()
 COLUMNS = ["claim", "verdict", "points", "detectable", "noise", "n", "why", "outside"]
 
 
@@ -51,16 +50,13 @@ def under(claims: Sequence[stats.Claim], table: pd.DataFrame) -> list[stats.Clai
     return [replace(claim, outside=reading.outside(table, claim.name)) for claim in claims]
 
 
-def verdicts(
-    claims: Sequence[stats.Claim], effects: Mapping[str, pd.DataFrame] | None = None
-) -> pd.DataFrame:
+def verdicts(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     """claim, verdict, points (each part's difference, with the interval that decides), detectable
     (points), noise (how much of the variance is evaluation noise, at most), n, why, outside.
 
     Where there are several bases each gets a column with its effect (points). Noise and effects are
     those of the claim's first part. why: what kept a claim from being reproduced, and what else is
-    to be known. outside: the conditions of the paper that the run does not meet. effects: {a
-    claim's name: a table of such effects with their intervals}, shown instead.
+    to be known. outside: the conditions of the paper that the run does not meet.
     """
     rows = []
     for claim in claims:
@@ -73,8 +69,6 @@ def verdicts(
             if len(interval.bases) > 1:
                 texts = [wording.number(value, sign=True) for value in interval.bases.values()]
                 row |= dict(zip(interval.bases, texts, strict=True))
-        for base in (effects or {}).get(claim.name, NO_EFFECTS).itertuples():
-            row[base.base] = wording.interval(base.estimate, base.low, base.high, sign=True)
         rows.append(row)
     table = pd.DataFrame(rows)
     bases = [column for column in table if column not in COLUMNS]

@@ -27,12 +27,8 @@ from .claims import (
 from .intervals import (
     ALPHA,
     Interval,
-    Room,
     arm_interval,
-    by_base,
     chance,
-    contrast,
-    effects_by_base,
     error_rate,
     headroom,
     macro,
@@ -45,7 +41,6 @@ from .intervals import (
 )
 from .teachers import (
     interaction,
-    rank_inversions,
     regret,
     top_against_rest,
     transfer_regret,

@@ -182,12 +182,6 @@ def headroom(
     return gain, above[1]
 
 
-def by_base(table: pd.DataFrame, value: str = "value") -> pd.DataFrame:
-    """The same interval within each base: one row per base with estimate, low, high, se, df, n."""
-    bases = with_base(table).groupby("base")
-    return pd.DataFrame([{"base": base} | numbers(pooled(rows, value)) for base, rows in bases])
-
-
 def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy") -> pd.DataFrame:
     """Cell table of the mean over families, each of equal weight (for example OOD), from scores.
 
@@ -205,16 +199,6 @@ def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy
         cells = cells.join(scores.groupby(["arm", "base", "replicate"]).agg(how))
     cells = cells.reset_index()
     return cells.assign(error_rate=cells["arm"].map(_error_rates(scores)).fillna(0.0))
-
-
-def differences(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> pd.DataFrame:
-    """Arm ``a`` minus arm ``b`` in each replicate: columns base, replicate, value.
-
-    A replicate that lacks one of them is nan (and so 'not judged'); one for which the table has
-    neither is left out.
-    """
-    pair = cells_of(scores, value, (a, b))
-    return (pair[a] - pair[b]).rename("value").reset_index()
 
 
 def paired(
@@ -247,15 +231,6 @@ def contrast(pair: pd.DataFrame, scores: pd.DataFrame, reference: str = REFERENC
 def chance(scores: pd.DataFrame) -> float:
     """What guessing scores, on average; 0 in a table that does not say."""
     return float(scores["chance"].mean()) if "chance" in scores else 0.0
-
-
-def effects_by_base(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> pd.DataFrame:
-    """Arm ``a`` minus arm ``b`` in each base alone, to be shown beside the pooled `paired`.
-
-    Columns base, estimate, low, high (fractions), n. The t-intervals are over the replicates of
-    that base, unadjusted, and infinite where it has a single one.
-    """
-    return by_base(differences(scores, a, b, value)).drop(columns=["se", "df"])
 
 
 def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy") -> Interval:

@@ -1,6 +1,5 @@
 """Choosing a teacher: the highest scorer against the rest, regret, teacher-by-base interaction."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from . import intervals
-from .claims import DELTA, Claim, Part, claim, judge
+from .claims import Claim, Part
 from .intervals import Interval
 
 # Halves that choose for each other are not independent: without a true effect their scores
@@ -21,34 +20,6 @@ OTHER = "another teacher's student"
 SMOKE_TEST = "the student of the smoke test's choice"
 OWN_BEST = "the student of the base's best teacher"
 OTHERS_BEST = "that of another base's"
-
-
-def rank_inversions(
-    own: pd.DataFrame, student: pd.DataFrame, value: str = "value", delta: float = DELTA
-) -> tuple[pd.DataFrame, list[Claim]]:
-    """Pairs (a, b) in which teacher a scores above b itself but its student falls below b's.
-
-    ``own`` and ``student`` are cell tables over the same arms. Each ordered pair is a claim with
-    p = max(p[own a above b], p[student of a below b's]); Holm over all ordered pairs. Both
-    are pooled over the bases (``base`` is "all").
-    Returns the table (a, b, base, both differences with plain 95 % intervals, p, p_holm, holds) and
-    the judged claims; hand the claims to `any_of` for 'there is an inversion'.
-    """
-    rows, family = [], []
-    for a, b in itertools.permutations(_cells(student, value, own), 2):
-        own_above = intervals.paired(own, a, b, value)
-        student_below = intervals.paired(student, b, a, value)
-        parts = Part(f"own score, {a} − {b}", own_above), Part(f"student, {b} − {a}", student_below)
-        family.append(claim(f"{a}, {b}", f"{a} scores above {b}, its student below b's", *parts))
-        row = {"a": a, "b": b, "base": "all"}
-        ends = {"own_a_minus_b": own_above, "student_b_minus_a": student_below}
-        for column, end in ends.items():
-            row |= {column: end.estimate, f"{column}_low": end.low, f"{column}_high": end.high}
-        rows.append(row)
-    judged = judge(family, delta)
-    for row, pair in zip(rows, judged, strict=True):
-        row |= {"p": pair.p_value, "p_holm": pair.p_holm, "holds": pair.verdict == "reproduced"}
-    return pd.DataFrame(rows), judged
 
 
 def top_against_rest(
