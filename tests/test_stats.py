@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -578,6 +579,31 @@ def test_detectable_limits():
     assert (
         stats.detectable(1, 1, alpha=0.025 / 30) > 100
     )  # where library noncentral t functions give up
+
+
+DESIGNS = [(10, 1, 500), (10, 1, 2000), (10, 1, 8000), (10, 2, 2000), (5, 2, 2000), (20, 1, 2000)]
+
+
+def allocation():
+    """The table of docs/statistics.md: designs, their cost, and what each finds at three spreads
+    between the bases.
+    """
+    lines = []
+    for bases, replicates, n in DESIGNS:
+        cells = [f"{bases}, {replicates}, {n:,}"]
+        cells.append(f"{bases * replicates * 2 * (12.5 + n * 47 / 17000):.0f}")
+        for spread in (0.02, 0.05, 0.1):
+            evaluation = 2 * 0.7 * 0.3 / n / replicates
+            variance = spread**2 + 0.006**2 / replicates + evaluation
+            seen = stats.detectable(math.sqrt(variance / bases), bases - 1)
+            cells.append(f"{100 * seen:.1f} ({evaluation / variance:.0%})")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def test_the_allocation_in_the_docs_is_computed():
+    text = (Path(__file__).parents[1] / "docs/statistics.md").read_text(encoding="utf-8")
+    assert "\n".join(allocation()) in text, "\n".join(allocation())
 
 
 # ---------------------------------------------------------------- choosing a teacher
