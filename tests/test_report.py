@@ -476,6 +476,15 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
         assert not (empty / "report.html").exists()
 
 
+def test_a_slice_says_how_it_compares_with_the_reference(outputs):
+    folder = recorded(outputs, claims=[claim()])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    text = "38 of 38 scores lie as near\nThe reference's verdicts"
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"metrics": {"replay": text}}))
+    page = Page(report.write(outputs).read_text()).text
+    assert "38 of 38 scores lie as near The reference's verdicts" in page.split("How to read it")[0]
+
+
 def test_the_reference_run_is_all_on_its_page(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     folder = tmp_path / "reference"

@@ -33,9 +33,9 @@ class Notebook:
 
     state: "done", "failed" or "not run"; of the last two there is what has no default here.
     error: why it failed, or why a later attempt did. changed, parameters: what differs from the
-    preset as it stands, as text and as a table. page: the name of
-    the executed notebook's own page, or "". paper, beside: the claim, and tables of what others
-    measured, in params/reported.yml. method: HTML. claims: as in metrics.json. tables: by name.
+    preset as it stands, as text and as a table. page: the name of the executed notebook's own page,
+    or "". paper, beside: the claim, and tables of what others measured, in params/reported.yml.
+    method: HTML. claims, replay: as in metrics.json. tables: by name.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Notebook:
     error: str = ""
     changed: str = ""
     claims: list[dict[str, Any]] = field(default_factory=list)
+    replay: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
     manifest_text: str = ""
     missing: list[str] = field(default_factory=list)
@@ -97,6 +98,7 @@ def read(folder: Path) -> Notebook:
         return notebook
     if ran and ".failed." in ran.name:
         notebook.page = ""  # of another run than the one that was recorded
+    notebook.replay = metrics["metrics"].get("replay", "")
     notebook.claims = [claim | {"parts": wording.parts(claim)} for claim in metrics["claims"]]
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
