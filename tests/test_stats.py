@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr, ttest_1samp, ttest_ind, ttest_rel
+from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 from statsmodels.formula.api import ols
 from statsmodels.stats.power import TTestPower
 
@@ -890,17 +890,6 @@ def test_interaction_holds_its_level_with_unequal_noise():
             ]
         )
     assert np.mean(np.array(p_values) < 0.05) <= 0.09
-
-
-def test_spearman():
-    rng = np.random.default_rng(16)
-    x = rng.normal(size=9)
-    y = np.round(x + rng.normal(size=9), 0)  # with ties
-    result = stats.spearman(x, y, n_boot=300)
-    assert result.estimate == pytest.approx(spearmanr(x, y).statistic)
-    assert -1 <= result.low <= result.estimate <= result.high <= 1
-    assert result == stats.spearman(x, y, n_boot=300)
-    assert math.isnan(stats.spearman([1, 2], [1, 2]).estimate)
 
 
 # ---------------------------------------------------------------- finite benchmarks

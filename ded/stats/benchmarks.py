@@ -1,7 +1,7 @@
-"""Finite benchmarks and small samples: pass@k, maj@k and bootstrap intervals.
+"""Finite benchmarks: pass@k, maj@k and bootstrap intervals.
 
-Not by scipy.stats.bootstrap, which resamples one axis, while a benchmark has two (questions and
-seeds); and where one is enough (`spearman`), its interval is nan as soon as one draw is constant.
+Not by scipy.stats.bootstrap, which resamples one axis, while a benchmark has two: questions and
+seeds.
 """
 
 import math
@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
-from .intervals import Interval, unmeasured
+from .intervals import Interval
 
 SEED = 0  # of every bootstrap: the same table gives the same interval
 
@@ -98,25 +98,6 @@ def _crossed(tables: Sequence[pd.DataFrame], n_boot: int) -> Interval:
         drawn = (np.nan_to_num(shifted) * weights).sum(axis=1) / weights.sum(axis=1)
     errors = max(float(table["value"].isna().mean()) for table in tables)
     return _bootstrapped(estimate, drawn, len(values[0]), errors)
-
-
-def spearman(x: Sequence[float], y: Sequence[float], n_boot: int = 2000) -> Interval:
-    """Spearman's rank correlation with a percentile bootstrap interval over the pairs.
-
-    Descriptive: no verdict. Pairs that lack a number are left out; nan with fewer than three.
-    """
-    from scipy.stats import rankdata
-
-    points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
-    points = points[np.isfinite(points).all(axis=1)]
-    n = len(points)
-    if n < 3:
-        return unmeasured(n)
-    drawn = points[np.random.default_rng(SEED).integers(n, size=(n_boot, n))]
-    ranks = rankdata(np.concatenate([points[None], drawn]), axis=1)
-    with np.errstate(invalid="ignore"):  # nan where all of a coordinate are the same
-        rhos = np.array([np.corrcoef(pairs.T)[0, 1] for pairs in ranks])
-    return _bootstrapped(rhos[0], rhos[1:], n)
 
 
 def _resample(size: int, n_boot: int, rng: np.random.Generator) -> np.ndarray:
