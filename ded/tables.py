@@ -75,20 +75,35 @@ def verdicts(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     return table[[*COLUMNS[:6], *bases, *COLUMNS[6:]]].fillna(dict.fromkeys(bases, ""))
 
 
+def without_each(table: pd.DataFrame) -> pd.io.formats.style.Styler:
+    """`study.teachers.without_each` for display: a row a teacher, a column a claim, in points."""
+    texts = []
+    for row in table.itertuples():
+        numbers = wording.interval(row.estimate, row.low, row.high, sign=True)
+        texts.append(f"{row.verdict}: {numbers}" if isinstance(row.claim, str) else "")
+    table = table.assign(text=texts, claim=table["claim"].fillna("(no base is left)"))
+    facts = [name for name in ("without", "bases", "smoke_test", "own_score") if name in table]
+    wide = table.pivot(index=facts, columns="claim", values="text").fillna("").reset_index()
+    return readable(wide)
+
+
 def readable(table: pd.DataFrame) -> pd.io.formats.style.Styler:
     """The table for display: texts in full, numbers with one decimal."""
     return table.style.hide().format(precision=1, na_rep="")
 
 
-def compare(cells: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def compare(
+    cells: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]], bases: bool = False
+) -> pd.DataFrame:
     """Paired differences a - b with plain 95 % intervals, for each pair and each kind of cells
-    ("ID", "OOD", ...), as far as they were measured.
+    ("ID", "OOD", ...), as far as they were measured; `bases`: with those in each base, a mapping.
     """
-    rows = [
-        {"a": a, "b": b, "value": kind, **stats.numbers(stats.paired(table, a, b))}
-        for a, b in pairs
-        for kind, table in cells.items()
-    ]
+    rows = []
+    for a, b in pairs:
+        for kind, table in cells.items():
+            difference = stats.paired(table, a, b)
+            row = {"a": a, "b": b, "value": kind, **stats.numbers(difference)}
+            rows.append(row | ({"bases": difference.bases} if bases else {}))
     return pd.DataFrame(rows).dropna(subset="estimate", ignore_index=True)
 
 

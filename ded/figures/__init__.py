@@ -11,7 +11,7 @@ returning it, and none leaks.
 from .arms import ablation, arm_scores, claim_rows, forest, robustness
 from .corpora import distances, distinct, funnel, pass_rates
 from .parts import cells, style
-from .recipe import paper_figure_1, recipe_pareto, same_axes
+from .recipe import paper_figure_1, recipe_pareto
 from .replay import replay
 from .sizes import ood_families, pareto, size_curve, valley
 from .teachers import (

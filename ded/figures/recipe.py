@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ded import stats, wording
+
 from . import parts
 from .labels import Named, label
 from .sizes import BEFORE, BESIDE, sideways, size_axis
 
+ABOVE_LEVEL: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 6.5, "color": "0.25"}
 HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.2}
 RECIPE_LOOKS = {
     "other": {"marker": "o", "color": parts.BLUE, "markeredgecolor": parts.BLUE} | HOLLOW,
+    "equal": {"marker": "_", "color": "0.5", "markeredgecolor": "0.5", "markersize": 9},
     "before": BEFORE,
     "DED": {"marker": "D", "color": "black", "markersize": 6},
 }
@@ -26,31 +31,35 @@ BENCHMARKS = (  # column of the reported scores, panel, what the name says more
 
 
 @parts.styled
-def recipe_pareto(table: pd.DataFrame, note: str = "") -> parts.Figure:
-    """Score against corpus size ("before" at 0) with the frontier.
+def recipe_pareto(
+    panels: Mapping[str, pd.DataFrame], sizes: Mapping[str, float], note: str = ""
+) -> parts.Figure:
+    """Score against corpus size ("before" at 0) with the frontier: the axes of the paper's Figure
+    1, filled with what was measured.
 
-    No arm on the frontier is beaten by an arm as small or smaller. `table`: arm, size (examples),
-    group ("ID", "OOD", ...: a panel each), estimate, low, high, fractions; a row without an
-    estimate is not drawn. DED is a filled diamond. `note` ends the caption.
+    `panels`: {title: cell table}. `sizes`: {arm: examples}; a model that has none, as a teacher, is
+    a level. DED is a filled diamond, other arms of its size are strokes without a name, those of
+    equal steps are not drawn. No arm on the frontier is beaten by an arm as small or smaller. Right
+    of a named point a dot a base. `note` ends the caption.
     """
-    words = parts.words("recipe_pareto", note=note)
-    return _named_points(_recipe_points(table, "group"), RECIPE_LOOKS, words, frontier=True)
-
-
-@parts.styled
-def same_axes(measured: pd.DataFrame, note: str = "") -> parts.Figure:
-    """The axes of the paper's Figure 1 filled with what was measured.
-
-    `measured`: arm, size, estimate, low, high, benchmark (a panel each).
-    """
-    points = _recipe_points(measured, "benchmark")
-    points["panel"] += ": measured here"
-    return _named_points(points, RECIPE_LOOKS, parts.words("same_axes", note=note))
-
-
-def _recipe_points(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    kind = table["arm"].where(table["arm"] == "DED", "other").mask(table["size"] == 0, "before")
-    return table.assign(name=table["arm"], kind=kind, panel=table[by].astype(str))
+    rows, levels = [], {}
+    for panel, table in panels.items():
+        means = {arm: parts.interval(table, arm) for arm in ["before", *parts.names(table)]}
+        levels[panel] = {
+            arm: mean for arm, mean in means.items() if arm not in {**sizes, "before": 0}
+        }
+        for arm in means.keys() - levels[panel].keys():
+            size = sizes.get(arm, 0)
+            kind = "equal" if size == sizes["DED"] else "other"
+            row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": size}
+            row |= {"panel": panel, "bases": means[arm].bases} | stats.numbers(means[arm])
+            rows.append(row)
+    table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')").sort_values("size")
+    named = table["kind"] != "equal"
+    table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
+    guesses = {panel: wording.number(stats.chance(cells)) for panel, cells in panels.items()}
+    words = parts.words("recipe_pareto", note=note, guesses=" / ".join(guesses.values()))
+    return _named_points(table, RECIPE_LOOKS, words, frontier=True, levels=levels)
 
 
 @parts.styled
@@ -94,11 +103,13 @@ def _named_points(
     words: Mapping[str, str],
     frontier: bool = False,
     sources: Mapping[str, dict] | None = None,
+    levels: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> parts.Figure:
     """A panel a `panel`, one under the other; a point a row of table, its `name` beside it.
 
-    `table`: arm, name, kind (of `marks`, its look), panel, size, estimate and, where there is
-    an interval, low, high. `sources` is the legend of what others reported.
+    `table`: arm, name ("": none), kind (of `marks`, its look), panel, size, estimate and, where
+    there is an interval, low, high, and bases. `sources` is the legend of what others reported;
+    `levels`: {panel: {name: interval}}.
     """
     table = table[np.isfinite(table["estimate"].astype(float))]
     panels = parts.names(table, "panel")
@@ -108,14 +119,20 @@ def _named_points(
     first, last = np.log(table["x"].min()), np.log(table["x"].max())
     margin = 0.07 * max(0.5, last - first)
     axes[0].set_xlim(np.exp(first - margin), np.exp(last + margin))
+    beside = np.exp(0.2 * margin)
     points, corners = [], []
     for ax, panel in zip(axes, panels, strict=True):
         rows = table[table["panel"] == panel].sort_values("size", kind="stable")
         for row in rows.itertuples(index=False):
             parts.point(ax, row.x, row, zorder=4, **marks[row.kind])
+            for dot in getattr(row, "bases", {}).values() if row.name else ():
+                ax.plot(row.x * beside, dot, "o", markersize=2.5, **parts.DOT)
             if row.size == BESIDE:
                 ax.axhline(row.estimate, color="0.6", linestyle=":", linewidth=0.9, zorder=1)
-        points.append([Named(row.name, row.x, row) for row in rows.itertuples(index=False)])
+        points.append([Named(row.name, row.x, row) for row in rows.itertuples() if row.name])
+        for name, mean in levels.get(panel, {}).items():
+            parts.level(ax, mean)
+            ax.text(0.01, mean.estimate, name, transform=ax.get_yaxis_transform(), **ABOVE_LEVEL)
         steps = _frontier(rows, table["x"].max()) if frontier else np.empty((0, 2))
         parts.pale_steps(ax, steps, where="post")
         x, y = np.repeat(steps, 2, axis=0).T
@@ -131,17 +148,18 @@ def _named_points(
 
 
 def _moved_apart(table: pd.DataFrame, place: Mapping[float, float]) -> pd.DataFrame:
-    """The table with x: arms of one size stand apart, by the same amount in each panel.
+    """The table with x: named arms of one size stand apart, by the same amount in each panel.
 
     And not in among those of the next size.
     """
-    arms = table[["size", "kind", "arm"]].drop_duplicates()
+    arms = table.loc[table["name"] != "", ["size", "kind", "arm"]].drop_duplicates()
     same_size = arms.groupby("size")["arm"]
     most, spots = same_size.nunique().max(), np.array(list(place.values()))
     widest = max(4.0, spots[-1] / spots[0]) ** (0.3 / max(8, most))
     step = min([widest, *(spots[1:] / spots[:-1]) ** (1 / (most + 1))])
     shift = sideways(same_size.cumcount(), same_size.transform("size"), step)
-    return table.merge(arms.assign(x=arms["size"].map(place) * shift))
+    moved = table.merge(arms.assign(x=arms["size"].map(place) * shift), how="left")
+    return moved.fillna({"x": moved["size"].map(place)})
 
 
 def _frontier(rows: pd.DataFrame, end: float) -> np.ndarray:

@@ -4,7 +4,7 @@ told its outcome without training.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -279,6 +279,42 @@ def _best(means: pd.Series) -> list[str]:
 def _drawn(params: Recipe, what: str, specs: Sequence[str]) -> str:
     lots = {content_hash(f"{params.seed} {what} {spec}"): spec for spec in specs}
     return lots[min(lots)] if lots else ""
+
+
+def without_each(
+    params: Recipe,
+    smoke: pd.DataFrame,
+    choice: pd.DataFrame,
+    judged_in: Callable[[list[str]], Iterable[stats.Claim]],
+) -> pd.DataFrame:
+    """Leave-one-teacher-out: a row a teacher and claim, judged by judged_in over the bases for
+    which the teacher is neither chosen nor top: without, bases (how many), smoke_test and own_score
+    (whom these would have chosen without it, with numbers of bases), claim, ... (see
+    `stats.without_each`). The claims are left out where no base is left.
+    """
+    used = choice.melt("base", ["teacher", "top"]).groupby("value")["base"].agg(set)
+    facts, left = [], {}
+    for teacher in params.teachers:
+        left[teacher] = [
+            base for base in choice["base"].unique() if base not in used.get(teacher, ())
+        ]
+        others = (
+            choose(params, smoke[smoke["teacher"] != teacher]) if len(smoke) else choice.head(0)
+        )
+        chosen = {
+            "smoke_test": others.drop_duplicates("base")["teacher"],
+            "own_score": others["top"],
+        }
+        counts = {name: _counted(specs) for name, specs in chosen.items()}
+        facts.append({"without": teacher, "bases": len(left[teacher]), **counts})
+    rows = [teacher for teacher, bases in left.items() if bases]
+    claims = stats.without_each(rows, lambda teacher: judged_in(left[teacher]))
+    table = pd.DataFrame(facts).merge(claims, how="left", on="without")
+    return table.assign(without=table["without"].map(short))
+
+
+def _counted(specs: pd.Series) -> str:
+    return ", ".join(f"{short(spec)} {n}" for spec, n in specs.value_counts().items() if spec)
 
 
 # ---- what trusting a score that needs no training would cost (01, 04) ---------------------------
