@@ -119,18 +119,6 @@ def arm_table(cells: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return summary.dropna(subset=list(cells), how="all", ignore_index=True)
 
 
-def places(cells: Mapping[str, pd.DataFrame], summary: pd.DataFrame) -> pd.DataFrame:
-    """Arms on the axes of size and score: arm, size (examples), group (the kind of cells),
-    interval.
-    """
-    rows = []
-    for group, table in cells.items():
-        for arm, size in zip(summary["arm"], summary["examples"], strict=True):
-            mean = stats.numbers(stats.arm_interval(table, arm))
-            rows.append({"arm": arm, "size": size, "group": group, **mean})
-    return pd.DataFrame(rows)
-
-
 def paper_figures() -> pd.DataFrame:
     """Each known figure or table of the paper: shown in the paper, notebook, figure, answer
     (measured, in part or "not reproducible here"), why, source.

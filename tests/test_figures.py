@@ -168,7 +168,7 @@ RECIPE = {
     "DED": 300,
     "random": 300,
     "no compression": 300,
-    "no diversity": 300,
+    "breadth": 300,
     "top teacher": 300,
     "small": 100,
     "large": 1600,
@@ -176,34 +176,29 @@ RECIPE = {
 RECIPE_ID = dict(zip(RECIPE, (0.35, 0.44, 0.36, 0.38, 0.45, 0.30, 0.33, 0.52), strict=True))
 
 
-def recipe_table():
-    """Arms of notebook 04 by group; one lacks its code scores, another its interval."""
-    rows = []
-    for group, loss in (("ID math", 0.0), ("ID code", 0.1), ("OOD", -0.4)):
-        for arm, size in RECIPE.items():
-            mean = RECIPE_ID[arm] - loss * (size > 0)
-            width = np.nan if arm == "small" else 0.03
+def recipe_panels(recipe=RECIPE, groups=("ID math", "ID code", "OOD")):
+    """Cells of notebook 04's arms, and of a teacher, by group; one arm lacks its code scores."""
+    result = {}
+    for group in groups:
+        loss = {"ID math": 0.0, "ID code": 0.1, "OOD": -0.4}[group]
+        rows = []
+        for arm in [*recipe, "a teacher"]:
+            mean = RECIPE_ID.get(arm, 0.5) - loss * (arm != "before")
             mean = np.nan if (arm, group) == ("top teacher", "ID code") else mean
-            rows.append(
-                {
-                    "arm": arm,
-                    "size": size,
-                    "group": group,
-                    "estimate": mean,
-                    "low": mean - width,
-                    "high": mean + width,
-                }
-            )
-    return pd.DataFrame(rows)
+            for i, base in enumerate(BASES):
+                row = {"arm": arm, "base": base, "replicate": 2, "chance": 1 / 7}
+                rows.append(row | {"accuracy": mean + 0.02 * (i - 1)})
+        result[group] = pd.DataFrame(rows)
+    return result
 
 
 def ablation_table():
     rows = [
         ("random", "ID math", 0.08, 0.04, 0.12),
         ("large", "ID math", -0.08, -0.11, -0.05),
-        ("no diversity", "ID math", -0.01, -0.03, 0.01),
+        ("breadth", "ID math", -0.01, -0.03, 0.01),
         ("random", "OOD", 0.02, -0.01, 0.05),
-        ("no diversity", "OOD", 0.05, np.nan, np.nan),
+        ("breadth", "OOD", 0.05, np.nan, np.nan),
     ]
     return pd.DataFrame(rows, columns=["arm", "group", "estimate", "low", "high"])
 
@@ -260,7 +255,6 @@ def valley_table():
 
 NEW = (
     "recipe_pareto",
-    "same_axes",
     "paper_figure_1",
     "ablation",
     "predictors",
@@ -301,10 +295,7 @@ def plans():
         "distances": lambda: figures.distances(statistics.set_index(np.zeros(len(statistics)))),
         "distinct": lambda: figures.distinct(facts, 4),
         "recipe_pareto": lambda: figures.recipe_pareto(
-            recipe_table(), note="n = 2 replicates a base."
-        ),
-        "same_axes": lambda: figures.same_axes(
-            recipe_table().rename(columns={"group": "benchmark"}).query("benchmark != 'OOD'")
+            recipe_panels(), RECIPE, note="n = 2 replicates a base."
         ),
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
@@ -421,8 +412,7 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
         ("arm_scores", [6, 6]),
         ("robustness", [6] * 4),
         ("distances", [5, 5]),
-        ("recipe_pareto", [7, 6, 7]),
-        ("same_axes", [7, 6]),
+        ("recipe_pareto", [4, 4, 4]),
         ("paper_figure_1", [0, 0]),
         ("ablation", [3, 1]),
         ("valley", [7] * 3),
@@ -447,7 +437,6 @@ def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["recipe_pareto"]) == ["ID math", "ID code", "OOD"] and titles(
         drawn["ablation"]
     ) == ["ID math", "OOD"]
-    assert titles(drawn["same_axes"]) == ["ID math: measured here", "ID code: measured here"]
 
 
 def test_headline_points_are_the_intervals_of_the_statistics(drawn):
@@ -472,7 +461,6 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     [
         "pareto",
         "recipe_pareto",
-        "same_axes",
         "paper_figure_1",
     ],
 )
@@ -547,37 +535,33 @@ def at_points(ax):
 
 
 def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(drawn):
-    table, last = recipe_table(), panels(drawn["recipe_pareto"])[-1]
+    last = panels(drawn["recipe_pareto"])[-1]
     words = [label.get_text() for label in last.get_xticklabels()]
     ticks = dict(zip(words, last.get_xticks(), strict=True))
     assert list(ticks) == ["before", "100", "300", "1,600"] and 0 < ticks["before"] < ticks["100"]
-    groups = ("ID math", "ID code", "OOD")
-    for ax, group in zip(panels(drawn["recipe_pareto"]), groups, strict=True):
-        part = table[(table["group"] == group) & table["estimate"].notna()]
-        result = at_points(ax)
-        assert set(result) == set(part["arm"]) and {
-            arm: xy[1] for arm, xy in result.items()
-        } == dict(zip(part["arm"], part["estimate"], strict=True))
-        equal = [xy[0] for arm, xy in result.items() if RECIPE[arm] == 300]
-        assert (
-            len(set(equal)) == len(equal)
-            and ticks["100"] < min(equal) < ticks["300"] < max(equal) < ticks["1,600"]
+    for ax, table in zip(panels(drawn["recipe_pareto"]), recipe_panels().values(), strict=True):
+        means, result = table.groupby("arm")["accuracy"].mean(), at_points(ax)
+        names = dict(zip(("before", "small", "DED", "large"), ticks.values(), strict=True))
+        assert {arm: xy[0] for arm, xy in result.items()} == pytest.approx(names)
+        assert {arm: xy[1] for arm, xy in result.items()} == pytest.approx(
+            means[[*names]].to_dict()
         )
-        assert result["large"][0] == pytest.approx(ticks["1,600"]) and result["before"][
-            0
-        ] == pytest.approx(ticks["before"])
-    (line,) = (
-        line
-        for line in panels(drawn["recipe_pareto"])[0].lines
-        if line.get_drawstyle() == "steps-post"
-    )
-    assert line.get_ydata().tolist() == [0.35, 0.45, 0.52, 0.52], (
-        "small lies below before, DED below no diversity"
+        equal = [arm for arm, size in RECIPE.items() if size == 300 and arm != "DED"]
+        strokes = [bars.lines[0].get_xydata()[0] for bars in ax.containers]
+        strokes = [(x, y) for x, y in strokes if x == ticks["300"] and y != means["DED"]]
+        assert {y for _, y in strokes} == {*means[equal].dropna()}, "at their size, not beside it"
+        level = next(text for text in ax.texts if text.get_text() == "a teacher")
+        assert level.get_position()[1] == pytest.approx(means["a teacher"])
+    first = panels(drawn["recipe_pareto"])[0]
+    (line,) = (line for line in first.lines if line.get_drawstyle() == "steps-post")
+    assert line.get_ydata() == pytest.approx([0.35, 0.45, 0.52, 0.52]), (
+        "small lies below before, DED below breadth"
     )
 
 
-def test_arms_of_one_size_alone_stand_apart():
-    (ax,) = panels(figures.recipe_pareto(recipe_table().query("size == 300 and group == 'OOD'")))
+def test_large_corpora_of_one_size_stand_apart():
+    sizes = {"DED": 300} | {f"large {i}": 1600 for i in range(4)}
+    (ax,) = panels(figures.recipe_pareto(recipe_panels(sizes, ["OOD"]), sizes))
     assert len({round(ax.transData.transform(xy)[0]) for xy in at_points(ax).values()}) == 5
 
 
@@ -625,7 +609,7 @@ def test_ablation_marks_say_the_side_of_zero(drawn):
     assert [label.get_text() for label in panels(drawn["ablation"])[0].get_yticklabels()] == [
         "random",
         "large",
-        "no diversity",
+        "breadth",
     ]
 
 

@@ -310,7 +310,7 @@ def test_arms_of_equal_size_differ_in_one_thing_each(worked, rated):
     assert made["s1 style"]["pass_rate"].max() < 1
     assert math_of["s1 style"]["level"].value_counts().max() <= 3, "spread over the four levels"
     same, unfiltered, top, another = recipe.SAME, *recipe.OTHERS
-    assert len(made[unfiltered]) == len(made[top]) == 70 > len(made[same]) > 0.75 * 70
+    assert len(made[unfiltered]) == len(made[top]) == 70 >= len(made[same]) > 0.75 * 70
     assert halves[top] == {"math": 35, "code": 35} and ids["random"] <= ids[same]
     assert made[another]["text"].tolist() == made[top]["text"].tolist()
     for arm, teacher in ((same, POOR), (unfiltered, SOLVER), (top, SOLVER)):

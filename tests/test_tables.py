@@ -118,18 +118,6 @@ def test_verdicts_show_the_effect_in_each_base_and_say_why():
     assert list(table)[-3:] == ["s2", "why", "outside"]
 
 
-def test_places_are_those_of_the_arms_in_every_kind_of_cells():
-    summary = pd.DataFrame({"arm": ["a", "b"], "examples": [10.0, 20.0]})
-    places = tables.places(cells(), summary)
-    assert places[["arm", "size", "group"]].values.tolist() == [
-        ["a", 10, "ID"],
-        ["b", 20, "ID"],
-        ["a", 10, "OOD"],
-        ["b", 20, "OOD"],
-    ]
-    assert places["estimate"].tolist() == pytest.approx([0.51, 0.61, 0.795, 0.695])
-
-
 def test_reported_numbers_carry_their_source():
     table = tables.reported(["teachers", "pipeline"])
     assert (

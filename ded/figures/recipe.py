@@ -44,17 +44,16 @@ def recipe_pareto(
     """
     rows, levels = [], {}
     for panel, table in panels.items():
-        means = {arm: parts.interval(table, arm) for arm in ["before", *parts.names(table)]}
-        levels[panel] = {
-            arm: mean for arm, mean in means.items() if arm not in {**sizes, "before": 0}
-        }
-        for arm in means.keys() - levels[panel].keys():
-            size = sizes.get(arm, 0)
-            kind = "equal" if size == sizes["DED"] else "other"
-            row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": size}
+        drawn = [arm for arm in table["arm"].unique() if arm in ("before", *parts.names(table))]
+        means = {arm: parts.interval(table, arm) for arm in drawn}
+        places = {**sizes, "before": 0}
+        levels[panel] = {arm: mean for arm, mean in means.items() if arm not in places}
+        for arm in [arm for arm in drawn if arm in places]:
+            kind = "equal" if places[arm] == sizes["DED"] else "other"
+            row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": places[arm]}
             row |= {"panel": panel, "bases": means[arm].bases} | stats.numbers(means[arm])
             rows.append(row)
-    table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')").sort_values("size")
+    table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')")
     named = table["kind"] != "equal"
     table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
     guesses = {panel: wording.number(stats.chance(cells)) for panel, cells in panels.items()}
