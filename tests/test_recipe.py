@@ -28,6 +28,8 @@ pytestmark = pytest.mark.usefixtures("tiny")
 SMALL = {
     "students": [BASE],
     "teachers": [SOLVER, POOR],
+    "arms": [],
+    "chosen": {},
     "n_replicates": 2,
     "n_select": 2,
     "n_questions": 60,
@@ -213,6 +215,35 @@ def test_teachers_that_are_given_need_no_smoke_test():
     ):
         with pytest.raises(params.ParameterError, match=why):
             settings(students=[BASE, OTHER], teachers=three, chosen=wrong)
+
+
+def test_each_teacher_is_left_out_in_turn():
+    three = ["lab:left", "lab:pairs", SOLVER]
+    p = settings(students=[BASE, OTHER], teachers=three)
+    table = smoke(
+        student={
+            "student_1": ((0.5, 0.5), (0.6, 0.6), (0.1, 0.1)),
+            "student_2": ((0.5, 0.5), (0.6, 0.6), (0.9, 0.9)),
+        },
+        own=dict.fromkeys(("student_1", "student_2"), ((1, 1), (0.9, 0.9), (0.5, 0.5))),
+    ).replace("lab:third", SOLVER)
+    choice = study.teachers.choose(p, table)
+    assert choice["teacher"].tolist() == ["lab:pairs", SOLVER]
+    asked = []
+
+    def judged_in(bases):
+        asked.append(bases)
+        return [stats.claim("a", "b", None), stats.claim("c", "d", None)]
+
+    result = study.teachers.without_each(p, table, choice, judged_in)
+    assert asked == [["student_2"], ["student_1"]], "top everywhere, 'left' leaves none"
+    assert result["without"].tolist() == ["left", "pairs", "pairs", "random", "random"]
+    assert result["bases"].tolist() == [0, 1, 1, 1, 1]
+    assert result["smoke_test"].tolist()[:2] == ["pairs 1, random 1", "left 1, random 1"]
+    assert result["own_score"].tolist()[0] == "pairs 2"
+    assert result["claim"].isna().tolist() == [True, False, False, False, False]
+    given = study.teachers.without_each(p, table.head(0), choice, judged_in)
+    assert set(given["smoke_test"]) == {""}
 
 
 def test_jobs_carry_the_teachers_of_their_base():
