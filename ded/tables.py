@@ -76,7 +76,7 @@ def verdicts(claims: Sequence[stats.Claim]) -> pd.DataFrame:
 
 
 def without_each(table: pd.DataFrame) -> pd.io.formats.style.Styler:
-    """`study.teachers.without_each` for display: a row a teacher, a column a claim, in points."""
+    """`study.teachers.without_each_choice` for display: a row a teacher, a column a claim."""
     texts = []
     for row in table.itertuples():
         numbers = wording.interval(row.estimate, row.low, row.high, sign=True)

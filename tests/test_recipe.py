@@ -235,14 +235,14 @@ def test_each_teacher_is_left_out_in_turn():
         asked.append(bases)
         return [stats.claim("a", "b", None), stats.claim("c", "d", None)]
 
-    result = study.teachers.without_each(p, table, choice, judged_in)
+    result = study.teachers.without_each_choice(p, table, choice, judged_in)
     assert asked == [["student_2"], ["student_1"]], "top everywhere, 'left' leaves none"
     assert result["without"].tolist() == ["left", "pairs", "pairs", "random", "random"]
     assert result["bases"].tolist() == [0, 1, 1, 1, 1]
     assert result["smoke_test"].tolist()[:2] == ["pairs 1, random 1", "left 1, random 1"]
     assert result["own_score"].tolist()[0] == "pairs 2"
     assert result["claim"].isna().tolist() == [True, False, False, False, False]
-    given = study.teachers.without_each(p, table.head(0), choice, judged_in)
+    given = study.teachers.without_each_choice(p, table.head(0), choice, judged_in)
     assert set(given["smoke_test"]) == {""}
 
 

@@ -281,7 +281,7 @@ def _drawn(params: Recipe, what: str, specs: Sequence[str]) -> str:
     return lots[min(lots)] if lots else ""
 
 
-def without_each(
+def without_each_choice(
     params: Recipe,
     smoke: pd.DataFrame,
     choice: pd.DataFrame,
