@@ -71,7 +71,7 @@ def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
     """
     if not why.strip():
         raise ParameterError("a reference run says why: make reference WHY='...'")
-    if not (commit := results.commit()):
+    if not results.commit():
         raise ParameterError("a reference run names its commit: run it in the git repository")
     if (changed := results.uncommitted()) and not with_changes:
         mend = "commit them first, or force it by --with-uncommitted-changes"
@@ -88,7 +88,7 @@ def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
         resumed = earlier and f"| {digest} |" in earlier[-1] and unfinished
         begun = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
         reason = ("resumed: " if resumed else "") + _line(why)
-        row = f"| {begun} | {run.name} | {commit} | {digest} | {reason} |\n"
+        row = f"| {begun} | {run.name} | {results.commit()} | {digest} | {reason} |\n"
         files.write_text(log, text.rstrip("\n") + "\n" + row)
 
     return enter

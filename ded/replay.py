@@ -7,7 +7,7 @@ How far rounding alone moves a score was measured beforehand (params/tolerance.y
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -19,56 +19,44 @@ KEYS = ["scored", "arm", "base", "replicate", "family"]  # of a cell; scored: in
 CELLS = [*KEYS, "group", "n", "accuracy", "reference", "difference", "tolerance", "within"]
 EFFECTS = ["claim", "verdict", "part", "base", "here", "reference", "difference", "tolerance"]
 EFFECTS += ["within"]
-NONE = pd.DataFrame(columns=CELLS), pd.DataFrame(columns=EFFECTS)
 
 
 @dataclass(frozen=True)
 class Replay:
     """cells: a row a score that both runs have; effects: a row a base of a part of a claim; both in
-    fractions. in_words: what each comes to, or why there are none."""
+    fractions, and empty for a run that is no slice. text: what they come to, or why there are none.
+    """
 
+    text: str
     cells: pd.DataFrame
     effects: pd.DataFrame
-    in_words: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """All in words."""
-        return "\n".join(self.in_words)
-
-    @property
-    def is_slice(self) -> bool:
-        """Whether there is anything to compare."""
-        return len(self.cells) > 0
 
 
-class Run(Protocol):
-    """Of `ded.results.Recorder` what tells which run it is."""
-
-    notebook: str
-    params: dict[str, Any]
-    fingerprints: dict[str, dict[str, str]]
-
-
-def against_reference(run: Run, scores: pd.DataFrame, claims: Sequence[stats.Claim]) -> Replay:
-    """The run's scores and claims beside the reference's; without either where it is no slice."""
-    if why := no_slice(run):
-        return Replay(*NONE, (f"Not held against the reference: {why}.",))
-    folder = whole.folder(run.notebook)
+def against_reference(
+    record: results.Recorder, scores: pd.DataFrame, claims: Sequence[stats.Claim]
+) -> Replay:
+    """The run's scores and claims beside those of the committed reference of its notebook. Of a run
+    of the reference's own preset, but other values, nothing is said: it may be the next reference.
+    """
+    committed = whole.manifest(record.notebook) or {"params": {}}
+    if why := no_slice(record, committed):
+        next_one = committed["params"].get("preset") == record.params["preset"]
+        text = "" if next_one else f"Not held against the reference: {why}."
+        return Replay(text, pd.DataFrame(columns=CELLS), pd.DataFrame(columns=EFFECTS))
+    folder = whole.folder(record.notebook)
     cells = _cells(scores, pd.read_csv(folder / "scores.csv"))
     there = {claim["name"]: claim for claim in (results.read_metrics(folder) or {})["claims"]}
     effects = _effects([claim.to_dict() for claim in claims], there, _independent(cells))
-    return Replay(cells, effects, (_of_cells(cells), _of_effects(effects, there)))
+    return Replay(f"{_of_cells(cells)}\n{_of_effects(effects, there)}", cells, effects)
 
 
-def no_slice(run: Run) -> str:
-    """Why a run is no slice of the committed reference of its notebook, "" where it is one."""
-    committed = whole.manifest(run.notebook)
-    if committed is None:
+def no_slice(record: results.Recorder, committed: Mapping[str, Any]) -> str:
+    """Why a run is no slice of the committed one (a manifest), "" where it is."""
+    if not committed["params"]:
         return "none is committed here"
-    if pairs := whole.beyond(committed["params"], run.params):
-        return f"the committed one has other parameters: {described(pairs)}"
-    for kind, prints in run.fingerprints.items():
+    if pairs := whole.beyond(committed["params"], record.params):
+        return f"the committed one has other parameters: {described(pairs, most=3)}"
+    for kind, prints in record.fingerprints.items():
         names = [name for name, stamp in prints.items() if committed[kind].get(name) != stamp]
         if names:
             return f"it was made with other {kind}: {', '.join(names)}"
