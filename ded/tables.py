@@ -52,7 +52,8 @@ def under(claims: Sequence[stats.Claim], table: pd.DataFrame) -> list[stats.Clai
 
 def verdicts(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     """claim, verdict, points (each part's difference, with the interval that decides), detectable
-    (points), noise (how much of the variance is evaluation noise, at most), n, why, outside.
+    (points), noise (how much of the variance is evaluation noise, at most), n (bases or
+    replicates), why, outside.
 
     Where there are several bases each gets a column with its effect (points). Noise and effects are
     those of the claim's first part. why: what kept a claim from being reproduced, and what else is
@@ -61,10 +62,11 @@ def verdicts(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     rows = []
     for claim in claims:
         recorded, detectable = claim.to_dict(), round(100 * claim.detectable, 1)
-        cells = [claim.name, claim.verdict, wording.differences(recorded), detectable, "", claim.n]
+        cells = [claim.name, claim.verdict, wording.differences(recorded), detectable, "", ""]
         cells += [wording.why(recorded), claim.outside]
         row = dict(zip(COLUMNS, cells, strict=True))
         for interval in claim.intervals[:1]:
+            row["n"] = f"{interval.n} {interval.over}"
             row["noise"] = "" if math.isnan(interval.noise) else f"{interval.noise:.0%}"
             if len(interval.bases) > 1:
                 texts = [wording.number(value, sign=True) for value in interval.bases.values()]

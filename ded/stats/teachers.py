@@ -216,6 +216,7 @@ def _contrast(pair: pd.DataFrame, student: pd.DataFrame, own: pd.DataFrame, valu
     errors = max(intervals.error_rate(own), intervals.error_rate(student))
     missing = intervals.missing_scores(intervals.cells_of(own, value), "own score")
     missing = intervals.missing_scores(intervals.cells_of(student, value)) or missing
+    missing = missing or "a choice and its score need a replicate (or base) each"
     return replace(intervals.contrast(pair, student), error_rate=errors, missing=missing)
 
 
