@@ -39,26 +39,31 @@ def token_entropy(trajectories: pd.DataFrame) -> float:
     return float(trajectories["entropy_sum"].sum(skipna=False) / trajectories["n_tokens"].sum())
 
 
-def corpus_loss(student: str, corpus: pd.DataFrame) -> float:
-    """The student's mean negative log-likelihood (nats a completion token) of the corpus before any
-    training on it: the logarithm of the perplexity."""
-    return corpus_scores(student, corpus)["loss"]["value"]
+class Timed(NamedTuple):
+    """A measured value, and the seconds that computing it took the first time."""
+
+    value: float
+    seconds: float
 
 
-def corpus_scores(student: str, corpus: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Scores of a corpus, not empty, under the student before training: {name: {value, seconds}},
-    seconds being what computing it took the first time.
+def corpus_scores(student: str, corpus: pd.DataFrame, window: int) -> dict[str, Timed]:
+    """Scores of a corpus, not empty, under the student before training.
 
-    loss: `corpus_loss`. rsr: its rank-surprisal ratio (Yang et al., arXiv 2601.14249), the mean of
-    the trajectories' mean clipped ranks over the mean of their mean surprisals; smaller is better.
-    Both from one forward pass, see `trajectory_scores`. grace: see `grace`.
+    loss: its mean negative log-likelihood, nats a completion token. rsr: the rank-surprisal ratio
+    (Yang et al., arXiv 2601.14249), the mean of the trajectories' mean clipped ranks over the mean
+    of their mean surprisals; smaller is better. Both from one forward pass, see
+    `trajectory_scores`. lalp, grace: see there.
     """
-    table, seconds = _trajectory_scores(student, corpus)
-    loss = (table["surprisal"] * table["n_tokens"]).sum() / table["n_tokens"].sum()
-    rsr = table["rank"].mean() / table["surprisal"].mean()
-    measured = {"loss": loss, "rsr": rsr}
-    scores = {name: {"value": float(v), "seconds": seconds} for name, v in measured.items()}
-    return scores | {"grace": grace(student, corpus)}
+
+    def loss() -> float:
+        table = trajectory_scores(student, corpus)
+        return float(np.average(table["surprisal"], weights=table["n_tokens"]))
+
+    of_pass = timed(_key("loss", student, corpus), loss)
+    means = trajectory_scores(student, corpus).mean()
+    rsr = Timed(float(means["rank"] / means["surprisal"]), of_pass.seconds)
+    further = {"lalp": lalp(student, corpus, window), "grace": grace(student, corpus)}
+    return {"loss": of_pass, "rsr": rsr} | further
 
 
 def trajectory_scores(student: str, corpus: pd.DataFrame) -> pd.DataFrame:
@@ -69,33 +74,25 @@ def trajectory_scores(student: str, corpus: pd.DataFrame) -> pd.DataFrame:
     rsr (rank over surprisal, the rank-surprisal ratio of a trajectory: arXiv 2601.14249, smaller is
     better).
     """
-    return _trajectory_scores(student, corpus)[0].set_index(corpus.index)
 
-
-def _trajectory_scores(student: str, corpus: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """The table without an index, and the seconds that it took."""
-
-    def compute() -> list[list[float]]:
+    def compute() -> pd.DataFrame:
         passages = _completions(student, corpus)
+        table = pd.DataFrame({"n_tokens": [len(ids) - start for ids, start in passages]})
         sums = token_sums(models.load(student), passages)
-        lengths = [len(ids) - start for ids, start in passages]
-        return [[n, *of_one] for n, of_one in zip(lengths, sums.tolist(), strict=True)]
+        table[["surprisal", "rank"]] = sums / table[["n_tokens"]].to_numpy()
+        return table.assign(rsr=table["rank"] / table["surprisal"])
 
-    measured = store.json(_key("trajectory_scores", student, corpus), lambda: timed(compute))
-    table = pd.DataFrame(measured["value"], columns=["n_tokens", "surprisal", "rank"])
-    table["rsr"] = table["rank"] / table["surprisal"]
-    return table.assign(
-        surprisal=table["surprisal"] / table["n_tokens"], rank=table["rank"] / table["n_tokens"]
-    ), measured["seconds"]
+    table = store.table(_key("trajectory_scores", student, corpus), compute)
+    return table.set_index(corpus.index)
 
 
-def lalp(student: str, corpus: pd.DataFrame, window: int) -> dict[str, float]:
-    """Local average log probability of a corpus under the student before training: {value, seconds}
-    (Just, Ko, Jia, arXiv 2510.03988).
+def lalp(student: str, corpus: pd.DataFrame, window: int) -> Timed:
+    """Local average log probability of a corpus under the student before training (Just, Ko, Jia,
+    arXiv 2510.03988).
 
-    Each step of a completion is scored with only `window` tokens before it; value is the mean over
-    steps of the mean log-probability of their tokens. A step ends with a semicolon, a line, or a
-    token that closes a sentence; the windows are our reading.
+    Each step of a completion is scored with only `window` tokens before it: the mean over steps of
+    the mean log-probability of their tokens. A step ends with a semicolon, a line, or a token that
+    closes a sentence; the windows are our reading.
     """
 
     def compute() -> float:
@@ -103,12 +100,12 @@ def lalp(student: str, corpus: pd.DataFrame, window: int) -> dict[str, float]:
         lengths = np.array([len(ids) - start for ids, start in steps])
         return float(-np.mean(token_sums(models.load(student), steps)[:, 0] / lengths))
 
-    return store.json(_key("likelihood", student, corpus, window=window), lambda: timed(compute))
+    return timed(_key("likelihood", student, corpus, window=window), compute)
 
 
-def grace(student: str, corpus: pd.DataFrame) -> dict[str, float]:
-    """GRACE of a corpus for the student before training: {value, seconds}; smaller is better
-    (Panigrahi et al., arXiv 2511.02833, as in the code released with it).
+def grace(student: str, corpus: pd.DataFrame) -> Timed:
+    """GRACE of a corpus for the student before training; smaller is better (Panigrahi et al., arXiv
+    2511.02833, as in the code released with it).
 
     How much of the gradients of held-out trajectories lies where those of the others do not: see
     `gradient_stability`. A trajectory's gradient is that of its mean loss a token with respect to
@@ -121,12 +118,12 @@ def grace(student: str, corpus: pd.DataFrame) -> dict[str, float]:
     def compute() -> float:
         net = models.load(student)
         limit = max(2, LOGITS // net.get_input_embeddings().num_embeddings)
-        cut = [(ids[:limit], start) for ids, start in _completions(student, corpus)]
-        passages = [Passage(ids, start) for ids, start in cut if start < len(ids)]
-        return gradient_stability(projected_gradients(net, passages[:GRADIENTS], DIMENSIONS))
+        cut = [Passage(ids[:limit], start) for ids, start in _completions(student, corpus)]
+        passages = [passage for passage in cut if passage.start < len(passage.ids)][:GRADIENTS]
+        return gradient_stability(projected_gradients(net, passages, DIMENSIONS))
 
     size = {"n": GRADIENTS, "dimensions": DIMENSIONS}
-    return store.json(_key("grace", student, corpus, **size), lambda: timed(compute))
+    return timed(_key("grace", student, corpus, **size), compute)
 
 
 def _key(stage: str, student: str, corpus: pd.DataFrame, **settings: int) -> str:
@@ -134,11 +131,14 @@ def _key(stage: str, student: str, corpus: pd.DataFrame, **settings: int) -> str
     return store.key(stage, VERSION, student=models.fingerprint(student), texts=texts, **settings)
 
 
-def timed(compute: Callable[[], Any]) -> dict[str, Any]:
-    """{value: of compute(), seconds: its wall time}."""
-    start = time.perf_counter()
-    value = compute()
-    return {"value": value, "seconds": time.perf_counter() - start}
+def timed(key: str, compute: Callable[[], float]) -> Timed:
+    """What the store has under the key, else the value of compute() and its wall time."""
+
+    def fill() -> dict[str, float]:
+        start = time.perf_counter()
+        return {"value": compute(), "seconds": time.perf_counter() - start}
+
+    return Timed(**store.json(key, fill))
 
 
 class Passage(NamedTuple):
@@ -293,32 +293,26 @@ def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
     return store.table(key, compute).to_numpy()
 
 
-def latent_shift(
-    before: str, after: str, problems: list[Problem], components: int = 2
-) -> dict[str, Any]:
-    """How far distillation moved the student's representation (paper: "latent shift").
+def latent_shift(before: str, after: str, problems: list[Problem], components: int = 2) -> Timed:
+    """How far distillation moved the student's representation (paper: "latent shift"): the distance
+    between the two models' centroids in their `latent_plane`."""
 
-    A PCA with `components` axes is fitted on the hidden states of both models on the same inputs.
-    Returns {shift: the distance between the two models' centroids in it, variance: the share of
-    variance that the axes explain, seconds: what computing it took the first time}.
-    """
-
-    def compute() -> dict[str, float]:
-        old, new, variance = latent_plane([before, after], problems, components)
-        return {"shift": float(np.linalg.norm(old.mean(0) - new.mean(0))), "variance": variance}
+    def compute() -> float:
+        old, new = latent_plane([before, after], problems, components)
+        return float(np.linalg.norm(old.mean(0) - new.mean(0)))
 
     both = {"before": models.fingerprint(before), "after": models.fingerprint(after)}
     prompts = [[problem.id, problem.prompt] for problem in problems]
-    key = store.key("latent_shift", VERSION + 1, **both, prompts=prompts, axes=components)
-    shift = store.json(key, lambda: timed(compute))
-    return shift["value"] | {"seconds": shift["seconds"]}
+    return timed(
+        store.key("latent_shift", VERSION + 1, **both, prompts=prompts, axes=components), compute
+    )
 
 
-def latent_plane(specs: list[str], problems: list[Problem], components: int = 2) -> list[Any]:
+def latent_plane(specs: list[str], problems: list[Problem], components: int = 2) -> list:
     """Each model's hidden states, (problems, components), on the axes of one PCA fitted on the
-    states of all of them; and last the share of variance that the axes explain."""
+    states of all of them."""
     from sklearn.decomposition import PCA
 
     states = [hidden_states(spec, problems) for spec in specs]
-    pca = PCA(components, svd_solver="full").fit(np.concatenate(states))
-    return [*map(pca.transform, states), float(pca.explained_variance_ratio_.sum())]
+    axes = PCA(components, svd_solver="full").fit(np.concatenate(states))
+    return [axes.transform(part) for part in states]

@@ -45,7 +45,8 @@ def test_corpus_loss_is_the_mean_over_completion_tokens(most, monkeypatch):
             logs = net(input_ids=torch.tensor([before + after])).logits[0].double().log_softmax(-1)
         total -= sum(logs[len(before) - 1 + i, token].item() for i, token in enumerate(after))
         count += len(after)
-    assert analysis.corpus_loss(STUDENT, table) == pytest.approx(total / count, abs=1e-5)
+    loss = analysis.corpus_scores(STUDENT, table, 5)["loss"].value
+    assert loss == pytest.approx(total / count, abs=1e-5)
 
 
 @pytest.mark.parametrize("window", [1, 5, 1000])
@@ -73,8 +74,8 @@ def test_lalp_scores_each_step_with_a_short_context(window):
             )
             context = context + ids
     measured = analysis.lalp(STUDENT, table, window)
-    assert len(means) > 20 and measured["value"] == pytest.approx(np.mean(means), abs=1e-5)
-    assert measured["seconds"] > 0 and analysis.lalp(STUDENT, table, window) == measured, (
+    assert len(means) > 20 and measured.value == pytest.approx(np.mean(means), abs=1e-5)
+    assert measured.seconds > 0 and analysis.lalp(STUDENT, table, window) == measured, (
         "the cost is that of the first time"
     )
 
@@ -118,12 +119,11 @@ def test_a_corpus_ratio_is_that_of_the_means_of_its_trajectories():
     each = analysis.trajectory_scores(STUDENT, table.set_index(pd.Index(range(10, 16))))
     assert each.index.tolist() == list(range(10, 16)) and each["rank"].between(1, 100).all()
     assert each["rsr"].to_numpy() == pytest.approx(each["rank"] / each["surprisal"])
-    scores = analysis.corpus_scores(STUDENT, table)
+    scores = analysis.corpus_scores(STUDENT, table, 5)
     ratio = each["rank"].mean() / each["surprisal"].mean()
-    assert scores["rsr"]["value"] == pytest.approx(ratio) != pytest.approx(each["rsr"].mean())
-    weighted = np.average(each["surprisal"], weights=each["n_tokens"])
-    assert scores["loss"]["value"] == pytest.approx(weighted)
-    assert scores["grace"] == analysis.grace(STUDENT, table) and scores["grace"]["seconds"] > 0
+    assert scores["rsr"].value == pytest.approx(ratio) != pytest.approx(each["rsr"].mean())
+    assert scores["lalp"] == analysis.lalp(STUDENT, table, 5) and scores["loss"].seconds > 0
+    assert scores["grace"] == analysis.grace(STUDENT, table) and scores["grace"].seconds > 0
 
 
 def test_gradients_worked_out_by_hand():
@@ -173,19 +173,17 @@ def test_hidden_states_are_those_at_the_last_prompt_token():
 
 
 def test_latent_shift_is_nothing_for_one_model_and_symmetric_for_two():
-    questions = asked(12)
-    same = analysis.latent_shift(STUDENT, STUDENT, questions)
-    assert same["shift"] == pytest.approx(0, abs=1e-5)
+    questions, pair = asked(12), [STUDENT, "lab:ancestor"]
+    assert analysis.latent_shift(STUDENT, STUDENT, questions).value == pytest.approx(0, abs=1e-5)
     there, back = (
-        analysis.latent_shift(*pair, questions)
-        for pair in ((STUDENT, "lab:ancestor"), ("lab:ancestor", STUDENT))
+        analysis.latent_shift(*pair, questions),
+        analysis.latent_shift(*pair[::-1], questions),
     )
-    assert there["shift"] == pytest.approx(back["shift"], rel=1e-4) and there["shift"] > 0.1
-    assert 0 < there["variance"] <= 1
-    before, after, variance = analysis.latent_plane([STUDENT, "lab:ancestor"], questions)
-    assert before.shape == after.shape == (12, 2) and variance == there["variance"]
-    assert np.linalg.norm(before.mean(0) - after.mean(0)) == pytest.approx(there["shift"], rel=1e-4)
-    same, *_ = analysis.latent_plane([STUDENT, "lab:ancestor", "lab:random"], questions)
+    assert there.value == pytest.approx(back.value, rel=1e-4) and there.value > 0.1
+    before, after = analysis.latent_plane(pair, questions)
+    assert before.shape == after.shape == (12, 2)
+    assert np.linalg.norm(before.mean(0) - after.mean(0)) == pytest.approx(there.value, rel=1e-4)
+    same, *_ = analysis.latent_plane([*pair, "lab:random"], questions)
     assert same != pytest.approx(before), "the axes are those of all models"
 
 
@@ -194,8 +192,5 @@ def test_latent_shift_with_all_axes_is_the_distance_of_the_means():
     before, after = (
         analysis.hidden_states(model, questions) for model in (STUDENT, "lab:ancestor")
     )
-    measured = analysis.latent_shift(STUDENT, "lab:ancestor", questions, components=12)
-    assert measured["shift"] == pytest.approx(
-        float(np.linalg.norm(before.mean(0) - after.mean(0))), rel=1e-4
-    )
-    assert measured["variance"] == pytest.approx(1)
+    shift = analysis.latent_shift(STUDENT, "lab:ancestor", questions, components=12)
+    assert shift.value == pytest.approx(np.linalg.norm(before.mean(0) - after.mean(0)), rel=1e-4)

@@ -41,12 +41,14 @@ def teacher_vs_student(
     """
     own, student, before = (parts.cells(table) for table in (own, student, before))
     panels, teachers = parts.with_mean(student), parts.looks(parts.names(student))
-    words = parts.words("teacher_vs_student", student)
+    words = parts.words("teacher_vs_student", student, chance=number(stats.chance(student)))
     figure, axes = parts.canvas(list(panels), 4, 1.8, words, sharex=True, sharey=True)
     for ax, base in zip(axes, panels.values(), strict=True):
         # whiskers of the few replicates of one base among several would say nothing
         whole = base is None or len(panels) == 1
-        xs, ys = ([parts.interval(of, arm, base) for arm in teachers] for of in (own, student))
+        xs, ys = (
+            [parts.rate(parts.interval(of, arm, base)) for arm in teachers] for of in (own, student)
+        )
         for x, y, look in zip(xs, ys, teachers.values(), strict=True):
             parts.point(ax, *((x, y) if whole else (x.estimate, y.estimate)), **look)
         x, y = np.array([[x.estimate, y.estimate] for x, y in zip(xs, ys, strict=True)]).T

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ded import analysis, models, problems, stats, store
+from ded.analysis import Timed
 from ded.models.spec import bare
 from ded.params.schemas import DEFAULT, Recipe, TeacherSelection
 from ded.problems import content_hash
@@ -51,41 +52,30 @@ COLUMNS = [name + suffix for name in PREDICTORS for suffix in ("", "_seconds")]
 SMOKE = ["base", "replicate", "teacher", "examples", "student", "gain", *COLUMNS]  # `candidate`
 
 
-@dataclass(frozen=True)
-class Timed:
-    """A measured value and the seconds that it took."""
-
-    value: float
-    seconds: float
-
-
-def _of_corpus(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
-    """Of `PREDICTORS` those that a corpus, not empty, and the student before training give."""
-    scores = analysis.corpus_scores(unit.base, corpus)
-    scores["lalp"] = analysis.lalp(unit.base, corpus, unit.params.lalp_window)
-    measured = {name: Timed(**score) for name, score in scores.items()}
+def _measured(unit: Unit, corpus: pd.DataFrame, student: str) -> dict[str, Timed]:
+    """`PREDICTORS` but for `own` and `smoke`, of a corpus and the student trained on it."""
+    measured = analysis.corpus_scores(unit.base, corpus, unit.params.lalp_window)
     # these two cost nothing: sampling has measured them
     measured["entropy"] = Timed(analysis.token_entropy(corpus), 0.0)
     measured["length"] = Timed(float(corpus["n_tokens"].mean()), 0.0)
+    shift = analysis.latent_shift(unit.base, student, _inputs(unit))
+    measured["shift"] = Timed(shift.value, shift.seconds + _training_seconds(student))
     return measured
 
 
-def _shift(unit: Unit, student: str) -> dict[str, Any]:
-    inputs = unit.suite()["ID"][: unit.params.shift_inputs]
-    return analysis.latent_shift(unit.base, student, inputs)
+def _inputs(unit: Unit) -> list[problems.Problem]:
+    return unit.suite()["ID"][: unit.params.shift_inputs]
 
 
 def plane(unit: Unit, students: dict[str, str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(name, before, after) of each of a unit's students: hidden states on the axes of one PCA."""
     if not students:
         return []
-    inputs = unit.suite()["ID"][: unit.params.shift_inputs]
-    before, *after, _ = analysis.latent_plane([unit.base, *students.values()], inputs)
+    before, *after = analysis.latent_plane([unit.base, *students.values()], _inputs(unit))
     return [(name, before, states) for name, states in zip(students, after, strict=True)]
 
 
-def _trained(student: str) -> float:
-    """Seconds that training a student took."""
+def _training_seconds(student: str) -> float:
     log = Path(models.locate(student), "training.json").read_text(encoding="utf-8")
     return json.loads(log)["seconds"]
 
@@ -127,9 +117,7 @@ def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame)
     row = unit.row | {"arm": short(teacher), "teacher": teacher, "corpus_size": len(corpus)}
     if not outcome.student:
         return Smoke(outcome.scores, row | _columns({}), "")
-    shift, trained = _shift(unit, outcome.student), _trained(outcome.student)
-    measured = _of_corpus(unit, corpus)
-    measured["shift"] = Timed(shift["shift"], trained + shift["seconds"])
+    measured = _measured(unit, corpus, outcome.student)
     return Smoke(outcome.scores, row | _columns(measured), outcome.student)
 
 
@@ -210,14 +198,12 @@ def candidate(unit: Unit[Recipe], teacher: str) -> dict[str, Any]:
     measured = {"own": _score(unit, teacher)}
     if not corpus.empty:
         student = pipeline.distil(unit, corpus, pipeline.steps_of(unit, params.smoke_size))
-        scored, trained = _score(unit, student), _trained(student)
+        scored = _score(unit, student)
         gain = scored.value - _accuracy(unit, unit.base)
-        shift = _shift(unit, student)
         row |= {"student": scored.value, "gain": gain}
-        measured |= _of_corpus(unit, corpus)
+        measured |= _measured(unit, corpus, student)
         # what needs the student costs its training too
-        measured["shift"] = Timed(shift["shift"], trained + shift["seconds"])
-        measured["smoke"] = Timed(gain, trained + scored.seconds)
+        measured["smoke"] = Timed(gain, scored.seconds + _training_seconds(student))
     return row | _columns(measured)
 
 
@@ -230,8 +216,8 @@ def _score(unit: Unit, model: str) -> Timed:
     """pass@1 on ID math, and what computing it cost the first time."""
     asked = problems.fingerprint(unit.suite()["ID"])
     draw = {"replicate": unit.replicate, "seed": unit.params.seed}
-    key = store.key("cost", 1, model=models.fingerprint(model), questions=asked, **draw)
-    seconds = store.json(key, lambda: analysis.timed(lambda: _accuracy(unit, model))["seconds"])
+    key = store.key("cost", 2, model=models.fingerprint(model), questions=asked, **draw)
+    seconds = analysis.timed(key, lambda: _accuracy(unit, model)).seconds
     return Timed(_accuracy(unit, model), seconds)
 
 
