@@ -20,7 +20,9 @@ BASES, REPLICATES = ["alpha", "beta", "gamma"], 3
 TEACHERS = ["left", "pairs", "random", "facts", "totals", "checked", "left-short"]
 OOD = ["reverse", "sort", "maximum", "shift", "larger", "filter"]
 SIZES = [50, 100, 200, 400, 800, 1200, 1600, 2400]
-SELECTIONS = ["hard", "easy", "hard-tokens", "random-steps", "fixed-random", "fixed-hard"]
+SELECTIONS = ["hard", "middle", "easy", "hard-tokens", "fixed-random", "fixed-hard"]
+SELECTIONS += ["random-steps"]
+VALUES = {"accuracy": "pass@1", "think_rate": "open with the think tag"}
 RULES = ["farthest", "random", "nearest", "single", "farthest by steps"]
 
 OWN = dict(zip(TEACHERS, (0.944, 0.969, 0.806, 0.972, 0.594, 0.439, 0.861), strict=True))
@@ -89,6 +91,7 @@ def tradeoff_tables():
     """scores and rows of notebook 02."""
     effects = (
         (0.07, -0.004),
+        (0.01, 0.001),
         (-0.06, 0.004),
         (0.04, -0.003),
         (0.03, -0.03),
@@ -98,7 +101,7 @@ def tradeoff_tables():
     )
     more = dict(zip([*SELECTIONS, "random"], effects, strict=True))
     arms = {f"random {size}": ("random", size) for size in SIZES}
-    arms |= {f"{name} {size}": (name, size) for size in (200, 800) for name in SELECTIONS}
+    arms |= {f"{name} {size}": (name, size) for size in (200,) for name in SELECTIONS}
 
     def mean(arm, base, family):
         name, size = arms.get(arm, ("random", 0))
@@ -227,30 +230,11 @@ def points_table():
     return pd.DataFrame(rows)
 
 
-def valley_table():
-    rows = []
-    for measure, level in (("accuracy", 0.3), ("completion_rate", 0.9), ("think_rate", 0.1)):
-        arms = [("before", 0, 0.0)] + [
-            ("all", size, shift) for size, shift in ((15, -0.1), (60, -0.02), (240, 0.09))
-        ]
-        for arm, size, shift in [
-            *arms,
-            ("easy", 60, 0.05),
-            ("easy", 240, 0.1),
-            ("incorrect", 240, -0.05),
-        ]:
-            mean = level + shift
-            rows.append(
-                {
-                    "arm": arm,
-                    "size": size,
-                    "measure": measure,
-                    "estimate": mean,
-                    "low": mean - 0.02,
-                    "high": mean + 0.02,
-                }
-            )
-    return pd.DataFrame(rows)
+def valley_tables():
+    """scores and rows of notebook 05."""
+    scores, rows = tradeoff_tables()
+    rate = np.where(scores["arm"] == "before", 0.0, 1.0)
+    return scores.assign(think_rate=rate, chance=1 / 7), rows
 
 
 NEW = (
@@ -258,7 +242,7 @@ NEW = (
     "paper_figure_1",
     "ablation",
     "predictors",
-    "valley",
+    "by_base",
 )  # their tables hold no replicates
 
 
@@ -299,7 +283,8 @@ def plans():
         ),
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
-        "valley": lambda: figures.valley(valley_table(), note="n = 2 replicates a base."),
+        "valley": lambda: figures.size_curve(*valley_tables(), VALUES),
+        "by_base": lambda: figures.size_by_base(*valley_tables(), VALUES),
     }
 
 
@@ -406,8 +391,9 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
         ("teacher_vs_student", [0, 0, 0, 14]),
         ("predictors", [0, 0]),
         ("pass_rates", [5] * 3),
-        ("pareto", [42]),
-        ("size_curve", [12]),
+        ("pareto", [2 * (1 + len(SIZES) + len(SELECTIONS))]),
+        ("size_curve", [1 + len(SIZES)]),
+        ("ood_families", [1 + len(SIZES)] * (1 + len(OOD))),
         ("forest", [4]),
         ("arm_scores", [6, 6]),
         ("robustness", [6] * 4),
@@ -415,23 +401,18 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
         ("recipe_pareto", [4, 4, 4]),
         ("paper_figure_1", [0, 0]),
         ("ablation", [3, 1]),
-        ("valley", [7] * 3),
+        ("valley", [1 + len(SIZES)] * 2),
+        ("by_base", [0] * 3),
     ],
 )
 def test_intervals_are_drawn(drawn, name, expected):
     assert [len(whiskers(ax)) for ax in panels(drawn[name])] == expected
 
 
-def test_bands_are_drawn_around_the_curves(drawn):
-    from matplotlib.collections import FillBetweenPolyCollection
-
-    for name, count in (("size_curve", 1), ("ood_families", 7)):
-        assert len(drawn[name].findobj(FillBetweenPolyCollection)) == count
-
-
 def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["teacher_vs_student"]) == [*BASES, "mean of 3 bases"]
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
+    assert titles(drawn["by_base"]) == BASES and titles(drawn["valley"]) == list(VALUES.values())
     assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
     assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
     assert titles(drawn["recipe_pareto"]) == ["ID math", "ID code", "OOD"] and titles(
@@ -629,28 +610,35 @@ def test_predictors_are_centred_and_tell_their_cost(drawn):
     assert names == TEACHERS
 
 
-def test_valley_begins_before_distillation(drawn):
-    for ax, level in zip(panels(drawn["valley"]), (0.3, 0.9, 0.1), strict=True):
-        curves = [
-            line.get_ydata()
-            for line in ax.lines
-            if line.get_linestyle() in ("-", "--", "-.") and len(line.get_xdata()) in (1, 2, 4)
-        ]
-        assert any(
-            np.allclose(y, [level, level - 0.1, level - 0.02, level + 0.09])
-            for y in curves
-            if len(y) == 4
-        )
-        assert any(len(y) == 2 and np.allclose(y, [level + 0.05, level + 0.1]) for y in curves), (
-            "easy is not joined to before"
-        )
-    (legend,) = drawn["valley"].legends
-    assert [text.get_text() for text in legend.get_texts()] == ["all", "easy", "incorrect"]
-    assert [ax.get_ylabel() for ax in panels(drawn["valley"])] == [
-        "pass@1 (%)",
-        "answers that end (%)",
-        "open with a think tag (%)",
-    ]
+def test_a_curve_begins_before_distillation_and_shows_its_bases_within_what_a_rate_can_be(drawn):
+    scores, _ = valley_tables()
+    arms = ["before", *(f"random {size}" for size in SIZES)]
+    for ax, value in zip(panels(drawn["valley"]), VALUES, strict=True):
+        table = figures.cells(scores).pivot_table(value, "arm", "base").loc[arms]
+        curves = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == len(arms)]
+        for base in BASES:
+            assert any(np.allclose(curve, table[base]) for curve in curves)
+        assert any(np.allclose(curve, table.mean(axis=1)) for curve in curves), "their mean"
+        assert ax.get_xticklabels()[0].get_text() == "before"
+        ends = [end for segment in whiskers(ax) for _, end in segment]
+        assert min(ends) >= 0 and max(ends) <= 1
+    for ax, base in zip(panels(drawn["by_base"]), BASES, strict=True):
+        cells = figures.cells(scores)
+        table = cells[cells["base"] == base].groupby("arm")[list(VALUES)].mean()
+        for line, value in zip(ax.lines, VALUES, strict=False):
+            assert line.get_ydata() == pytest.approx(table.loc[arms, value].to_numpy())
+
+
+def test_mastered_families_stand_apart_and_guessing_is_drawn_where_it_is_near():
+    scores, rows = valley_tables()
+    apart = scores.assign(group=scores["group"].mask(scores["family"] == OOD[0], "mastered"))
+    figure = figures.ood_families(apart, rows)
+    assert titles(figure) == ["macro mean", *OOD[1:], f"{OOD[0]} (mastered)"]
+    near = scores.assign(accuracy=scores["accuracy"].where(scores["group"] != "ID", 0.2))
+    for table, drawn in ((near, 1), (scores.assign(chance=0.0), 0)):
+        (ax,) = panels(figures.size_curve(table, rows))
+        levels = [line for line in ax.lines if line.get_linestyle() == ":"]
+        assert len(levels) == drawn
 
 
 def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():

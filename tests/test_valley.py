@@ -3,7 +3,6 @@ cannot be trained is not measured.
 """
 
 import cells as notebooks
-import numpy as np
 import pandas as pd
 import pytest
 from test_study import BASE, TEACHER, params, rated, unit, worked  # noqa: F401
@@ -157,13 +156,7 @@ def test_questions_of_one_level_have_no_easy_half(monkeypatch):
     cells = scores[scores["family"] == "ID"]
     (one,) = stats.judge([stats.claim("c", "s", stats.paired(cells, "easy 8", "random 4"))])
     assert one.verdict == "not judged" and "easy 8" in one.note
-    curve = study.valley.curve(cells, rows)
-    assert curve["arm"].unique().tolist() == ["before", "random", "easy"]
-    assert (
-        np.isfinite(curve[curve["arm"] != "easy"]["estimate"]).all()
-        and curve[curve["arm"] == "easy"]["estimate"].isna().all()
-    )
-    assert figures.valley(curve) and figures.size_curve(scores, rows)
+    assert figures.size_curve(scores, rows) and figures.arm_scores(scores)
 
 
 def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
@@ -180,10 +173,9 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     )
     climb = stats.judge([stats.claim("c", "s", stats.paired(cells, "random 16", "before"))])
     assert climb[0].verdict == "not judged"
-    curve = study.valley.curve(cells, rows)
     assert (
-        figures.valley(curve)
-        and figures.size_curve(scores, rows)
+        figures.size_curve(scores, rows)
+        and figures.size_by_base(scores, rows, {"accuracy": "pass@1"})
         and figures.forest(figures.claim_rows(climb), 0.03)
     )
     assert len(tables.arm_table({"ID": cells, "OOD": stats.macro(scores, "OOD")})) == 7

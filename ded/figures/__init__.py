@@ -13,7 +13,7 @@ from .corpora import distances, distinct, funnel, pass_rates
 from .parts import cells, style
 from .recipe import paper_figure_1, recipe_pareto
 from .replay import replay
-from .sizes import ood_families, pareto, size_curve, valley
+from .sizes import ood_families, pareto, size_by_base, size_curve
 from .teachers import (
     latent_shift,
     predictors,

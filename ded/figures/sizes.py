@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def size_axis(axes: Sequence[parts.Axes], sizes: Sequence[float]) -> dict[float,
     "before" for 0 stands on its left and "no corpus" for inf on its right.
     """
     real = sorted({size for size in sizes if 0 < size < BESIDE}) or [1.0]
-    gap = max(2.0, (real[-1] / real[0]) ** 0.25)
+    gap = max(2.0, (real[-1] / real[0]) ** (1 / 3))
     place = {size: size for size in real}
     if 0 in sizes:
         place = {0.0: real[0] / gap} | place
@@ -44,107 +44,102 @@ def sideways(i: Any, n: Any, step: float) -> Any:
     return step ** (i - (n - 1) / 2)
 
 
-def _selections(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a scored arm: arm, size, selection; by size."""
-    arms = rows.loc[rows["arm"].isin(parts.names(scores)), ["arm", "size", "selection"]]
-    return arms.drop_duplicates("arm").sort_values("size", kind="stable")
+def _curves(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm of selection CURVE that has a score: arm, size; the student before at 0."""
+    before = pd.DataFrame({"arm": ["before"], "size": [0], "selection": [CURVE]})
+    arms = pd.concat([before, rows[["arm", "size", "selection"]]]).drop_duplicates("arm")
+    scored = scores.loc[scores["accuracy"].notna(), "arm"]
+    arms = arms[arms["arm"].isin(scored) & (arms["selection"] == CURVE)]
+    return arms.sort_values("size", kind="stable")
 
 
-def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame) -> None:
-    """Selection CURVE against size: a thin line a base, their mean with its band, dashed before."""
-    arms = arms[arms["selection"] == CURVE]
-    parts.before_level(ax, table)
+def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame, measure: str) -> None:
+    """A measure against size: a thin line with a dot a base, and their mean with its whiskers."""
     if arms.empty:  # not run
         return
-    sizes = arms["size"].to_numpy()
-    thin = {"linewidth": 0.9, "markersize": 2.5}
-    for base, look in parts.curve_looks(parts.names(table, "base")).items():
-        values = [parts.interval(table, arm, base).estimate for arm in arms["arm"]]
-        ax.plot(sizes, values, label=f"{CURVE}, {base}", **thin, **look)
-    means = pd.DataFrame([stats.numbers(parts.interval(table, arm)) for arm in arms["arm"]])
-    finite = np.isfinite(means["high"] - means["low"])
-    band = {"where": finite, "color": "0.3", "alpha": 0.25, "linewidth": 0}
-    ax.fill_between(sizes, means["low"], means["high"], **band)
-    thick = {"color": "black", "marker": "o", "linewidth": 2, "markersize": 4}
-    ax.plot(sizes, means["estimate"], label=f"{CURVE}, mean of bases", **thick)
-    size_axis([ax], sizes)
+    place = size_axis([ax], arms["size"].tolist())
+    x = [place[size] for size in arms["size"]]
+    means = [parts.rate(parts.interval(table, arm, value=measure)) for arm in arms["arm"]]
+    bases = pd.DataFrame([mean.bases for mean in means])
+    ax.plot(x, bases, color=parts.SKY, alpha=0.6, marker="o", markersize=2.5, linewidth=0.6)
+    ax.plot(x, [mean.estimate for mean in means], color="black", linewidth=1.6, zorder=3)
+    for spot, mean, name in zip(x, means, arms["arm"], strict=True):
+        look = BEFORE if name == "before" else {"marker": "o", "color": "black", "markersize": 4.5}
+        parts.point(ax, spot, mean, **(look | {"zorder": 4}))
+        if name == "before":
+            ax.axhline(mean.estimate, **parts.BEFORE)
+
+
+def _guessing(ax: parts.Axes, table: pd.DataFrame, vertical: bool = False) -> None:
+    """The score of guessing, where it lies within 10 points of what is shown. To be called last."""
+    low, high = ax.get_xlim() if vertical else ax.get_ylim()
+    guess = stats.chance(table)
+    if guess and low - 0.1 < guess < high:
+        (ax.axvline if vertical else ax.axhline)(guess, **parts.CHANCE)
 
 
 @parts.styled
-def size_curve(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
-    """ID pass@1 against corpus size (the shape of the paper's Figure 1).
+def size_curve(
+    scores: pd.DataFrame, rows: pd.DataFrame, values: Mapping[str, str] | None = None
+) -> parts.Figure:
+    """ID scores against corpus size (the shape of the paper's Figure 1), of selection CURVE; a
+    panel a value, pass@1 alone where none are named.
 
-    Selection CURVE is a curve, the others are markers. `scores` may hold the arm "before" (dashed).
-    `rows`: arm, size, selection.
+    `scores` may hold the arm "before", which then begins the curve. `rows`: arm, size, selection.
+    `values`: {column of scores: its name}.
     """
+    values, table = values or {"accuracy": "ID pass@1"}, parts.cells(scores)
+    height = 3.0 if len(values) == 1 else 1.8
+    words = parts.words("size_curve", table)
+    figure, axes = parts.canvas(list(values.values()), 2, height, words)
+    for ax, measure in zip(axes, values, strict=True):
+        _curve(ax, table, _curves(rows, table), measure)
+        parts.scores_on(ax.yaxis)
+        if measure == "accuracy":
+            _guessing(ax, table)
+    return figure
+
+
+@parts.styled
+def size_by_base(
+    scores: pd.DataFrame, rows: pd.DataFrame, values: Mapping[str, str]
+) -> parts.Figure:
+    """Values of the ID scores against corpus size, a line each, a panel a base; as `size_curve`."""
     table = parts.cells(scores)
-    arms = _selections(rows, table)
-    figure, (ax,) = parts.canvas([""], 1, 3.3, parts.words("size_curve", table))
-    _curve(ax, table, arms)
-    others = [name for name in parts.names(arms, "selection") if name != CURVE]
-    marks = parts.looks(others, 3)
-    for i, (name, look) in enumerate(marks.items()):
-        for row in arms[arms["selection"] == name].itertuples(index=False):
-            x = row.size * sideways(i, len(others), 2**0.13)
-            parts.point(ax, x, parts.interval(table, row.arm), zorder=4, markersize=6, **look)
-    if (table["arm"] == "before").any():
-        marks["before distillation"] = {"color": "0.25", "linestyle": parts.DASHED}
-    parts.scores_on(ax.yaxis)
-    parts.legend(figure, ax, marks, loc="outside right upper", ncols=1)
+    arms, bases = _curves(rows, table), parts.names(table, "base")
+    words = parts.words("size_by_base")
+    figure, axes = parts.canvas(bases, 3, 1.9, words, sharey=True)
+    place, looks = size_axis(axes, arms["size"].tolist()), parts.curve_looks(list(values))
+    for ax, base in zip(axes, bases, strict=True):
+        for (measure, name), look in zip(values.items(), looks.values(), strict=True):
+            y = [parts.interval(table, arm, base, measure).estimate for arm in arms["arm"]]
+            ax.plot(arms["size"].map(place), y, label=name, markersize=4, linewidth=1.2, **look)
+    for ax in axes:
+        parts.scores_on(ax.yaxis)
+        _guessing(ax, table)
+    parts.legend(figure, axes[0])
     return figure
 
 
 @parts.styled
 def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
-    """pass@1 of each OOD family and of their macro mean against corpus size, a panel each."""
-    families = parts.names(scores[scores["group"] == "OOD"], "family")
-    titles, columns = ["macro mean", *families], 3 if len(families) % 3 == 2 else 4
-    words = parts.words("ood_families", scores)
-    figure, axes = parts.canvas(titles, columns, 1.9, words, sharex=True, sharey=True)
-    for ax, family in zip(axes, ["OOD", *families], strict=True):
-        table = parts.cells(scores, family)
-        _curve(ax, table, _selections(rows, table))
-        ax.xaxis.set_tick_params(rotation=90)
-    axes[0].title.set_fontweight("bold")
-    parts.scores_on(*(ax.yaxis for ax in axes))
-    parts.legend(figure, axes[0], ncols=4)
-    return figure
-
-
-@parts.styled
-def valley(table: pd.DataFrame, note: str = "") -> parts.Figure:
-    """A panel a measure, a line an arm, against corpus size; the student before at 0, and dashed.
-
-    `table`: arm, size (examples), measure (a name in words.yml, or any other), estimate, low, high
-    (fractions, ends nan where there is no interval). The arm "before" (size 0) is a star; the line
-    of the first arm begins there. `note` ends the caption.
+    """pass@1 against corpus size: the macro mean of the OOD families, each of them, and those that
+    the students had mastered before (group "mastered"), a panel each.
     """
-    measures, looks = parts.names(table, "measure"), parts.curve_looks(parts.names(table))
-    words = parts.words("valley", note=note)
-    figure, axes = parts.canvas([""] * len(measures), 1, 2.0, words, sharex=True)
-    place = size_axis(axes, [float(size) for size in table["size"]])
-    step = (max(place.values()) / min(place.values())) ** 0.012
-    for ax, measure in zip(axes, measures, strict=True):
-        rows = table[(table["measure"] == measure) & np.isfinite(table["estimate"])]
-        before = rows[rows["arm"] == "before"]
-        for row in before.itertuples(index=False):
-            parts.level(ax, row)
-            parts.point(ax, place[0.0], row, zorder=4, **BEFORE)
-        for i, (arm, look) in enumerate(looks.items()):
-            own = rows[rows["arm"] == arm].sort_values("size")
-            x = own["size"].map(place) * sideways(i, len(looks), step)
-            for spot, row in zip(x, own.itertuples(index=False), strict=True):
-                parts.point(ax, spot, row, zorder=4, **(look | {"linestyle": "none"}))
-            y = own["estimate"]
-            if i == 0 and len(before):
-                x, y = [place[0.0], *x], [before["estimate"].iloc[0], *y]
-            line = look | {"marker": "", "linewidth": 1 if i else 1.4, "zorder": 2}
-            ax.plot(x, y, **line)
-        ax.set_ylabel(words.get(measure, measure))
-        ax.margins(y=0.1)
-    for ax in axes:
-        parts.scores_on(ax.yaxis)
-    parts.legend(figure, axes[0], looks, ncols=4)
+    groups = {group: scores[scores["group"] == group] for group in ("OOD", "mastered")}
+    families = {group: list(part["family"].unique()) for group, part in groups.items()}
+    titles = [
+        "macro mean",
+        *families["OOD"],
+        *(f"{name} (mastered)" for name in families["mastered"]),
+    ]
+    words = parts.words("ood_families", scores)
+    figure, axes = parts.canvas(titles, 3, 1.7, words, sharey=True)
+    for ax, family in zip(axes, ["OOD", *families["OOD"], *families["mastered"]], strict=True):
+        table = parts.cells(scores, family)
+        _curve(ax, table, _curves(rows, table), "accuracy")
+    parts.scores_on(*(ax.yaxis for ax in axes))
+    axes[0].title.set_fontweight("bold")
     return figure
 
 
@@ -156,30 +151,28 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     sizes; a star is the student before.
     """
     inside, outside = parts.cells(scores, "ID"), parts.cells(scores, "OOD")
-    arms = _selections(rows, inside)
-    if (inside["arm"] == "before").any():
-        before = pd.DataFrame({"arm": ["before"], "size": [0], "selection": ["before"]})
-        arms = pd.concat([before, arms])
-    others = [name for name in parts.names(arms, "selection") if name != CURVE]
-    marks = {CURVE: {"color": "black", "marker": "o", "linestyle": "none"}} | parts.looks(others, 3)
-    marks["before"] = {"color": "0.4", "marker": "*", "linestyle": "none"}
+    curve, arms = _curves(rows, inside), rows[rows["arm"].isin(parts.names(inside))]
+    others = arms.loc[arms["selection"] != CURVE, "arm"].unique()
+    sizes = {
+        arm: f"{size:,}" for arm, size in zip(curve["arm"], curve["size"], strict=True) if size
+    }
+    marks = parts.looks(others.tolist(), 2)
     figure, (ax,) = parts.canvas([""], 1, 4.2, parts.words("pareto", inside, curve=CURVE))
-    doublings = np.log2(arms["size"].clip(lower=1))
-    widths = (3 + 5 * doublings / max(1, doublings.max())).mask(arms["selection"] == "before", 9)
     points = []
-    for row, width in zip(arms.itertuples(index=False), widths, strict=True):
-        x, y = parts.interval(inside, row.arm), parts.interval(outside, row.arm)
-        points.append(Named(f"{row.size:g}", x, y))
-        look = {"elinewidth": 0.6, "capsize": 0, "markersize": width} | marks[row.selection]
-        parts.point(ax, x, y, zorder=3 + (row.selection != CURVE), **look)
+    for arm in [*curve["arm"], *others]:
+        x, y = (parts.rate(parts.interval(table, arm)) for table in (inside, outside))
+        points.append(Named(sizes.get(arm, ""), x, y))
+        look = BEFORE if arm == "before" else marks.get(arm, {"color": "black", "marker": "o"})
+        thin = {"elinewidth": 0.6, "capsize": 0, "markersize": 6, "zorder": 3}
+        parts.point(ax, x, y, **(thin | look))
     means = pd.DataFrame([named.place for named in points])
-    on_curve = (arms["selection"] == CURVE).to_numpy()
-    curve = means[on_curve].to_numpy()
-    ax.plot(*curve.T, color="black", linewidth=1, zorder=2)
+    path = means.head(len(curve)).to_numpy()
+    ax.plot(*path.T, color="black", linewidth=1, zorder=2)
     frontier = means[stats.unbeaten(means)].sort_values([0, 1]).to_numpy()
     parts.pale_steps(ax, frontier, where="pre")
     ax.margins(0.08)
     parts.scores_on(ax.xaxis, ax.yaxis)
+    _guessing(ax, inside, vertical=True)
     parts.legend(figure, ax, marks, ncols=4)
-    label(ax, [points[i] for i in np.flatnonzero(on_curve)], points, curve)
+    label(ax, [named for named in points if named.name], points, path)
     return figure

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ded import stats
 from ded.params.schemas import Valley
 from ded.study import pipeline
 from ded.study.unit import Unit, short
@@ -82,19 +81,3 @@ def describe_selections(unit: Unit, selections: dict[str, pd.DataFrame]) -> pd.D
         for name, table in selections.items()
     ]
     return pd.DataFrame(rows)
-
-
-def curve(cells: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The table of `figures.valley`, of one family's scores and the arms' rows.
-
-    arm (the selection), size, measure, and the interval of its mean: estimate, low, high, ...
-    """
-    drawn = pd.DataFrame([{"arm": "before", "selection": "before", "size": 0}])
-    drawn = pd.concat([drawn, rows.drop_duplicates("arm")[["arm", "selection", "size"]]])
-    points = [
-        {"arm": arm.selection, "size": arm.size, "measure": measure}
-        | stats.numbers(stats.arm_interval(cells, arm.arm, measure))
-        for arm in drawn.itertuples()
-        for measure in ("accuracy", *pipeline.RATES)
-    ]
-    return pd.DataFrame(points)
