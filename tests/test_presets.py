@@ -299,10 +299,8 @@ def test_a_preset_runs_through_a_notebook(executed, preset, notebook):
     assert verdicts and verdicts <= set(results.VERDICTS)
     if preset == "gpu":
         assert verdicts == {"not judged"}, "no teacher solves anything"
-        assert all(claim["note"] for claim in metrics["claims"])
-    else:
-        alike = {"DED without its diversity" in claim["note"] for claim in metrics["claims"]}
-        assert verdicts != {"not judged"} or alike == {True}
+    # an untrained student leaves little to judge, and each claim says why
+    assert all(claim["note"] for claim in metrics["claims"] if claim["verdict"] != "reproduced")
     assert list(folder.glob("*.png")) and list(folder.glob("*.csv"))
     used = json.loads((folder / "manifest.json").read_text())["params"]
     replaced = {*SIZES, *HARDWARE, "students", "teacher", "teachers", "out_dir"}
