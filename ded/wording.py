@@ -6,6 +6,7 @@ bound is that of the plain 95 % interval.
 """
 
 import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
 OUTSIDE = "outside the paper's conditions: "
 MOST_PARTS = 3  # of a claim that a sentence names
 FINDINGS = read_yaml(Path(__file__).with_name("findings.yml"))
+REFUTED = ChainMap(*FINDINGS["claims"].values())  # what is said of a claim that is not reproduced
 Number = float | None
 
 
@@ -138,12 +140,12 @@ def findings(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     where it tells none of them."""
     rows = []
     for claim in claims:
-        if claim["name"] not in FINDINGS["claims"]:
+        if claim["name"] not in REFUTED:
             continue
         delta = line(claim.get("delta") or 0.0)
         text = FINDINGS["verdicts"][claim["verdict"]].format(
             claim=claim["name"].replace(": ", " "),
-            refuted=FINDINGS["claims"][claim["name"]].format(delta=delta),
+            refuted=REFUTED[claim["name"]].format(delta=delta),
             measured=measured(claim),
             detectable=number(claim.get("detectable")),
             why=claim.get("note"),

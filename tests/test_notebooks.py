@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ded import files, params, results
+from ded import files, params, results, wording
 from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +123,8 @@ def test_metrics_make_sense(executed):
     for text in ("name", "statement"):
         texts = [claim[text] for claim in metrics["claims"]]
         assert len(set(texts)) == len(texts), "two claims never share a text"
+    names = {claim["name"] for claim in metrics["claims"]}
+    assert wording.FINDINGS["claims"][notebook].keys() <= names, "what is found is claimed"
     for claim in metrics["claims"]:
         assert claim["verdict"] in results.VERDICTS
         assert claim["name"].startswith(tuple(conditions)), claim["name"]

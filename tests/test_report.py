@@ -213,7 +213,8 @@ def test_a_finding_is_a_sentence_that_says_no_more_than_its_claim(outputs):
     page = Page(report.write(outputs).read_text())
     short, table = page.text.split("How to read it.", 1)
     assert (
-        "✗ The whole recipe does not beat every other corpus of its size: than one +0.5 [−1.5, 2.0]"
+        "✗ The whole recipe does not beat every other corpus of its size by 3 points: than one "
+        "+0.5 [−1.5, 2.0]"
         " points, 2 of 4 bases above 0, they disagree. Outside the paper's conditions: steps 9."
     ) in short
     assert "not told of" not in short and "than two" not in short
@@ -233,7 +234,7 @@ def test_a_finding_is_a_sentence_that_says_no_more_than_its_claim(outputs):
     assert wording.summary([undecided]) == (
         "Whether trajectories far apart teach better than random ones stays open: than one +0.5 "
         "[−1.5, 2.0] points, 2 of 4 bases above 0, they disagree; a true difference of 5.1 points "
-        "would be seen."
+        "would be seen with 80 % power."
     )
     unjudged = rest | {"verdict": "not judged", "parts": [lost], "note": "no headroom: 98.2"}
     assert wording.summary([unjudged]).endswith("was not judged: no headroom: 98.2.")
