@@ -65,15 +65,21 @@ def joined(notebook: str, values: Mapping[str, Any]) -> str:
 
 
 def choice(students: list[str]) -> dict[str, dict[str, Any]]:
-    """`chosen` as the reference recorded it for these students."""
-    with (folder(RECIPE) / "choice.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    """`chosen` as the reference recorded it for these students, as far as it did."""
+    file = folder(RECIPE) / "choice.csv"
+    if not file.is_file():
+        return {}
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     recorded: dict[str, dict[str, Any]] = {}
     for student in students:
         own = [row for row in rows if row["base"] == student.partition(":")[2]]
         for row in own[:1]:
             tops = [row["top"] for row in own]
-            recorded[student] = {"teacher": row["teacher"], "top": tops, "other": row["other"]}
+            recorded[student] = {
+                "teacher": row["teacher"],
+                "top": tops,
+                "other": row.get("other", ""),
+            }
     return recorded
 
 
