@@ -381,7 +381,6 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
             "summary.csv",
             "others.csv",
             "rank_correlations.csv",
-            "pairs.csv",
             "long.csv",
             "own.csv",
             "funnel.csv",
@@ -401,7 +400,6 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
     (folder / "rank_correlations.csv").write_text(
         "predictor,estimate,low,high,n\nown,0.309,-0.03,0.61,24\n"
     )
-    (folder / "pairs.csv").write_text("a,b\n1,2\n")
     (folder / "long.csv").write_text("arm,estimate,low,high\n" + "longtable,0.1,0.0,0.2\n" * 41)
     rows = [
         "sampled,10,0,,s1,0,left",
