@@ -141,12 +141,7 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
     how = (settings.isolation, settings.limits, *packages.versions(settings.packages))
-    place: Any = (settings.seen, VERSION, *how)
-    decisions = seen.grade(pairs, partial(run, patient=False), *place)
-    again = [i for i, decision in enumerate(decisions) if decision[0] == AGAIN]
-    for i, decision in zip(again, seen.grade([pairs[i] for i in again], run, *place), strict=True):
-        decisions[i] = decision
-    return decisions
+    return seen.grade(pairs, run, settings.seen, VERSION, *how)
 
 
 def rule(problem: Problem) -> str:
@@ -159,13 +154,12 @@ def rule(problem: Problem) -> str:
     return "checker" if meta.get("checker") else "stdin tests"
 
 
-def grade_programs(pairs: list[Pair], settings: Settings, patient: bool = True) -> list[Decision]:
+def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Decisions on (problem, program) pairs, in order.
 
-    What ends by the clock is tried again (where we are patient; else its verdict is `AGAIN`): first
-    all side by side, for who waits needs no CPU, and there a program that waits to its limit is
-    wrong; then, what got too little CPU, alone. Without isolation nothing is run and every verdict
-    is *error*.
+    What ends by the clock is tried again: first all side by side, for who waits needs no CPU, and
+    there a program that waits to its limit is wrong; then, what got too little CPU, alone. Without
+    isolation nothing is run and every verdict is *error*.
     """
     if reason := why_not(settings.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
@@ -173,15 +167,13 @@ def grade_programs(pairs: list[Pair], settings: Settings, patient: bool = True) 
     brief = replace(limits, idle=min(limits.idle, BRIEF))
     tries = [(settings.workers, brief), (_together(limits), limits), (1, limits)]
     decisions = [Decision(AGAIN)] * len(pairs)
-    for width, bounds in tries if patient else tries[:1]:
+    for width, bounds in tries:
         again = [i for i, decision in enumerate(decisions) if decision.verdict == AGAIN]
         tried = _try([pairs[i] for i in again], width, replace(settings, limits=bounds))
         for i, (verdict, reason) in zip(again, tried, strict=True):
             if verdict == ASLEEP:
                 verdict = AGAIN if bounds is brief else "wrong"
             decisions[i] = Decision(verdict, reason)
-    if not patient:
-        return decisions
     return [
         Decision("error", decision.reason) if decision.verdict == AGAIN else decision
         for decision in decisions
