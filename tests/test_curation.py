@@ -427,21 +427,3 @@ def test_one_a_question():
 def test_wrong_arguments_are_named(wrong):
     with pytest.raises(ValueError, match=str(*wrong.values())):
         curation.select_trajectories(sampled({"a": 3}), **{"n_kept": 2} | wrong)
-
-
-def test_equal_tokens_takes_whole_questions_within_the_budget():
-    table = sampled({f"q{i}": 4 for i in range(30)})
-    totals = table.groupby("problem_id").n_tokens.sum()
-    taken, before = set(), set()
-    for budget in (100, 300, 10_000):
-        part = curation.equal_tokens(table, budget, seed=2)
-        taken = set(part.problem_id)
-        assert len(part) == 4 * len(taken) and part.n_tokens.sum() <= budget and before <= taken
-        assert (
-            taken == set(totals.index) or part.n_tokens.sum() + totals.max() > budget
-        )  # just within
-        before = taken
-    two, three = (set(curation.equal_tokens(table, 300, seed=s).problem_id) for s in (2, 3))
-    assert two != three
-    with pytest.raises(ValueError, match="no question fits"):
-        curation.equal_tokens(table, 1)

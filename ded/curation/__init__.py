@@ -9,7 +9,6 @@ from ded.curation.filters import (
     curate,
     difficulty_parts,
     drop,
-    equal_tokens,
     filter_format,
     funnel_row,
     join,

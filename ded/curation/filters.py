@@ -192,26 +192,6 @@ def difficulty_parts(pass_rates: pd.DataFrame, n_hard: int, seed: int = 0) -> di
     return dict.fromkeys(ids, "") | parts
 
 
-def equal_tokens(table: pd.DataFrame, budget_tokens: int, seed: int = 0) -> pd.DataFrame:
-    """Whole questions of `table` whose n_tokens together stay within the budget, for arms of equal
-    tokens.
-
-    Questions are taken in a random order that (seed, problem_id) fixes, up to the first that would
-    exceed the budget: so no length is preferred, a larger budget adds to a smaller one, and arms
-    over the same questions share them as far as their budgets reach. Rows keep their order. Raises
-    ValueError where not even one question fits.
-    """
-    if table.empty:
-        return table
-    totals = table.groupby("problem_id", sort=False)["n_tokens"].sum()
-    order = sorted(totals.index, key=lambda problem_id: content_hash(f"{seed} {problem_id}"))
-    fits = totals[order].cumsum() <= budget_tokens
-    if not fits.any():
-        first = totals[order[0]]
-        raise ValueError(f"no question fits into {budget_tokens} tokens: the first has {first}")
-    return table[table["problem_id"].isin(fits.index[fits])].reset_index(drop=True)
-
-
 def drop(table: pd.DataFrame, step: str, reasons: list[str]) -> Filtered:
     """Drops the rows whose reason is not ""; `reasons` has one a row."""
     keep = np.array([not reason for reason in reasons], dtype=bool)
