@@ -36,7 +36,7 @@ def top_against_rest(
     highest), own_scores (highest - other), rest (the students of all others, on average, -
     highest; descriptive). Raises ValueError where the tables name different arms.
     """
-    own_cells, cells = _cells(own, value), _cells(student, value, own)
+    own_cells, cells = _both(own, student, value)
     bases = intervals.unit_of(cells.groupby("base").size()) == "bases"
     halves = []
     for chosen_on, scored_on in _halves("base" if bases else "replicate", own_cells, cells):
@@ -80,7 +80,7 @@ def regret(
     Returns the interval and the table base, replicate, value, by_own, by_smoke_test (the choices
     that the replicate scored).
     """
-    own_cells, cells = _cells(own, value), _cells(student, value, own)
+    own_cells, cells = _both(own, student, value)
     if not by_base:
         own_cells = _means(own_cells, "replicate").reindex(own_cells.index, level="replicate")
     halves = []
@@ -107,18 +107,16 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interv
     halves, so that neither choice is better informed) and scored on the other half of the target.
     The bases share their winners, so that the standard error is widened by CROSS_FIT in any case.
     Returns the interval (of the mean over the other bases) and the matrix of mean losses, source
-    base x target base. With fewer than two bases there is nothing to judge: the interval is nan.
+    base x target base. With a single base there is nothing to judge: the interval is nan.
     """
-    cells = _cells(student, value)
-    bases = list(cells.index.unique("base"))
-    if len(bases) < 2:
-        return intervals.unmeasured(), pd.DataFrame(0.0, index=bases, columns=bases)
+    cells = intervals.cells_of(student, value)
+    n_others = cells.index.unique("base").size - 1
     halves, losses = [], []
     for (chosen_on,), (scored_on,) in _halves("replicate", cells):
         winners = _winners(_means(chosen_on))
         of_each = scored_on @ winners.T  # what each base's winner makes of each target
         best = _taught(scored_on, winners)
-        others = (of_each.sum(axis=1, skipna=False) - best) / (len(bases) - 1)
+        others = (of_each.sum(axis=1, skipna=False) - best) / n_others
         halves.append(pd.DataFrame({OWN_BEST: best, OTHERS_BEST: others}))
         losses.append(of_each.rsub(best, axis=0))
     matrix = pd.concat(losses).groupby("base").mean().T
@@ -189,12 +187,13 @@ def interaction(
     return dict(zip(names, values, strict=True))
 
 
-def _cells(scores: pd.DataFrame, value: str, others: pd.DataFrame | None = None) -> pd.DataFrame:
-    """(base, replicate) x arm; ValueError where the others are of other arms."""
-    differ = set() if others is None else set(scores["arm"]) ^ set(others["arm"])
-    if differ:
+def _both(
+    own: pd.DataFrame, student: pd.DataFrame, value: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(base, replicate) x arm of own scores and of students; ValueError where arms differ."""
+    if differ := set(own["arm"]) ^ set(student["arm"]):
         raise ValueError(f"own scores and students name different arms: {sorted(differ)}")
-    return intervals.cells_of(scores, value)
+    return intervals.cells_of(own, value), intervals.cells_of(student, value)
 
 
 def _halves(level: str, *tables: pd.DataFrame) -> Iterator[tuple[list[pd.DataFrame], ...]]:
