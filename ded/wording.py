@@ -51,12 +51,12 @@ def line(share: float) -> str:
 # ---- claims --------------------------------------------------------------------------------------
 
 
-def difference(part: Mapping[str, Any]) -> str:
+def difference(part: Mapping[str, Any], unit: str = "") -> str:
     """What decides on a part of a claim: its interval, and its line where that is not 0; or a
     p-value."""
     if part.get("estimate") is not None:
         low = part.get("low_adjusted", part.get("low"))
-        text = interval(part["estimate"], low, part.get("high"), sign=True)
+        text = interval(part["estimate"], low, part.get("high"), sign=True) + unit
         return f"{text}, line {line(-part['margin'])}" if part.get("margin") else text
     is_test = "estimate" not in part and part.get("p") is not None
     return f"p = {part['p']:.2g}" if is_test else "not measured"
@@ -86,8 +86,7 @@ def parts(claim: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def told(part: Mapping[str, Any], claim: Mapping[str, Any], unit: str = "") -> str:
     """A part after its label: `difference`, and `bases`."""
-    shown = unit if part.get("estimate") is not None else ""
-    text = f"{label(part, claim)} {difference(part)}{shown}".strip()
+    text = f"{label(part, claim)} {difference(part, unit)}".strip()
     return ", ".join(filter(None, (text, bases(part))))
 
 

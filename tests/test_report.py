@@ -563,7 +563,7 @@ def test_a_readme_s_findings_are_the_recorded_verdicts(outputs, tmp_path):
     text = report.readme(outputs, file).read_text()
     first, second = (text.split(mark)[1] for mark in marks)
     assert "1. **A teacher's own score does not tell" in first and "old" not in text
-    assert "✓ Reproduced: it costs." in first and "teacher_vs_student.png)" in first
+    assert "* ✓ Reproduced: it costs." in first and "teacher_vs_student.png)" in first
     assert "✗ Not reproduced: far beats near: 60 examples; far beats near: 120 examples." in first
     assert second.count("| the other way round |") == 2 and "<details>" in second
     assert text.startswith("top\n") and text.endswith("between\n")
