@@ -75,7 +75,8 @@ def funnel_table(file: Path) -> Table:
     frame = frame.assign(**{name: groups})
     n_units = frame[[name, *units]].drop_duplicates()[name].value_counts()
     kept = frame.pivot_table("kept", name, "step", "sum", sort=False).div(n_units, axis=0)
-    kept["dropped"] = frame.groupby(name)[["step", "reason"]].apply(_reasons)
+    reasons = {group: _reasons(rows) for group, rows in frame.groupby(name)}
+    kept["dropped"] = pd.Series(reasons, dtype=str)  # as well where the funnel is empty
     rows = [[group, *map(plain, cells)] for group, *cells in kept.round().itertuples()]
     what = "Kept after each step, mean a replicate"
     return Table(
