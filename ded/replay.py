@@ -119,15 +119,14 @@ def _of_cells(cells: pd.DataFrame) -> str:
 
 
 def _of_effects(effects: pd.DataFrame, there: Mapping[str, dict[str, Any]]) -> str:
-    verdicts = f"The reference's verdicts, at full power: {wording.summary([*there.values()])}"
+    lines = ["The reference's verdicts, at full power:"]
+    lines += [f"- {verdict}: {text}" for verdict, text in wording.findings([*there.values()])]
     if effects.empty:
-        return f"{verdicts} This slice measures none of their effects."
+        return "\n".join([*lines, "This slice measures none of their effects."])
     limit = wording.number(effects["tolerance"].iloc[0])
     counts = f"{effects['within'].sum()} of {len(effects)} effects a base that this slice measures"
-    agree = f"{counts} agree with the reference's for the same bases, within {limit} points."
-    others = [
-        f"{row.claim}, {row.base} ({wording.number(row.here, True)} here, "
-        f"{wording.number(row.reference, True)} there)"
-        for row in effects[~effects["within"].astype(bool)].itertuples()
-    ]
-    return f"{verdicts} {agree}" + (f" Not so: {'; '.join(others)}." if others else "")
+    lines.append(f"{counts} agree with the reference's for the same bases, within {limit} points.")
+    for row in effects[~effects["within"].astype(bool)].itertuples():
+        ends = wording.number(row.here, True), wording.number(row.reference, True)
+        lines.append(f"Not so: {row.claim}, {row.base}: {ends[0]} here, {ends[1]} there.")
+    return "\n".join(lines)

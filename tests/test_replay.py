@@ -72,7 +72,7 @@ def test_a_slice_is_held_against_the_reference_score_by_score(reference):
     same = held(moved=0.02)
     assert len(same.cells) == 8 and same.cells["within"].all()
     assert "8 of 8 scores" in same.text and "2.5 points for 1,000 answers" in same.text
-    assert "+2.0 points off" in same.text and "Inconclusive: size" in same.text
+    assert "+2.0 points off" in same.text and "- inconclusive: " in same.text
     assert len(same.effects) == 2 and same.effects["within"].all()
     far = held(moved=0.03)
     assert far.cells["within"].sum() == 4 and "4 of 8" in far.text
@@ -82,7 +82,10 @@ def test_a_slice_is_held_against_the_reference_score_by_score(reference):
 def test_an_effect_that_differs_is_named_with_its_base(reference):
     other = held(shift=0.05)
     assert other.effects["within"].tolist() == [False, True]
-    assert "1 of 2 effects" in other.text and "size helps, student_1 (+15.0 here" in other.text
+    assert (
+        "1 of 2 effects" in other.text
+        and "Not so: size helps, student_1: +15.0 here, +10.0 there" in other.text
+    )
 
 
 @pytest.mark.parametrize(
