@@ -83,7 +83,6 @@ class Recorder:
         self.tables: dict[str, dict[str, str]] = {}
         self.stages: dict[str, Stage] = {}
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
-        self._judged: dict[str, float] = {}  # of each table of scores
         self._exploratory = whole.joined(notebook, self.params)
         self.files: set[str] = set()
         self.commit = commit()
@@ -118,13 +117,8 @@ class Recorder:
         with self._replacing(f"{name}.csv") as file:
             frame.to_csv(file, index=False, lineterminator="\n")
         self.tables.pop(name, None)
-        self._judged.pop(name, None)
-        if {"judged", "n"} <= set(frame) and frame["judged"].any():
-            self._judged[name] = frame["judged"].sum() / frame["n"].sum()
-        if self._judged:
-            self.metric("judged", list(self._judged.values())[-1])
-        else:
-            self.metrics.pop("judged", None)
+        if {"judged", "n"} <= set(frame):
+            self.metric("judged", frame["judged"].sum() / frame["n"].sum())
         if caption:
             self.tables[name] = {"caption": caption, "unit": unit}
         return frame
@@ -137,7 +131,7 @@ class Recorder:
         """A claim with its name and its verdict, one of VERDICTS, for metrics.json; returns it, not
         judged where the run is exploratory (`whole.joined`).
         """
-        if "judged" in self.metrics:
+        if self.metrics.get("judged"):
             claim = _noted(claim, f"a judge decided {self.metrics['judged']:.1%} of the answers")
         if self._exploratory:
             claim = _noted(claim, self._exploratory, verdict="not judged")

@@ -277,7 +277,7 @@ def test_a_table_that_is_recorded_again_forgets_its_judge(tmp_path):
     recorder.table("teachers", pd.DataFrame({"arm": ["a"]}))
     assert recorder.metrics["judged"] == 0.3
     recorder.table("scores", scores.assign(judged=0))
-    assert "judged" not in recorder.metrics
+    assert recorder.metrics["judged"] == 0
     assert "note" not in recorder.claim({"name": "rises", "verdict": "inconclusive"})
 
 
