@@ -70,7 +70,7 @@ def _strips(
     figure, axes = parts.canvas(list(panels), 3, 0.9 + 0.3 * len(rows), words, **share)
     shown = [mean for of_one in means.values() for mean in of_one.values()]
     for ax, title in zip(axes, panels, strict=True):
-        parts.rates_on(ax, shown if reference else means[title].values(), guesses[title])
+        parts.rates_on(ax.xaxis, shown if reference else means[title].values(), guesses[title])
         for row, arm in enumerate(rows):
             if reference and title != reference:
                 ax.plot(means[reference][arm].estimate, row, "o", **HOLLOW)

@@ -34,9 +34,9 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
     bases = parts.names(rates, "base")
     shares = {base: stats.pooled(units, "kept") for base, units in kept.groupby("base")}
     thresholds = {base: float(highest.get(base, 0.0)) for base in bases}
-    titles = [f"{base}: {parts.text(shares[base])} % kept" for base in bases]
+    titles = [f"{base}: {parts.text(shares[base])} %" for base in bases]
     words = parts.words("pass_rates", rates, k=k)
-    figure, axes = parts.canvas(titles, 3, 2.3, words, sharey=True)
+    figure, axes = parts.canvas(titles, 4, 1.8, words, sharey=True)
     levels = sorted(rates["level"].unique())
     greys = [str(grey) for grey in np.linspace(0.85, 0.2, len(levels))]
     bars = {"color": greys, "edgecolor": "white", "linewidth": 0.5, "width": 0.7, "rot": 0}
@@ -84,7 +84,7 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
             text = f"{100 * share:.3g} %\n{counts[step, name]:,.0f}"
             ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7)
     ax.set(xticks=np.arange(len(shares.columns)) + 0.5, yticks=np.arange(len(steps)) + 0.5)
-    ax.set_xticklabels([textwrap.fill(str(name), 9) for name in shares])
+    ax.set_xticklabels([textwrap.fill(str(name), 9, break_long_words=False) for name in shares])
     ax.set(yticklabels=steps, ylim=(len(steps), 0))
     ax.tick_params(length=0)
     return figure

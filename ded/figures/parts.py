@@ -290,21 +290,23 @@ def with_bases(ax: Axes, value: Any, y: float, below: float = 0.3, **look: Any) 
             ax.plot(x, height, marker, markersize=3.5, clip_on=False, **mark)
 
 
-def rates_on(ax: Axes, means: Iterable[Bar], chance: float = 0.0) -> None:
-    """Limits of x for pass rates and their bases, within what a rate can be; whiskers stretch them
-    by 10 points at most, as does the line of guessing, which is drawn where it lies within.
+def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:
+    """Limits of an axis for pass rates and their bases, within what a rate can be; whiskers stretch
+    them by 10 points at most, as does the line of guessing, which is drawn where it lies within.
     """
     means = [mean for mean in means if math.isfinite(mean.estimate)]
     points = [value for mean in means for value in (mean.estimate, *mean.bases.values())]
     low, high = min(points, default=0.0), max(points, default=1.0)
     ends = [chance, *(end for mean in means for end in (mean.low, mean.high))]
     near = np.clip([end for end in ends if math.isfinite(end)], low - 0.1, high + 0.1)
-    low, high = max(0.0, min(low, near.min())), min(1.0, max(high, near.max()))
-    margin = 0.04 * (high - low) + 0.005
-    ax.set_xlim(low - margin, high + margin)
+    low, high = min(low, near.min()) - 0.005, max(high, near.max()) + 0.005
+    low, high = max(0.0, low), min(1.0, high)
+    margin = 0.04 * (high - low)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low - margin, high + margin)})
     if chance and low <= chance <= high:
-        ax.axvline(chance, **CHANCE)
-    percent(ax.xaxis)
+        line = axis.axes.axvline if axis.axis_name == "x" else axis.axes.axhline
+        line(chance, **CHANCE)
+    percent(axis)
 
 
 def level(ax: Axes, value: Any, vertical: bool = False) -> None:

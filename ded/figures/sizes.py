@@ -53,10 +53,15 @@ def _curves(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return arms.sort_values("size", kind="stable")
 
 
-def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame, measure: str) -> None:
-    """A measure against size: a thin line with a dot a base, and their mean with its whiskers."""
+def _curve(
+    ax: parts.Axes, table: pd.DataFrame, rows: pd.DataFrame, measure: str = "accuracy"
+) -> list[parts.Bar]:
+    """A measure against size: a thin line with a dot a base, and their means, which it returns,
+    with their whiskers.
+    """
+    arms = _curves(rows, table)
     if arms.empty:  # not run
-        return
+        return []
     place = size_axis([ax], arms["size"].tolist())
     x = [place[size] for size in arms["size"]]
     means = [parts.rate(parts.interval(table, arm, value=measure)) for arm in arms["arm"]]
@@ -68,14 +73,7 @@ def _curve(ax: parts.Axes, table: pd.DataFrame, arms: pd.DataFrame, measure: str
         parts.point(ax, spot, mean, **(look | {"zorder": 4}))
         if name == "before":
             ax.axhline(mean.estimate, **parts.BEFORE)
-
-
-def _guessing(ax: parts.Axes, table: pd.DataFrame, vertical: bool = False) -> None:
-    """The score of guessing, where it lies within 10 points of what is shown. To be called last."""
-    low, high = ax.get_xlim() if vertical else ax.get_ylim()
-    guess = stats.chance(table)
-    if guess and low - 0.1 < guess < high:
-        (ax.axvline if vertical else ax.axhline)(guess, **parts.CHANCE)
+    return means
 
 
 @parts.styled
@@ -89,14 +87,12 @@ def size_curve(
     `values`: {column of scores: its name}.
     """
     values, table = values or {"accuracy": "ID pass@1"}, parts.cells(scores)
-    height = 3.0 if len(values) == 1 else 1.8
+    guessed, height = stats.chance(table), 3.0 if len(values) == 1 else 1.8
     words = parts.words("size_curve", table)
     figure, axes = parts.canvas(list(values.values()), 2, height, words)
     for ax, measure in zip(axes, values, strict=True):
-        _curve(ax, table, _curves(rows, table), measure)
-        parts.scores_on(ax.yaxis)
-        if measure == "accuracy":
-            _guessing(ax, table)
+        means = _curve(ax, table, rows, measure)
+        parts.rates_on(ax.yaxis, means, guessed * (measure == "accuracy"))
     return figure
 
 
@@ -110,13 +106,15 @@ def size_by_base(
     words = parts.words("size_by_base")
     figure, axes = parts.canvas(bases, 3, 1.9, words, sharey=True)
     place, looks = size_axis(axes, arms["size"].tolist()), parts.curve_looks(list(values))
+    shown: list[parts.Bar] = []
     for ax, base in zip(axes, bases, strict=True):
         for (measure, name), look in zip(values.items(), looks.values(), strict=True):
-            y = [parts.interval(table, arm, base, measure).estimate for arm in arms["arm"]]
+            means = [parts.rate(parts.interval(table, arm, base, measure)) for arm in arms["arm"]]
+            y = [mean.estimate for mean in means]
+            shown += means
             ax.plot(arms["size"].map(place), y, label=name, markersize=4, linewidth=1.2, **look)
     for ax in axes:
-        parts.scores_on(ax.yaxis)
-        _guessing(ax, table)
+        parts.rates_on(ax.yaxis, shown, stats.chance(table))
     parts.legend(figure, axes[0])
     return figure
 
@@ -126,19 +124,17 @@ def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     """pass@1 against corpus size: the macro mean of the OOD families, each of them, and those that
     the students had mastered before (group "mastered"), a panel each.
     """
-    groups = {group: scores[scores["group"] == group] for group in ("OOD", "mastered")}
-    families = {group: list(part["family"].unique()) for group, part in groups.items()}
-    titles = [
-        "macro mean",
-        *families["OOD"],
-        *(f"{name} (mastered)" for name in families["mastered"]),
-    ]
+    families = scores.drop_duplicates("family").groupby("group")["family"].apply(list)
+    panels = {"macro mean": "OOD"} | {name: name for name in families.get("OOD", ())}
+    panels |= {f"{name} (mastered)": name for name in families.get("mastered", ())}
     words = parts.words("ood_families", scores)
-    figure, axes = parts.canvas(titles, 3, 1.7, words, sharey=True)
-    for ax, family in zip(axes, ["OOD", *families["OOD"], *families["mastered"]], strict=True):
-        table = parts.cells(scores, family)
-        _curve(ax, table, _curves(rows, table), "accuracy")
-    parts.scores_on(*(ax.yaxis for ax in axes))
+    figure, axes = parts.canvas(list(panels), 3, 1.7, words, sharey=True)
+    drawn = [
+        (ax, parts.cells(scores, name)) for ax, name in zip(axes, panels.values(), strict=True)
+    ]
+    shown = [mean for ax, table in drawn for mean in _curve(ax, table, rows)]
+    for ax, table in drawn:
+        parts.rates_on(ax.yaxis, shown, stats.chance(table))
     axes[0].title.set_fontweight("bold")
     return figure
 
@@ -153,9 +149,7 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     inside, outside = parts.cells(scores, "ID"), parts.cells(scores, "OOD")
     curve, arms = _curves(rows, inside), rows[rows["arm"].isin(parts.names(inside))]
     others = arms.loc[arms["selection"] != CURVE, "arm"].unique()
-    sizes = {
-        arm: f"{size:,}" for arm, size in zip(curve["arm"], curve["size"], strict=True) if size
-    }
+    sizes = dict(zip(curve["arm"], curve["size"].map("{:,}".format), strict=True)) | {"before": ""}
     marks = parts.looks(others.tolist(), 2)
     figure, (ax,) = parts.canvas([""], 1, 4.2, parts.words("pareto", inside, curve=CURVE))
     points = []
@@ -170,9 +164,9 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     ax.plot(*path.T, color="black", linewidth=1, zorder=2)
     frontier = means[stats.unbeaten(means)].sort_values([0, 1]).to_numpy()
     parts.pale_steps(ax, frontier, where="pre")
-    ax.margins(0.08)
-    parts.scores_on(ax.xaxis, ax.yaxis)
-    _guessing(ax, inside, vertical=True)
+    for axis, table in ((ax.xaxis, inside), (ax.yaxis, outside)):
+        shown = [getattr(named, axis.axis_name)._replace(bases={}) for named in points]
+        parts.rates_on(axis, shown, stats.chance(table))
     parts.legend(figure, ax, marks, ncols=4)
     label(ax, [named for named in points if named.name], points, path)
     return figure
