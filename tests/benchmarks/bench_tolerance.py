@@ -78,9 +78,8 @@ def main() -> None:
     first, second = measured()
     changed, moved = (first != second).mean(axis=1), second.mean(axis=1) - first.mean(axis=1)
     for (base, _, size), share, shift in zip(STUDENTS, changed, moved, strict=True):
-        print(
-            f"{base}, {size} examples: {share:.1%} of the answers changed, {100 * shift:+.1f} points"
-        )
+        moves = f"{share:.1%} of the answers changed, {100 * shift:+.1f} points"
+        print(f"{base}, {size} examples: {moves}")
     # beyond what as many changes, up or down alike, move by chance
     spread = float(np.sqrt(max(0.0, (moved**2).mean() - changed.mean() / QUESTIONS)))
     most = float(chi2.ppf(0.95, 2 * (changed.sum() * QUESTIONS + 1)) / 2 / changed.size / QUESTIONS)
