@@ -235,7 +235,7 @@ def shifts(states: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> str:
 
 
 def verdicts(claims: Sequence[stats.Claim]) -> str:
-    """What came out of the claims, by verdict."""
+    """What we found: the claims in sentences (`wording.findings`)."""
     return wording.summary([claim.to_dict() for claim in claims])
 
 
