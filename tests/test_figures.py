@@ -770,6 +770,8 @@ def test_one_replicate_has_points_without_whiskers():
     figure = figures.teacher_vs_student(*tables)
     assert all(not whiskers(ax) and len(ax.containers) == 7 for ax in panels(figure))
     assert "n = 1 replicate a base" in words(figure) and "no interval" in words(figure)
+    heat = words(figures.teacher_interaction(tables[1]))
+    assert "±" not in heat.replace("± half", "")
     figure = figures.teacher_vs_student(*teacher_tables(replicates=1)[:3])
     assert [bool(whiskers(ax)) for ax in panels(figure)] == [False] * len(BASES) + [True]
     assert "t-intervals over bases" in words(figure)

@@ -244,8 +244,11 @@ def whisker(value: Any) -> np.ndarray | None:
 
 
 def rate(value: stats.Interval) -> Bar:
-    """The interval of a pass rate, within what a rate can be."""
-    return Bar(value.estimate, max(0.0, value.low), min(1.0, value.high), value.bases)
+    """The interval of a pass rate, within what a rate can be; one that is none stays so."""
+    low, high = value.low, value.high
+    if whisker(value) is not None:
+        low, high = max(0.0, low), min(1.0, high)
+    return Bar(value.estimate, low, high, value.bases)
 
 
 def text(value: stats.Interval) -> str:
