@@ -16,7 +16,7 @@ from ded.problems import Problem
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-VERSION = 2
+VERSION = 3
 STEP_END = re.compile(r"[;\n]|[.!?]$")  # of a token's text
 BATCH = 64  # sequences in a forward pass, at most
 LOGITS = 2**28  # most numbers in the logits that are held at once: a gibibyte
@@ -304,7 +304,7 @@ def latent_shift(before: str, after: str, problems: list[Problem], components: i
     both = {"before": models.fingerprint(before), "after": models.fingerprint(after)}
     prompts = [[problem.id, problem.prompt] for problem in problems]
     return timed(
-        store.key("latent_shift", VERSION + 1, **both, prompts=prompts, axes=components), compute
+        store.key("latent_shift", VERSION, **both, prompts=prompts, axes=components), compute
     )
 
 
