@@ -619,3 +619,13 @@ def test_a_key_in_the_wrong_place_is_not_repeated(changes):
         with pytest.raises(ParameterError, match="unknown parameter") as caught:
             load()
         assert "sk-1" not in str(caught.value)
+
+
+def test_question_compression_keeps_a_share_or_what_is_passed_up_to_a_rate():
+    for keep in (0.24, 1, {"pass_rate": 0.75}):
+        assert params.load("lab", "02", {"keep_questions": keep})["keep_questions"] == keep
+    dotted = params.load("lab", "04", {"keep_questions.pass_rate": 0.5})
+    assert dotted["keep_questions"] == {"pass_rate": 0.5}
+    for keep in (2, 0, "most", {"rate": 0.5}):
+        with pytest.raises(params.ParameterError, match=r"keep_questions = .* is no share above 0"):
+            params.load("lab", "02", {"keep_questions": keep})
