@@ -77,18 +77,6 @@ def verdicts(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     return table[[*COLUMNS[:6], *bases, *COLUMNS[6:]]].fillna(dict.fromkeys(bases, ""))
 
 
-def without_each(table: pd.DataFrame) -> pd.io.formats.style.Styler:
-    """`study.teachers.without_each_choice` for display: a row a teacher, a column a claim."""
-    texts = []
-    for row in table.itertuples():
-        numbers = wording.interval(row.estimate, row.low, row.high, sign=True)
-        texts.append(f"{row.verdict}: {numbers}" if isinstance(row.claim, str) else "")
-    table = table.assign(text=texts, claim=table["claim"].fillna("(no base is left)"))
-    facts = [name for name in ("without", "bases", "smoke_test", "own_score") if name in table]
-    wide = table.pivot(index=facts, columns="claim", values="text").fillna("").reset_index()
-    return readable(wide)
-
-
 def readable(table: pd.DataFrame) -> pd.io.formats.style.Styler:
     """The table for display: texts in full, numbers with one decimal."""
     return table.style.hide().format(precision=1, na_rep="")

@@ -207,7 +207,7 @@ def test_teachers_that_are_given_need_no_smoke_test():
         ["student_2", SOLVER, SOLVER, POOR],
     ]
     for wrong, why in (
-        ({"lab:student_9": given["default"]}, "'lab:student_9' is no student here"),
+        ({"lab:student_9": given["default"]}, "'lab:student_9' is none of students"),
         ({"default": {"teacher": "lab:lefd", "top": POOR}}, "none of teachers.*lab:left"),
         ({BASE: given["default"]}, "names no teachers of 'lab:student_2'"),
         ({"default": {"teacher": POOR}}, "chosen.default.top is missing"),

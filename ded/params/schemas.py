@@ -247,11 +247,11 @@ class Recipe(Common):
     def _chosen_among(self) -> Self:
         bases, teachers = [DEFAULT, *map(bare, self.students)], self.teachers
         for base, given in self.chosen.items():
-            if base not in bases:
-                raise ValueError(f"chosen: {base!r} is no student here{near(base, bases)}")
-            for name in filter(None, [given.teacher, *given.top, given.other]):
-                if name not in teachers:
-                    raise ValueError(f"chosen: {name!r} is none of teachers{near(name, teachers)}")
+            named = [(base, bases, "students")]
+            named += [(t, teachers, "teachers") for t in (given.teacher, *given.top, given.other)]
+            for name, names, what in named:
+                if name and name not in names:
+                    raise ValueError(f"chosen: {name!r} is none of {what}{near(name, names)}")
         lacking = [base for base in bases[1:] if not {base, DEFAULT} & self.chosen.keys()]
         if self.chosen and lacking:
             raise ValueError(f"chosen: names no teachers of {lacking[0]!r}, and no default")

@@ -126,7 +126,6 @@ def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str, ot
     top_diverse, _, n_top_diverse = _diverse(unit, top, hard, half)
     top_kept, top_unfiltered, n_top = _one_each(unit, top, questions)
     other_kept, _, n_other = _one_each(unit, other, questions)
-    n_tops = n_top_diverse + n_top
     funnel = [curated.funnel.assign(pool=name), compressed.funnel.assign(pool=f"{name} questions")]
     kept = pipeline.without_ids(curated.kept).merge(rates, how="left", on="problem_id")
     return Part(
@@ -140,7 +139,7 @@ def _part(unit: Unit[Recipe], name: str, source: str, teacher: str, top: str, ot
         other=other_kept,
         funnel=pd.concat(funnel),
         distinct=distinct,
-        tokens=curated.n_tokens + n_diverse + n_uncompressed + n_other + (top != teacher) * n_tops,
+        tokens=curated.n_tokens + n_diverse + n_uncompressed + n_top_diverse + n_top + n_other,
     )
 
 
@@ -220,25 +219,23 @@ def make_arms(unit: Unit[Recipe], pool: Pool, rules: Mapping[str, Rule]) -> list
     empty and so not measured, as all are where no teacher could be chosen.
     """
     params, corpora = unit.params, {}
+    wanted = dict.fromkeys(rules, params.corpus_size) | arms(params)
     for name, rule in rules.items():
         if params.code_source or name not in PARTS:
             given = {part.name: rule(part) for part in pool.parts}
             tables = {part: table for part, table in given.items() if table is not None}
-            corpora[name] = _mixed(tables, arms(params)[name], fill=name in LARGE)
-    wanted, least = arms(params), {True: 0.75, False: 0.5}
-    enough = [name for name in corpora if len(corpora[name]) >= least[name in LARGE] * wanted[name]]
+            corpora[name] = _mixed(tables, wanted[name], fill=name in LARGE)
+    least = {name: (0.75 if name in LARGE else 0.5) * wanted[name] for name in corpora}
+    enough = [name for name, corpus in corpora.items() if len(corpus) >= least[name]]
     equal = [len(corpora[name]) for name in enough if name not in LARGE]
     size = min([params.corpus_size, *equal])
-    sizes = {name: wanted[name] if name in LARGE else size for name in enough}
-    steps = {name: (name, 0) for name in corpora}
-    equal_steps = pipeline.steps_of(unit, size)
-    steps |= {name + EQUAL_STEPS: (name, equal_steps) for name in corpora if name in LARGE}
     made = []
-    for arm, (name, max_steps) in steps.items():
-        corpus = corpora[name].head(sizes.get(name, 0))
+    for name, corpus in corpora.items():
+        corpus = corpus.head((wanted[name] if name in LARGE else size) * (name in enough))
         facts = {"code": int((corpus["part"] == "code").sum())}
-        max_steps = max_steps or pipeline.steps_of(unit, len(corpus))
-        made.append(pipeline.Arm(arm, corpus, max_steps, facts=facts))
+        steps = {name: len(corpus)} | ({name + EQUAL_STEPS: size} if name in LARGE else {})
+        for arm, n in steps.items():
+            made.append(pipeline.Arm(arm, corpus, pipeline.steps_of(unit, n), facts=facts))
     return made
 
 

@@ -238,10 +238,10 @@ def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
             row |= {"teacher": given.teacher}
             tops, other, scored = given.top, given.other, params.teachers
         else:
-            of_base = smoke[smoke["base"] == base]
-            students, own = _means(of_base, "student"), _means(of_base, "own")
-            best, tops, other = _best(students), _best(own), ""
-            scored = list(students.dropna().index)
+            cells = smoke[smoke["base"] == base].pivot(index="replicate", columns="teacher")
+            students, own = (cells[column].mean(skipna=False) for column in ("student", "own"))
+            best, tops = (list(x.index[x == x.max()]) for x in (students, own))
+            scored, other = list(students.dropna().index), ""
             row |= {"teacher": _drawn(params, base, best), "teacher_score": students.max()}
             row |= {"teacher_ties": len(best), "top_score": own.max()}
         others = [teacher for teacher in scored if teacher not in (row["teacher"], *tops)]
@@ -251,15 +251,6 @@ def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
 
 
 CHOICE = ["base", "teacher", "top", "other", "teacher_score", "teacher_ties", "top_score"]
-
-
-def _means(smoke: pd.DataFrame, column: str) -> pd.Series:
-    """By teacher, over the units of a base; NaN where one of them is not measured."""
-    return smoke.pivot(index="replicate", columns="teacher", values=column).mean(skipna=False)
-
-
-def _best(means: pd.Series) -> list[str]:
-    return list(means.index[means == means.max()])
 
 
 def _drawn(params: Recipe, what: str, specs: Sequence[str]) -> str:
@@ -281,21 +272,16 @@ def without_each_choice(
     used = choice.melt("base", ["teacher", "top"]).groupby("value")["base"].agg(set)
     facts, left = [], {}
     for teacher in params.teachers:
-        left[teacher] = [
-            base for base in choice["base"].unique() if base not in used.get(teacher, ())
-        ]
-        others = (
-            choose(params, smoke[smoke["teacher"] != teacher]) if len(smoke) else choice.head(0)
-        )
-        chosen = {
-            "smoke_test": others.drop_duplicates("base")["teacher"],
-            "own_score": others["top"],
-        }
-        counts = {name: _counted(specs) for name, specs in chosen.items()}
-        facts.append({"without": teacher, "bases": len(left[teacher]), **counts})
+        left[teacher] = sorted(set(choice["base"]) - used.get(teacher, set()))
+        others = choice.head(0)
+        if len(smoke):
+            others = choose(params, smoke[smoke["teacher"] != teacher])
+        counts = _counted(others.drop_duplicates("base")["teacher"]), _counted(others["top"])
+        facts.append([teacher, len(left[teacher]), *counts])
     rows = [teacher for teacher, bases in left.items() if bases]
     claims = stats.without_each(rows, lambda teacher: judged_in(left[teacher]))
-    table = pd.DataFrame(facts).merge(claims, how="left", on="without")
+    columns = ["without", "bases", "smoke_test", "own_score"]
+    table = pd.DataFrame(facts, columns=columns).merge(claims, how="left", on="without")
     return table.assign(without=table["without"].map(short))
 
 
