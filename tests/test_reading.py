@@ -101,7 +101,7 @@ def test_teachers_in_words():
     )
     choices = choices.assign(other=["a", "b", "a", "b", "a"], highest="c")
     text = reading.highest_scorer(stats.pooled(choices, "rest"), choices)
-    assert "(a against c, then b against c): +1.8 [" in text and text.count("above 0") == 2
+    assert "(a against c, then b against c): +1.8 [" in text and text.count("points, above 0") == 2
     before = np.zeros((3, 2))
     states = [
         ("a", before, before + np.array([0, 2])),

@@ -13,6 +13,7 @@ from ded.grading import grade
 
 pytestmark = pytest.mark.usefixtures("tiny")
 VALLEY = {
+    "arms": [],
     "teacher": TEACHER,
     "sizes": [4, 16],
     "selection_sizes": [8],
