@@ -30,7 +30,6 @@ def run(
     *,
     include_path: str | Path | None = None,
     limit: int = 0,
-    fewshot: int | None = None,
     chat: bool = False,
     max_tokens: int = 0,
     engine: Engine = Engine(),
@@ -40,10 +39,10 @@ def run(
     A task group such as mmlu has group "all" and a row for each of its members. low and high are
     the value and 1.96 of the harness's standard errors to either side, nan where it gives none;
     verdict counts are nan: the harness knows right and wrong only. include_path: a folder of task
-    files, used in place of the harness's own. limit: documents a task, 0 is all. fewshot: None is
-    what the task says. chat: apply the chat template, and read what follows </think>; then raise
-    max_tokens too (of an answer; 0 is what the task says), or thinking is cut off: such an answer
-    is empty, and `truncated` counts those that never came. Raises BenchmarkError in one line for
+    files, used in place of the harness's own. limit: documents a task, 0 is all. chat: apply the
+    chat template, and read what follows </think>; then raise max_tokens too (of an answer; 0 is
+    what the task says), or thinking is cut off: such an answer is empty, and `truncated` counts
+    those that never came. Raises BenchmarkError in one line for
     whatever the harness cannot do: an unknown task, a data set that is not reached, a task that
     would run generated code unisolated.
     """
@@ -68,7 +67,6 @@ def run(
             tasks=names,
             task_manager=manager,
             limit=limit or None,
-            num_fewshot=fewshot,
             log_samples=False,
             apply_chat_template=chat,
             gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,

@@ -170,7 +170,8 @@ def _suite_size(settings: Parameters) -> int:
 def _rated(settings: Parameters) -> int:
     """Trajectories of the base for a unit's pass rates."""
     if isinstance(settings, schemas.OodTradeoff | Recipe):
-        return _parts(settings) * settings.pass_rate_questions * settings.pass_rate_samples
+        n_parts = len(study.training_questions(settings))  # math, and code where there is any
+        return n_parts * settings.pass_rate_questions * settings.pass_rate_samples
     if isinstance(settings, schemas.Valley) and settings.difficulty == "pass_rate":
         return settings.n_questions * settings.pass_rate_samples
     return 0
@@ -178,26 +179,15 @@ def _rated(settings: Parameters) -> int:
 
 def _asked_of_a_teacher(settings: Parameters, teacher: str) -> int:
     """Trajectories of one teacher for one unit; in notebook 04 for its choice alone."""
-    own_score = settings.eval_id * settings.samples
-    match settings:
-        case schemas.TeacherSelection():
-            own_score *= study.short(teacher) in study.arms(settings)
-            return settings.n_questions * settings.n_attempts + own_score
-        case schemas.TrajectoryDiversity():
-            return settings.n_questions * settings.n_trajectories
-        case schemas.Valley():
-            return settings.n_questions * settings.n_attempts
-        case Recipe():
-            return settings.smoke_questions + settings.smoke_eval * settings.samples
-    return settings.n_questions
+    if isinstance(settings, Recipe):
+        return settings.smoke_questions + settings.smoke_eval * settings.samples
+    scored = isinstance(settings, schemas.TeacherSelection)
+    own_score = scored and study.short(teacher) in study.arms(settings)
+    n_own = settings.eval_id * settings.samples * own_score
+    return settings.n_questions * study.attempts(settings) + n_own
 
 
 # ---- notebook 04: the choice of a teacher, then DED and its arms -------------------------------
-
-
-def _parts(settings: Parameters) -> int:
-    """Math, and code where there is a source of it."""
-    return 2 if isinstance(settings, Recipe) and settings.code_source else 1
 
 
 def _selecting(settings: Recipe) -> int:
@@ -219,7 +209,7 @@ def _recipe_pools(settings: Recipe) -> Work:
 
     Counted as if no two trajectories differed, so that all are asked for.
     """
-    parts, n = _parts(settings), settings.n_replicates
+    parts, n = len(study.training_questions(settings)), settings.n_replicates
     diverse = settings.n_trajectories * settings.corpus_size * (parts + 2)
     one_each = settings.n_questions + (parts - 1) * settings.n_code_questions
     own = _suite_size(settings) * settings.samples

@@ -48,7 +48,7 @@ def test_a_configuration_tells_more_than_a_name(tiny, tmp_path):
 
 def test_an_unknown_size_is_said_and_never_zero():
     assert plan.size_of("hf:somebody/something") is None
-    changes = {"teachers": ["hf:somebody/something"]}
+    changes = {"teachers": ["hf:somebody/something"], "arms": []}
     table = plan.estimate("lab", ["01"], changes)
     row = table[table["model"] == "hf:somebody/something"].iloc[0]
     assert row["device"] == "?" and pd.isna(row["hours"]) and row["sampled_m"] > 0
