@@ -2,6 +2,7 @@
 compared is comparable.
 """
 
+import json
 import math
 import pickle
 import random
@@ -16,6 +17,7 @@ import pytest
 import rows
 
 from ded import curation, evaluation, generation, problems, study, training
+from ded import params as parameters
 from ded.options import Engine, Grading, Trainer
 from ded.problems import lab as tasks
 
@@ -353,6 +355,21 @@ def test_what_the_bases_have_mastered_is_apart_and_decided_before():
     assert groups.map(list).to_dict() == {"ID": ["ID"], "sort": ["OOD"], "shift": ["mastered"]}
     without_room = cells[cells["family"] != "sort"]
     assert study.tradeoff.mastered_apart(without_room) is without_room
+
+
+def test_of_the_lab_s_families_two_are_mastered():
+    levels = json.loads((study.conditions.home() / "ded/lab/scores.json").read_text())
+    sources = parameters.load("lab", "02")["ood_sources"]
+    cells = pd.DataFrame(
+        {"arm": "before", "base": base, "family": family, "group": "OOD", "accuracy": score}
+        for base in parameters.load("lab-full", "02")["students"]
+        for family in (source.removeprefix("lab:").replace("/", " ") for source in sources)
+        for score in [levels[base.removeprefix("lab:")]["scores"][family]]
+    )
+    apart = study.tradeoff.mastered_apart(cells)
+    assert set(apart.loc[apart["group"] == "mastered", "family"]) == {"maximum 7", "shift 7"}
+    means = cells.groupby("family")["accuracy"].mean()
+    assert not means.between(0.85, 0.95).any(), "nothing lies near the line"
 
 
 def test_a_teacher_that_solves_nothing_leaves_an_arm_not_measured(worked, monkeypatch):
