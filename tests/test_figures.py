@@ -732,7 +732,7 @@ def test_a_funnel_is_a_table_without_what_drops_nothing():
     assert steps == ["length", "format", "answer", "steps", "one a question", "corpus size"]
     assert "Steps that drop nothing: repeats." in ax.figure.get_supxlabel()
     shown = [text.get_text() for text in ax.texts]
-    assert len(shown) == 6 * 7 and shown[0] == "99 %\n1,980"
+    assert len(shown) == 6 * 7 and shown[0] == "99.0%\n1,980"
 
 
 def test_heat_map_frames_the_best_of_each_column_and_leaves_empty_what_was_not_measured():
@@ -745,8 +745,8 @@ def test_heat_map_frames_the_best_of_each_column_and_leaves_empty_what_was_not_m
     assert len(bold) == len(ax.patches) == 4 and {"81.2", "47.1", "63.6"} <= set(bold)
 
 
-def test_distances_are_in_tokens_and_in_steps_and_2p_is_marked(drawn):
-    assert "in tokens" in words(drawn["distances"]) and "in steps" in words(drawn["distances"])
+def test_distances_have_a_panel_a_metric_and_2p_is_marked(drawn):
+    assert titles(drawn["distances"]) == ["token edits", "step edits"]
     assert "2P = 8" in words(drawn["distinct"]) and "lucky wrong chains: 4.2 ±" in words(
         drawn["distinct"]
     )

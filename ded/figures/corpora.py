@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -68,25 +67,23 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
     `table`: step (in order), kept, dropped, base, replicate and `by` (teacher, pool). Shaded: the
     more is left, the darker.
     """
+    import seaborn
+
     started = table.groupby([*UNIT, by])[["kept", "dropped"]].transform("first").sum(axis=1)
     table = table.assign(share=table["kept"] / started.where(started > 0))
     dropped = table.groupby("step", sort=False)["dropped"].sum()
     steps = dropped.index[dropped > 0]
     idle = dropped.index[dropped == 0].difference(table.groupby(by)["step"].first(), sort=False)
-    shares = table.groupby(["step", by], sort=False)["share"].mean().unstack(sort=False)
-    shares = shares.reindex(index=steps, columns=table[by].unique())
-    counts = table.groupby(["step", by])["kept"].mean()
+    means = table.groupby(["step", by])[["share", "kept"]].mean().unstack()
+    share, kept = (means[column].reindex(steps)[table[by].unique()] for column in ("share", "kept"))
+    texts = share.map("{:.1%}".format) + kept.map("\n{:,.0f}".format)
     words = parts.words("funnel", idle=", ".join(idle) or "none")
     figure, (ax,) = parts.canvas([""], 1, 0.9 + 0.3 * len(steps), words)
-    ax.pcolormesh(shares.to_numpy(), cmap="Blues", vmin=0, vmax=2.5, edgecolor="white")
-    for (row, step), (column, name) in itertools.product(enumerate(steps), enumerate(shares)):
-        if pd.notna(share := shares.loc[step, name]):
-            text = f"{100 * share:.3g} %\n{counts[step, name]:,.0f}"
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7)
-    ax.set(xticks=np.arange(len(shares.columns)) + 0.5, yticks=np.arange(len(steps)) + 0.5)
-    ax.set_xticklabels([textwrap.fill(str(name), 9, break_long_words=False) for name in shares])
-    ax.set(yticklabels=steps, ylim=(len(steps), 0))
-    ax.tick_params(length=0)
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 2.5, "annot_kws": {"color": "black", "size": 7}}
+    seaborn.heatmap(share, annot=texts, fmt="", cbar=False, ax=ax, linewidths=1, **look)
+    ax.set_xticklabels([textwrap.fill(str(name), 9, break_long_words=False) for name in share])
+    ax.set(xlabel=words["x"], ylabel=words["y"])
+    ax.tick_params(length=0, rotation=0)
     return figure
 
 
@@ -95,19 +92,17 @@ def distances(statistics: pd.DataFrame) -> parts.Figure:
     """Smallest distance between the trajectories that a rule keeps of a question: the bases' mean
     with its interval, a dot a base.
 
-    `statistics`: base, replicate, arm, token_edits, step_edits.
+    `statistics`: base, replicate, arm, problem_id, and by metric, a panel each, the distance.
     """
-    values = {"token_edits": "token edits", "step_edits": "step edits"}
-    means = statistics.groupby(["arm", *UNIT], sort=False)[list(values)].mean().reset_index()
-    arms = parts.names(means)
-    words = parts.words("distances", means)
-    figure, axes = parts.canvas(
-        ["in tokens", "in steps"], 2, 0.8 + 0.3 * len(arms), words, sharey=True
-    )
-    for ax, (value, name) in zip(axes, values.items(), strict=True):
-        ax.set(xlim=(-0.04 * means[value].max(), 1.1 * means[value].max() + 0.1), xlabel=name)
+    metrics = statistics.columns.difference([*UNIT, "arm", "problem_id"], sort=False)
+    means = statistics.groupby(["arm", *UNIT], sort=False)[list(metrics)].mean().reset_index()
+    arms, words = parts.names(means), parts.words("distances", means)
+    titles = [metric.replace("_", " ") for metric in metrics]
+    figure, axes = parts.canvas(titles, 2, 0.8 + 0.3 * len(arms), words, sharey=True)
+    for ax, metric in zip(axes, metrics, strict=True):
+        ax.set_xlim(-0.04 * means[metric].max(), 1.1 * means[metric].max() + 0.1)
         for row, arm in enumerate(arms):
-            mean = parts.interval(means, arm, None, value)
+            mean = parts.interval(means, arm, None, metric)
             parts.with_bases(ax, mean, row, marker="o", color="black")
         parts.rows_on(ax, arms)
     return figure

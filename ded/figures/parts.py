@@ -312,20 +312,17 @@ def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:
     percent(axis)
 
 
-def level(ax: Axes, value: Any, vertical: bool = False) -> None:
+def level(ax: Axes, value: Any) -> None:
     """An interval as a level to compare with: a dashed line and a faint band."""
-    line, span = (ax.axvline, ax.axvspan) if vertical else (ax.axhline, ax.axhspan)
-    line(value.estimate, **BEFORE)
+    ax.axhline(value.estimate, **BEFORE)
     if whisker(value) is not None:
-        span(value.low, value.high, color="0.5", alpha=0.15, linewidth=0, zorder=0)
+        ax.axhspan(value.low, value.high, color="0.5", alpha=0.15, linewidth=0, zorder=0)
 
 
-def before_level(
-    ax: Axes, table: pd.DataFrame, base: str | None = None, vertical: bool = False
-) -> None:
+def before_level(ax: Axes, table: pd.DataFrame, base: str | None = None) -> None:
     """The level of the student before distillation (arm "before"), if the table has it."""
     if (table["arm"] == "before").any():
-        level(ax, interval(table, "before", base), vertical)
+        level(ax, interval(table, "before", base))
 
 
 def pale_steps(ax: Axes, points: np.ndarray, where: str) -> None:
