@@ -16,7 +16,7 @@ from ded.problems import Problem
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-VERSION = 3
+VERSION = 4
 STEP_END = re.compile(r"[;\n]|[.!?]$")  # of a token's text
 BATCH = 64  # sequences in a forward pass, at most
 LOGITS = 2**28  # most numbers in the logits that are held at once: a gibibyte

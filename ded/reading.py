@@ -182,6 +182,8 @@ def highest_scorer(gap: stats.Interval, choices: pd.DataFrame) -> str:
     """What the students of another teacher, and of all others, gain on the highest scorer's
     (`stats.top_against_rest`).
     """
+    if math.isnan(gap.estimate):
+        return f"The highest scorer against the rest: {_placed(gap)}."
     pairs = choices[["other", "highest"]].drop_duplicates().itertuples(index=False)
     listed = ", then ".join(f"{other} against {highest}" for other, highest in pairs)
     rest = _placed(stats.pooled(choices, "rest"))

@@ -102,6 +102,10 @@ def test_teachers_in_words():
     choices = choices.assign(other=["a", "b", "a", "b", "a"], highest="c")
     text = reading.highest_scorer(stats.pooled(choices, "rest"), choices)
     assert "(a against c, then b against c): +1.8 [" in text and text.count("points, above 0") == 2
+    nothing = stats.paired(cells(a=(0.1, 0.2), b=(math.nan,) * 2), "a", "b")
+    assert reading.highest_scorer(nothing, choices).endswith(
+        "rest: not measured (arm b was not run)."
+    )
     before = np.zeros((3, 2))
     states = [
         ("a", before, before + np.array([0, 2])),
