@@ -56,9 +56,10 @@ def recipe_pareto(
     table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')")
     named = table["kind"] != "equal"
     table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
-    guesses = {panel: wording.number(stats.chance(cells)) for panel, cells in panels.items()}
-    words = parts.words("recipe_pareto", note=note, guesses=" / ".join(guesses.values()))
-    return _named_points(table, RECIPE_LOOKS, words, frontier=True, levels=levels)
+    chance = {panel: stats.chance(cells) for panel, cells in panels.items()}
+    guesses = " / ".join(map(wording.number, chance.values()))
+    words = parts.words("recipe_pareto", note=note, guesses=guesses)
+    return _named_points(table, RECIPE_LOOKS, words, True, levels=levels, chance=chance)
 
 
 @parts.styled
@@ -102,7 +103,8 @@ def _named_points(
     words: Mapping[str, str],
     frontier: bool = False,
     sources: Mapping[str, dict] | None = None,
-    levels: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    levels: Mapping[str, Mapping[str, stats.Interval]] = MappingProxyType({}),
+    chance: Mapping[str, float] = MappingProxyType({}),
 ) -> parts.Figure:
     """A panel a `panel`, one under the other; a point a row of table, its `name` beside it.
 
@@ -111,6 +113,8 @@ def _named_points(
     `levels`: {panel: {name: interval}}.
     """
     table = table[np.isfinite(table["estimate"].astype(float))]
+    if "bases" not in table:  # of what others reported
+        table = table.assign(low=np.nan, high=np.nan, bases=[{} for _ in table.index])
     panels = parts.names(table, "panel")
     height = 2.5 if len(panels) > 2 else 2.9
     figure, axes = parts.canvas(panels, 1, height, words, sharex=True)
@@ -124,20 +128,20 @@ def _named_points(
         rows = table[table["panel"] == panel].sort_values("size", kind="stable")
         for row in rows.itertuples(index=False):
             parts.point(ax, row.x, row, zorder=4, **marks[row.kind])
-            for dot in getattr(row, "bases", {}).values() if row.name else ():
+            for dot in row.bases.values() if row.name else ():
                 ax.plot(row.x * beside, dot, "o", markersize=2.5, **parts.DOT)
             if row.size == BESIDE:
                 ax.axhline(row.estimate, color="0.6", linestyle=":", linewidth=0.9, zorder=1)
         points.append([Named(row.name, row.x, row) for row in rows.itertuples() if row.name])
         for name, mean in levels.get(panel, {}).items():
             parts.level(ax, mean)
-            ax.text(0.01, mean.estimate, name, transform=ax.get_yaxis_transform(), **ABOVE_LEVEL)
+            ax.text(0.15, mean.estimate, name, transform=ax.get_yaxis_transform(), **ABOVE_LEVEL)
         steps = _frontier(rows, table["x"].max()) if frontier else np.empty((0, 2))
         parts.pale_steps(ax, steps, where="post")
         x, y = np.repeat(steps, 2, axis=0).T
         corners.append(np.column_stack([x[1:], y[:-1]]))
-        ax.margins(y=0.14)
-        parts.scores_on(ax.yaxis)
+        shown = [*rows.itertuples(), *levels.get(panel, {}).values()]
+        parts.rates_on(ax.yaxis, shown, chance.get(panel, 0.0))
     if sources:
         look: dict[str, Any] = {"title_fontproperties": {"weight": "bold", "size": 9}, "ncols": 1}
         parts.legend(figure, axes[0], sources, title=words["legend"], fontsize=6.5, **look)
