@@ -496,6 +496,7 @@ def notebook(tiny, tmp_path):
     of 8 questions, in two lengths."""
     wanted = {
         "students": ["lab:student_1"],
+        "arms": [],
         "teachers": ["lab:ancestor", f"recorded:{tmp_path}/traces.jsonl"],
         "n_replicates": 2,
         "n_questions": 8,
@@ -638,6 +639,7 @@ def test_solutions_made_by_rule_answer_new_questions_so_their_own_score_is_measu
         "eval_id": 100,
         "n_questions": 4,
         "students": ["lab:student_1"],
+        "arms": [],
     }
     p = check(TeacherSelection, defaults(find_notebook("01")) | changes)
     own = study.own_score(study.units(p)[0], "recorded:worked#careless")
