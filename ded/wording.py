@@ -146,7 +146,7 @@ def findings(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             claim=claim["name"].replace(": ", " "),
             refuted=REFUTED[claim["name"]].format(delta=delta),
             measured=measured(claim),
-            detectable=number(claim.get("detectable")),
+            seen=FINDINGS["seen"].format(number(size)) if (size := claim.get("detectable")) else "",
             why=claim.get("note"),
         )
         rows.append((claim["verdict"], text[0].upper() + text[1:]))
