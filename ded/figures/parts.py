@@ -303,7 +303,7 @@ def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:
     ends = [chance, *(end for mean in means for end in (mean.low, mean.high))]
     near = np.clip([end for end in ends if math.isfinite(end)], low - 0.1, high + 0.1)
     low, high = min(low, near.min()) - 0.005, max(high, near.max()) + 0.005
-    low, high = max(0.0, low), min(1.0, high)
+    low, high = max(0.0, low), min(1.0, max(high, low + 0.04))
     margin = 0.04 * (high - low)
     axis.axes.set(**{f"{axis.axis_name}lim": (low - margin, high + margin)})
     if chance and low <= chance <= high:
