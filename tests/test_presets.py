@@ -31,7 +31,6 @@ SIZES = {
     "smoke_questions": 8,
     "smoke_size": 4,
     "smoke_eval": 6,
-    "smoke_eval": 6,
     "corpus_size": 6,
     "large_size": 12,
     "sizes": [2, 4, 8],
