@@ -84,7 +84,7 @@ def parts(claim: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return claim.get("parts") or [claim]
 
 
-def told(part: Mapping[str, Any], claim: Mapping[str, Any], unit: str = "") -> str:
+def labelled(part: Mapping[str, Any], claim: Mapping[str, Any], unit: str = "") -> str:
     """A part after its label: `difference`, and `bases`."""
     text = f"{label(part, claim)} {difference(part, unit)}".strip()
     return ", ".join(filter(None, (text, bases(part))))
@@ -92,7 +92,7 @@ def told(part: Mapping[str, Any], claim: Mapping[str, Any], unit: str = "") -> s
 
 def differences(claim: Mapping[str, Any]) -> str:
     """What was measured of every part of a claim."""
-    return "; ".join(told(part, claim) for part in parts(claim))
+    return "; ".join(labelled(part, claim) for part in parts(claim))
 
 
 def opposite(claim: Mapping[str, Any]) -> str:
@@ -127,7 +127,7 @@ def measured(claim: Mapping[str, Any]) -> str:
     """What was measured of the parts that decide; and, of a claim that is reproduced, what else is
     to be known."""
     shown = deciding(claim)
-    texts = [told(part, claim, " points") for part in shown[:MOST_PARTS]]
+    texts = [labelled(part, claim, " points") for part in shown[:MOST_PARTS]]
     more = len(shown) - MOST_PARTS
     texts += [f"{more} more of {len(parts(claim))}"] if more > 0 else []
     note = why(claim) if claim["verdict"] == "reproduced" else opposite(claim)

@@ -90,7 +90,7 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     for claim in claims:
         recorded = claim.to_dict()
         deciding, n = wording.deciding(recorded), len(recorded["parts"])
-        part, shown = deciding[0], wording.told(deciding[0], recorded)
+        part, shown = deciding[0], wording.labelled(deciding[0], recorded)
         share = f"{len(deciding)} of {n} parts {claim.verdict}" if n > 1 else ""
         why = wording.why(recorded) if claim.verdict == "not judged" else ""
         text = ", ".join(filter(None, dict.fromkeys((shown, share, why))))
