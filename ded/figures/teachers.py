@@ -219,7 +219,7 @@ def predictors(points: pd.DataFrame, note: str = "") -> parts.Figure:
     titles = [_rho(rank) for rank in ranks.itertuples()]
     words = parts.words("predictors", note=note)
     figure, axes = parts.canvas(titles, 3, 1.9, words, sharey=True)
-    teachers = parts.looks(parts.names(points, "teacher"))
+    teachers = parts.looks(parts.names(points.dropna(subset="gain"), "teacher"))
     # a mean over turns would show the smoke test, which is the gain of others, on a diagonal
     drawn = points[points["turn"] == 0].set_index(["predictor", "base", "teacher"])
     drawn = drawn[["value", "gain"]].dropna()
