@@ -295,12 +295,13 @@ def with_bases(ax: Axes, value: Any, y: float, below: float = 0.3, **look: Any) 
 
 def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:
     """Limits of an axis for pass rates and their bases, within what a rate can be; whiskers stretch
-    them by 10 points at most, as does the line of guessing, which is drawn where it lies within.
+    them by 10 points at most, as does the line of guessing, where it is not farther away.
     """
     means = [mean for mean in means if math.isfinite(mean.estimate)]
     points = [value for mean in means for value in (mean.estimate, *mean.bases.values())]
     low, high = min(points, default=0.0), max(points, default=1.0)
-    ends = [chance, *(end for mean in means for end in (mean.low, mean.high))]
+    guessing = chance if chance > low - 0.1 else low
+    ends = [guessing, *(end for mean in means for end in (mean.low, mean.high))]
     near = np.clip([end for end in ends if math.isfinite(end)], low - 0.1, high + 0.1)
     low, high = min(low, near.min()) - 0.005, max(high, near.max()) + 0.005
     low, high = max(0.0, low), min(1.0, max(high, low + 0.04))
