@@ -98,7 +98,7 @@ def read(folder: Path) -> Notebook:
         return notebook
     if ran and ".failed." in ran.name:
         notebook.page = ""  # of another run than the one that was recorded
-    notebook.replay = metrics["metrics"].get("replay", "")
+    notebook.replay = metrics.get("metrics", {}).get("replay", "")
     notebook.claims = [claim | {"parts": wording.parts(claim)} for claim in metrics["claims"]]
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
