@@ -166,17 +166,6 @@ def test_steps_find_the_lucky_chain():
         "invalid step"
     }
     assert len(curation.curate(table, [problem], max_tokens=50).kept) == 3
-    with pytest.raises(ValueError, match="step_check"):
-        filters.filter_correct(table, "steps", [problem])
-    with pytest.raises(ValueError, match="no problem"):
-        filters.filter_correct(table, "steps", [], check)
-
-
-def test_correctness_needs_a_graded_table_and_a_known_rule():
-    with pytest.raises(ValueError, match="verdict"):
-        filters.filter_correct(trajectories([GOOD]).drop(columns="verdict"))
-    with pytest.raises(ValueError, match="stepz"):
-        filters.filter_correct(trajectories([GOOD]), "stepz")
 
 
 def test_compression_drops_what_is_answered_too_often():
@@ -419,11 +408,3 @@ def test_one_a_question():
     for rule in curation.RULES:
         chosen, statistics = curation.select_trajectories(table, 1, rule)
         assert len(chosen) == 1 and math.isnan(statistics.mean_distance[0])
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"n_kept": 0}, {"rule": "far"}, {"metric": "hamming"}, {"short": "pad"}]
-)
-def test_wrong_arguments_are_named(wrong):
-    with pytest.raises(ValueError, match=str(*wrong.values())):
-        curation.select_trajectories(sampled({"a": 3}), **{"n_kept": 2} | wrong)

@@ -184,7 +184,7 @@ def test_a_checker_decides_where_several_outputs_are_right():
         (pair, "print('x')"),
         (broken, "print(3, 4)"),
     ]
-    assert [verdict for verdict, _ in grade_programs(jobs, QUIET)] == [
+    assert [verdict for verdict, *_ in grade_programs(jobs, QUIET)] == [
         "correct",
         "wrong",
         "wrong",
@@ -239,7 +239,7 @@ def test_errors_of_the_machine_are_retried_once_and_alone(monkeypatch):
 
     monkeypatch.setattr(code, "grade_program", flaky)
     verdicts = grade_programs([(SUM, program) for program in "abc"], Settings(3, progress=False))
-    assert verdicts == [("correct", ""), ("error", "slept"), ("correct", "")]
+    assert [each[:2] for each in verdicts] == [("correct", ""), ("error", "slept"), ("correct", "")]
     assert (
         sorted(tries[:3]) == ["a", "b", "c"]
         and sorted(tries[3:5]) == ["a", "b"]
@@ -251,7 +251,7 @@ def test_errors_of_the_machine_are_retried_once_and_alone(monkeypatch):
 def test_all_tests_together_have_a_budget():
     busy = "import time\nwhile time.process_time() < 0.2: pass\nprint(1)"
     many = problem(tests=[{"input": "", "output": "1"}] * 3)
-    ((verdict, reason),) = grade_programs(
+    ((verdict, reason, _),) = grade_programs(
         [(many, busy)], Settings(limits=Limits(cpu=2, total_cpu=0.3), progress=False)
     )
     assert verdict == "wrong" and "together" in reason
@@ -532,7 +532,7 @@ def test_the_candidate_of_assertions_may_be_a_method():
         "```python\ndef g(n): return 2\ndef f(n): return g(n)\n```\n```python\nprint(f(1))\n```"
     )
     assert grade_programs([(nameless, extract(blocks, nameless))], QUIET) == [CORRECT]
-    ((verdict, reason),) = grade_programs([(nameless, "def g(n): return 2")], QUIET)
+    ((verdict, reason, _),) = grade_programs([(nameless, "def g(n): return 2")], QUIET)
     assert (verdict, reason) == ("wrong", "NameError: the program has no 'f'")
 
 
@@ -545,7 +545,7 @@ def test_draws_of_the_assertions_are_the_same_each_time():
     above = problem(entry="f", assertions=drawn + last.format(1.5))
     below = problem(entry="f", assertions=drawn + last.format(1.5).replace("<", ">="))
     jobs = [(each, "def f(x): return x + 1") for each in (above, above, below, below)]
-    verdicts = [verdict for verdict, _ in grade_programs(jobs, QUIET)]
+    verdicts = [verdict for verdict, *_ in grade_programs(jobs, QUIET)]
     assert sorted(map(set, (verdicts[:2], verdicts[2:])), key=str) == [{"correct"}, {"wrong"}]
 
 
@@ -610,7 +610,7 @@ def test_a_program_of_the_user_has_plain_python():
     for case, decision in zip(cases, grade_programs(jobs, QUIET), strict=True):
         assert decision.verdict == case[1], (case, decision)
     early = [(DOUBLE, "def f(x): exit(0)"), (DOUBLE, "def f(x): return 2 * x\nexit()")]
-    assert [verdict for verdict, _ in grade_programs(early, QUIET)] == ["wrong", "wrong"]
+    assert [verdict for verdict, *_ in grade_programs(early, QUIET)] == ["wrong", "wrong"]
 
 
 @needs_isolation
@@ -627,10 +627,10 @@ def test_packages_are_those_of_the_list(isolation):
         ),
     ]
     settings = Settings(isolation=isolation, progress=False, packages=("numpy",))
-    verdicts = [verdict for verdict, _ in grade_programs(jobs, settings)]
+    verdicts = [verdict for verdict, *_ in grade_programs(jobs, settings)]
     assert verdicts == ["correct", "wrong", "correct", "correct"]
     without = Settings(isolation=isolation, progress=False)
-    assert {verdict for verdict, _ in grade_programs(jobs, without)} == {"wrong"}
+    assert {verdict for verdict, *_ in grade_programs(jobs, without)} == {"wrong"}
 
 
 @needs_isolation

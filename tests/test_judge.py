@@ -14,7 +14,7 @@ from ded import evaluation, generation, params
 from ded.cli import app
 from ded.errors import EngineError, ModelError, ParameterError
 from ded.grading import grade
-from ded.grading.judge import ModelJudge, read
+from ded.grading.judge import read
 from ded.models import endpoint
 from ded.options import Engine, Grading
 from ded.problems import Problem
@@ -160,29 +160,29 @@ def test_an_endpoint(monkeypatch):
 )
 def test_a_model_that_cannot_be_asked_is_an_error_and_no_verdict(engine, error, monkeypatch):
     monkeypatch.setattr(endpoint, "WAIT", 0.001)
-    judge = ModelJudge("openai:model-y", Engine(**engine))
+    options = Grading(judge="openai:model-y", judge_engine=Engine(**engine))
     with pytest.raises(error, match="model-y"):
-        grade(frame(["six"]), [math("5")], judge=judge, progress=False)
+        grade(frame(["six"]), [math("5")], options, progress=False)
 
 
 # ---- what is asked, and what is made of the reply -----------------------------------------------
-def test_the_judge_is_asked_about_unparsed_answers_only():
+def test_the_judge_is_asked_about_unparsed_answers_only(monkeypatch):
     asked = []
 
-    class Says:
-        name = "model-x"
+    def sample(model, questions, **how):
+        asked.extend(question.prompt for question in questions)
+        same = 'Well. {"verdict": "correct", "reason": "same"}'
+        replies = [same if "five it" in each.prompt else "I cannot say" for each in questions]
+        return pd.DataFrame({"problem_id": [each.id for each in questions], "text": replies})
 
-        def replies(self, prompts):
-            asked.extend(prompts)
-            same = 'Well. {"verdict": "correct", "reason": "same"}'
-            return [same if "five it" in prompt else "I cannot say" for prompt in prompts]
+    monkeypatch.setattr(generation, "sample", sample)
 
     texts = [r"\boxed{5}", r"\boxed{6}", "five it is", "five it is", "who knows", "<think> x"]
-    graded = grade(frame(texts), [math("5")], judge=Says(), progress=False)
+    graded = grade(frame(texts), [math("5")], Grading(judge="lab:x"), progress=False)
     verdicts = ["correct", "wrong", "correct", "correct", "unparsed", "unparsed"]
     assert graded["verdict"].tolist() == verdicts
     assert len(asked) == 2 and "What is it?" in asked[0]
-    assert graded["reason"][2] == "no final answer; judge model-x: same"
+    assert graded["reason"][2] == "no final answer; judge lab:x: same"
     assert "gave no verdict" in graded["reason"][4]
     off = grade(frame(texts), [math("5")], progress=False)  # as by default
     assert off["verdict"].tolist()[2] == "unparsed"

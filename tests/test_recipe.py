@@ -566,7 +566,7 @@ def test_each_distinct_program_of_a_problem_runs_once(tmp_path):
     def run(pairs):
         ran.extend(program for _, program in pairs)
         return [
-            (
+            grading.Decision(
                 "error" if program == "sick" else "correct" if program == q.answer else "wrong",
                 program,
             )
@@ -577,14 +577,14 @@ def test_each_distinct_program_of_a_problem_runs_once(tmp_path):
     first = seen.grade(
         [(a, a.answer), (b, a.answer), (a, "sick")], run, tmp_path / "s" / "programs.sqlite", 1
     )
-    assert [v for v, _ in first] == ["correct", "wrong", "error"] and len(ran) == 3
+    assert [v for v, *_ in first] == ["correct", "wrong", "error"] and len(ran) == 3
     again = seen.grade(
         [(b, a.answer), (a, "new"), (a, a.answer), (a, "sick")],
         run,
         tmp_path / "s" / "programs.sqlite",
         1,
     )
-    assert again == [
+    assert [each[:2] for each in again] == [
         ("wrong", a.answer),
         ("wrong", "new"),
         ("correct", a.answer),
@@ -595,7 +595,7 @@ def test_each_distinct_program_of_a_problem_runs_once(tmp_path):
     assert len(ran) == 6, "other settings, another verdict"
     many = [(a, str(i)) for i in range(100)]
     assert seen.grade(many, run, tmp_path / "s" / "programs.sqlite", 1) == [
-        ("wrong", str(i)) for i in range(100)
+        ("wrong", str(i), "") for i in range(100)
     ]
 
 

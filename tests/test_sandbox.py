@@ -304,7 +304,7 @@ def test_what_waits_is_looked_up_like_all_else(tmp_path):
     pairs = [(LINE, f"import time\ntime.sleep({n})") for n in range(997, 1000)] + [(LINE, "")]
     settings = replace(QUIET, limits=WAITING, seen=tmp_path / "seen.sqlite")
     first = decide(pairs, settings)
-    assert [verdict for verdict, _ in first] == ["wrong"] * 4
+    assert [verdict for verdict, *_ in first] == ["wrong"] * 4
     assert "no answer in time" in first[0].reason and "printed" in first[3].reason
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(Sandbox, "begin")  # nothing runs again
@@ -448,7 +448,7 @@ def test_sleepers_wait_side_by_side(monkeypatch):
     good = [(SQUARE, f"def f(x): return x * x + {i} - {i}") for i in range(4)]
     settings = Settings(2, limits=replace(WAITING, idle=3), progress=False)
     decisions = grade_programs([*sleepers, *good], settings)
-    assert [verdict for verdict, _ in decisions] == ["wrong"] * 8 + ["correct"] * 4
+    assert [verdict for verdict, *_ in decisions] == ["wrong"] * 8 + ["correct"] * 4
     assert max(most[:10]) <= 2 and max(most) == 8
 
 
@@ -650,7 +650,9 @@ SEARCH = (
 )
 def test_cheating_is_wrong(problem, program):
     jobs = [(problem, program), (SQUARE, "def f(x): return x * x")]
-    (verdict, reason), (honest, _) = grade_programs(jobs, Settings(limits=LIMITS, progress=False))
+    (verdict, reason, _), (honest, *_) = grade_programs(
+        jobs, Settings(limits=LIMITS, progress=False)
+    )
     assert verdict == "wrong" and honest == "correct", reason
 
 

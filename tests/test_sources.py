@@ -400,7 +400,7 @@ def test_the_hub_is_asked_for_the_registered_set_and_its_failure_told(monkeypatc
     with pytest.raises(
         SourceError,
         match=r"Idavidrein/gpqa .*ConnectionError: no route.*hf auth login.*"
-        r"data:gpqa_diamond@<file>",
+        r"Idavidrein/gpqa.jsonl, into the folder that DED_DATA names",
     ):
         problems.load("data:gpqa_diamond", 1, "test", "s")
     public.from_hub.cache_clear()
@@ -640,12 +640,6 @@ def test_torn_tables_are_named(tmp_path):
 # ---- the grammar
 
 
-@pytest.mark.parametrize("meant", ["lab:sum/6-9", "data:aime_2024", "reasoning_gym:chain_sum"])
-def test_a_source_without_a_kind_is_told_which_was_meant(meant):
-    with pytest.raises(SourceError, match=f"did you mean '{meant}'"):
-        problems.source(meant.partition(":")[2])
-
-
 @pytest.mark.parametrize(
     "source, message",
     [
@@ -666,8 +660,8 @@ def test_a_source_without_a_kind_is_told_which_was_meant(meant):
         ("reasoning_gym:chain_sum?{min_terms", "no such task"),
         ("reasoning_gym:chain_sum?{a: [}", "no YAML mapping"),
         ("reasoning_gym:chain_sum?{seed: 1}", "no setting 'seed'"),
-        ("reasoning_gym:word_ladder", "differ from process to process"),
-        ("reasoning_gym:arc_agi", "refuses the task's own answer"),
+        ("reasoning_gym:word_ladder", "cannot be used here"),
+        ("reasoning_gym:arc_agi", "cannot be used here"),
         ("lab:sum?{levels: 7}", "written as lab:"),
     ],
 )
@@ -844,8 +838,6 @@ def test_steps_are_checked_for_sums_alone():
         and not problems.source("data:gsm8k").steps
     )
     assert problems.trace(lab, "no work at all") is None
-    with pytest.raises(SourceError, match="lab:sum alone"):
-        problems.trace(Problem("x", "x", 0, "?", "1"), "1")
 
 
 # ---- contamination

@@ -45,8 +45,9 @@ def curate(
     sampled = drop(trajectories, "sampled", [""] * len(trajectories))
     length = filter_length(sampled.kept, max_tokens)
     steps = [sampled, length, filter_format(length.kept)]
-    if drop_repeats:
-        steps.append(filter_repeats(steps[-1].kept))
+    if drop_repeats:  # no paper's filter, so off by default
+        loops = repeats(steps[-1].kept).map({True: "ends in a loop", False: ""})
+        steps.append(drop(steps[-1].kept, "repeats", loops.tolist()))
     return join(*steps, filter_correct(steps[-1].kept, verify, problems, step_check))
 
 
@@ -72,12 +73,6 @@ def repeats(trajectories: pd.DataFrame) -> pd.Series:
     return trajectories["text"].map(texts.loops).astype(bool).rename("repeats")
 
 
-def filter_repeats(trajectories: pd.DataFrame) -> Filtered:
-    """Drops trajectories that end in a loop: no paper's filter, so off by default."""
-    reasons = repeats(trajectories).map({True: "ends in a loop", False: ""})
-    return drop(trajectories, "repeats", reasons.tolist())
-
-
 def filter_correct(
     graded: pd.DataFrame,
     require: str = "answer",
@@ -91,21 +86,12 @@ def filter_correct(
     for "steps" alone. The second funnel row, "steps", then counts the lucky chains: right answers
     by way of a wrong step.
     """
-    if "verdict" not in graded:
-        raise ValueError("the trajectories are not graded: they have no column 'verdict'")
-    verdicts = graded["verdict"]
-    reasons = ["" if verdict == "correct" else str(verdict) or "ungraded" for verdict in verdicts]
-    answer = drop(graded, "answer", reasons)
-    if require == "answer":
+    answer = drop(graded, "answer", graded["verdict"].replace("correct", "").tolist())
+    if require == "answer" or step_check is None:
         return answer
-    if require != "steps" or step_check is None:
-        ways = "it is 'answer', or 'steps' with a step_check(problem, think text)"
-        raise ValueError(f"require is {require!r}; {ways}")
     by_id = {problem.id: problem for problem in problems}
 
     def reason(problem_id: str, text: str) -> str:
-        if problem_id not in by_id:
-            raise ValueError(f"no problem {problem_id!r} is given: its steps cannot be checked")
         think, _ = split_think(text) or ("", "")  # without a think block no step is valid
         return "" if step_check(by_id[problem_id], think) else "invalid step"
 

@@ -8,7 +8,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain, combinations, groupby
@@ -105,7 +105,9 @@ def pairwise_distances(
 
 def metric_named(name: str) -> str:
     """The name, where it is one of `METRICS`; ParameterError where it is not."""
-    return _require("metric", name, METRICS)
+    if name not in METRICS:
+        raise ParameterError(no_such("metric", name, METRICS))
+    return name
 
 
 @dataclass(frozen=True)
@@ -202,10 +204,6 @@ def select_trajectories(
     sample_index, in the unit of `metric`, where they were computed before. memo: kept by a caller
     who chooses from parts of one table again and again: what was chosen among the same candidates.
     """
-    _require("rule", rule, RULES)
-    _require("short", short, ("drop", "keep"))
-    if n_kept < 1:
-        raise ValueError(f"n_kept is {n_kept}; at least one trajectory a question is chosen")
     memo = {} if memo is None else memo
     ordered = kept.sort_values("sample_index", kind="stable")
     sample_index = ordered["sample_index"].tolist()
@@ -305,9 +303,3 @@ def _subsets(n_items: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     subsets = np.array(list(combinations(range(n_items), n)))
     pairs = [subsets[:, a] * n_items + subsets[:, b] for a, b in combinations(range(n), 2)]
     return subsets, np.stack(pairs)
-
-
-def _require(what: str, name: str, names: Iterable[str]) -> str:
-    if name not in names:
-        raise ParameterError(no_such(what, name, names))
-    return name

@@ -25,9 +25,6 @@ FEWEST = 16  # rows of a batch, however large the model
 # Ended rows leave a batch when this share of it remains: to leave costs the others a copy of
 # their keys and values.
 SHRINK = 0.8
-# Probabilities (rows x vocabulary) that are weighed at once: in double precision, and sorted, they
-# take ten times the memory of a batch's logits.
-SLICE = 2**24
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
@@ -237,18 +234,13 @@ def weigh(
     tokens that engine.repetition_penalty makes less likely (Keskar et al. 2019, section 4.1)."""
     import torch
 
-    entropies, tokens = [], []
-    n_slices, penalty = -(-logits.numel() // SLICE), engine.repetition_penalty
-    stands = [None] * n_slices if seen is None else seen.tensor_split(n_slices)
-    slices = logits.tensor_split(n_slices), uniform.tensor_split(n_slices), stands
-    for sliced, noise, standing in zip(*slices, strict=True):
-        logs = torch.log_softmax(sliced, dim=-1)
-        entropies.append(-(logs.exp() * logs).nan_to_num(0.0).sum(-1))
-        if standing is not None:
-            penalised = torch.where(sliced > 0, sliced / penalty, sliced * penalty)
-            sliced = torch.where(standing, penalised, sliced)
-        tokens.append(choose(sliced, noise, temperature, top_p, engine))
-    return torch.cat(entropies), torch.cat(tokens)
+    logs = torch.log_softmax(logits, dim=-1)
+    entropies = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)
+    if seen is not None:
+        penalty = engine.repetition_penalty
+        penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+        logits = torch.where(seen, penalised, logits)
+    return entropies, choose(logits, uniform, temperature, top_p, engine)
 
 
 def choose(

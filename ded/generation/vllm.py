@@ -42,10 +42,6 @@ CPU = {
     "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
     "TORCH_COMPILE_DISABLE": "1",
 }
-# an error's message in a log, behind the mark of the process that wrote it
-ERROR_LINE = re.compile(
-    r"^(?:\[rank\d+\]: ?|\(\S+ pid=\d+\) ?)*(\S*(?:Error|Exception)\b.*: .*)$", re.M
-)
 log = logging.getLogger("ded")
 
 
@@ -268,16 +264,10 @@ def _check(replicas: list[Replica], codes: list[int | None], model: str, stored:
     for replica, code in zip(replicas, codes, strict=True):
         if code is None or (code == 0 and not all_ended):
             continue
-        log = replica.log.read_text(errors="replace")
-        errors = ERROR_LINE.findall(log)
-        cause = f": {errors[-1].strip()}" if errors else ""
+        lines = replica.log.read_text(errors="replace").splitlines()
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        mend = (
-            [MENDS["vllm"]["memory"]]
-            if code == -signal.SIGKILL or re.search("memory|GiB", cause)
-            else []
-        )
-        go_on = f"{stored}; run again to go on from there. The end of its log:"
-        end = [line for line in log.splitlines() if line.strip()][-12:]
-        what = f"{model}: vLLM ended early ({how}){cause}"
-        raise EngineError("\n".join([what, *mend, go_on, *end]))
+        out_of_memory = code == -signal.SIGKILL or re.search("memory|GiB", "".join(lines[-40:]))
+        mend = [MENDS["vllm"]["memory"]] if out_of_memory else []
+        what = f"{model}: vLLM ended early ({how}); {stored}; run again to go on from there"
+        end = [line for line in lines if line.strip()][-12:]
+        raise EngineError("\n".join([what, *mend, "The end of its log:", *end]))

@@ -24,7 +24,7 @@ from ded import generation
 from ded.errors import no_such
 from ded.grading import choice, code, gym, math, packages, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
-from ded.grading.judge import ModelJudge, decide_all, of
+from ded.grading.judge import decide_all
 from ded.options import Grading
 from ded.problems import texts
 from ded.problems.record import Problem
@@ -44,22 +44,19 @@ JUDGE = "judge"  # the rule of what a judge decided
 @dataclass
 class _Row:
     """A trajectory on its way: what follows its thinking, the final answer in it, and the decision
-    once it is made, with the rule that made it.
+    once it is made.
     """
 
     problem: Problem
     text: str | None
     answer: str | None
     decision: Decision
-    rule: str = ""
 
 
 def grade(
     trajectories: pd.DataFrame,
     problems: Iterable[Problem],
     options: Grading = Grading(),
-    *,
-    judge: ModelJudge | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Grade a table of trajectories.
@@ -67,9 +64,8 @@ def grade(
     trajectories: at least the columns ``problem_id``, ``text`` and ``finish_reason`` ("stop" or
         "length").
     problems: those that the rows refer to; ``kind`` chooses the grader (one of `GRADERS`).
-    options: the parameter `grading`.
-    judge: in place of the one that the options name. A judge is asked about *unparsed* rows only,
-        and never about code.
+    options: the parameter `grading`. A judge is asked about *unparsed* rows only, and never about
+        code.
     settings: fields of `Settings`: workers, isolation, limits, progress, seen.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted,
@@ -81,7 +77,6 @@ def grade(
     chosen: dict[str, Any] = {"isolation": options.isolation, "percent": options.percent}
     how = Settings(**chosen | {"packages": tuple(options.packages)} | settings)
     packages.places(how.packages)  # a name that is wrong is told before anything runs
-    judge = judge or of(options)
     by_id = {problem.id: problem for problem in problems}
     for name in sorted(set(trajectories["problem_id"]) - set(by_id)):
         raise ValueError(f"no problem {name!r} among the problems: give all that the rows refer to")
@@ -94,22 +89,22 @@ def grade(
         pending = [row for row in rows if row.decision is PENDING and row.problem.kind == kind]
         pairs = [(row.problem, row.answer or "") for row in pending]
         for row, decision in zip(pending, _once(grader.decide, pairs, how), strict=True):
-            row.decision = decision
-            row.rule = getattr(decision, "rule", "") or grader.rule(row.problem)
-    if judge:
+            row.decision = decision._replace(rule=decision.rule or grader.rule(row.problem))
+    if options.judge:
         pending = [row for row in rows if row.decision.verdict == "unparsed" and row.text]
         pending = [row for row in pending if GRADERS[row.problem.kind].judged]
         pairs = [(row.problem, row.text or "") for row in pending]
-        judged = _once(decide_all, pairs, judge)
+        judged = _once(decide_all, pairs, options)
         for row, decision in zip(pending, judged, strict=True):
-            row.rule = JUDGE if decision.verdict != "unparsed" else row.rule
-            row.decision = Decision(decision.verdict, f"{row.decision.reason}; {decision.reason}")
+            rule = JUDGE if decision.verdict != "unparsed" else row.decision.rule
+            reason = f"{row.decision.reason}; {decision.reason}"
+            row.decision = Decision(decision.verdict, reason, rule)
 
     return trajectories.assign(
         verdict=[row.decision.verdict for row in rows],
         answer=[row.answer for row in rows],
         reason=[row.decision.reason for row in rows],
-        rule=[row.rule for row in rows],
+        rule=[row.decision.rule for row in rows],
     )
 
 

@@ -170,14 +170,11 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     for width, bounds in tries:
         again = [i for i, decision in enumerate(decisions) if decision.verdict == AGAIN]
         tried = _try([pairs[i] for i in again], width, replace(settings, limits=bounds))
-        for i, (verdict, reason) in zip(again, tried, strict=True):
-            if verdict == ASLEEP:
-                verdict = AGAIN if bounds is brief else "wrong"
-            decisions[i] = Decision(verdict, reason)
-    return [
-        Decision("error", decision.reason) if decision.verdict == AGAIN else decision
-        for decision in decisions
-    ]
+        asleep = AGAIN if bounds is brief else "wrong"
+        for i, decision in zip(again, tried, strict=True):
+            slept = decision.verdict == ASLEEP
+            decisions[i] = decision._replace(verdict=asleep) if slept else decision
+    return [each._replace(verdict="error") if each.verdict == AGAIN else each for each in decisions]
 
 
 def _together(limits: Limits) -> int:

@@ -16,23 +16,13 @@ VERDICTS = ("correct", "wrong", "unparsed", "truncated", "error")
 
 
 class Decision(NamedTuple):
-    """One of `VERDICTS`, and the reason where the verdict does not say it all."""
+    """One of `VERDICTS`, the reason where the verdict does not say it all, and the rule that made
+    it, "" where it does not know.
+    """
 
     verdict: str
     reason: str = ""
-
-
-class Ruled(Decision):
-    """A decision that knows which rule made it; equal to the one that does not."""
-
-    rule = ""
-
-
-def by_rule(decision: Decision, rule: str) -> Ruled:
-    """The same decision, made by this rule."""
-    ruled = Ruled(*decision)
-    ruled.rule = rule
-    return ruled
+    rule: str = ""
 
 
 CORRECT = Decision("correct")

@@ -8,10 +8,10 @@ untrusted code, compiling included, happens in a forked child; the child itself 
 and input, so that the supervisor's memory, which the next child inherits, holds none of them.
 
 argv: the uid for programs ("-1" to keep our own), the open file with which a process joins the
-cgroup of this sandbox ("-1" for none), and a folder of packages for them if there is
-one. A job is two marshalled dicts, limits and program, each after 4 bytes of length. A result is a
-JSON object, after 4 bytes of length, in which stdout, stderr and the returned value stand with
-their lengths, and then those three.
+cgroup of this sandbox ("-1" for none), the seccomp filter in hexadecimal digits ("" for none), and
+a folder of packages for them if there is one. A job is two marshalled dicts, limits and program,
+each after 4 bytes of length. A result is a JSON object, after 4 bytes of length, in which stdout,
+stderr and the returned value stand with their lengths, and then those three.
 """
 
 import ctypes
@@ -35,51 +35,7 @@ MIB = 1 << 20
 INODE, SOCKET = 2 << 10, 416 << 10  # bytes of the kernel's, at most (man 7 socket, wmem_max)
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
 UID, CGROUP = map(int, sys.argv[1:3])
-
-# System calls that programs do not get, with their numbers on x86-64 and on ARM64: memory that no
-# limit counts or that outlives a run; mounts and namespaces; other processes, and the kernel; a
-# lower priority, with which a program could starve itself; the disks; and those that depend on an
-# argument.
-CALLS = """
-memfd_create 319 279, memfd_secret 447 447, io_uring_setup 425 425, userfaultfd 323 282,
-shmget 29 194, semget 64 190, msgget 68 186, mq_open 240 180,
-inotify_init 253 26, inotify_init1 294 26, fanotify_init 300 262,
-add_key 248 217, request_key 249 218, keyctl 250 219,
-unshare 272 97, setns 308 268, clone3 435 435, mount 165 40, umount2 166 39, pivot_root 155 41,
-chroot 161 51, open_tree 428 428, open_tree_attr 467 467, move_mount 429 429, fsopen 430 430,
-fsconfig 431 431, fsmount 432 432, fspick 433 433, mount_setattr 442 442,
-ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, pidfd_getfd 438 438,
-bpf 321 280, perf_event_open 298 241,
-setpriority 141 140, sched_setscheduler 144 119, sched_setattr 314 274,
-fsync 74 82, fdatasync 75 83, sync 162 81, syncfs 306 267, sync_file_range 277 84, msync 26 227,
-fadvise64 221 223,
-mmap 9 222, clone 56 220, socket 41 198, prlimit64 302 261, rt_sigaction 13 134
-"""
-# instructions of the filter: operation, jump if true, jump if false, operand
-LOAD, SAME, NOT_BELOW, ANY_BIT, MASK = 0x20, 0x15, 0x35, 0x45, 0x54
-ALLOW, REFUSE, ABSENT, DONE = (
-    (0x06, 0, 0, code) for code in (0x7FFF0000, 0x00050001, 0x00050026, 0x00050000)
-)
-# what would have a disk work though nothing of a program's is on disk: done, as far as it can see
-SYNCS = ("fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync", "fadvise64")
-BY_ARGUMENT = {name: [DONE] for name in SYNCS} | {
-    "clone3": [ABSENT],  # its flags are behind a pointer; the C library falls back on clone
-    # no huge pages, which are not resident, and no shared anonymous memory
-    "mmap": [
-        *[(LOAD, 0, 0, 40), (ANY_BIT, 2, 0, 0x40000), (MASK, 0, 0, 0x21), (SAME, 0, 1, 0x21)],
-        *[REFUSE, ALLOW],
-    ],
-    # no new namespace, and no child that is its sibling
-    "clone": [(LOAD, 0, 0, 16), (ANY_BIT, 0, 1, 0x7E028000), REFUSE, ALLOW],
-    "socket": [(LOAD, 0, 0, 16), (SAME, 1, 0, 1), REFUSE, ALLOW],  # AF_UNIX only
-    "prlimit64": [(LOAD, 0, 0, 16), (SAME, 1, 0, 0), REFUSE, ALLOW],  # not the supervisor's
-    # SIGCHLD is asked about only: the kernel forgets the CPU time of children where it is ignored
-    "rt_sigaction": [
-        *[(LOAD, 0, 0, 16), (SAME, 0, 4, signal.SIGCHLD)],
-        *[(LOAD, 0, 0, 24), (SAME, 0, 3, 0), (LOAD, 0, 0, 28), (SAME, 0, 1, 0)],
-        *[ALLOW, REFUSE],
-    ],
-}
+prctl = ctypes.CDLL(None).prctl
 
 
 def read_message():
@@ -88,42 +44,14 @@ def read_message():
 
 
 # --- in the child: lower every limit, then become the program -------------------------------------
-def call_filter():
-    """The seccomp program against what would take a program, its memory or its CPU time out of
-    sight: `CALLS`, and other ABIs, which number calls differently. None for other machines.
-    """
-    machines = {"x86_64": (0xC000003E, 1), "aarch64": (0xC00000B7, 2)}  # and columns of `CALLS`
-    if os.uname().machine not in machines:
-        return None
-    architecture, column = machines[os.uname().machine]
-    code = [
-        (LOAD, 0, 0, 4),
-        (SAME, 1, 0, architecture),
-        REFUSE,
-        (LOAD, 0, 0, 0),  # the number of the call
-        (NOT_BELOW, 0, 1, 1 << 30),
-        REFUSE,
-    ]
-    for line in CALLS.replace("\n", " ").split(","):
-        call = line.split()
-        decision = BY_ARGUMENT.get(call[0], [REFUSE])
-        code += [(SAME, 0, len(decision), int(call[column])), *decision]
-    code.append(ALLOW)
-    return ctypes.create_string_buffer(
-        b"".join(struct.pack("=HBBI", *each) for each in code), 8 * len(code)
-    )
-
-
-FILTER, PRCTL = call_filter(), ctypes.CDLL(None).prctl
-
-
 def refuse_calls():
-    if FILTER is None:
+    if not sys.argv[3]:  # a machine without one
         return
-    program = struct.pack("@HP", len(FILTER) // 8, ctypes.addressof(FILTER))
+    code = ctypes.create_string_buffer(bytes.fromhex(sys.argv[3]))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(code))
     zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    PRCTL(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
-    if PRCTL(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
+    prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
+    if prctl(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
         raise OSError("no seccomp filter")
 
 
@@ -383,8 +311,8 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets those signals that it handles
     if ISOLATED and UID < 0:
         # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
-        PRCTL(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
-    sys.path += sys.argv[3:]
+        prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    sys.path += sys.argv[4:]
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()

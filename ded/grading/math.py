@@ -80,7 +80,8 @@ def decide(gold: str, answer: str, tolerance: float, percent_is_unit: bool = Fal
     from ded.grading.symbolic import equal
 
     try:
-        return rules.decide(gold, answer, equal, tolerance, percent_is_unit)
+        decision = rules.decide(gold, answer, equal, tolerance, percent_is_unit)
+        return decision._replace(rule="")  # whatever is decided here is math-verify's
     except RecursionError:
         return Decision("unparsed", "brackets nested too deeply")
 

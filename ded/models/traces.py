@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ded import home
-from ded.errors import ModelError, ParameterError, SourceError, first_line, near
+from ded.errors import ModelError, ParameterError, SourceError, near
 from ded.files import read_yaml
 from ded.models import rows
 from ded.models.rows import Map, Row, Trace
@@ -32,6 +32,7 @@ from ded.models.spec import digest, hub, parse
 from ded.options import Engine
 from ded.problems import Problem, files, worked
 from ded.problems.prompts import question_of
+from ded.problems.public import from_hub
 from ded.problems.texts import THINK
 
 WORKED = "worked"  # in place of a file
@@ -161,15 +162,5 @@ def _read(model: str, content: str) -> dict[str, list[Trace]]:
 
 
 def _hub_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
-    import datasets
-
-    name, columns = source.place, source.columns
-    part = {"split": columns.split, "revision": source.revision}
-    try:
-        table = datasets.load_dataset(name, columns.config, **part)
-    except Exception as error:  # the clients' errors have no common root short of this
-        hub(name, source.revision, "dataset")  # says why, if it is access or network
-        mend = "set `config` and `split` of its column map in params/recorded.yml"
-        fault = f"cannot be loaded ({first_line(error)})"
-        raise ModelError(f"data set {name}: {fault}; {mend}") from error
-    return files.numbered(name, table)
+    part = {"split": source.columns.split, "revision": source.revision}
+    return files.numbered(source.place, from_hub(source.place, source.columns.config, **part))

@@ -76,7 +76,8 @@ def _judged(grading: Grading) -> Grading:
     from ded.grading import judge
 
     _registered(grading.judge_engine)
-    if judge.of(grading):
+    judge.check(grading)
+    if grading.judge:
         _checked(grading.judge)
     return grading
 

@@ -1,11 +1,9 @@
 """Questions: one record (`Problem`), and every source of them behind one door (docs/sources.md)."""
 
-from contextlib import suppress
-
 from ded.errors import SourceError, near
 from ded.problems import lab, prompts, texts
 from ded.problems.gym import ReasoningGym
-from ded.problems.lab import Lab, sums
+from ded.problems.lab import Lab, sums, trace
 from ded.problems.own import OwnFile
 from ded.problems.prompts import PERTURBATIONS
 from ded.problems.public import Public
@@ -37,18 +35,8 @@ def source(text: str) -> Source:
     kind = text.partition(":")[0]
     if kind not in SOURCES:
         forms = ", ".join(reader.form for reader in SOURCES.values())
-        hint = near(kind, SOURCES) if ":" in text else _meant(text)
-        raise SourceError(f"problem source {text!r}: write one of {forms}{hint}")
+        raise SourceError(f"problem source {text!r}: write one of {forms}{near(kind, SOURCES)}")
     return SOURCES[kind](text)
-
-
-def _meant(text: str) -> str:
-    """'; did you mean ...?' for a text without a kind that one of them can read, else ''."""
-    for kind, reader in SOURCES.items():
-        with suppress(SourceError):
-            reader(f"{kind}:{text}").check()
-            return f"; did you mean '{kind}:{text}'?"
-    return ""
 
 
 def load(text: str, n: int, split: str, seed: str) -> list[Problem]:
@@ -59,16 +47,6 @@ def load(text: str, n: int, split: str, seed: str) -> list[Problem]:
     that cannot be read, lacks the split, or holds fewer than n problems.
     """
     return source(text).load(n, split, seed)
-
-
-def trace(problem: Problem, think: str) -> tuple[sums.Terms, ...] | None:
-    """The states that a worked solution passes through, None where a step is invalid.
-
-    SourceError where steps cannot be checked.
-    """
-    if "terms" not in problem.meta:
-        raise SourceError(f"problem {problem.id!r}: steps can be checked for lab:sum alone")
-    return sums.trace(problem, think)
 
 
 def reasons_untagged(problem: Problem, text: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -43,13 +43,6 @@ class Window(BaseModel):
         """Whether a question lies within dates and difficulties."""
         day = date.fromisoformat(row["contest_date"][:10])
         return self.start <= day <= self.to and row["difficulty"] in self.difficulty
-
-
-class Located(NamedTuple):
-    """A question's row: where it stands, and what reads it. Rows of the hub stay on the disk."""
-
-    place: str
-    read: Callable[[], dict]
 
 
 class Public(Source):
@@ -108,7 +101,7 @@ class Public(Source):
         if not rows:
             raise self.error("holds no questions")
         names = self.pick(list(rows), n, split, seed)
-        problems = [_problem(self.entry, name, rows[name], seed) for name in names]
+        problems = [_problem(self.entry, name, *rows[name], seed) for name in names]
         if prose := sum("prose" in problem.meta for problem in problems):
             share = f"{prose} of {len(problems)} ground truths"
             LOG.info(f"{self.text}: {share} are prose, which only a judge can compare")
@@ -120,7 +113,7 @@ class Public(Source):
             return [self.file] if self.file else []
         if self.file:
             return [str(Path(self.file) / name) for name in self.window.files]
-        return [from_hub(self.entry, name) for name in self.window.files]
+        return [from_hub(self.entry.hub, file=name) for name in self.window.files]
 
 
 def _version(path: str) -> tuple[str, int, int]:
@@ -130,8 +123,11 @@ def _version(path: str) -> tuple[str, int, int]:
 
 
 @lru_cache(maxsize=4)
-def index(entry: DataSet, window: Window, *versions: tuple[str, int, int]) -> dict[str, Located]:
-    """{id: its row} of the questions that the options admit.
+def index(
+    entry: DataSet, window: Window, *versions: tuple[str, int, int]
+) -> dict[str, tuple[str, Callable[[], dict]]]:
+    """{id: (where its row stands, what reads it)} of the questions that the options admit; rows of
+    the hub stay on the disk.
 
     versions: of the local files; without any, the hub's table is read, of which only the names are
     looked through: codeforces is 5 GB.
@@ -145,7 +141,7 @@ def index(entry: DataSet, window: Window, *versions: tuple[str, int, int]) -> di
         own = f"{content_hash(row[key]):016x}" if key.lower() == "question" else row[key]
         name = f"{entry.name}:{own}"
         files.note(places, name, place)
-        located[name] = Located(place, read)
+        located[name] = place, read
     return located
 
 
@@ -155,19 +151,19 @@ def _rows(entry: DataSet, paths: list[str]) -> Iterator[tuple[str, dict, Callabl
         for place, row in files.rows(path, entry.columns):
             yield place, row, partial(dict, row)
     if not paths:
-        table, key = from_hub(entry), entry.columns[0]
+        table, key = from_hub(entry.hub, entry.config, split=entry.hub_split), entry.columns[0]
         for i, name in enumerate(table[key]):
             yield f"{entry.hub}: row {i + 1}", {key: name}, partial(table.__getitem__, i)
 
 
-def _problem(entry: DataSet, name: str, row: Located, seed: str) -> Problem:
+def _problem(entry: DataSet, name: str, place: str, read: Callable[[], dict], seed: str) -> Problem:
     try:
-        question = entry.read(row.read())
+        question = entry.read(read())
         if not question.text.strip():
             raise ValueError("the question is empty")
     except (LookupError, ValueError, TypeError, AttributeError, StopIteration) as error:
         why = f"{type(error).__name__}: {error}; docs/sources.md has the schema"
-        raise SourceError(f"{row.place}: no question of {entry.name} can be read ({why})") from None
+        raise SourceError(f"{place}: no question of {entry.name} can be read ({why})") from None
     template, text, answer, meta = question.template, question.text, question.answer, question.meta
     if template == "choice":
         right, *_ = options = meta["options"]
@@ -182,8 +178,9 @@ def _problem(entry: DataSet, name: str, row: Located, seed: str) -> Problem:
 
 
 @lru_cache(maxsize=16)
-def from_hub(entry: DataSet, file: str = "") -> Any:
-    """The data set as a table, or the path of one file of it, from the hub or its local cache.
+def from_hub(name: str, config: str | None = None, file: str = "", **part: Any) -> Any:
+    """A data set as a table (part: split, revision), or the path of one file of it, from the hub or
+    its local cache.
 
     SourceError, which tells what to do, where it does not come.
     """
@@ -192,12 +189,12 @@ def from_hub(entry: DataSet, file: str = "") -> Any:
         from huggingface_hub import hf_hub_download
 
         if file:
-            return hf_hub_download(entry.hub, file, repo_type="dataset")
-        return datasets.load_dataset(entry.hub, entry.config, split=entry.hub_split)
+            return hf_hub_download(name, file, repo_type="dataset")
+        return datasets.load_dataset(name, config, **part)
     except Exception as error:  # the clients' errors have no common root short of this
         why = f"{type(error).__name__}: {first_line(error, 200)}"
         raise SourceError(
-            f"data set {entry.hub} does not come from the hub ({why}). Check the network; accept "
-            "its terms and run `hf auth login` if it is gated; or name a downloaded copy: "
-            f"data:{entry.name}@<file>, or {entry.hub}.jsonl in the folder that DED_DATA names"
+            f"data set {name} does not come from the hub ({why}). Check the network, configuration "
+            "and split; accept its terms and run `hf auth login` if it is gated; or put a "
+            f"downloaded copy, {name}.jsonl, into the folder that DED_DATA names"
         ) from error

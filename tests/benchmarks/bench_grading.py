@@ -90,7 +90,7 @@ def speed(workers):
     for n in sorted({1, workers}):
         seconds, verdicts = clock(grade_answers, typical(1000), Settings(n, progress=False))
         line("1,000 typical math answers, start-up included", 1000, n, seconds)
-    print("   verdicts:", dict(Counter(verdict for verdict, _ in verdicts)))
+    print("   verdicts:", dict(Counter(verdict for verdict, *_ in verdicts)))
     for bad in PATHOLOGICAL:
         pairs = [(answer("1"), bad)]
         seconds, (decision,) = clock(grade_answers, pairs, Settings(progress=False))
@@ -107,7 +107,7 @@ def speed(workers):
             for n in sorted({1, workers}):
                 settings = Settings(n, isolation, progress=False)
                 seconds, verdicts = clock(grade_programs, programs(100, kind), settings)
-                assert {verdict for verdict, _ in verdicts} == {"correct"}, verdicts[0]
+                assert {verdict for verdict, *_ in verdicts} == {"correct"}, verdicts[0]
                 line(f"100 {what}, {isolation}", 100, n, seconds)
 
 
@@ -242,14 +242,14 @@ def agreement(folder, workers):
     jobs = [(answer(gold), given) for gold, given, _ in cases]
     seconds, verdicts = clock(grade_answers, jobs, Settings(workers, progress=False))
     table = Counter(
-        (truth, verdict) for (_, _, truth), (verdict, _) in zip(cases, verdicts, strict=True)
+        (truth, verdict) for (_, _, truth), (verdict, *_) in zip(cases, verdicts, strict=True)
     )
     columns = ("correct", "wrong", "unparsed", "error")
     print(f"\n{len(golds)} distinct golds, {len(cases)} cases, {seconds:.0f} s")
     print(f"{'should be':<12}" + "".join(f"{column:>10}" for column in columns))
     for truth in ("correct", "wrong"):
         print(f"{truth:<12}" + "".join(f"{table[truth, column]:>10}" for column in columns))
-    for (gold, given, truth), (verdict, reason) in zip(cases, verdicts, strict=True):
+    for (gold, given, truth), (verdict, reason, _) in zip(cases, verdicts, strict=True):
         if verdict != truth:
             print(f"   gold {gold}   given {given}   should be {truth}, is {verdict} {reason}")
 
