@@ -927,7 +927,7 @@ def test_a_percent_sign_may_be_left_out_where_the_question_asks(
 ):
     pairs = [(Problem("m", "math", 1, question, gold, "math"), answer)]
     for percent, verdict in (("strict", strict), ("same", same)):
-        ((decided, _),) = grade_answers(pairs, Settings(progress=False, percent=percent))
+        ((decided, *_),) = grade_answers(pairs, Settings(progress=False, percent=percent))
         assert decided == verdict
 
 
