@@ -160,11 +160,9 @@ def _arms(notebook: str, settings: Parameters, base: str) -> Iterator[Work]:
 
 
 def _suite_size(settings: Parameters) -> int:
-    """Evaluation questions of a unit."""
-    # the perturbed copies of notebook 03
-    n_id = settings.eval_id * (1 + len(getattr(settings, "perturbations", ())))
-    n_code = settings.eval_code if isinstance(settings, Recipe) and settings.code_source else 0
-    return n_id + n_code + len(settings.ood_sources) * settings.eval_ood
+    """Evaluation questions of a unit, with the perturbed copies of notebook 03."""
+    copies = settings.eval_id * len(getattr(settings, "perturbations", ()))
+    return copies + sum(asked.n for asked in study.evaluation_questions(settings).values())
 
 
 def _rated(settings: Parameters) -> int:
@@ -211,7 +209,7 @@ def _recipe_pools(settings: Recipe) -> Work:
     """
     parts, n = len(study.training_questions(settings)), settings.n_replicates
     diverse = settings.n_trajectories * settings.corpus_size * (parts + 2)
-    one_each = settings.n_questions + (parts - 1) * settings.n_code_questions
+    one_each = sum(asked.n for asked in study.training_questions(settings))
     own = _suite_size(settings) * settings.samples
     pool = 3 * one_each + diverse + own
     largest = max(settings.teachers, key=lambda spec: size_of(spec, active=True) or 0)
@@ -249,8 +247,8 @@ def check(
     recorded traces of these questions, GPUs and memory, disk, the sandbox.
     """
     plans = [settings for _, settings in planned(preset, only, changes)]
-    looks = (_packages, _models)
-    findings = [finding for look in looks for settings in plans for finding in look(settings)]
+    findings = [finding for settings in plans for finding in _packages(settings)]
+    findings += [finding for settings in plans for finding in _models(settings)]
     findings += [*_gpus(plans), *_memory(plans), *_sources(plans), *_questions(plans, findings)]
     table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
     table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())

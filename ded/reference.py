@@ -11,20 +11,16 @@ from pathlib import Path
 
 from ded import files, folders, home, params, results
 from ded.errors import ParameterError
+from ded.params import whole
 from ded.problems import content_hash
 from ded.runner import Run
 
 HEAD = "| begun (UTC) | notebook | commit | params | why |\n| --- | --- | --- | --- | --- |\n"
 
 
-def place(notebook: str) -> Path:
-    """The folder of a notebook's committed results."""
-    return home() / "outputs" / "reference" / notebook
-
-
 def is_kept(run: Run) -> bool:
     """Whether the run's results are there already, made by the code as it is committed now."""
-    folder = place(run.name)
+    folder = whole.folder(run.name)
     earlier = folders.finished(folder)
     if earlier is None or earlier.keys() != run.values.keys():
         return False
@@ -40,7 +36,7 @@ def keep(why: str) -> Callable[[Run], None]:
     earlier ones, and are committed with the log."""
 
     def put(run: Run) -> None:
-        folder, source = place(run.name), home() / run.folder
+        folder, source = whole.folder(run.name), home() / run.folder
         manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
         written = {*manifest["files"], "manifest.json", "metrics.json", f"{run.name}.ipynb"}
         with folders.working(folder) as work:
@@ -78,7 +74,7 @@ def begin(why: str, with_changes: bool = False) -> Callable[[Run], None]:
         raise ParameterError(f"uncommitted changes in {', '.join(changed)}: {mend}")
 
     def enter(run: Run) -> None:
-        log = place("LOG.md")
+        log = whole.folder("LOG.md")
         log.parent.mkdir(parents=True, exist_ok=True)
         text = log.read_text(encoding="utf-8") if log.is_file() else HEAD
         digest = f"{content_hash(json.dumps(run.values, sort_keys=True)):016x}"

@@ -109,13 +109,6 @@ def arm_table(cells: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return summary.dropna(subset=list(cells), how="all", ignore_index=True)
 
 
-def paper_figures() -> pd.DataFrame:
-    """Each known figure or table of the paper: shown in the paper, notebook, figure, answer
-    (measured, in part or "not reproducible here"), why, source.
-    """
-    return reported(["figures_of_the_paper"]).drop(columns="section")
-
-
 def reported(sections: Sequence[str]) -> pd.DataFrame:
     """Rows of params/reported.yml: what the paper (or the named source) reports.
 

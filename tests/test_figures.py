@@ -642,7 +642,7 @@ def test_mastered_families_stand_apart_and_guessing_is_drawn_where_it_is_near():
 
 
 def test_every_figure_of_the_paper_is_answered_by_one_that_a_notebook_records():
-    result = tables.paper_figures()
+    result = tables.reported(["figures_of_the_paper"])
     assert (
         set(result["answer"]) == {"measured", "in part", "not reproducible here"}
         and result["why"].str.len().min() > 10
@@ -690,7 +690,7 @@ def test_a_forest_shows_the_part_that_decides():
             stats.claim("rises", "rises", up.interval),
             stats.claim("a test", "", stats.Part("", test_p_value=0.01)),
             stats.claim("none", "not measured", part("", np.nan, 0.1)),
-            stats.not_below("keeps up", "", down.interval, 0.03),
+            stats.claim("keeps up", "", stats.Part("keeps up", down.interval, 0.03)),
         )
     ]
     rows = figures.claim_rows(claims)

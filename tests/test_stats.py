@@ -372,15 +372,14 @@ def test_verdict_lines_are_strict():
 )
 def test_not_below_by_more_than_a_margin(estimate, expected):
     (member,) = judge(
-        [stats.not_below("c", "s", t_interval(estimate), 0.03)], delta=0.5
+        [claim("c", "s", stats.Part("c", t_interval(estimate), 0.03))], delta=0.5
     )  # delta plays no part
     assert member.verdict == expected
     assert member.p_value == pytest.approx(
         1.0 if math.isnan(estimate) else t_interval(estimate + 0.03).p_above()
     )
-    assert judge([stats.not_below("c", "s", None, 0.03)])[0].verdict == "not judged"
-    with pytest.raises(ValueError, match="margin above 0"):
-        stats.not_below("c", "s", t_interval(0.0), 0.0)
+    unmeasured = claim("c", "s", stats.Part("c", None, 0.03))
+    assert judge([unmeasured])[0].verdict == "not judged"
 
 
 def test_a_family_needs_more_than_a_single_claim():

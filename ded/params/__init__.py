@@ -23,7 +23,7 @@ from ded import home
 from ded.errors import DedError, ParameterError, near, no_such
 from ded.files import parse_yaml, read_yaml, replacing, shown
 from ded.options import Secret
-from ded.params.layers import ALL, Layer, extended, left_from_the_lab, line, of_preset, presets
+from ded.params.layers import ALL, Layer, left_from_the_lab, line, of_preset, presets
 from ded.params.layers import write as write_layers
 from ded.params.schemas import SCHEMAS, Parameters
 from ded.params.whole import LABELS, with_choice
@@ -58,7 +58,7 @@ def check(schema: str | type[Parameters], namespace: Mapping[str, Any]) -> Param
     """
     model = schema_of(schema) if isinstance(schema, str) else schema
     assigned, passed = parameter_names(namespace.get("In", []))
-    if isinstance(schema, str) and passed & {"preset", "extends"}:
+    if isinstance(schema, str) and "preset" in passed:
         return _passed(schema, {name: namespace[name] for name in passed})
     plain = {name for name, value in namespace.items() if isinstance(value, PLAIN)}
     candidates = {name for name in plain - IPYTHON if not name.startswith("_")}
@@ -104,16 +104,11 @@ def parameter_names(history: Iterable[str]) -> tuple[set[str], set[str]]:
     return names, passed
 
 
-def _passed(notebook: str, values: Mapping[str, Any]) -> Parameters:
-    """What papermill passed, over the files of the preset that it names, or that it extends."""
-    path, preset = find_notebook(notebook), str(values.get("preset", ""))
-    own = {name: value for name, value in values.items() if name != "extends"}
-    if preset in presets():
-        layers = of_preset(preset, path.stem)
-    else:
-        layers = extended(values["extends"], path.stem) if "extends" in values else []
-    name = preset or defaults(path)["preset"]
-    return _merged(path, name, [*layers, Layer("papermill", own)])
+def _passed(notebook: str, values: dict[str, Any]) -> Parameters:
+    """What papermill passed, over the files of the preset that it names, if there are any."""
+    path, preset = find_notebook(notebook), values["preset"]
+    layers = of_preset(preset, path.stem) if preset in presets() else []
+    return _merged(path, preset, [*layers, Layer("papermill", values)])
 
 
 def load(preset: str, notebook: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -231,10 +226,9 @@ def plain(value: Any) -> Any:
     match value:
         case dict():
             return {key: plain(item) for key, item in value.items()}
-        case np.floating():
-            return float(str(value))  # float32's 0.1 is meant to be 0.1
         case np.generic() | np.ndarray(shape=()):
-            return plain(value.item())
+            # float32's 0.1 is meant to be 0.1
+            return float(str(value)) if isinstance(value, np.floating) else plain(value.item())
         case list() | tuple() | np.ndarray():
             return [plain(item) for item in value]
         case date():

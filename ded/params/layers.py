@@ -1,8 +1,8 @@
 """The files that a preset's values come from, one over the other.
 
 params/<preset>/all.yml holds for every notebook that has its keys, params/<preset>/<notebook>.yml
-for one, over it. Either may say `extends:` another preset, or a file (a path from its own folder);
-then only what differs has to be written.
+for one, over it. Either may say `extends:` another preset; then only what differs has to be
+written.
 """
 
 import datetime
@@ -50,55 +50,34 @@ def presets() -> list[str]:
 def of_preset(preset: str, notebook: str) -> list[Layer]:
     """What the preset's files set for a notebook, later ones over earlier; [] for a preset without
     files. ParameterError for one that has files, but none for this notebook."""
-    files = _files(preset, notebook)
-    layers = _read(files, notebook)
+    layers, folder = _read(preset, notebook), home() / "params" / preset
     for layer in layers:
-        if layer.place in map(shown, files) and layer.values.get("preset", preset) != preset:
-            given = f"{layer.place}: preset is {layer.values['preset']!r}"
-            raise ParameterError(f"{given}, but --preset {preset!r}")
-    others = sorted(file.name for file in files[0].parent.glob("*.yml"))
+        label = layer.values.get("preset", preset)
+        if layer.place.startswith(f"{shown(folder)}/") and label != preset:
+            raise ParameterError(f"{layer.place}: preset is {label!r}, but --preset {preset!r}")
+    others = sorted(file.name for file in folder.glob("*.yml"))
     if others and not layers:
-        mend = (
-            f"write {shown(files[0])}, which holds for all (`extends: lab`), or name one by --only"
-        )
+        all_yml = f"{shown(folder / ALL)}, which holds for all (`extends: lab`)"
+        mend = f"write {all_yml}, or name one by --only"
         raise ParameterError(f"preset {preset!r} has {', '.join(others)}, not {notebook}: {mend}")
     return layers
 
 
-def extended(target: Any, notebook: str) -> list[Layer]:
-    """What `extends: target` brings in, a preset's name or a file's path from the repository."""
-    return _read(_targets(target, notebook, home()), notebook, (home(),))
-
-
-def _files(preset: str, notebook: str) -> list[Path]:
+def _read(preset: str, notebook: str, above: tuple[str, ...] = ()) -> list[Layer]:
+    """The layers of a preset's files, what they extend first."""
     if preset not in presets():
         raise ParameterError(no_such("preset", preset, presets()))
-    return [home() / "params" / preset / name for name in (ALL, f"{notebook}.yml")]
-
-
-def _targets(target: Any, notebook: str, file: Path) -> list[Path]:
-    try:
-        if not str(target).endswith((".yml", ".yaml")):
-            return _files(str(target), notebook)
-        path = (file.parent / str(target)).resolve()
-        if path.is_file():
-            return [path]
-        raise ParameterError(f"no file {shown(path)}")
-    except ParameterError as error:
-        raise ParameterError(f"{shown(file)}: extends: {error}") from None
-
-
-def _read(files: list[Path], notebook: str, above: tuple[Path, ...] = ()) -> list[Layer]:
-    """The layers of these files, what they extend first."""
+    if preset in above:
+        raise ParameterError(f"{' -> '.join([*above, preset])}: these extend each other in a ring")
+    files = [home() / "params" / preset / name for name in (ALL, f"{notebook}.yml")]
     written = {file: read_yaml(file) for file in files if file.is_file()}
     below: list[Layer] = []
     if extending := [file for file in written if "extends" in written[file]]:
         file = extending[-1]  # the notebook's own word counts
-        if file in above:
-            ring = " -> ".join(map(shown, (*above[above.index(file) :], file)))
-            raise ParameterError(f"{ring}: these extend each other in a ring")
-        targets = _targets(written[file]["extends"], notebook, file)
-        below = _read(targets, notebook, (*above, file))
+        try:
+            below = _read(str(written[file]["extends"]), notebook, (*above, preset))
+        except ParameterError as error:
+            raise ParameterError(f"{shown(file)}: extends: {error}") from None
     of_others = {key for schema in SCHEMAS.values() for key in schema.model_fields}
     if notebook in SCHEMAS:
         of_others -= SCHEMAS[notebook].model_fields.keys()

@@ -20,7 +20,6 @@ from .claims import (
     claim,
     detectable,
     judge,
-    not_below,
     verdict,
     withheld,
 )

@@ -72,7 +72,8 @@ def detectable(se: float, df: float, alpha: float = ALPHA) -> float:
 
 @dataclass(frozen=True)
 class Part:
-    """One condition of a claim: the interval lies above -margin.
+    """One condition of a claim: the interval lies above -margin (with one: non-inferiority, for
+    which `detectable` counts from -margin, not from 0).
 
     Or a test that has no interval: then ``test_p_value`` stands for it.
     """
@@ -175,19 +176,6 @@ def claim(name: str, statement: str, *parts: Interval | Part | None) -> Claim:
     """An unjudged claim that holds if every part does (intersection-union); None: not measured."""
     as_parts = (part if isinstance(part, Part) else Part(name, part) for part in parts)
     return Claim(name, statement, tuple(as_parts))
-
-
-def not_below(name: str, statement: str, difference: Interval | None, margin: float) -> Claim:
-    """An unjudged claim of non-inferiority: the difference (new - reference) is above -``margin``.
-
-    ``judge`` makes it *reproduced* if the lower bound is above -margin, *not reproduced* if the
-    upper bound is below -margin, else *inconclusive*. As ``margin`` is added to the line,
-    `detectable` counts from -margin, not from 0. Raises ValueError without a margin above 0: with
-    none it would be the claim 'above', which has another rule.
-    """
-    if not margin > 0:
-        raise ValueError(f"non-inferiority needs a margin above 0, not {margin}")
-    return claim(name, statement, Part(name, difference, margin))
 
 
 def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA) -> str:

@@ -5,7 +5,7 @@ told its outcome without training.
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ded.params.schemas import DEFAULT, Recipe, TeacherSelection
 from ded.problems import content_hash
 from ded.study import pipeline
 from ded.study.unit import Unit, short
+from ded.wording import interval
 
 # ---- scores of a teacher that might tell what a smoke test would (01, 04) -----------------------
 
@@ -91,34 +92,24 @@ def _columns(measured: dict[str, Timed]) -> dict[str, float]:
 # ---- notebook 01 -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Smoke:
-    """Of one teacher in one unit: scores of its student, row (what might have predicted them), and
-    the student's spec.
-
-    row: base, replicate, arm, teacher (its spec), corpus_size, and `PREDICTORS` with their seconds,
-    but for `own` and `smoke`. Of a teacher whose corpus is empty nothing is measured: NaN, student
-    "".
-    """
-
-    scores: pd.DataFrame
-    row: dict[str, Any]
-    student: str
-
-
 def arms(params: TeacherSelection) -> dict[str, int]:
     """{arm of notebook 01: examples that it trains on at most}: an arm a teacher."""
     return {short(teacher): params.corpus_size for teacher in params.teachers}
 
 
-def smoke_test(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> Smoke:
-    """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test")."""
+def smoke_test(
+    unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame
+) -> pipeline.Outcome:
+    """Distils the student briefly on one teacher's corpus and scores it (paper: "smoke test").
+
+    The row: base, replicate, arm, teacher (its spec), corpus_size, and what might have predicted
+    the scores: `PREDICTORS` with their seconds, but for `own` and `smoke`; NaN for a teacher whose
+    corpus is empty.
+    """
     outcome = pipeline.run_arm(unit, pipeline.Arm(short(teacher), corpus))
     row = unit.row | {"arm": short(teacher), "teacher": teacher, "corpus_size": len(corpus)}
-    if not outcome.student:
-        return Smoke(outcome.scores, row | _columns({}), "")
-    measured = _measured(unit, corpus, outcome.student)
-    return Smoke(outcome.scores, row | _columns(measured), outcome.student)
+    measured = _measured(unit, corpus, outcome.student) if outcome.student else {}
+    return replace(outcome, row=row | _columns(measured))
 
 
 def with_scores(
@@ -347,21 +338,19 @@ def advice(table: pd.DataFrame) -> str:
     agreement = table["estimate"] * table["predictor"].map(signs)
     best = table.assign(agrees=agreement).sort_values("agrees").iloc[-1]
     holds_zero = "" if best["low"] * best["high"] > 0 else ", an interval that holds 0"
+    rho = interval(best["estimate"], best["low"], best["high"], sign=True, unit="number")
     ranks = (
         f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers "
-        f"best (so it is flattered): Spearman's rho with the gain {best['estimate']:+.2f} "
-        f"[{best['low']:+.2f}, {best['high']:+.2f}]{holds_zero}."
+        f"best (so it is flattered): Spearman's rho with the gain {rho}{holds_zero}."
     )
     if math.isnan(best["regret"]):
         return f"{ranks} What choosing by it costs was not measured."
-    interval = f"[{100 * best['regret_low']:.1f}, {100 * best['regret_high']:.1f}]"
     if not best["regret_high"] > best["regret_low"]:
         verdict = "with nothing that measures the error"
     elif best["regret_low"] > 0:
         verdict = "so the smoke test is worth its cost"
     else:
         verdict = "which this run cannot tell from none"
-    return (
-        f"{ranks} Choosing by it instead of by the smoke test costs {100 * best['regret']:+.1f} "
-        f"{interval} points of ID pass@1, {verdict}."
-    )
+    costs = interval(best["regret"], best["regret_low"], best["regret_high"], sign=True)
+    choosing = "Choosing by it instead of by the smoke test costs"
+    return f"{ranks} {choosing} {costs} points of ID pass@1, {verdict}."
