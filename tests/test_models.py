@@ -238,6 +238,7 @@ def test_a_notebook_names_all_models_that_it_cannot_use_before_it_starts(tiny, t
         teachers=["path:/nowhere", "lab:student_1"],
         engine=Engine(),
         grading=Grading(),
+        arms=[],
     )
     with pytest.raises(ModelError) as caught:
         study.describe(p, None)

@@ -484,6 +484,7 @@ def test_a_finished_study_needs_its_endpoint_no_more(tmp_path, monkeypatch):
             teachers=[MODEL],
             engine=Engine(base_url=server.url),
             grading=Grading(),
+            arms=[],
             n_replicates=1,
         )
         server.script.extend([(401, {}, "")] * 9)
