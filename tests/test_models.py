@@ -224,6 +224,13 @@ def test_damaged_weights_and_a_missing_tokenizer_are_refused(copied):
         models.check(f"path:{copied}")
 
 
+@pytest.mark.parametrize("flag, value", [("max_new_tokens", 0), ("num_return_sequences", 4)])
+def test_a_generation_config_that_transformers_does_not_load_is_refused(copied, flag, value):
+    (copied / "generation_config.json").write_text(json.dumps({flag: value}))
+    with pytest.raises(ModelError, match=rf"generation_config.json cannot be used .*{flag}"):
+        models.check(f"path:{copied}")
+
+
 def test_a_student_that_cannot_write_the_think_tag_is_refused(copied):
     file = copied / "tokenizer.json"
     file.write_text(file.read_text().replace("<think>", "<thunk>"))

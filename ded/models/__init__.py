@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -77,6 +78,7 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
         hub(name, revision)
     tok = load_tokenizer(spec)
     render(spec, "a question")
+    _check_sampling_settings(spec)
     think_ids = tok(THINK, add_special_tokens=False)["input_ids"]
     if "train" in need and THINK not in tok.decode(think_ids):
         mend = "so it cannot learn to write it; add it to the vocabulary"
@@ -86,6 +88,19 @@ def check(spec: str, need: Collection[str] = ("sample",), engine: Engine = Engin
         lack = f"take {size:.1f} GiB in {engine.dtype}, and {free / 2**30:.1f} GiB are free {where}"
         mend = "take a smaller model, engine.dtype 'bfloat16', or a machine with more memory"
         raise ModelError(f"model {spec!r}: its weights {lack}; {mend}")
+
+
+def _check_sampling_settings(spec: str) -> None:
+    """ModelError where transformers would not load the model for its generation config (flags that
+    it merely ignores are mended in training)."""
+    from transformers import GenerationConfig
+
+    with suppress(OSError):  # there is none
+        try:
+            pretrained(GenerationConfig, spec)
+        except ValueError as error:
+            fault = f"its generation_config.json cannot be used ({first_line(error)}); correct it"
+            raise ModelError(f"model {spec!r}: {fault}") from None
 
 
 def locate(spec: str) -> str:
