@@ -281,7 +281,7 @@ def test_entries_say_what_they_are_and_who_needs_them():
     store.note_run("large", "01_x", {"seed": 1})
     assert store.has(table)
     store.end_run()
-    store.has(numbers)  # beside a run: nobody's need
+    assert store.has(numbers)  # beside a run: nobody's need
     rows = store.entries().set_index("key")
     assert rows["kind"].to_dict() == {numbers: "numbers", table: "table"}
     assert rows["needed_by"].to_dict() == {numbers: "", table: "large, small"}
