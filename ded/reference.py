@@ -20,11 +20,10 @@ HEAD = "| begun (UTC) | notebook | commit | params | why |\n| --- | --- | --- | 
 
 def is_kept(run: Run) -> bool:
     """Whether the run's results are there already, made by the code as it is committed now."""
-    folder = whole.folder(run.name)
-    earlier = folders.finished(folder)
-    if earlier is None or earlier.keys() != run.values.keys():
+    earlier, manifest = folders.finished(whole.folder(run.name)), whole.manifest(run.name)
+    if not (earlier and manifest) or earlier.keys() != run.values.keys():
         return False
-    commit = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["commit"]
+    commit = manifest["commit"]
     if results.git("cat-file", "-t", commit) != "commit":  # nor is one with changes
         return False
     changed = results.git("diff", "--name-only", commit, "--", ".", *results.NO_CODE)

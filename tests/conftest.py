@@ -1,10 +1,13 @@
 """Fixtures that several files share: lab models trained for a moment. They know nothing, and load
 and run like any other."""
 
+import os
 import signal
 
 import hypothesis
 import pytest
+
+from ded import store
 
 # A runner in the background may ignore SIGINT, which children inherit: the tests of Ctrl-C would
 # wait for nothing.
@@ -31,6 +34,13 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(marker)
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(autouse=True)
+def no_run_goes_on():
+    """A recorder that a test does not finish marks the process as its run: not beyond the test."""
+    yield
+    os.environ.pop(store.RUN, None)
 
 
 @pytest.fixture(scope="session")

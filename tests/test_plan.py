@@ -138,7 +138,7 @@ def test_only_the_arms_that_are_named_are_counted():
         for settings in (every, few)
     ]
     assert counts[1] == 2 * few.n_replicates < counts[0]
-    with pytest.raises(ParameterError, match=r"no arm 'hrad 200'.*nearest: hard 200"):
+    with pytest.raises(ParameterError, match=r"02_ood.*no arm 'hrad 200'.*nearest: hard 200"):
         plan.estimate("lab", ["02"], {"arms": ["hrad 200"]})
 
 

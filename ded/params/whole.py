@@ -51,14 +51,14 @@ def joined(notebook: str, values: Mapping[str, Any]) -> str:
     """Why the claims of a run bear no verdict, "" where they do: it asks the questions of the
     committed reference, which are spent, of a model that no notebook of the reference used.
     """
-    committed = manifest(notebook)
+    committed = manifest(notebook) if values.get("split") == "test" else None
     same = ("split", "seed", "id_source")
     if committed is None or any(committed["params"].get(name) != values.get(name) for name in same):
         return ""
     manifests = (manifest(path.parent.name) or {} for path in folder("").glob("*/manifest.json"))
     used = {spec for record in manifests for spec in record["models"]}
     specs = [*values["students"], *values.get("teachers", [values.get("teacher")])]
-    if values.get("split") != "test" or not (new := [spec for spec in specs if spec not in used]):
+    if not (new := [spec for spec in specs if spec not in used]):
         return ""
     mend = "its questions are spent; another seed draws new ones"
     return f"exploratory: {', '.join(new)} joined after the reference run, and {mend}"

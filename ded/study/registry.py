@@ -22,9 +22,9 @@ def arms(params: Common) -> dict[str, int]:
 
     ParameterError for a name that is none of the notebook's arms.
     """
-    notebooks = [name for name, schema in SCHEMAS.items() if isinstance(params, schema)]
-    every = ARMS[notebooks[0]](params) if notebooks else {}  # of parameters common to all: none
+    notebook = next((name for name, schema in SCHEMAS.items() if isinstance(params, schema)), "")
+    every = ARMS[notebook](params) if notebook else {}  # of parameters common to all: none
     for name in params.arms:
         if name not in every:
-            raise ParameterError(f"arms: {no_such('arm', name, every)}; []: all")
+            raise ParameterError(f"{notebook}: arms: {no_such('arm', name, every)}; []: all")
     return {name: size for name, size in every.items() if name in (params.arms or every)}
