@@ -8,11 +8,10 @@ or labels tell the same. The Figures are not registered with pyplot: a notebook 
 returning it, and none leaks.
 """
 
-from .arms import ablation, arm_scores, claim_rows, forest, robustness
+from .arms import ablation, arm_scores, claim_rows, forest, replay, robustness
 from .corpora import distances, distinct, funnel, pass_rates
 from .parts import cells, style
 from .recipe import paper_figure_1, recipe_pareto
-from .replay import replay
 from .sizes import ood_families, pareto, size_by_base, size_curve
 from .teachers import (
     latent_shift,

@@ -1,4 +1,5 @@
-"""Arms: their scores, and the differences between them with intervals, bases and verdicts."""
+"""Arms: their scores, beside those committed too, and the differences between them with intervals,
+bases and verdicts."""
 
 from __future__ import annotations
 
@@ -64,8 +65,7 @@ def _strips(
         for title, table in panels.items()
     }
     guesses = {title: stats.chance(table) for title, table in panels.items()}
-    guessed = " / ".join(dict.fromkeys(wording.number(guess) for guess in guesses.values()))
-    words = parts.words(name, first, reference=reference, guessed=guessed)
+    words = parts.words(name, first, reference=reference, guessed=parts.guessing(panels.values()))
     share = {"sharey": True, "sharex": bool(reference)}
     figure, axes = parts.canvas(list(panels), 3, 0.9 + 0.3 * len(rows), words, **share)
     shown = [mean for of_one in means.values() for mean in of_one.values()]
@@ -74,7 +74,7 @@ def _strips(
         for row, arm in enumerate(rows):
             if reference and title != reference:
                 ax.plot(means[reference][arm].estimate, row, "o", **HOLLOW)
-            parts.with_bases(ax, means[title][arm], row, marker="o", color="black")
+            parts.with_bases(ax, means[title][arm], row, **parts.MEAN)
         if "before" in rows:
             ax.axvline(means[title]["before"].estimate, **parts.BEFORE)
         parts.rows_on(ax, ["student before" if row == "before" else row for row in rows])
@@ -115,13 +115,8 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
 
     names = [textwrap.fill(name, 62) for name in rows["label"]]
     texts = [textwrap.fill(text, 92) for text in rows["text"]]
-    lines = np.array(
-        [
-            [name.count("\n") + 1, text.count("\n") + 1]
-            for name, text in zip(names, texts, strict=True)
-        ]
-    ).reshape(-1, 2)
-    heights = LINE * lines.sum(axis=1) + BAR * rows["estimate"].notna().to_numpy() + GAP
+    lines = 1 + np.array([[text.count("\n") for text in block] for block in (names, texts)])
+    heights = LINE * lines.sum(axis=0) + BAR * rows["estimate"].notna().to_numpy() + GAP
     total = GAP + heights.sum()
     figure, (ax,) = parts.canvas([""], 1, 0.4 + total, parts.words("forest", points=100 * delta))
     ax.set(xlim=_reach(rows, delta), ylim=(total, 0), yticks=[])
@@ -130,8 +125,8 @@ def forest(rows: pd.DataFrame, delta: float = stats.DELTA) -> parts.Figure:
     write = {"transform": ax.get_yaxis_transform(), "va": "top", "linespacing": 1.15, "zorder": 5}
     write["path_effects"] = [withStroke(linewidth=1.5, foreground="white")]
     tops = heights.cumsum() - heights + GAP
-    belows = tops + LINE * lines[:, 0]
-    bars = belows + LINE * lines[:, 1] + BAR / 3
+    belows = tops + LINE * lines[0]
+    bars = belows + LINE * lines[1] + BAR / 3
     for row, name, text, top, below, y in zip(
         rows.itertuples(), names, texts, tops, belows, bars, strict=True
     ):
@@ -181,3 +176,26 @@ def _side(row: Any) -> dict[str, Any]:
     if parts.whisker(row) is None or row.low <= 0 <= row.high:
         return NEITHER
     return ABOVE if row.low > 0 else BELOW
+
+
+@parts.styled
+def replay(cells: pd.DataFrame) -> parts.Figure:
+    """Score minus the committed one, a dot a cell, a row an arm, a panel a group of families.
+
+    Shaded: how far rounding alone moves a score of as few answers as the group's. `cells`: see
+    `ded.replay`.
+    """
+    arms = cells["arm"].unique().tolist()
+    groups = {str(name): rows for name, rows in cells.groupby("group", sort=False)}
+    height = 0.9 + 0.2 * len(arms)
+    figure, axes = parts.canvas(list(groups), 3, height, parts.words("replay"), sharey=True)
+    for ax, rows in zip(axes, groups.values(), strict=True):
+        parts.delta_band(ax, rows["tolerance"].max())
+        heights = rows["arm"].map(arms.index)
+        for within, mark, color in ((True, "o", parts.BLUE), (False, "X", parts.RED)):
+            shown = rows["within"] == within
+            ax.plot(
+                rows.loc[shown, "difference"], heights[shown], mark, color=color, markersize=3.5
+            )
+        parts.rows_on(ax, arms)
+    return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import pandas as pd
 
 from ded import stats
 from ded.files import read_yaml
+from ded.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ DASHED = (0, (4, 2))
 MINUS = "\N{MINUS SIGN}"
 WHITE_EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 POINT = {"linestyle": "none", "elinewidth": 1, "capsize": 1.5} | WHITE_EDGE
+MEAN: dict[str, Any] = {"marker": "o", "color": "black"}
 DOT = {"color": SKY, "alpha": 0.8, "markeredgewidth": 0, "zorder": 3}
 BEFORE = {"color": "0.25", "linestyle": DASHED, "linewidth": 1, "zorder": 1}
 CHANCE = {"color": "0.25", "linestyle": ":", "linewidth": 1, "zorder": 1}
@@ -152,12 +153,6 @@ def looks(names: Sequence[str], start: int = 0) -> dict[str, dict]:
         name: {"color": COLOURS[i % 10], "marker": MARKERS[i % 10], "linestyle": "none"}
         for i, name in enumerate(names, start)
     }
-
-
-def curve_looks(names: Sequence[str]) -> dict[str, dict]:
-    """A colour, a marker and a line style for each name, by its place."""
-    styles = itertools.cycle(LINES)
-    return {name: look | {"linestyle": next(styles)} for name, look in looks(names).items()}
 
 
 def legend(figure: Figure, ax: Axes, marks: Mapping[str, dict] | None = None, **look: Any) -> None:
@@ -293,6 +288,11 @@ def with_bases(ax: Axes, value: Any, y: float, below: float = 0.3, **look: Any) 
             ax.plot(x, height, marker, markersize=3.5, clip_on=False, **mark)
 
 
+def guessing(tables: Iterable[pd.DataFrame]) -> str:
+    """What guessing scores in each of these cell tables, as a caption says it."""
+    return " / ".join(dict.fromkeys(number(stats.chance(table)) for table in tables))
+
+
 def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:
     """Limits of an axis for pass rates and their bases, within what a rate can be; whiskers stretch
     them by 10 points at most, as does the line of guessing, where it is not farther away.
@@ -300,8 +300,8 @@ def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:
     means = [mean for mean in means if math.isfinite(mean.estimate)]
     points = [value for mean in means for value in (mean.estimate, *mean.bases.values())]
     low, high = min(points, default=0.0), max(points, default=1.0)
-    guessing = chance if chance > low - 0.1 else low
-    ends = [guessing, *(end for mean in means for end in (mean.low, mean.high))]
+    floor = chance if chance > low - 0.1 else low
+    ends = [floor, *(end for mean in means for end in (mean.low, mean.high))]
     near = np.clip([end for end in ends if math.isfinite(end)], low - 0.1, high + 0.1)
     low, high = min(low, near.min()) - 0.005, max(high, near.max()) + 0.005
     low, high = max(0.0, low), min(1.0, max(high, low + 0.04))

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import stats, wording
+from ded import stats
 
 from . import parts
 from .labels import Named, label
-from .sizes import BEFORE, BESIDE, sideways, size_axis
+from .sizes import BESIDE, STAR, sideways, size_axis
 
 ABOVE_LEVEL: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 6.5, "color": "0.25"}
 HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.2}
 RECIPE_LOOKS = {
     "other": {"marker": "o", "color": parts.BLUE, "markeredgecolor": parts.BLUE} | HOLLOW,
     "equal": {"marker": "_", "color": "0.5", "markeredgecolor": "0.5", "markersize": 9},
-    "before": BEFORE,
+    "before": STAR,
     "DED": {"marker": "D", "color": "black", "markersize": 6},
 }
 BENCHMARKS = (  # column of the reported scores, panel, what the name says more
@@ -57,8 +57,7 @@ def recipe_pareto(
     named = table["kind"] != "equal"
     table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
     chance = {panel: stats.chance(cells) for panel, cells in panels.items()}
-    guesses = " / ".join(map(wording.number, chance.values()))
-    words = parts.words("recipe_pareto", note=note, guesses=guesses)
+    words = parts.words("recipe_pareto", note=note, guesses=parts.guessing(panels.values()))
     return _named_points(table, RECIPE_LOOKS, words, True, levels=levels, chance=chance)
 
 

@@ -15,7 +15,7 @@ from .labels import Named, label
 
 CURVE = "random"  # the selection that is drawn as a curve
 BESIDE = np.inf  # the size of a model that was not made from a corpus of known size
-BEFORE = {"marker": "*", "color": "0.35", "markersize": 9}
+STAR = {"marker": "*", "color": "0.35", "markersize": 9}
 
 
 def size_axis(axes: Sequence[parts.Axes], sizes: Sequence[float]) -> dict[float, float]:
@@ -69,7 +69,7 @@ def _curve(
     ax.plot(x, bases, color=parts.SKY, alpha=0.6, marker="o", markersize=2.5, linewidth=0.6)
     ax.plot(x, [mean.estimate for mean in means], color="black", linewidth=1.6, zorder=3)
     for spot, mean, name in zip(x, means, arms["arm"], strict=True):
-        look = BEFORE if name == "before" else {"marker": "o", "color": "black", "markersize": 4.5}
+        look = STAR if name == "before" else parts.MEAN | {"markersize": 4.5}
         parts.point(ax, spot, mean, **(look | {"zorder": 4}))
         if name == "before":
             ax.axhline(mean.estimate, **parts.BEFORE)
@@ -105,14 +105,15 @@ def size_by_base(
     arms, bases = _curves(rows, table), parts.names(table, "base")
     words = parts.words("size_by_base")
     figure, axes = parts.canvas(bases, 3, 1.9, words, sharey=True)
-    place, looks = size_axis(axes, arms["size"].tolist()), parts.curve_looks(list(values))
+    place, looks = size_axis(axes, arms["size"].tolist()), parts.looks(list(values))
     shown: list[parts.Bar] = []
     for ax, base in zip(axes, bases, strict=True):
-        for (measure, name), look in zip(values.items(), looks.values(), strict=True):
+        for (measure, name), line in zip(values.items(), parts.LINES, strict=False):
             means = [parts.rate(parts.interval(table, arm, base, measure)) for arm in arms["arm"]]
             y = [mean.estimate for mean in means]
             shown += means
-            ax.plot(arms["size"].map(place), y, label=name, markersize=4, linewidth=1.2, **look)
+            look = looks[measure] | {"linestyle": line, "linewidth": 1.2, "markersize": 4}
+            ax.plot(arms["size"].map(place), y, label=name, **look)
     for ax in axes:
         parts.rates_on(ax.yaxis, shown, stats.chance(table))
     parts.legend(figure, axes[0])
@@ -129,9 +130,8 @@ def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     panels |= {f"{name} (mastered)": name for name in families.get("mastered", ())}
     words = parts.words("ood_families", scores)
     figure, axes = parts.canvas(list(panels), 3, 1.7, words, sharey=True)
-    drawn = [
-        (ax, parts.cells(scores, name)) for ax, name in zip(axes, panels.values(), strict=True)
-    ]
+    tables = [parts.cells(scores, name) for name in panels.values()]
+    drawn = list(zip(axes, tables, strict=True))
     shown = [mean for ax, table in drawn for mean in _curve(ax, table, rows)]
     for ax, table in drawn:
         parts.rates_on(ax.yaxis, shown, stats.chance(table))
@@ -156,7 +156,7 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     for arm in [*curve["arm"], *others]:
         x, y = (parts.rate(parts.interval(table, arm)) for table in (inside, outside))
         points.append(Named(sizes.get(arm, ""), x, y))
-        look = BEFORE if arm == "before" else marks.get(arm, {"color": "black", "marker": "o"})
+        look = STAR if arm == "before" else marks.get(arm, parts.MEAN)
         thin = {"elinewidth": 0.6, "capsize": 0, "markersize": 6, "zorder": 3}
         parts.point(ax, x, y, **(thin | look))
     means = pd.DataFrame([named.place for named in points])
