@@ -8,6 +8,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ def run(
     files, used in place of the harness's own. limit: documents a task, 0 is all. chat: apply the
     chat template, and read what follows </think>; then raise max_tokens too (of an answer; 0 is
     what the task says), or thinking is cut off: such an answer is empty, and `truncated` counts
-    those that never came. Raises BenchmarkError in one line for
-    whatever the harness cannot do: an unknown task, a data set that is not reached, a task that
-    would run generated code unisolated.
+    those that never came. Raises BenchmarkError in one line for whatever the harness cannot do: an
+    unknown task, a data set that is not reached, a task that would run generated code unisolated.
     """
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -52,7 +52,6 @@ def run(
     if engine.name not in ENGINES:
         raise BenchmarkError(f"lm_eval: {no_such('engine', engine.name, ENGINES)}")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    _offline_without_network()
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
     names: list[str] = []
     truncated = Counter[str]()  # of each task
@@ -62,15 +61,16 @@ def run(
             raise BenchmarkError(f"{unknown}; `lm-eval ls tasks` lists them")
         names += sorted(manager.task_index[task].tags) if task in manager.all_tags else [task]
     try:
-        results = lm_eval.simple_evaluate(
-            _language_model(model, engine, truncated if chat else None),
-            tasks=names,
-            task_manager=manager,
-            limit=limit or None,
-            log_samples=False,
-            apply_chat_template=chat,
-            gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
-        )
+        with _offline_without_network():
+            results = lm_eval.simple_evaluate(
+                _language_model(model, engine, truncated if chat else None),
+                tasks=names,
+                task_manager=manager,
+                limit=limit or None,
+                log_samples=False,
+                apply_chat_template=chat,
+                gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
+            )
     except ModelError:
         raise
     except Exception as error:  # tasks are programs of many authors, and fail in as many ways
@@ -89,17 +89,23 @@ def run(
     return table
 
 
-def _offline_without_network() -> None:
-    """Without a network only what is cached is looked for: else the hub's clients ask for each file
-    again and again, for minutes."""
+@contextmanager
+def _offline_without_network() -> Iterator[None]:
+    """Without a network only what is cached is looked for meanwhile: else the hub's clients ask for
+    each file again and again, for minutes."""
     import datasets
     import httpx
     from huggingface_hub import constants
 
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
     try:
         httpx.head(constants.ENDPOINT, timeout=10)
     except httpx.HTTPError:
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _language_model(model: str, engine: Engine, truncated: Counter[str] | None) -> Any:

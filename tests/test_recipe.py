@@ -644,3 +644,5 @@ def test_ded_is_judged_only_with_the_diversity_that_it_is_about():
     assert stats.withheld(claims, "") == claims
     (withheld,) = stats.withheld(claims, "for a reason")
     assert (withheld.verdict, withheld.note) == ("not judged", "for a reason")
+    (withheld,) = stats.withheld(stats.judge(claims), "for a reason")
+    assert withheld.note == "for a reason; not measured"

@@ -232,8 +232,16 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
 
 
 def withheld(judged: Sequence[Claim], why: str) -> list[Claim]:
-    """The claims, *not judged* where there is a reason, whatever their numbers; "": as they are."""
-    return [replace(claim, verdict="not judged", note=why) if why else claim for claim in judged]
+    """The claims, *not judged* where there is a reason, whatever their numbers; "": as they are.
+    What could not be judged before says so behind it."""
+    if not why:
+        return [*judged]
+    notes = [claim.note if claim.verdict == "not judged" else "" for claim in judged]
+    texts = ["; ".join(filter(None, (why, note))) for note in notes]
+    return [
+        replace(claim, verdict="not judged", note=text)
+        for claim, text in zip(judged, texts, strict=True)
+    ]
 
 
 def _rule(judged: Claim, m: int) -> str:
