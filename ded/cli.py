@@ -110,7 +110,7 @@ def reproduce(
     code = runner.run_all(runs, begin, replace, end)
     if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
         try:
-            report(runs[0].folder.parent.name, None, None)
+            report(runs[0].folder.parent.name, None, None, False)
         except ReportError as error:  # no notebook came far enough to leave anything
             typer.echo(f"no report: {error}", err=True)
     raise typer.Exit(code)
@@ -247,11 +247,17 @@ def report(
     preset: str = Preset,
     folder: Path | None = typer.Option(None, help="The results, in place of outputs/PRESET."),
     readme: Path | None = typer.Option(None, help="A Markdown file whose marked results to renew."),
+    time: bool = typer.Option(False, "--time", help="Print where the time went, and no page."),
 ) -> None:
     """Write one HTML page, report.html, from the recorded results of a preset."""
     from ded import report as pages
 
     folder = folder or home() / "outputs" / preset
+    if time:
+        from ded.report.time import core_seconds
+
+        typer.echo(f"core-seconds\n{core_seconds(folder).to_string(na_rep='')}")
+        return
     written = pages.readme(folder, readme) if readme else pages.write(folder)
     typer.echo(f"\nreport: {os.path.relpath(written)}")
 

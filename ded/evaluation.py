@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import generation, problems, store
+from ded import generation, problems, spent, store
 from ded import grading as grader
 from ded.grading import VERDICTS
 from ded.options import Engine, Grading
@@ -23,6 +23,7 @@ VERSION = 3
 Suite = dict[str, list[Problem]]
 
 
+@spent.on("evaluate")
 def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> pd.DataFrame:
     """One row a family: family, n (trajectories), the count of each verdict, accuracy, pass_at_k,
     maj_at_k, n_tokens (mean), think_rate, untagged_rate, completion_rate, judged (answers that a
@@ -58,6 +59,7 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
     return pd.DataFrame(scores).reset_index().assign(chance=lambda rows: rows["family"].map(chance))
 
 
+@spent.on("evaluate")
 def per_question(
     model: str,
     suite: Suite,

@@ -18,7 +18,7 @@ from typing import Any
 
 import joblib
 
-from ded import progress
+from ded import progress, spent
 from ded.errors import JobError
 
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
@@ -77,8 +77,9 @@ def run(
         try:
             # closed at once: the traceback of an interrupt would keep the workers going
             with _one_thread(), closing(parallel(tasks)) as finished:
-                for index, result in finished:
+                for index, result, seconds in finished:
                     results[index] = result
+                    spent.add(seconds)
                     bar.update()
         except Exception as error:
             # a killed worker cannot say which job it had
@@ -88,11 +89,12 @@ def run(
     return [results[i] for i in range(n)]
 
 
-def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any]:
-    """One call, here or in a worker: its number and result. An error carries a note that names the
-    call and the place."""
+def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any, dict[str, float]]:
+    """One call, here or in a worker: its number, its result, and what was spent since the one
+    before. An error carries a note that names the call and the place."""
     try:
-        return index, function(**kwargs)
+        with spent.on("other"):
+            return index, function(**kwargs), spent.take()
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
@@ -130,6 +132,7 @@ def _ours() -> dict[str, str]:
 def _start_worker(parent: int, ours: dict[str, str]) -> None:
     """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
     os.environ.update(QUIET | ours)
+    spent.in_worker()
     end_unless(lambda: os.getppid() == parent)
     warnings.filterwarnings("ignore", category=FutureWarning)
 

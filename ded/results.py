@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ded import __version__, files, folders, home, jobs, progress, store
+from ded import __version__, files, folders, home, jobs, progress, spent, store
 from ded.errors import ParameterError, ReportError, no_such
 from ded.params import presets, whole
 from ded.params.schemas import Common
@@ -87,9 +87,13 @@ class Recorder:
         self.files: set[str] = set()
         self.commit = commit()
         store.note_run(self._label(), notebook, _plain(self.params))
-        self._started = time.perf_counter()
+        self._started = time.time()
+        if WORK in os.environ:  # its process is there for this run alone
+            self._started = psutil.Process().create_time()
+        spent.begin()
         show_figures()
 
+    @spent.on("draw")
     def figure(self, name: str, figure: Figure) -> Figure:
         """Saves <name>.png (150 dpi) and <name>.svg, the same bytes each time; returns it."""
         import matplotlib
@@ -179,7 +183,8 @@ class Recorder:
             "packages": _versions(),
             "hardware": _hardware(),
             "stages": self.stages,
-            "wall_seconds": round(time.perf_counter() - self._started, 2),
+            "wall_seconds": round(time.time() - self._started, 2),
+            "core_seconds": spent.so_far(),
             "peak_memory_gib": _peak_memory(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": sorted(self.files),

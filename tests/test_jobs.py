@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ded import jobs
+from ded import jobs, spent
 from ded.errors import ModelError
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +107,34 @@ def test_a_worker_that_dies_is_a_failure():
 
     with pytest.raises(jobs.JobError, match="job 1 or 2 of 2 failed: dies: TerminatedWorkerError"):
         jobs.run(dies, [{"i": 0}, {"i": 1}], 2)
+
+
+def test_what_is_spent_counts_to_the_innermost_kind(monkeypatch):
+    clock = iter(range(1, 100))
+    spent.begin()
+    monkeypatch.setattr(spent.os, "times", lambda: (float(next(clock)), 0.0, 0.0, 0.0))
+    with spent.on("other"):
+        spent.take()
+    with spent.on("sample"), spent.on("grade"):
+        pass
+    assert {kind: seconds for kind, seconds in spent.so_far().items() if seconds} == {
+        "sample": 2.0,
+        "grade": 1.0,
+        "other": 3.0,
+    }
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_jobs_spend_is_told_with_their_results(n_jobs):
+    def job(least):
+        with spent.on("train"):
+            until = time.process_time() + least
+            while time.process_time() < until:
+                pass
+
+    spent.begin()
+    jobs.run(job, [{"least": 0.2}, {"least": 0.1}], n_jobs)
+    assert spent.so_far()["train"] >= 0.29
 
 
 def test_count():

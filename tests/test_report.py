@@ -11,6 +11,7 @@ import pytest
 
 from ded import params, report, wording
 from ded.errors import ReportError
+from ded.report.time import core_seconds
 
 ROOT = Path(__file__).parents[1]
 EVIL = "<script>alert('x')</script>"
@@ -460,6 +461,25 @@ def test_reported_numbers_stand_apart_from_measured_ones(outputs):
     assert "not known" in " ".join(others) and "Wu et al. 2025, arXiv 2508.09883" in page.text
     (Path("params") / "reported.yml").unlink()
     assert "others" not in Page(report.write(outputs).read_text()).within
+
+
+def test_core_seconds_add_up_and_what_ran_side_by_side_idles_once(outputs):
+    """Two notebooks on two cores: from 23:59:20 to :40 and from :30 to midnight, 40 s in all."""
+    hardware, work = {"cores": 2}, {"start": 4.0, "train": 16.0}
+    ended = {"01_first": "2026-01-02T23:59:40Z", "02_second": "2026-01-03T00:00:00Z"}
+    for (name, finished), wall in zip(ended.items(), (20.0, 30.0), strict=True):
+        facts = {"core_seconds": work, "hardware": hardware, "wall_seconds": wall}
+        recorded(outputs, name, finished=finished, **facts)
+    table = core_seconds(outputs)
+    assert list(table.loc["01_first"].dropna()) == [4, 16, 20]
+    assert list(table.loc["all"]) == [8, 32, 40, 80]
+    assert list(table.loc["share"]) == [10, 40, 50, 100]
+
+
+def test_runs_that_recorded_no_core_seconds_are_an_error(outputs):
+    recorded(outputs)
+    with pytest.raises(ReportError, match="did not record what they spent"):
+        core_seconds(outputs)
 
 
 def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ded import folders, results, stats
+from ded import folders, results, spent, stats
 from ded.errors import FolderError, ParameterError, ReportError
 
 PARAMS = {"preset": "small", "seed": 3, "n_replicates": 2}
@@ -75,6 +75,7 @@ def test_the_manifest_says_how(tmp_path):
     assert manifest["stages"]["sampling"]["tokens"] == 1234 and manifest["packages"]["torch"]
     assert manifest["hardware"]["cores"] >= 1 and manifest["peak_memory_gib"]["notebook"] > 0
     assert manifest["files"] == ["headline.png", "headline.svg", "scores.csv"]
+    assert {*manifest["core_seconds"]} == {*spent.KINDS}
 
 
 def test_the_old_results_stand_until_the_new_run_is_complete(tmp_path):

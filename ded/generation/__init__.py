@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import models, store
+from ded import models, spent, store
 from ded.errors import EngineError, ParameterError, no_such
 from ded.generation import budget, journal, openai, recorded, transformers, vllm
 from ded.generation.engines import EngineModule, Settings, Shard
@@ -61,6 +61,7 @@ def identity(model: str, engine: Engine = Engine()) -> Identity:
     return decided | engine.sampling() | forced
 
 
+@spent.on("sample")
 def sample(
     model: str,
     problems: list[Problem],

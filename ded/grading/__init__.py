@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import generation
+from ded import generation, spent
 from ded.errors import no_such
 from ded.grading import choice, code, gym, math, packages, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
@@ -53,6 +53,7 @@ class _Row:
     decision: Decision
 
 
+@spent.on("grade")
 def grade(
     trajectories: pd.DataFrame,
     problems: Iterable[Problem],

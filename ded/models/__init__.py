@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import store
+from ded import spent, store
 from ded.errors import ModelError, first_line
 from ded.lab import catalogue
 from ded.models import chat, endpoint, package, tokens, traces
@@ -172,7 +172,8 @@ def free_memory() -> tuple[float, str]:
 @lru_cache(maxsize=4)
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; ModelError if it cannot be loaded or has no chat template."""
-    from transformers import AutoTokenizer
+    with spent.on("import"):
+        from transformers import AutoTokenizer
 
     place = locate(spec)
     try:
@@ -196,7 +197,8 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 
 def config(spec: str) -> PreTrainedConfig:
     """The configuration of a model, of what reads and writes text in it."""
-    from transformers import AutoConfig
+    with spent.on("import"):
+        from transformers import AutoConfig
 
     return pretrained(AutoConfig, spec).get_text_config()
 
@@ -213,9 +215,10 @@ def load(spec: str, dtype: str = "float32") -> PreTrainedModel:
 
 @lru_cache(maxsize=2)
 def _load(spec: str, dtype: str, content: str) -> PreTrainedModel:
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    with spent.on("import"):
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
     # loading and saving take a moment here; the notebook's own bar counts jobs
     logging.disable_progress_bar()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import models, store
+from ded import models, spent, store
 from ded.errors import TrainingError
 from ded.options import Trainer
 from ded.training.job import (
@@ -35,6 +35,7 @@ VERSION = 2
 IDENTITY = {"dtype", "lora_rank", "lora_alpha", "allow_truncation", "validation_share"}
 
 
+@spent.on("train")
 def sft(
     student: str, corpus: pd.DataFrame, *, trainer: Trainer = Trainer(), **settings: Any
 ) -> str:

@@ -1,5 +1,7 @@
 """The trainer where there is no GPU: the loss on the completion without what nothing here reads."""
 
+from ded import spent
+
 LARGE = 10**7  # parameters from which a forward pass costs what it computes, not that it is called
 
 
@@ -11,9 +13,10 @@ def completion_trainer() -> type:
     reads. Here those from the first learnt one do. Rows of a batch of a large model go by twos of
     like length, so that little is computed on padding; the loss is their sum, the same.
     """
-    import torch
-    from transformers import Trainer
-    from trl import SFTTrainer
+    with spent.on("import"):
+        import torch
+        from transformers import Trainer
+        from trl import SFTTrainer
 
     class CompletionTrainer(SFTTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ded import models, progress
+from ded import models, progress, spent
 from ded.errors import TrainingError, first_line
 from ded.options import Trainer
 from ded.training.job import MEND, Job, micro_batch, optimizer_steps
@@ -31,8 +31,9 @@ def fit(job: Job) -> None:
     TrainingError where the settings do not fit the machine, the memory does not suffice, or the
     loss is no number.
     """
-    import torch
-    from transformers import set_seed
+    with spent.on("import"):
+        import torch
+        from transformers import set_seed
 
     world = int(os.environ.get("WORLD_SIZE", 1))
     _check_devices(job, world)
@@ -102,7 +103,9 @@ def _arguments(job: Job, world: int) -> Any:
     """TRL's settings (an SFTConfig): our own batches and examples, nothing cut, nothing
     reported."""
     import torch
-    from trl import SFTConfig
+
+    with spent.on("import"):
+        from trl import SFTConfig
 
     settings, trainer, gpu = job.settings, job.trainer, torch.cuda.is_available()
     micro, n = micro_batch(job, world), len(job.examples) + len(job.held_out)
