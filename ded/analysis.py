@@ -1,10 +1,12 @@
 """What might tell a good teacher, or a good trajectory, without training: what the student makes of
 the text (loss, ranks, gradients), token entropy, latent shift."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,10 +42,13 @@ def token_entropy(trajectories: pd.DataFrame) -> float:
 
 
 class Timed(NamedTuple):
-    """A measured value, and the seconds that computing it took the first time."""
+    """A measured value, and what computing it took the first time: seconds, and the most memory
+    held meanwhile, GiB: the GPU's where there is one, else the process's (NaN: not measured).
+    """
 
     value: float
     seconds: float
+    gib: float = math.nan
 
 
 def corpus_scores(student: str, corpus: pd.DataFrame, window: int) -> dict[str, Timed]:
@@ -61,7 +66,7 @@ def corpus_scores(student: str, corpus: pd.DataFrame, window: int) -> dict[str, 
 
     of_pass = timed(_key("loss", student, corpus), loss)
     means = trajectory_scores(student, corpus).mean()
-    rsr = Timed(float(means["rank"] / means["surprisal"]), of_pass.seconds)
+    rsr = of_pass._replace(value=float(means["rank"] / means["surprisal"]))
     further = {"lalp": lalp(student, corpus, window), "grace": grace(student, corpus)}
     return {"loss": of_pass, "rsr": rsr} | further
 
@@ -132,13 +137,36 @@ def _key(stage: str, student: str, corpus: pd.DataFrame, **settings: int) -> str
 
 
 def timed(key: str, compute: Callable[[], float]) -> Timed:
-    """What the store has under the key, else the value of compute() and its wall time."""
+    """What the store has under the key, else the value of compute(), its wall time and memory."""
 
     def fill() -> dict[str, float]:
-        start = time.perf_counter()
-        return {"value": compute(), "seconds": time.perf_counter() - start}
+        start, peak = time.perf_counter(), peak_memory()
+        return {"value": compute(), "seconds": time.perf_counter() - start, "gib": peak()}
 
     return Timed(**store.json(key, fill))
+
+
+def peak_memory() -> Callable[[], float]:
+    """What then gives the most GiB held since this call: allocated on the GPU where there is one,
+    else resident in this process; NaN where the system does not tell.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return lambda: torch.cuda.max_memory_allocated() / 2**30
+    process = Path("/proc/self")
+
+    def resident() -> float:
+        status = (process / "status").read_text(encoding="ascii", errors="replace")
+        return int(re.findall(r"VmHWM:\s*(\d+)", status)[0]) / 2**20
+
+    try:
+        (process / "clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
+        resident()
+    except (OSError, IndexError):
+        return lambda: math.nan
+    return resident
 
 
 class Passage(NamedTuple):

@@ -8,6 +8,7 @@ It only wires; science lives elsewhere.
     ded run 01 --preset lab -p n_replicates 2       the same for one notebook
     ded run 01 -p engine.dtype bfloat16             one key of a parameter that has several
     ded run 01 -p grading.judge hf:ORG/NAME         a judge for what the grader's rules leave
+    ded advise --student hf:ORG/NAME --teachers a.jsonl b.jsonl   which teacher, without training
     ded new                                         notebooks and presets, into an empty folder
     ded params --preset lab                         what would be run
     ded check --preset gpu                          whether this machine can run it
@@ -60,7 +61,7 @@ GradingOption = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\",
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
 SHARES = ("value", "low", "high", "a", "b", "difference")
-SEVERAL = ("--only", "--student", "--teachers", "--ood")  # options that take several values
+SEVERAL = ("--only", "--student", "--teachers", "--ood", "--by")  # options that take several values
 INTERRUPTED = 130  # the exit code of Ctrl-C
 
 
@@ -165,6 +166,36 @@ def study(
     estimate(name, only, [])
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
         reproduce(name, only, [], replace, None, False)
+
+
+@app.command()
+def advise(
+    student: str = typer.Option(..., help="A model spec, or a model's directory."),
+    teachers: list[str] = typer.Option(..., help="Model specs, or files of recorded traces."),
+    questions: str = typer.Option("", help="A file of questions, or a source; else the preset's."),
+    start: str = typer.Option("", "--from", help="The preset with all else; by default by size."),
+    by: list[str] = typer.Option(
+        ["reference", "recorded"], help="Runs of 01 (outputs/...) that tell what a score costs."
+    ),
+    param: list[str] = Changes,
+) -> None:
+    """Rank candidate teachers by scores that need no training, and say when to run the smoke test.
+
+    ded advise --student hf:ORG/NAME --teachers a.jsonl b.jsonl --questions questions.jsonl
+    """
+    from ded import advice, own
+    from ded.params.schemas import TeacherSelection
+
+    students, taught = [own.model(student)], [own.model(text) for text in teachers]
+    start = start or own.start_of(students)
+    common = own.values(start, students, taught, own.source(questions) if questions else "")
+    values = own.of(advice.NOTEBOOK, common | _changes(param))
+    values = own.fewer(params.load(start, advice.NOTEBOOK, values)) | values
+    asked = TeacherSelection.model_validate(params.load(start, advice.NOTEBOOK, values))
+    advised = advice.advise(asked, by)
+    for table in (advice.of_teachers(advised), advice.of_scores(advised)):
+        typer.echo(f"{table.to_string(index=False)}\n")
+    typer.echo(advice.sentences(advised))
 
 
 @app.command()

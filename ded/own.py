@@ -43,17 +43,20 @@ def values(
     start: str,
     students: list[str],
     teachers: list[str],
-    questions: str,
+    questions: str = "",
     scored_on: str = "",
     ood: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What such a study has otherwise than the preset `start`, in all notebooks.
+    """What such a study has otherwise than the preset `start`, in all notebooks; without questions
+    those of `start` stand.
 
     The questions are mathematics or what else their own kind says. The split that is scored on is
     that of `start` where the questions have it.
     """
     scored_on = scored_on or questions
     named: dict[str, Any] = {"students": students, "teachers": teachers, "teacher": teachers[0]}
+    if not questions:
+        return named
     named |= {"corpus_source": questions, "id_source": scored_on, "code_source": ""}
     first = params.load(start, params.notebooks()[0].stem)["split"]
     splits = [first, *({"dev", "test"} - {first})]
@@ -83,9 +86,13 @@ def write(name: str, start: str, common: Mapping[str, Any], replace: bool) -> Pa
     """Writes the preset params/<name>/, which extends `start`, and for each notebook that asks for
     more questions than there are a file with fewer; returns the folder. See `params.write_preset`.
     """
-    extra = {}
-    for notebook, schema in SCHEMAS.items():
-        fields = schema.model_fields
-        own = {key: v for key, v in common.items() if key.partition(".")[0] in fields}
-        extra[notebook] = fewer(params.load(start, notebook, own))
+    extra = {
+        notebook: fewer(params.load(start, notebook, of(notebook, common))) for notebook in SCHEMAS
+    }
     return params.write_preset(name, start, common, replace, extra).parent
+
+
+def of(notebook: str, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values common to all notebooks those that one has."""
+    fields = SCHEMAS[notebook].model_fields
+    return {key: value for key, value in common.items() if key.partition(".")[0] in fields}

@@ -26,6 +26,7 @@ from ded.study.pipeline import (
 )
 from ded.study.preflight import (
     attempts,
+    check,
     describe,
     recorded_teachers,
     trace_funnel,

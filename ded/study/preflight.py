@@ -30,10 +30,22 @@ class Manifest(Protocol):
 
 
 def describe(params: Common, record: Manifest) -> None:
-    """Puts the content hashes of the models and of the evaluation questions into the manifest.
+    """Puts the content hashes of the models and of the evaluation questions into the manifest,
+    once `check` has passed.
+    """
+    check(params)
+    for spec in engines_of(params):
+        record.model(spec, models.fingerprint(spec))
+    for unit in [*units(params, select=True), *units(params)]:
+        questions = [question for family in unit.suite().values() for question in family]
+        name = f"{params.split} {short(unit.base)} {unit.replicate}"
+        record.data(name, problems.fingerprint(questions))
 
-    Before that ModelError, naming every model that cannot be used for what the notebook does with
-    it, and models that would share a name; ParameterError for an arm that is none.
+
+def check(params: Common) -> None:
+    """ModelError, naming every model that cannot be used for what the notebook does with it, and
+    models that would share a name; ParameterError for an arm that is none. Warns of questions in
+    signs that a tokenizer lacks.
     """
     arms(params)
     specs = list(dict.fromkeys([*params.students, *teachers_of(params)]))
@@ -45,18 +57,12 @@ def describe(params: Common, record: Manifest) -> None:
     ]
     if faults := [*map(str, unusable(params).values()), *namesakes]:
         raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
-    for spec in engines_of(params):
-        record.model(spec, models.fingerprint(spec))
     for first in units(params)[:1]:
         for teacher in recorded_teachers(params):
             if all_dropped := unreadable(first, teacher):
                 raise ModelError(f"model {teacher!r}: {all_dropped}")
         for note in unknown_signs(first):
-            warnings.warn(note, stacklevel=2)
-    for unit in [*units(params, select=True), *units(params)]:
-        questions = [question for family in unit.suite().values() for question in family]
-        name = f"{params.split} {short(unit.base)} {unit.replicate}"
-        record.data(name, problems.fingerprint(questions))
+            warnings.warn(note, stacklevel=3)
 
 
 def unusable(params: Common) -> dict[str, DedError]:

@@ -49,16 +49,24 @@ PREDICTORS = {
         "smoke test's gain (points; needs the training)", 1, trained=True, scale=100
     ),
 }
-COLUMNS = [name + suffix for name in PREDICTORS for suffix in ("", "_seconds")]
+COLUMNS = [name + suffix for name in PREDICTORS for suffix in ("", "_seconds", "_gib")]
 SMOKE = ["base", "replicate", "teacher", "examples", "student", "gain", *COLUMNS]  # `candidate`
 
 
-def _measured(unit: Unit, corpus: pd.DataFrame, student: str) -> dict[str, Timed]:
-    """`PREDICTORS` but for `own` and `smoke`, of a corpus and the student trained on it."""
+def untrained(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
+    """Those of `PREDICTORS` that need no training and no answers of the teacher beyond its corpus,
+    which is not empty.
+    """
     measured = analysis.corpus_scores(unit.base, corpus, unit.params.lalp_window)
     # these two cost nothing: sampling has measured them
     measured["entropy"] = Timed(analysis.token_entropy(corpus), 0.0)
     measured["length"] = Timed(float(corpus["n_tokens"].mean()), 0.0)
+    return measured
+
+
+def _measured(unit: Unit, corpus: pd.DataFrame, student: str) -> dict[str, Timed]:
+    """`PREDICTORS` but for `own` and `smoke`, of a corpus and the student trained on it."""
+    measured = untrained(unit, corpus)
     shift = analysis.latent_shift(unit.base, student, _inputs(unit))
     measured["shift"] = Timed(shift.value, shift.seconds + _training_seconds(student))
     return measured
@@ -85,7 +93,7 @@ def _columns(measured: dict[str, Timed]) -> dict[str, float]:
     """A row's `COLUMNS`, NaN for what was not measured."""
     row = dict.fromkeys(COLUMNS, math.nan)
     for name, score in measured.items():
-        row |= {name: score.value, f"{name}_seconds": score.seconds}
+        row |= {name: score.value, f"{name}_seconds": score.seconds, f"{name}_gib": score.gib}
     return row
 
 

@@ -1,0 +1,178 @@
+"""Advice on a teacher before any training: how candidates rank by scores of their corpora, what
+trusting a score has cost where that was measured, and when to run the smoke test after all.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ded import folders, home, jobs, study
+from ded.params.schemas import TeacherSelection
+from ded.stats import Interval
+from ded.study.teachers import PREDICTORS, untrained
+from ded.study.unit import Unit, short
+from ded.wording import interval, line
+
+NOTEBOOK = "01_teacher_selection"
+PARTS = 5  # of a corpus, each scored for itself: how far they differ makes a score's interval
+COSTS = ["score", "run", "students", "regret", "regret_low", "regret_high"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What there is to know before a smoke test.
+
+    scores: teacher, examples, score (of `PREDICTORS`), value, se, seconds, gib; a row a teacher and
+    score. costs: score, run, students (their specs), regret, regret_low, regret_high (shares of ID
+    pass@1). best: the score to go by, "" where none was measured. order: the teachers by it, the
+    best first. reasons: why the smoke test is to be run after all; none where the score may be
+    trusted.
+    """
+
+    scores: pd.DataFrame
+    costs: pd.DataFrame
+    best: str
+    order: list[str]
+    reasons: list[str]
+
+
+def advise(params: TeacherSelection, runs: Sequence[str]) -> Advice:
+    """Scores the candidates of a study's first unit as notebook 01 does (nothing is trained), and
+    judges by what `runs`, folders of outputs/, say of each score's cost.
+
+    The rule, written before it was ever applied: go by the score whose cost is surely lowest, that
+    is the one with the lowest upper bound, in the worst of the runs that measured it. Run the smoke
+    test after all where this bound is above `delta`, or was never measured; where the two top
+    teachers' scores differ by less than the 95 % interval of their difference; or where a candidate
+    has no score. ModelError and others as the notebook's, before anything is computed.
+    """
+    study.check(params)
+    calls = study.calls(study.units(params)[:1], teacher=params.teachers)
+    corpora = jobs.run(study.teacher_corpus, calls, params.n_jobs, "corpora")
+    scored = [call | {"corpus": made.examples} for call, made in zip(calls, corpora, strict=True)]
+    scores = pd.concat(jobs.run(of_teacher, scored, params.n_jobs, "scores"))
+    return judged(scores, costs(runs), params.delta)
+
+
+def of_teacher(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> pd.DataFrame:
+    """`Advice.scores` of one teacher; a score's standard error is over `PARTS` parts of the corpus,
+    examples by turns."""
+    parts = [corpus.iloc[start::PARTS] for start in range(PARTS)]
+    whole = untrained(unit, corpus) if len(corpus) else {}
+    of_parts = [untrained(unit, part) for part in parts] if len(corpus) >= 2 * PARTS else []
+    rows: list[dict[str, Any]] = [
+        {"score": name, **score._asdict(), "se": _error([part[name].value for part in of_parts])}
+        for name, score in whole.items()
+    ]
+    table = pd.DataFrame(rows or [{"score": "", "value": math.nan, "se": math.nan}])
+    return table.assign(teacher=short(teacher), examples=len(corpus))
+
+
+def _error(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1) / math.sqrt(PARTS)) if values else math.nan
+
+
+def costs(runs: Iterable[str]) -> pd.DataFrame:
+    """`Advice.costs`: what choosing by each score lost against the smoke test (cross-fitted regret,
+    see `stats.regret`) in the complete runs of notebook 01 that measured it."""
+    names = {PREDICTORS[name].label: name for name in PREDICTORS if not PREDICTORS[name].trained}
+    tables = [pd.DataFrame(columns=COSTS)]
+    for run in runs:
+        folder = home() / "outputs" / run / NOTEBOOK
+        of_run, file = folders.finished(folder), folder / "rank_correlations.csv"
+        if of_run and file.is_file():
+            table = pd.read_csv(file)
+            facts = {"run": run, "students": ", ".join(of_run["students"])}
+            table = table.assign(score=table["predictor"].map(names), **facts)
+            tables.append(table.reindex(columns=COSTS).dropna())
+    return pd.concat(tables, ignore_index=True)
+
+
+def judged(scores: pd.DataFrame, costs: pd.DataFrame, delta: float) -> Advice:
+    """The advice by the rule of `advise`."""
+    measured = scores.dropna(subset="value")
+    unscored = sorted({*scores["teacher"]} - {*measured["teacher"]})
+    reasons = [f"{teacher} has no example to score" for teacher in unscored]
+    of_all = measured.groupby("score")["teacher"].nunique() == measured["teacher"].nunique()
+    bounds = costs.groupby("score")["regret_high"].max()
+    bounds = bounds[[name for name in bounds.index if of_all.get(name, False)]]
+    if bounds.empty:
+        reason = "no run here has measured what trusting one of these scores costs"
+        return Advice(scores, costs, "", [], [*reasons, reason])
+    best = str(bounds.idxmin())
+    if bounds[best] > delta:
+        reasons.append(f"the cost may be above {line(delta)} points")
+    by_best = measured[measured["score"] == best].set_index("teacher")
+    order = (by_best["value"] * PREDICTORS[best].sign).sort_values(ascending=False).index.tolist()
+    for first, second in [order[:2]] if len(order) > 1 else []:
+        gap = by_best["value"][first] - by_best["value"][second]
+        spread = Interval(gap, math.hypot(*by_best["se"][[first, second]]), PARTS - 1, PARTS)
+        if not spread.low * spread.high > 0:
+            reasons.append(f"{first} and {second} differ by less than the interval of their scores")
+    return Advice(scores, costs, best, order, reasons)
+
+
+# ---- in words ----------------------------------------------------------------------------------
+
+
+def of_teachers(advice: Advice) -> pd.DataFrame:
+    """A row a teacher, the best first: examples, and each score with half of its 95 % interval and
+    its rank."""
+    rows = advice.scores.dropna(subset="value").copy()
+    signs = rows["score"].map(lambda name: PREDICTORS[name].sign)
+    rows["rank"] = (-signs * rows["value"]).groupby(rows["score"]).rank(method="min")
+    shown = [_shown(row) for row in rows.itertuples()]
+    cells = rows.assign(shown=shown).pivot(index="teacher", columns="score", values="shown")
+    examples = advice.scores.groupby("teacher", sort=False)["examples"].first()
+    order = [*advice.order, *(name for name in examples.index if name not in advice.order)]
+    columns = [name for name in PREDICTORS if name in cells]
+    return examples.to_frame().join(cells[columns]).loc[order].fillna("–").reset_index()
+
+
+def _shown(row: Any) -> str:
+    ends = Interval(row.value, row.se, PARTS - 1, PARTS)
+    half = f" ± {ends.high - row.value:.2g}" if math.isfinite(ends.high) else ""
+    return f"{row.value:.3g}{half} ({row.rank:.0f})".replace("-", "−")
+
+
+def of_scores(advice: Advice) -> pd.DataFrame:
+    """A row a score: what it is, what it takes (seconds a teacher, GiB at most), and by each run
+    what choosing by it has cost in points."""
+    takes = advice.scores.groupby("score", sort=False)
+    table = pd.DataFrame({"seconds": takes["seconds"].mean(), "GiB": takes["gib"].max()})
+    table = table.drop(index="", errors="ignore").map("{:.2g}".format).replace("nan", "–")
+    table.insert(0, "what", [PREDICTORS[str(name)].label for name in table.index])
+    for run, rows in advice.costs.groupby("run", sort=False):
+        texts = {row.score: _cost(row) for row in rows.itertuples()}
+        table[f"cost, {run}"] = table.index.map(texts).fillna("–")
+    return table.reset_index()
+
+
+def _cost(row: Any) -> str:
+    return interval(row.regret, row.regret_low, row.regret_high, sign=True)
+
+
+def sentences(advice: Advice) -> str:
+    """The advice: the score to go by, what it has cost, the order it gives, and whether to run the
+    smoke test."""
+    texts = []
+    if advice.best:
+        label = PREDICTORS[advice.best].label
+        texts.append(f"Of the scores that need no training, '{label}' has the lowest sure cost.")
+    for row in advice.costs[advice.costs["score"] == advice.best].itertuples():
+        is_lab = all(name.startswith("lab:") for name in str(row.students).split(", "))
+        whose = "tiny models and teachers made by rule: of others a hint, no measurement"
+        whose = whose if is_lab else f"of {row.students}"
+        texts.append(
+            f"Choosing by it instead of by the smoke test cost {_cost(row)} points of ID pass@1 in "
+            f"{row.run} ({whose}; it was picked by this very number, and so is flattered)."
+        )
+    if advice.order:
+        texts.append(f"It ranks {' > '.join(advice.order)}.")
+    if advice.reasons:
+        return " ".join([*texts, f"Run the smoke test: {'; '.join(advice.reasons)}."])
+    return " ".join([*texts, f"Take {advice.order[0]}; the smoke test may be left out."])
