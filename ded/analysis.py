@@ -101,11 +101,29 @@ def lalp(student: str, corpus: pd.DataFrame, window: int) -> Timed:
     """
 
     def compute() -> float:
-        steps = _steps(student, _completions(student, corpus), window)
-        lengths = np.array([len(ids) - start for ids, start in steps])
-        return float(-np.mean(token_sums(models.load(student), steps)[:, 0] / lengths))
+        return float(np.mean(_of_steps(student, corpus, window).to_numpy()))
 
     return timed(_key("likelihood", student, corpus, window=window), compute)
+
+
+def trajectory_lalp(student: str, corpus: pd.DataFrame, window: int) -> pd.DataFrame:
+    """`lalp` of each trajectory: a row each, the corpus' index, one column, lalp."""
+
+    def compute() -> pd.DataFrame:
+        means = _of_steps(student, corpus, window).groupby(level=0).mean()
+        return means.to_frame("lalp").reset_index(drop=True)
+
+    key = _key("trajectory_lalp", student, corpus, window=window)
+    return store.table(key, compute).set_index(corpus.index)
+
+
+def _of_steps(student: str, corpus: pd.DataFrame, window: int) -> pd.Series:
+    """Mean log-probability of each step's tokens, with the place of its trajectory as index."""
+    of_each = _steps(student, _completions(student, corpus), window)
+    steps = [step for steps in of_each for step in steps]
+    lengths = np.array([len(ids) - start for ids, start in steps])
+    places = np.repeat(np.arange(len(of_each)), [len(steps) for steps in of_each])
+    return pd.Series(-token_sums(models.load(student), steps)[:, 0] / lengths, places)
 
 
 def grace(student: str, corpus: pd.DataFrame) -> Timed:
@@ -181,7 +199,7 @@ def _completions(student: str, corpus: pd.DataFrame) -> list[Passage]:
     return [Passage(row["input_ids"], row["labels"].count(-100)) for row in examples]
 
 
-def _steps(student: str, completions: list[Passage], window: int) -> list[Passage]:
+def _steps(student: str, completions: list[Passage], window: int) -> list[list[Passage]]:
     """Each step of each completion, with `window` tokens before it."""
     tok = models.load_tokenizer(student)
     vocabulary = {token for completion in completions for token in completion.ids}
@@ -189,8 +207,8 @@ def _steps(student: str, completions: list[Passage], window: int) -> list[Passag
     steps = []
     for ids, first in completions:
         inner = [i + 1 for i in range(first, len(ids) - 1) if ids[i] in ends]
-        for start, end in pairwise([first, *inner, len(ids)]):
-            steps.append(Passage(ids[max(0, start - window) : end], min(start, window)))
+        spans = pairwise([first, *inner, len(ids)])
+        steps.append([Passage(ids[max(0, a - window) : b], min(a, window)) for a, b in spans])
     return steps
 
 

@@ -158,7 +158,7 @@ def test_signs_that_a_tokenizer_cannot_read_are_counted(own, tmp_path):
     assert hint is None
 
 
-@pytest.mark.parametrize("preset", sorted(set(params.presets()) - {"gpu", "paper"}))
+@pytest.mark.parametrize("preset", ["lab", "lab-full", "smollm"])
 def test_a_preset_that_needs_nothing_is_passed(preset, tiny, monkeypatch):
     """Of those whose models are here; the others are run with toys in test_presets."""
     for notebook, schema in SCHEMAS.items():

@@ -51,7 +51,8 @@ def sampled(questions, seed=0, letters=6, length=12, copies=1):
             {"problem_id": name, "sample_index": i, "token_ids": x, "n_tokens": len(x)}
             for i, x in enumerate(ids)
         ]
-    return pd.DataFrame(rows).assign(text=lambda table: table.token_ids.map(as_steps))
+    scores = {"rsr": [len(row["token_ids"]) % 3 for row in rows], "lalp": 0.0}
+    return pd.DataFrame(rows).assign(text=lambda table: table.token_ids.map(as_steps), **scores)
 
 
 def as_steps(ids):
@@ -401,6 +402,23 @@ def test_draws_depend_on_seed_and_question_alone():
         for s in range(5)
     }
     assert len(draws) > 1
+
+
+def test_a_rule_by_a_score_takes_the_least_distinct_ones():
+    table = trajectories(["a", "b", "c", "c", "d"], token_ids=[[1], [2], [3], [3], [4]])
+    table = table.assign(rsr=[5, 3, 1, 1, 3], lalp=[-5, -3, -1, -1, -3], n_tokens=[5, 3, 1, 1, 3])
+    for rule in ("rsr", "lalp", "shortest"):
+        chosen, _ = curation.select_trajectories(table, 2, rule)
+        assert chosen["text"].tolist() == ["b", "c"], rule
+
+
+def test_branch_heavy_trajectories_are_dropped_by_their_rate():
+    heavy = "<think> 1. Wait, no. Alternatively 2. Hmm, another way: 3. </think> 3"
+    table = trajectories([heavy, heavy, GOOD, "The waiter waits."], n_tokens=[100, 1000, 5, 9])
+    kept, _, dropped = curation.filter_branches(table, 10)
+    assert kept["sample_index"].tolist() == [1, 2, 3]
+    assert dropped["reason"].tolist() == ["over 10 branches in 1,000 tokens"]
+    assert len(curation.filter_branches(table, 3.9).kept) == 2
 
 
 def test_one_a_question():

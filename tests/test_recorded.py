@@ -21,11 +21,11 @@ from ded import (
     tables,
 )
 from ded.curation import filters
-from ded.errors import EngineError
+from ded.errors import EngineError, SourceError
 from ded.models import ModelError, traces
 from ded.params import check, defaults, find_notebook
 from ded.params.schemas import TeacherSelection
-from ded.problems import Problem, worked
+from ded.problems import Problem, records, worked
 
 MATH = [
     Problem(
@@ -447,7 +447,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
 
 
 def test_a_column_map_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(traces, "home", lambda: tmp_path)
+    monkeypatch.setattr(records, "home", lambda: tmp_path)
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "recorded.yml").write_text("default: {question: q, txt: t}\n")
     with pytest.raises(ModelError, match=r"recorded.yml: map 'default' cannot be read .*txt"):
@@ -652,3 +652,102 @@ def test_solutions_made_by_rule_answer_new_questions_so_their_own_score_is_measu
     assert len(corpus) == 4 and math.isnan(analysis.token_entropy(corpus)), (
         "no model wrote them: no entropy"
     )
+
+
+# ---- a folder a teacher, several files each, and the answers elsewhere: Umean/RSR_data's schema
+
+
+def conversation(question: str, reply: str) -> dict:
+    turns = ("system", "Reason first."), ("user", question), ("assistant", reply)
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def solved(answer: str, think: str = "So.") -> str:
+    return f"<think>\n{think}\n</think>\n\\boxed{{{answer}}}"
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A folder of local copies with org/traces (two teachers, three files of four questions each),
+    and org/golds, which has answers to three of these questions."""
+    for teacher in ("anna", "ben"):
+        for k in (1, 2, 3):
+            rows = [conversation(f"What is  {i} + {i}?", solved(f"{2 * i}")) for i in range(4)]
+            file = tmp_path / "org" / "traces" / teacher / f"short_gen{k}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(rows))
+    golds = [("What is 1 + 1?", "2"), ("What is 2 + 2?", "4"), ("What is 0 + 0?", "proof")]
+    golds += [("What is 3 + 3?", "6"), ("Who?", "7")]
+    lines = [json.dumps({"problem": q, "answer": a, "solution": "Add."}) for q, a in golds]
+    (tmp_path / "org" / "golds.jsonl").write_text("\n".join(lines))
+    monkeypatch.setenv("DED_DATA", str(tmp_path))
+    return tmp_path / "org"
+
+
+SOURCE = "recorded:org/traces/anna?{golds: org/golds}"
+
+
+def test_questions_of_traces_get_their_answers_by_their_text(data):
+    source = problems.source(SOURCE)
+    asked = source.load(3, "train", "x")
+    answers = {question.prompt.partition("\n")[0]: question.answer for question in asked}
+    assert answers == {f"What is  {i} + {i}?": f"{2 * i}" for i in (1, 2, 3)}
+    assert {question.kind for question in asked} == {"math"}
+    assert "3 of 4 questions (75%) have a reference answer (org/golds, joined" in source.note()
+    table = drawn_of("recorded:org/traces/ben", asked, 4)
+    assert table["sample_index"].tolist() == [0, 1, 2] * 3, "a file is a sample"
+    assert set(grading.grade(table, asked)["verdict"]) == {"correct"}
+    assert study.short("recorded:org/traces/ben") == "ben"
+
+
+def drawn_of(model, asked, n):
+    return generation.sample(model, asked, n, max_tokens=64)
+
+
+def test_answers_that_the_traces_hold_themselves_need_no_join(tmp_path):
+    rows = [
+        {"question": "1 + 1 =", "answer": 2, "text": solved("2")},
+        {"question": "?", "text": "a"},
+    ]
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    source = problems.source(f"recorded:{tmp_path}/own.json?{{kind: exact}}")
+    (question,) = source.load(1, "train", "x")
+    assert (question.prompt, question.answer, question.kind) == ("1 + 1 =", "2", "exact")
+    assert "1 of 2 questions (50%)" in source.note() and "its own" in source.note()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("recorded:org/traces/carl", "has no folder 'carl', but anna, ben"),
+        ("recorded:org/traces/anna?{gold: a/b}", "gold: Extra inputs .*written as recorded:"),
+        ("recorded:nowhere", "neither a file .* nor a hub data set"),
+    ],
+)
+def test_sources_of_traces_that_are_none_are_refused(data, text, why):
+    with pytest.raises(SourceError, match=why):
+        problems.source(text)
+
+
+def test_too_few_answers_and_other_splits_are_refused(data):
+    with pytest.raises(SourceError, match=r"3 of 4 questions .*; 4 are asked for"):
+        problems.load(SOURCE, 4, "train", "x")
+    with pytest.raises(SourceError, match="has no dev split"):
+        problems.load(SOURCE, 1, "dev", "x")
+    with pytest.raises(ModelError, match="has no folder 'carl', but anna, ben"):
+        models.check("recorded:org/traces/carl")
+
+
+def test_a_file_cut_short_or_a_row_without_an_answer_is_an_error_with_its_place(data):
+    file = data / "traces" / "ben" / "short_gen2.json"
+    text = file.read_text()
+    file.write_text(text[:-40])
+    with pytest.raises(ModelError, match=r"short_gen2.json: not whole JSON"):
+        models.check("recorded:org/traces/ben")
+    rows = json.loads(text)
+    rows[2]["messages"].pop()
+    file.write_text(json.dumps(rows))
+    with pytest.raises(
+        ModelError, match=r"short_gen2.json: row 3: messages has no turn of the assis"
+    ):
+        models.check("recorded:org/traces/ben")

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import rows
 
-from ded import curation, evaluation, generation, problems, study, training
+from ded import analysis, curation, evaluation, generation, problems, study, training
 from ded import params as parameters
 from ded.options import Engine, Grading, Trainer
 from ded.problems import lab as tasks
@@ -441,6 +441,23 @@ def test_diversity_rules_keep_the_same_questions_and_equally_many_rows(worked):
     assert (tokens["farthest"] > tokens["nearest"]).any() and (tokens["single"] == 0).all()
     assert (steps["farthest by steps"] >= steps["farthest"]).all()
     assert len(least) == len(chosen["random"])
+
+
+def test_rules_by_scores_are_run_where_they_are_named(worked):
+    named = ["random", *study.diversity.FURTHER]
+    p = params(**DIVERSITY | {"arms": named, "n_questions": 12})
+    assert list(study.diversity.arms(p))[-4:] == named[1:]
+    arms, _ = diversity_arms(p)
+    corpora = {name: arms[name].corpus for name in named}
+    assert all(list(corpus) == list(corpora["random"]) for corpus in corpora.values())
+    sizes = {name: Counter(corpus["problem_id"]) for name, corpus in corpora.items()}
+    assert all(size == sizes["random"] for size in sizes.values()), "no word here opens a branch"
+    scored = {name: analysis.trajectory_scores(BASE, corpora[name]) for name in named}
+    assert scored["RSR"]["rsr"].mean() < min(scored[name]["rsr"].mean() for name in named[2:])
+    local = {name: analysis.trajectory_lalp(BASE, corpora[name], 7) for name in named}
+    assert local["LALP"]["lalp"].mean() > max(local[name]["lalp"].mean() for name in named[3:])
+    tokens = {name: corpus["n_tokens"].sum() for name, corpus in corpora.items()}
+    assert tokens["shortest"] == min(tokens.values())
 
 
 def test_a_diversity_arm_trains_as_long_as_any_other(worked, monkeypatch):

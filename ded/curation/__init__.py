@@ -9,6 +9,7 @@ from ded.curation.filters import (
     curate,
     difficulty_parts,
     drop,
+    filter_branches,
     filter_format,
     funnel_row,
     join,

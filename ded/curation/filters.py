@@ -73,6 +73,17 @@ def repeats(trajectories: pd.DataFrame) -> pd.Series:
     return trajectories["text"].map(texts.loops).astype(bool).rename("repeats")
 
 
+def filter_branches(trajectories: pd.DataFrame, most: float) -> Filtered:
+    """Drops trajectories that open another attempt more than `most` times in a thousand tokens.
+
+    After Li et al. (arXiv 2604.01702), where branch-heavy trajectories generalise worse; what opens
+    an attempt is ours, the words of texts.yml.
+    """
+    rates = 1000 * trajectories["text"].map(texts.branches) / trajectories["n_tokens"].clip(lower=1)
+    why = f"over {most:g} branches in 1,000 tokens"
+    return drop(trajectories, "branches", np.where(rates > most, why, "").tolist())
+
+
 def filter_correct(
     graded: pd.DataFrame,
     require: str = "answer",

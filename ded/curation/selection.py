@@ -159,6 +159,18 @@ def single(candidates: Candidates, n: int) -> list[int]:
     return [candidates.rng.choice(range(len(candidates.trajectories)))] * n
 
 
+def least(column: str, sign: int = 1) -> Callable[[Candidates, int], list[int]]:
+    """The rule that takes the n distinct ones with the least (sign -1: the most) in a column of the
+    trajectories, the first of equals.
+    """
+
+    def rule(candidates: Candidates, n: int) -> list[int]:
+        values = sign * candidates.trajectories[column].to_numpy()
+        return sorted(sorted(candidates.distinct, key=values.__getitem__)[:n])
+
+    return rule
+
+
 # A rule: (the candidates of a question, n) -> the places of the n chosen, rising. At least n of
 # them are distinct.
 RULES: dict[str, Callable[[Candidates, int], list[int]]] = {
@@ -166,6 +178,10 @@ RULES: dict[str, Callable[[Candidates, int], list[int]]] = {
     "random": any_distinct,
     "nearest": nearest,
     "single": single,
+    "shortest": least("n_tokens"),
+    # columns that `study.diversity` adds: scores under the student before training
+    "rsr": least("rsr"),
+    "lalp": least("lalp", -1),
 }
 
 

@@ -16,6 +16,7 @@ from ded.problems.record import (
     fingerprint,
     split_of,
 )
+from ded.problems.records import Recorded
 from ded.problems.source import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -23,6 +24,7 @@ SOURCES: dict[str, type[Source]] = {
     "reasoning_gym": ReasoningGym,
     "data": Public,
     "file": OwnFile,
+    "recorded": Recorded,
 }
 REASONING_LINES = 3  # an answer alone has one line or two
 

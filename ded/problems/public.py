@@ -178,18 +178,23 @@ def _problem(entry: DataSet, name: str, place: str, read: Callable[[], dict], se
 
 
 @lru_cache(maxsize=16)
-def from_hub(name: str, config: str | None = None, file: str = "", **part: Any) -> Any:
-    """A data set as a table (part: split, revision), or the path of one file of it, from the hub or
-    its local cache.
+def from_hub(
+    name: str, config: str | None = None, file: str = "", folder: str = "", **part: Any
+) -> Any:
+    """A data set as a table (part: split, revision), or the path of one file or folder of it, from
+    the hub or its local cache.
 
     SourceError, which tells what to do, where it does not come.
     """
     try:
         import datasets
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, snapshot_download
 
         if file:
             return hf_hub_download(name, file, repo_type="dataset")
+        if folder:
+            only = {"repo_type": "dataset", "allow_patterns": f"{folder}/*"}
+            return str(Path(snapshot_download(name, **only, **part)) / folder)
         return datasets.load_dataset(name, config, **part)
     except Exception as error:  # the clients' errors have no common root short of this
         why = f"{type(error).__name__}: {first_line(error, 200)}"

@@ -78,6 +78,10 @@ class Source(ABC):
         holds = f"holds {there} questions of split {split!r}"
         return self.error(f"{holds}, and {n} are asked for: ask for fewer")
 
+    def note(self) -> str:
+        """What a reader is to know of its questions, "" for nothing."""
+        return ""
+
     def error(self, problem: str) -> SourceError:
         """The error that names this source."""
         return SourceError(f"problem source {self.text!r}: {problem}")

@@ -157,6 +157,14 @@ def ended(text: str, end: str) -> str:
     return text if bare == text else bare.rstrip()
 
 
+_BRANCHES = re.compile("|".join(_WRITTEN["branches"]), re.I)
+
+
+def branches(text: str) -> int:
+    """How many times a text opens another attempt, by the words of texts.yml."""
+    return len(_BRANCHES.findall(text))
+
+
 # --- loops ----------------------------------------------------------------------------------------
 REPEATS, LOOP_WORDS = 3, 30
 _WORD = re.compile(r"[A-Za-z0-9_]+|\S")  # a letter of a script without spaces is a word, too

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import curation, problems
+from ded import analysis, curation, problems
 from ded.params.schemas import TrajectoryDiversity
 from ded.study import pipeline
 from ded.study.unit import Unit
 
 RULES = ("farthest", "random", "nearest", "single", "farthest by steps")
+FURTHER = ("RSR", "LALP", "shortest", "few branches")  # run where params.arms names them
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,25 @@ class Pool:
 
 def arms(params: TrajectoryDiversity) -> dict[str, int]:
     """{arm of notebook 03: examples that it trains on at most}, in order; the notebook says what
-    makes each.
+    makes each. All but `FURTHER` where params.arms names none.
     """
-    return dict.fromkeys(RULES, params.n_questions * params.n_kept)
+    names = [*RULES, *(FURTHER if params.arms else ())]
+    return dict.fromkeys(names, params.n_questions * params.n_kept)
 
 
 def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, Any]]) -> Pool:
-    """The corpora of all rules, over the same questions and of equal size.
+    """The corpora of the rules, over the same questions and of equal size but for a rule with
+    `most_branches`.
 
-    rules: {arm: `rule` and `metric` of `curation.select_trajectories`}.
+    rules: {arm: `rule` and `metric` of `curation.select_trajectories`, window (of LALP, tokens),
+    most_branches (see `curation.filter_branches`; its arm has the questions that it leaves)}.
     """
     params, questions = unit.params, unit.questions()
     trajectories = pipeline.graded(unit, params.teacher, params.n_trajectories, questions)
     kept = pipeline.filtered(unit, trajectories, questions).kept
+    left_out = set(FURTHER) - set(params.arms)
     chosen = {
-        name: curation.select_trajectories(kept, params.n_kept, seed=unit.seed, **rule).chosen
-        for name, rule in rules.items()
+        name: _chosen(unit, kept, **rule) for name, rule in rules.items() if name not in left_out
     }
     correct = trajectories[trajectories["verdict"] == "correct"]
     traces = _traces(unit, correct)
@@ -66,6 +70,27 @@ def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, Any]]
     }
     corpora = {name: pipeline.without_ids(table) for name, table in chosen.items()}
     return Pool(corpora, _distances(unit, chosen), unit.row | facts)
+
+
+def _chosen(
+    unit: Unit[TrajectoryDiversity],
+    kept: pd.DataFrame,
+    rule: str,
+    metric: str = "levenshtein",
+    window: int = 0,
+    most_branches: float = math.inf,
+) -> pd.DataFrame:
+    """What a rule takes of the verified trajectories, of which those columns are measured that it
+    goes by.
+    """
+    kept = curation.filter_branches(kept, most_branches).kept
+    scored = kept
+    if rule == "rsr" and len(kept):
+        scored = kept.join(analysis.trajectory_scores(unit.base, kept)["rsr"])
+    if rule == "lalp" and len(kept):
+        scored = kept.join(analysis.trajectory_lalp(unit.base, kept, window))
+    selection = curation.select_trajectories(scored, unit.params.n_kept, rule, metric, unit.seed)
+    return selection.chosen[[*kept]]
 
 
 def _distances(unit: Unit, chosen: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -190,7 +190,7 @@ def short(model: str) -> str:
     """A model's name in tables and figures: its spec without the kind, a local path without its
     folders; options (`ded.models.chat`) behind it, long ones shortened.
 
-    Of recorded traces that a data set holds, it is the name of their column map.
+    Of recorded traces in a data set it is the name of their column map, or of their folder.
     """
     options = model[len(bare(model)) :]
     if len(options) > LONGEST_OPTIONS:
@@ -199,4 +199,6 @@ def short(model: str) -> str:
     place, _, column_map = name.partition("#")
     if kind == "recorded" and column_map and not place.lower().endswith(files.SUFFIXES):
         return column_map
+    if kind == "recorded" and place.count("/") > 1:
+        return place.rpartition("/")[2]
     return (name.rpartition("/")[2] if name.startswith(("/", "~", ".")) else name) + options

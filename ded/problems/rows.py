@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ded.errors import SourceError
 from ded.problems import texts
+from ded.problems.answers import is_answer
 
 CUT = ("length", "max_tokens", "max_output_tokens")  # finish reasons of a trace that was cut off
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
@@ -30,7 +31,8 @@ class Map(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     question: Columns
-    text: Columns
+    text: Columns = ()  # not of what holds reference answers alone
+    gold: Columns = ()
     text_with_thinking: Columns = ()
     thinking: Columns = ()
     finish_reason: Columns = ()
@@ -64,17 +66,36 @@ def read(row: Row) -> tuple[str, list[Trace]]:
     """(the question, its traces) of a row; SourceError for what it lacks or what is of another
     type.
     """
-    cells = {key: _cell(row, key) for key in KINDS}
-    for key, role in (("question", "user"), ("text", "assistant")):
-        name, value = cells[key]
-        if isinstance(value, list) and any(isinstance(turn, dict) for turn in value):
-            text, thinking = _turn(row, name, value, role)
-            cells |= {key: (name, text)} | ({"thinking": (name, thinking)} if key == "text" else {})
+    question = question_of(row)
+    cells = {key: _cell(row, key) for key in KINDS if key != "question"}
+    name, value = cells["text"]
+    if _is_conversation(value):
+        text, thinking = _turn(row, name, value, "assistant")
+        cells |= {"text": (name, text), "thinking": (name, thinking)}
     answers = cells["text"][1]
     n = len(answers) if isinstance(answers, list) else 1
-    (question,) = _each(row, "question", *cells.pop("question"), 1)
     samples = zip(*(_each(row, key, *cell, n) for key, cell in cells.items()), strict=True)
-    return question or "", [_trace(*sample) for sample in samples]
+    return question, [_trace(*sample) for sample in samples]
+
+
+def question_of(row: Row) -> str:
+    """The question of a row; SourceError for none, or one of another type."""
+    name, value = _cell(row, "question")
+    if _is_conversation(value):
+        value, _ = _turn(row, name, value, "user")
+    (question,) = _each(row, "question", name, value, 1)
+    return question or ""
+
+
+def gold_of(row: Row) -> str:
+    """The reference answer of a row, "" where it has none: a solution in prose is none."""
+    _, value = _cell(row, "gold")
+    gold = str(value).strip() if isinstance(value, str | int | float) else ""
+    return gold if gold and "\n" not in gold and is_answer(gold) else ""
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(turn, dict) for turn in value)
 
 
 def _cell(row: Row, key: str) -> tuple[str, Any]:
