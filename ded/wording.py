@@ -6,7 +6,7 @@ bound is that of the plain 95 % interval.
 """
 
 import math
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ OUTSIDE = "outside the paper's conditions: "
 MOST_PARTS = 3  # of a claim that a sentence names
 FINDINGS = read_yaml(Path(__file__).with_name("findings.yml"))
 REFUTED = ChainMap(*FINDINGS["claims"].values())  # what is said of a claim that is not reproduced
+LEADING = {next(iter(claims)) for claims in FINDINGS["claims"].values()}
 Number = float | None
 
 
@@ -135,23 +136,29 @@ def measured(claim: Mapping[str, Any]) -> str:
 
 
 def findings(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(verdict, sentence) of each claim that findings.yml tells; the names of the claims by verdict
-    where it tells none of them."""
+    """(verdict, sentence) of each claim; findings.yml has the words."""
     rows = []
     for claim in claims:
-        if claim["name"] not in REFUTED:
-            continue
-        delta = line(claim.get("delta") or 0.0)
+        name = claim["name"].replace(": ", " ")
+        refuted = REFUTED.get(claim["name"], FINDINGS["refuted"])
         text = FINDINGS["verdicts"][claim["verdict"]].format(
-            claim=claim["name"].replace(": ", " "),
-            refuted=REFUTED[claim["name"]].format(delta=delta),
+            claim=name,
+            refuted=refuted.format(claim=name, delta=line(claim.get("delta") or 0.0)),
             measured=measured(claim),
             seen=FINDINGS["seen"].format(number(size)) if (size := claim.get("detectable")) else "",
             why=claim.get("note"),
         )
         rows.append((claim["verdict"], text[0].upper() + text[1:]))
-    names = {v: [claim["name"] for claim in claims if claim["verdict"] == v] for v in VERDICTS}
-    return rows or [(v, f"{v.capitalize()}: {'; '.join(names[v])}.") for v in VERDICTS if names[v]]
+    return rows
+
+
+def in_short(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """`findings` of the claim that stands for its notebook; and ("", how the others came out)."""
+    leading = [claim for claim in claims if claim["name"] in LEADING]
+    rest = Counter(claim["verdict"] for claim in claims if claim["name"] not in LEADING)
+    counts = ", ".join(f"{rest[verdict]} {verdict}" for verdict in VERDICTS if rest[verdict])
+    others = "Other claims" if leading else "Claims"
+    return [*findings(leading), *([("", f"{others}: {counts}.")] if counts else [])]
 
 
 def outside(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -164,4 +171,4 @@ def outside(claims: Sequence[Mapping[str, Any]]) -> str:
 def summary(claims: Sequence[Mapping[str, Any]]) -> str:
     """What came out of the claims, in sentences: `findings`, and what is `outside`."""
     texts = [text for _, text in findings(claims)]
-    return " ".join(filter(None, (*texts, outside(claims)))) or "No claims were recorded."
+    return "\n".join(filter(None, (*texts, outside(claims)))) or "No claims were recorded."

@@ -34,7 +34,9 @@ def test_a_difference_says_where_its_interval_lies():
         == "x, a minus before: +10.0 points, no interval (fewer than two replicates in a base)."
     )
     nothing = cells(before=(0.3, 0.4, 0.5), a=(math.nan,) * 3)
-    assert "not measured (arm a was not run)" in reading.difference(nothing, "a", "before", "x")
+    assert "not measured (arm a was not run, or lacked examples)" in reading.difference(
+        nothing, "a", "before", "x"
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_teachers_in_words():
     assert "(a against c, then b against c): +1.8 [" in text and text.count("points, above 0") == 2
     nothing = stats.paired(cells(a=(0.1, 0.2), b=(math.nan,) * 2), "a", "b")
     assert reading.highest_scorer(nothing, choices).endswith(
-        "rest: not measured (arm b was not run)."
+        "rest: not measured (arm b was not run, or lacked examples)."
     )
     before = np.zeros((3, 2))
     states = [
@@ -123,7 +125,7 @@ def test_teachers_in_words():
         ((0.6, 0.7, 0.81), "reproduced", ""),
         ((0.1, 0.2, 0.31), "not reproduced", "upper bound −18.2, below 3"),
         ((0.3, 0.6, 0.31), "inconclusive", "neither above 0 nor below 3"),
-        ((math.nan,) * 3, "not judged", "arm a was not run"),
+        ((math.nan,) * 3, "not judged", "arm a was not run, or lacked examples"),
     ],
 )
 def test_a_verdict_says_why(a, verdict, why):

@@ -49,8 +49,9 @@ def robustness(scores: pd.DataFrame, reference: str = "ID") -> parts.Figure:
 
     The former stands, hollow, in the panels of the latter.
     """
-    families = [reference, *parts.names(scores[scores["group"] == "robust"], "family")]
-    panels = {family: parts.cells(scores, family) for family in families}
+    changed = parts.names(scores[scores["group"] == "robust"], "family")
+    titles = {reference: reference} | {name: f"{reference}, changed: {name}" for name in changed}
+    panels = {title: parts.cells(scores, family) for family, title in titles.items()}
     return _strips(panels, parts.names(scores), "robustness", reference)
 
 

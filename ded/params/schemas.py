@@ -196,6 +196,7 @@ class OodTradeoff(Common):
     keep_questions: KeepQuestions
     pass_rate_samples: Count
     pass_rate_questions: Count
+    ood_margin: Annotated[float, Field(gt=0, lt=1)]
 
 
 class TrajectoryDiversity(Common):

@@ -273,7 +273,7 @@ def missing_scores(cells: pd.DataFrame, what: str = "score") -> str:
     """What a note says of the arms (columns) that have a cell without a value; "" if none has."""
     never = [str(arm) for arm in cells.columns[cells.isna().all()]]
     arms = [str(arm) for arm in cells.columns[cells.isna().any()] if str(arm) not in never]
-    texts = [f"arm {arm} was not run" for arm in never]
+    texts = [f"arm {arm} was not run, or lacked examples" for arm in never]
     texts += [f"no {what} of {', '.join(arms)}"] if arms else []
     return "; ".join(texts)
 

@@ -264,11 +264,11 @@ def without_each_choice(
     judged_in: Callable[[list[str]], Iterable[stats.Claim]],
 ) -> pd.DataFrame:
     """Leave-one-teacher-out: a row a teacher and claim, judged by judged_in over the bases for
-    which the teacher is neither chosen nor top: without, bases (how many), smoke_test and own_score
-    (whom these would have chosen without it, with numbers of bases), claim, ... (see
+    which the teacher is none of chosen, top and other: without, bases (how many), smoke_test and
+    own_score (whom these would have chosen without it, with numbers of bases), claim, ... (see
     `stats.without_each`). The claims are left out where no base is left.
     """
-    used = choice.melt("base", ["teacher", "top"]).groupby("value")["base"].agg(set)
+    used = choice.melt("base", ["teacher", "top", "other"]).groupby("value")["base"].agg(set)
     facts, left = [], {}
     for teacher in params.teachers:
         left[teacher] = sorted(set(choice["base"]) - used.get(teacher, set()))
