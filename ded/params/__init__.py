@@ -309,7 +309,9 @@ def write_preset(
         raise ParameterError(f"{given}: unknown parameter{near(unknown[0], names)}")
     meanings: dict[str, str] = {}
     others: dict[str, tuple[Any, Any]] = {}
-    for path in notebooks():
+    if not (every := notebooks()):
+        raise no_notebooks()
+    for path in every:
         fields = schema_of(path.stem).model_fields
         own = {key: value for key, value in values.items() if key.partition(".")[0] in fields}
         wanted = load(base, path.stem, own | dict((of_notebooks or {}).get(path.stem, {})))
