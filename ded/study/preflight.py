@@ -154,5 +154,7 @@ def _unknown_share(spec: str, questions: list[Problem]) -> float:
     tok = models.load_tokenizer(spec)
     if tok.unk_token_id is None or tok.unk_token_id in (tok.eos_token_id, tok.bos_token_id):
         return 0.0  # byte-level: it can write everything
-    ids = [i for q in questions for i in tok(q.prompt, add_special_tokens=False)["input_ids"]]
+    if not (prompts := [question.prompt for question in questions]):
+        return 0.0
+    ids = [i for row in tok(prompts, add_special_tokens=False)["input_ids"] for i in row]
     return ids.count(tok.unk_token_id) / max(1, len(ids))
