@@ -719,7 +719,7 @@ def test_dots_of_the_bases_stand_beside_every_mean_and_no_axis_leaves_what_a_rat
     assert all(len(row) == 3 and row[0] == 0.02 and row[1] > 0.8 for row in dots(ax).values())
     low, high = ax.get_xlim()
     assert low > -0.06 and high < 1.06
-    assert "guessing scores 10.0 %" in words(figure)
+    assert "guessing, 10.0 %" in words(figure)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "student before"]
 
 

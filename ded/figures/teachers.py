@@ -16,7 +16,7 @@ from ded.wording import number
 from . import parts
 
 ARROW = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5}
-RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black"}
+RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black", "clip_on": False}
 # of `teacher_rank`, with how far each stands above the middle of its row
 OF_OWN = (0.22, {"marker": "D", "color": parts.ORANGE, "markersize": 6})
 OF_STUDENT = (0.0, {"marker": "o", "color": parts.BLUE, "markersize": 6})
