@@ -72,7 +72,7 @@ def run(
     tasks = (joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls))
     results: dict[int, Any] = {}
     shown: dict[str, Any] = {"desc": description or function.__name__, "unit": "job"}
-    shown |= {"leave": True, "delay": 0, "smoothing": 0.3}
+    shown |= {"leave": True, "delay": 0}
     with progress.bar(total=n, **shown) as bar, progress.inside(bar):
         try:
             # closed at once: the traceback of an interrupt would keep the workers going
