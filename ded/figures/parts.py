@@ -163,7 +163,7 @@ def legend(figure: Figure, ax: Axes, marks: Mapping[str, dict] | None = None, **
     """
     for name, mark in (marks or {}).items():
         ax.plot([], [], label=name, **mark)
-    place = {"loc": "outside upper center", "ncols": 6} | look
+    place: dict[str, Any] = {"loc": "outside upper center", "ncols": 6} | look
     for ncols in range(place["ncols"], 0, -1):
         made = figure.legend(*ax.get_legend_handles_labels(), **(place | {"ncols": ncols}))
         if made.get_window_extent().width <= figure.bbox.width or ncols == 1:
