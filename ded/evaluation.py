@@ -72,7 +72,7 @@ def per_question(
     """One row a (family, question, seed), what `stats.crossed_bootstrap` takes: family, question
     (problem id), seed (sample index), value (1 correct, 0 not, nan where the grader failed),
     verdict, n_tokens, think (whether the text opens a think block), untagged (whether it reasons
-    without one), judged (whether a judge decided), vote (see `_votes`).
+    without one), judged (whether a judge decided), vote (see `votes`).
 
     Arguments as in `evaluate`; workers and grading are the grader's. Stored as a whole, unless
     the grader failed somewhere: that may be the machine's fault, and is tried again.
@@ -107,30 +107,30 @@ def _scored(graded: pd.DataFrame, asked: dict[str, Problem]) -> pd.DataFrame:
         think=graded["text"].str.lstrip().str.startswith(THINK),
         untagged=[problems.reasons_untagged(asked[name], text) for name, text in texts],
         judged=graded["rule"] == grader.JUDGE,
-        vote=_votes(graded, asked),
+        vote=votes(graded, asked),
     )
     columns = ["question", "seed", "value", "verdict", "n_tokens", "think", "untagged"]
     return graded[[*columns, "judged", "vote"]]
 
 
-def _votes(graded: pd.DataFrame, asked: dict[str, Problem]) -> list[float]:
+def votes(graded: pd.DataFrame, asked: dict[str, Problem]) -> list[float]:
     """Which answer each trajectory votes for: 0 the right one, 1, 2, ... the wrong ones of its
     question, which are the same where their normal forms are; -1 none (unparsed, truncated); nan
     where there are no votes (code, a failure of the grader).
     """
-    votes, wrong = [], defaultdict[str, dict](dict)
+    cast, wrong = [], defaultdict[str, dict](dict)
     columns = ("problem_id", "answer", "verdict")
     for question, answer, verdict in zip(*(graded[name] for name in columns), strict=True):
         if asked[question].kind == "code" or verdict == "error":
-            votes.append(math.nan)
+            cast.append(math.nan)
         elif verdict == "wrong" and isinstance(answer, str):
             text = " ".join(normalise(answer).split())
             value = number(text)
             forms = wrong[question]
-            votes.append(forms.setdefault(text if value is None else value, len(forms) + 1))
+            cast.append(forms.setdefault(text if value is None else value, len(forms) + 1))
         else:
-            votes.append(0 if verdict == "correct" else -1)
-    return votes
+            cast.append(0 if verdict == "correct" else -1)
+    return cast
 
 
 def majority(votes: list[float]) -> float:

@@ -11,15 +11,16 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import joblib
 
-from ded import progress, spent
+from ded import cluster, progress, spent
 from ded.errors import JobError
+from ded.options import Cluster
 
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 QUIET = {
@@ -43,10 +44,11 @@ def count(n_jobs: int) -> int:
 def run(
     function: Callable[..., Any],
     calls: Sequence[dict[str, Any]],
-    n_jobs: int = 0,
+    n_jobs: int | Cluster = 0,
     description: str = "",
 ) -> list[Any]:
-    """[function(**kwargs) for kwargs in calls], in order, `n_jobs` side by side (0: one a core).
+    """[function(**kwargs) for kwargs in calls], in order, `n_jobs` side by side (0: one a core), or
+    as many as a cluster holds.
 
     n_jobs=1 runs in this process. Workers are kept for the next call, so heavy imports are paid
     once. The first job to fail stops the others and raises JobError; what finished jobs put into
@@ -56,9 +58,39 @@ def run(
     if not calls:
         return []
     n = len(calls)
-    n_workers = min(count(n_jobs), n)
+    tasks = [joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls)]
+    results: dict[int, Any] = {}
+    shown: dict[str, Any] = {"desc": description or function.__name__, "unit": "job"}
+    shown |= {"leave": True, "delay": 0}
+    with progress.bar(total=n, **shown) as bar, progress.inside(bar):
+        try:
+            # closed at once: the traceback of an interrupt would keep the workers going
+            with _one_thread(), closing(_finished(tasks, n_jobs)) as finished:
+                for index, result, seconds in finished:
+                    results[index] = result
+                    spent.add(seconds)
+                    bar.update()
+        except Exception as error:
+            notes = getattr(error, "__notes__", [])
+            if isinstance(error, JobError) and not notes:
+                raise  # of the cluster, not of a job
+            # a killed worker cannot say which job it had
+            n_workers = count(n_jobs) if isinstance(n_jobs, int) else n
+            waiting = [str(i + 1) for i in range(n) if i not in results][:n_workers]
+            unknown = f"job {' or '.join(waiting)} of {n} failed: {function.__name__}: {error!r}"
+            raise JobError([unknown, *notes][-1]) from error
+    return [results[i] for i in range(n)]
+
+
+def _finished(
+    tasks: list[tuple], n_jobs: int | Cluster
+) -> Generator[tuple[int, Any, dict[str, float]]]:
+    """What the tasks return, as they end; to close it stops those that are under way."""
+    if isinstance(n_jobs, Cluster):
+        threads = dict.fromkeys(THREAD_VARIABLES, "1")
+        return cluster.run(n_jobs, tasks, QUIET | threads | _ours())
     parallel = joblib.Parallel(
-        n_workers,
+        min(count(n_jobs), len(tasks)),
         backend="loky",
         return_as="generator_unordered",
         batch_size=1,
@@ -69,24 +101,7 @@ def run(
     )
     # of loky, when idle workers have timed out between two stages, as they are to do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-    tasks = (joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls))
-    results: dict[int, Any] = {}
-    shown: dict[str, Any] = {"desc": description or function.__name__, "unit": "job"}
-    shown |= {"leave": True, "delay": 0, "smoothing": 0.3}
-    with progress.bar(total=n, **shown) as bar, progress.inside(bar):
-        try:
-            # closed at once: the traceback of an interrupt would keep the workers going
-            with _one_thread(), closing(parallel(tasks)) as finished:
-                for index, result, seconds in finished:
-                    results[index] = result
-                    spent.add(seconds)
-                    bar.update()
-        except Exception as error:
-            # a killed worker cannot say which job it had
-            waiting = [str(i + 1) for i in range(n) if i not in results][:n_workers]
-            unknown = f"job {' or '.join(waiting)} of {n} failed: {function.__name__}: {error!r}"
-            raise JobError(getattr(error, "__notes__", [unknown])[-1]) from error
-    return [results[i] for i in range(n)]
+    return parallel(tasks)
 
 
 def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any, dict[str, float]]:

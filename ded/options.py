@@ -36,6 +36,14 @@ def _variable(name: str) -> str:
     return name
 
 
+def _address(text: str) -> str:
+    address = text if text.startswith("ray://") else re.sub("^ray:?", "", text) or "auto"
+    if not re.fullmatch(r"auto|(ray://)?[\w.-]+:\d+", address):
+        allowed = "ray (this machine's cluster), ray:<host>:<port>, ray://<host>:<port>"
+        raise ValueError(f"is no address of a Ray cluster; allowed: {allowed}")
+    return address
+
+
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,6 +139,22 @@ class Trainer(Options):
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # where losses are shown while a student trains
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = "none"
+
+
+class Cluster(Options):
+    """Where jobs run, if not on this machine alone: the parameter `n_jobs` as text or a mapping.
+
+    None of it is part of a result's identity.
+    """
+
+    # of a Ray cluster: "auto" (that of this machine, or $RAY_ADDRESS), host:port, ray://host:port
+    address: Annotated[str, AfterValidator(_address)]
+    # cores that a job holds; it has one thread all the same
+    cpus_per_job: Count = 1
+    # GPUs that a job holds, of one node; 0: it sees none
+    gpus_per_job: Whole = 0
+    # environment variables of all jobs
+    environment: dict[str, str] = {}
 
 
 class Grading(Options):

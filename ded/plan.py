@@ -15,11 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from ded import home, jobs, models, problems, runner, store, study, training
+from ded import cluster, home, jobs, models, problems, runner, store, study, training
 from ded.errors import DedError
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.models.spec import WITHOUT_WEIGHTS
+from ded.options import Cluster
 from ded.params import schemas
 from ded.params.schemas import SCHEMAS, Parameters, Recipe
 from ded.size import parameters as size_of
@@ -249,7 +250,8 @@ def check(
     plans = [settings for _, settings in planned(preset, only, changes)]
     findings = [finding for settings in plans for finding in _packages(settings)]
     findings += [finding for settings in plans for finding in _models(settings)]
-    findings += [*_gpus(plans), *_memory(plans), *_sources(plans), *_questions(plans, findings)]
+    findings += [*_gpus(plans), *_clusters(plans), *_memory(plans)]
+    findings += [*_sources(plans), *_questions(plans, findings)]
     table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
     table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())
     return table
@@ -366,19 +368,44 @@ def _traces(teacher: str, n: int, funnel: pd.DataFrame) -> Finding:
 
 
 def _gpus(plans: list[Parameters]) -> Iterator[Finding]:
-    """Those that are lacking."""
+    """Those that are lacking, here or in what a cluster gives a job."""
     import torch
 
-    here, wanted = torch.cuda.device_count(), 1
-    whose: dict[str, None] = {}
+    lacking: dict[tuple[int, str], dict[str, None]] = {}
     for settings in plans:
-        engine, assumed = settings.engine, assumptions()
-        large = [m for m in study.engines_of(settings) if device_of(m, settings, assumed) == "gpu"]
-        whose |= dict.fromkeys(large + ["trainer.liger"] * settings.trainer.liger)
-        n = max(engine.tensor_parallel * engine.data_parallel, settings.trainer.processes)
-        wanted = max(wanted, n if whose else 1)
-    if whose and here < wanted:
-        yield Finding("GPUs", "", False, f"{wanted} needed for {', '.join(whose)}; {here} here")
+        here, where = torch.cuda.device_count(), "here"
+        if isinstance(settings.n_jobs, Cluster):
+            here, where = settings.n_jobs.gpus_per_job, "a job: set n_jobs.gpus_per_job"
+        whose = _on_gpus(settings)
+        if whose and here < (wanted := gpus_a_job(settings)):
+            about = wanted, f"{here} {where}"
+            lacking[about] = lacking.get(about, {}) | dict.fromkeys(whose)
+    for (wanted, what), names in lacking.items():
+        yield Finding("GPUs", "", False, f"{wanted} needed for {', '.join(names)}; {what}")
+
+
+def _on_gpus(settings: Parameters) -> list[str]:
+    """What of a notebook needs a GPU."""
+    assumed = assumptions()
+    large = [m for m in study.engines_of(settings) if device_of(m, settings, assumed) == "gpu"]
+    return large + ["trainer.liger"] * settings.trainer.liger
+
+
+def gpus_a_job(settings: Parameters) -> int:
+    """GPUs that a job whose models are too large for a CPU works on."""
+    engine = settings.engine
+    return max(engine.tensor_parallel * engine.data_parallel, settings.trainer.processes)
+
+
+def _clusters(plans: list[Parameters]) -> Iterator[Finding]:
+    """Whether the nodes can be worked with."""
+    for settings in plans:
+        if isinstance(settings.n_jobs, Cluster):
+            try:
+                cluster.connect(settings.n_jobs)
+                yield Finding("cluster", settings.n_jobs.address, True)
+            except DedError as error:
+                yield Finding.of("cluster", settings.n_jobs.address, error)
 
 
 def _memory(plans: list[Parameters]) -> Iterator[Finding]:
@@ -391,6 +418,9 @@ def _memory(plans: list[Parameters]) -> Iterator[Finding]:
         trainer, there, place = settings.trainer, free / 2**30, where
         if gpus and not _shared(trainer.accelerate):
             there, place = there / gpus, "on each GPU"
+        if isinstance(settings.n_jobs, Cluster):
+            yield Finding("memory to train", "", None, "not looked at: a cluster's nodes train")
+            continue
         n_jobs = min(jobs.count(settings.n_jobs), len(study.units(settings)))
         at_once = f" for {n_jobs} jobs side by side" if n_jobs > 1 else ""
         mend = f": {'lower n_jobs, ' if n_jobs > 1 else ''}set trainer.lora_rank or take more"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import curation, stats, wording
+from ded import curation, problems, stats, study, wording
 from ded.problems import Problem
 
 LONGEST = 2000  # characters of a text that are shown
@@ -111,6 +111,29 @@ def funnel(table: pd.DataFrame) -> str:
         return "No trajectory was sampled."
     losses = ", ".join(f"{step} {100 * n / start:.1f} %" for step, n in steps.items())
     return f"Of {start:,} trajectories the steps drop: {losses or 'none'}."
+
+
+def training_questions(units: Sequence[study.Unit], agreement: pd.DataFrame) -> str:
+    """Where the training questions come from, how many of them stand in the evaluation too, and, in
+    place of recorded teachers' own scores, their agreement (`study.recorded.agreement`)."""
+    params = units[0].params
+    lines = [problems.source(params.corpus_source).note()]
+    shared = study.recorded.overlaps(units)
+    each = ", ".join(f"{family} {n:.1f}" for family, n in shared.items())
+    of_unit = f"of {params.n_questions} training questions a unit"
+    if shared:
+        lines.append(f"Left out, for they stand in the evaluation too: {each} {of_unit}.")
+    else:
+        lines.append(f"None {of_unit} stands in the evaluation too.")
+    if len(agreement):
+        shares = agreement.groupby("teacher", sort=False)["agreement"].mean()
+        listed = ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())
+        lines.append(
+            "What these teachers score themselves was not recorded. No own score, but all that "
+            "their traces tell: how many of their first answers to training questions are the "
+            f"consensus of the {len(shares)}: {listed}."
+        )
+    return "\n".join(filter(None, lines))
 
 
 def pass_rates(rates: pd.DataFrame) -> str:

@@ -180,38 +180,48 @@ def execute(run: Run, replace: bool = False) -> str:
 @contextmanager
 def _shown(run: Run) -> Iterator[None]:
     """A bar of the notebook's stages and their jobs, with what is under way behind it."""
-    shares = _shares(run)
-    begins = dict(zip(shares, accumulate(shares.values(), initial=0.0), strict=False))
+    parts = _parts(run)
+    begun: dict[str, str] = {}  # the stage of each batch of jobs
     about: dict[str, Any] = {"desc": run.name, "bar_format": BAR, "mininterval": 0, "delay": 0}
 
     def move(states: list[progress.State]) -> None:
         by_unit = {state["unit"]: state for state in reversed(states)}
-        if (stage := by_unit.get("stage", {}).get("prefix")) in shares:
-            jobs = by_unit.get("job", {"n": 0, "total": 1})
-            reached = begins[stage] + shares[stage] * jobs["n"] / max(1, jobs["total"])
-            if reached > bar.n:
-                bar.update(reached - bar.n)
+        stage, jobs = by_unit.get("stage", {}).get("prefix"), by_unit.get("job")
+        if stage in parts and jobs:
+            begun[jobs["prefix"]] = stage  # one batch of the stage after the other
+            ended = [*begun.values()].count(stage) - 1
+            begin, share, n_batches = parts[stage]
+            done = (ended + jobs["n"] / max(1, jobs["total"])) / max(n_batches, ended + 1)
+            bar.update(max(0.0, begin + share * done - bar.n))
         bar.set_postfix_str(progress.under_way([s for s in states if s["unit"] != "stage"]))
 
     with (
         TemporaryDirectory(prefix="ded-progress-") as folder,
-        progress.bar(total=1.0, smoothing=0.3, **about) as bar,
+        progress.bar(total=1.0, **about) as bar,
         progress.watched(Path(folder), move),
     ):
         yield
 
 
-def _shares(run: Run) -> dict[str, float]:
-    """{stage: its share of the notebook's time}, as in an earlier run or in the reference run."""
-    source = run.notebook.read_text(encoding="utf-8")
-    names, seconds = re.findall(r'record\.stage\(\\"(.+?)\\"\)', source), {}
+def _parts(run: Run) -> dict[str, tuple[float, float, int]]:
+    """{stage: where it begins, its share of the notebook's time, how many batches of jobs it runs},
+    with the time of an earlier run or the reference run, the rest of it after the last."""
+    stages = run.notebook.read_text(encoding="utf-8").split('record.stage(\\"')[1:]
+    batches = {text.partition("\\")[0]: text.count("jobs.run(") for text in stages}
+    seconds: dict[str, float] = {}
     for folder in (run.folder, home() / "outputs" / "reference" / run.name):
         with suppress(OSError, ValueError, LookupError):
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            seconds = {name: stage["seconds"] for name, stage in manifest["stages"].items()}
+            timed = {name: stage["seconds"] for name, stage in manifest["stages"].items()}
+            seconds = timed | {"": manifest["wall_seconds"] - sum(timed.values())}
             break
-    weights = {name: 1 + seconds.get(name, 0.0) for name in names}
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    weights = {name: 1 + seconds.get(name, 0.0) for name in [*batches, ""]}
+    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    begins = accumulate(shares.values(), initial=0.0)
+    return {
+        name: (begin, shares[name], batches[name])
+        for name, begin in zip(batches, begins, strict=False)
+    }
 
 
 class _Echo:

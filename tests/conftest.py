@@ -21,7 +21,7 @@ TINY = ("student_1", "ancestor", "random")
 MARKED = {
     "slow": ("test_interruption", "test_notebooks", "test_presets", "test_training_processes"),
     "sandbox": ("test_grading_code", "test_sandbox"),
-    "engines": ("test_engines", "test_vllm"),
+    "engines": ("test_cluster", "test_engines", "test_vllm"),
 }
 # begun first, so that no process waits for another's
 LONGEST = ("test_notebooks", "test_presets", "test_openai", "test_training_processes")

@@ -80,6 +80,14 @@ def test_lalp_scores_each_step_with_a_short_context(window):
     )
 
 
+class Body(torch.nn.Module):
+    """Hidden states that say which of three tokens stands there."""
+
+    def forward(self, input_ids, use_cache=None):
+        states = torch.nn.functional.one_hot(input_ids, 3).float()
+        return SimpleNamespace(last_hidden_state=states)
+
+
 class Bigrams(torch.nn.Module):
     """A model over three tokens: the last one chooses a row of a table, the logits of the next."""
 
@@ -87,15 +95,17 @@ class Bigrams(torch.nn.Module):
 
     def __init__(self, rows):
         super().__init__()
+        self.base_model = Body()
         self.table = torch.nn.Embedding.from_pretrained(torch.tensor(rows).log(), freeze=False)
         self.calls = []
 
     def get_input_embeddings(self):
         return self.table
 
-    def forward(self, input_ids, past_key_values=None, use_cache=None):
-        self.calls.append(tuple(input_ids.shape))
-        return SimpleNamespace(logits=self.table(input_ids), past_key_values=use_cache)
+    def forward(self, input_ids, use_cache=None):
+        states = self.base_model(input_ids).last_hidden_state
+        self.calls.append(tuple(states.shape[:2]))
+        return SimpleNamespace(logits=states @ self.table.weight)
 
 
 @pytest.mark.parametrize(("most", "calls"), [(2**28, 1), (6, 3)])
@@ -110,6 +120,36 @@ def test_surprisals_and_ranks_worked_out_by_hand(most, calls, monkeypatch):
     assert len(net.calls) == calls and max(n * width * 3 for n, width in net.calls) <= most
     monkeypatch.setattr(analysis, "RANK", 2)
     assert analysis.token_sums(net, passages)[:, 1].tolist() == [6, 1]
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma2"])  # gemma caps its logits
+def test_pieces_of_the_logits_give_what_all_of_them_give(kind, monkeypatch):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 211}
+    config = AutoConfig.for_model(kind, initializer_range=0.5, **sizes)
+    net = AutoModelForCausalLM.from_config(config).eval()
+    rng = np.random.default_rng(0)
+    lengths = [5, 90, 40, 61]
+    passages = [analysis.Passage(rng.integers(3, 200, n).tolist(), n // 3) for n in lengths]
+    whole = analysis.token_sums(net, passages)
+    for (ids, start), (surprisal, ranks) in zip(passages, whole, strict=True):
+        with torch.inference_mode():
+            logits = net(input_ids=torch.tensor([ids])).logits[0, start - 1 : -1].double()
+        targets = torch.tensor(ids[start:])[:, None]
+        direct = logits.log_softmax(-1).gather(1, targets).sum().item()
+        above = (logits > logits.gather(1, targets)).sum(1).clamp(max=analysis.RANK - 1)
+        assert surprisal == pytest.approx(-direct, rel=1e-5)
+        assert ranks == pytest.approx(len(targets) + above.sum().item(), abs=2)
+    held = []
+    net.get_output_embeddings().register_forward_hook(lambda *call: held.append(call[2].numel()))
+    monkeypatch.setattr(analysis, "LOGITS", 211 * 16)
+    pieces = analysis.token_sums(net, passages)
+    assert pieces[:, 0] == pytest.approx(whole[:, 0], rel=1e-5)
+    assert pieces[:, 1] == pytest.approx(whole[:, 1], abs=2)
+    assert max(held) <= 211 * 16 and len(held) > 10
 
 
 def test_a_corpus_ratio_is_that_of_the_means_of_its_trajectories():

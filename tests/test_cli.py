@@ -174,11 +174,10 @@ def test_wrong_parameters_of_any_notebook_stop_before_any_work(repo):
     assert code == 2 and "nearest: small" in err
 
 
-@pytest.mark.parametrize("command", ["run", "params", "check", "estimate"])
+@pytest.mark.parametrize("command", ["run 1", "params", "check", "estimate", "new mine"])
 def test_outside_the_repository_there_is_one_line(tmp_path, command):
-    arguments = ["1"] if command == "run" else []
-    code, out, err = run(tmp_path, command, *arguments)
-    assert code == 2 and not out
+    code, out, err = run(tmp_path, *command.split())
+    assert code == 2 and not out and not list(tmp_path.iterdir())
     assert err.startswith(f"ded: no notebooks in {tmp_path}/notebooks: ") and err.count("\n") == 1
 
 

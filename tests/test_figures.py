@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 
 import matplotlib
 import numpy as np
@@ -610,6 +611,23 @@ def test_predictors_are_centred_and_tell_their_cost(drawn):
     assert names == TEACHERS
 
 
+def test_eleven_teachers_with_long_names_are_told_apart_within_the_figure():
+    names = [f"Organisation/a-data-set/a-teacher-of-32B-{number}" for number in range(11)]
+    row = {"predictor": "loss (nats a token)", "base": "x", "turn": 0, "seconds": 1.0}
+    points = pd.DataFrame(
+        [row | {"teacher": name, "value": i, "gain": i / 100} for i, name in enumerate(names)]
+    )
+    with warnings.catch_warnings(action="error"):  # of panels without room
+        figure = figures.predictors(points)
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert len({(mark.get_color(), mark.get_marker()) for mark in legend.legend_handles}) == 11
+    caption = " ".join(figure.get_supxlabel().split())
+    assert "RSR 0.86 (mean of five students, eleven teachers; arXiv 2601.14249)" in caption
+    assert "0.86" not in panels(figure)[0].get_title()
+
+
 def test_a_curve_begins_before_distillation_and_shows_its_bases_within_what_a_rate_can_be(drawn):
     scores, _ = valley_tables()
     arms = ["before", *(f"random {size}" for size in SIZES)]
@@ -719,7 +737,7 @@ def test_dots_of_the_bases_stand_beside_every_mean_and_no_axis_leaves_what_a_rat
     assert all(len(row) == 3 and row[0] == 0.02 and row[1] > 0.8 for row in dots(ax).values())
     low, high = ax.get_xlim()
     assert low > -0.06 and high < 1.06
-    assert "guessing scores 10.0 %" in words(figure)
+    assert "guessing, 10.0 %" in words(figure)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "student before"]
 
 

@@ -17,7 +17,7 @@ from ded import params, plan, report, results
 from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
-PRESETS = ("smollm", "gpu", "paper")
+PRESETS = ("smollm", "gpu", "paper", "recorded")
 SIZES = {
     "n_replicates": 2,
     "n_questions": 16,
@@ -128,6 +128,13 @@ def toy_data(folder: Path) -> None:
         ],
     )
     lines(
+        folder / "MathArena/aime_2025.jsonl",
+        [
+            {"problem_idx": i, "problem": q, "answer": int(a)}
+            for i, (q, a) in enumerate(sums(25001, 30))
+        ],
+    )
+    lines(
         folder / "openai/gsm8k.jsonl",
         [
             {"question": f"Ann has some apples. {q}", "answer": f"Add. #### {a}"}
@@ -211,6 +218,29 @@ def toy_data(folder: Path) -> None:
     )
 
 
+def of_folders(folder: Path) -> None:
+    """The teachers of preset `recorded`, a folder each, in Umean/RSR_data's schema, and a data set
+    with the answers to most of their questions. One teacher's last file lacks a question.
+    """
+    asked = sums(100)
+    golds = [{"problem": q, "answer": a, "solution": "Add."} for q, a in asked[4:]]
+    lines(folder / "project-numina/NuminaMath-1.5.jsonl", golds)
+    teachers = params.load("recorded", "01_teacher_selection")["teachers"]
+    for j, teacher in enumerate(teachers):
+        name = teacher.rpartition("/")[2]
+        for k in (1, 2, 3):
+            rows = []
+            for i, (question, answer) in enumerate(asked[: len(asked) - (j == 1 and k == 3)]):
+                think = f"{name}: " + "Wait. " * (i % 3 * k) + f"it is {answer}"
+                answer = answer if (i + k) % (j + 2) else "1"
+                reply = f"<think>\n{think}\n</think>\n\\boxed{{{answer}}}"
+                turns = ("system", "Think."), ("user", question), ("assistant", reply)
+                rows.append({"messages": [{"role": r, "content": text} for r, text in turns]})
+            file = folder / f"Umean/RSR_data/{name}/short-sys_5k_gen{k}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(rows))
+
+
 def traces(folder: Path, name: str, wrong: int) -> str:
     """A recorded teacher for the toy seeds, and for AIME, so that its own score is measured: four
     traces a question, every `wrong`-th of them wrong.
@@ -249,8 +279,9 @@ def executed(tmp_path_factory):
     for name in ("pyproject.toml", "notebooks", "params"):
         (place / name).symlink_to(ROOT / name)
     toy_data(place / "data")
+    of_folders(place / "data")
     models = {"smollm": tiny_model(place / "plain")} | dict.fromkeys(
-        ("gpu", "paper"), tiny_model(place / "opens", "<think>\n")
+        ("gpu", "paper", "recorded"), tiny_model(place / "opens", "<think>\n")
     )
     taught = {
         "gpu": [models["gpu"], models["smollm"]],

@@ -92,13 +92,18 @@ def test_sampling_counts_rows_and_training_steps_with_the_loss(tiny, shown):
 
 
 def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path, monkeypatch):
-    """Each stage takes the share of time that it had in the reference run."""
+    """Each stage takes the share of time that it had in the reference run, its batches of jobs an
+    equal part of that each; the time that is left is what all took so far, at this rate."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     stages = {"sampling": {"seconds": 9}, "distil and score": {"seconds": 29}}
     reference = tmp_path / "outputs" / "reference" / "01_small"
     reference.mkdir(parents=True)
-    (reference / "manifest.json").write_text(json.dumps({"stages": stages}))
-    cells = [f'with record.stage("{name}") as stage:\n    pass' for name in stages]
+    (reference / "manifest.json").write_text(json.dumps({"stages": stages, "wall_seconds": 43}))
+    batches = {
+        "sampling": "jobs.run(f, [])",
+        "distil and score": "jobs.run(f, [])\n    jobs.run(f, [])",
+    }
+    cells = [f'with record.stage("{name}"):\n    {run}' for name, run in batches.items()]
     content = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
     content.cells[0].metadata["tags"] = ["parameters"]
     (tmp_path / "notebooks").mkdir()
@@ -106,18 +111,18 @@ def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path
 
     def execute_notebook(*_, progress_bar, **__):
         assert not progress_bar
-        with (
-            progress.stage("distil and score"),
-            progress.bar(total=4, desc="distil", unit="job", delay=0) as bar,
-        ):
-            bar.update(2)
-            bar.refresh()
-            while "distil: 2/4 jobs" not in shown.get("01_small", ""):
-                time.sleep(0.01)
+        with progress.stage("distil and score"):
+            for batch, n in {"distil": 4, "score": 2}.items():
+                with progress.bar(total=4, desc=batch, unit="job", delay=0) as bar:
+                    bar.update(n)
+                    bar.refresh()
+                    while f"{batch}: {n}/4 jobs" not in shown.get("01_small", ""):
+                        time.sleep(0.01)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("papermill.execute_notebook", execute_notebook)
     values = {"out_dir": "", "preset": "small"}
     run = runner.Run(tmp_path / "notebooks" / "01_small.ipynb", values, Path("outputs/small"))
     assert runner.execute(run) == ""
-    assert "01_small  62%" in shown["01_small"]  # (1 + 9 + 30 / 2) / 40
+    # (1 + 9 + 30 * (1 + 2 / 4) / 2) / (43 + 3): of the 43 seconds 5 are of no stage
+    assert "01_small  71%" in shown["01_small"]

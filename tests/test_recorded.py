@@ -17,6 +17,7 @@ from ded import (
     grading,
     models,
     problems,
+    reading,
     study,
     tables,
 )
@@ -577,6 +578,52 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
         "not measured" in text.get_text()
         for text in figures.teacher_rank(own, student).axes[0].texts
     )
+
+
+def test_recorded_teachers_are_held_against_their_consensus_and_not_against_a_score(
+    notebook, tmp_path
+):
+    unit = study.units(notebook)[0]
+    questions = unit.questions()
+    answers = {  # of the 8 questions; x and y are wrong
+        "ann": [*"rrrrrr", *"xx"],
+        "bob": [*"rrrrxx", *"xr"],
+        "cyd": [*"rrrryx", *"x"],  # has no trace of the last one
+    }
+    for name, given in answers.items():
+        rows = [
+            {"question": q.prompt, "thinking": "1", "response": {"r": q.answer}.get(a, f"{a} 1")}
+            for q, a in zip(questions, given, strict=False)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    teachers = [f"recorded:{tmp_path}/{name}.jsonl" for name in answers]
+    alone = study.Unit(notebook.model_copy(update={"teachers": teachers}), unit.base, 0)
+    table = study.recorded.agreement(alone).set_index("teacher")
+    # the consensus: four right, the fifth has none, x, x, and none again, for two answers lead
+    assert table["questions"].tolist() == [8, 8, 7]
+    assert table["agreement"].tolist() == pytest.approx([5 / 6, 1, 1])
+    assert table["correct"].tolist() == pytest.approx([6 / 8, 5 / 8, 4 / 7])
+    text = reading.training_questions([alone], table.reset_index())
+    assert "None of 8 training questions a unit stands in the evaluation too." in text
+    assert "was not recorded" in text and "consensus of the 3: ann.jsonl 83" in text
+    assert study.recorded.agreement(unit).empty, "one recorded teacher has no consensus"
+
+
+def test_training_questions_of_traces_that_stand_in_the_evaluation_are_counted(data, tiny):
+    (data / "math.jsonl").write_text(
+        json.dumps({"question": "What is 1 + 1?", "answer": "2", "split": "dev"})
+    )
+    changes = {"corpus_source": SOURCE, "n_questions": 3, "eval_id": 1, "split": "dev"}
+    changes |= {"id_source": f"file:{data}/math.jsonl", "ood_sources": ["lab:reverse"]}
+    changes |= {"students": ["lab:student_1"], "arms": []}
+    p = check(TeacherSelection, defaults(find_notebook("01")) | changes)
+    unit = study.units(p)[0]
+    assert len(unit.questions()) == 2 and study.recorded.overlaps([unit]) == {"math": 1}
+    lines = reading.training_questions([unit], pd.DataFrame()).splitlines()
+    assert lines[0].startswith("org/traces/anna: 3 of 4 questions (75%) have a reference answer")
+    assert lines[1].endswith("evaluation too: math 1.0 of 3 training questions a unit.")
+    with pytest.warns(UserWarning, match=r"% of the tokens of ben's traces are <unk>"):
+        study.check(p.model_copy(update={"teachers": ["recorded:org/traces/ben"]}))
 
 
 def test_a_recorded_model_is_scored_on_the_questions_that_it_has(file):

@@ -253,6 +253,14 @@ def test_tables_and_further_figures_are_folded(outputs):
     unfolded = re.sub(r"(?s)<details>.*?</details>", "", text)
     assert unfolded.count("<img") == 1 and "(id)" in unfolded and "mine" not in unfolded
     assert text.count("<img") == 3 and "mine" in text
+    tables = re.findall(r'(?s)<div class="scroll"><table class=.*?</table>', text)
+    assert tables and not any("<caption>" in table for table in tables)  # it would scroll away
+
+
+def test_paper_as_narrow_as_a_phone_is_not_laid_out_as_one(outputs):
+    recorded(outputs, claims=[claim()])
+    queries = re.findall(r"@media (.+?) {", report.write(outputs).read_text())
+    assert queries == ["screen and (max-width: 46rem)", "print"]
 
 
 def test_what_models_and_others_wrote_is_shown_and_never_run(outputs):

@@ -148,9 +148,9 @@ def _replicates(table: pd.DataFrame) -> str:
 
 # --- looks and legends ----------------------------------------------------------------------------
 def looks(names: Sequence[str], start: int = 0) -> dict[str, dict]:
-    """A colour and a marker for each name, by its place; no line."""
+    """A colour and a marker for each name, by its place, no two alike among a hundred; no line."""
     return {
-        name: {"color": COLOURS[i % 10], "marker": MARKERS[i % 10], "linestyle": "none"}
+        name: {"color": COLOURS[i % 10], "marker": MARKERS[(i + i // 10) % 10], "linestyle": "none"}
         for i, name in enumerate(names, start)
     }
 
@@ -158,12 +158,19 @@ def looks(names: Sequence[str], start: int = 0) -> dict[str, dict]:
 def legend(figure: Figure, ax: Axes, marks: Mapping[str, dict] | None = None, **look: Any) -> None:
     """One legend for the figure, outside its panels: what is labelled in `ax`, then `marks`.
 
-    `marks`: {name: its look}. `look` goes to `Figure.legend` (loc, ncols, title, ...).
+    `marks`: {name: its look}. `look` goes to `Figure.legend` (loc, ncols, title, ...); there are
+    fewer columns where so many would be wider than the figure, which grows by what rows that takes.
     """
     for name, mark in (marks or {}).items():
         ax.plot([], [], label=name, **mark)
-    place = {"loc": "outside upper center", "ncols": 6}
-    figure.legend(*ax.get_legend_handles_labels(), **(place | look))
+    place: dict[str, Any] = {"loc": "outside upper center", "ncols": 6} | look
+    for ncols in range(place["ncols"], 0, -1):
+        made = figure.legend(*ax.get_legend_handles_labels(), **(place | {"ncols": ncols}))
+        if made.get_window_extent().width <= figure.bbox.width or ncols == 1:
+            n_rows = math.ceil(len(made.get_texts()) / ncols)
+            figure.set_figheight(figure.get_figheight() + 0.16 * max(0, n_rows - 3))
+            return
+        made.remove()
 
 
 # --- axes -----------------------------------------------------------------------------------------

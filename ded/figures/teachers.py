@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import stats
+from ded import stats, tables
 from ded.wording import number
 
 from . import parts
 
 ARROW = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5}
-RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black"}
+RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black", "clip_on": False}
 # of `teacher_rank`, with how far each stands above the middle of its row
 OF_OWN = (0.22, {"marker": "D", "color": parts.ORANGE, "markersize": 6})
 OF_STUDENT = (0.0, {"marker": "o", "color": parts.BLUE, "markersize": 6})
@@ -217,7 +217,11 @@ def predictors(points: pd.DataFrame, note: str = "") -> parts.Figure:
     """
     ranks = rank_correlations(points)
     titles = [_rho(rank) for rank in ranks.itertuples()]
-    words = parts.words("predictors", note=note)
+    published = [
+        f"{row.score} {row.spearman} ({row.note}; {row.source})"
+        for row in tables.reported(["foretelling"]).itertuples()
+    ]
+    words = parts.words("predictors", note=note, published=", ".join(published))
     figure, axes = parts.canvas(titles, 3, 1.9, words, sharey=True)
     teachers = parts.looks(parts.names(points.dropna(subset="gain"), "teacher"))
     # a mean over turns would show the smoke test, which is the gain of others, on a diagonal

@@ -169,15 +169,12 @@ def free_memory() -> tuple[float, str]:
     return psutil.virtual_memory().available, "in memory"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; ModelError if it cannot be loaded or has no chat template."""
-    with spent.on("import"):
-        from transformers import AutoTokenizer
-
     place = locate(spec)
     try:
-        tok = AutoTokenizer.from_pretrained(place, revision=parse(spec).revision)
+        tok = _tokenizer_class(place).from_pretrained(place, revision=parse(spec).revision)
         if len(tok) <= len(tok.all_special_ids):  # made of nothing, where files are missing
             raise ValueError("it has no words")
     except (OSError, ValueError) as error:
@@ -193,6 +190,21 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     if tok.pad_token_id is None:
         tok.pad_token = tok.eos_token
     return tok
+
+
+def _tokenizer_class(place: str) -> Any:
+    """The class for a directory whose tokenizer is tokenizer.json and no more, as it says; else
+    AutoTokenizer, whose import takes seconds, for it brings all that models are made of."""
+    with spent.on("import"):
+        with suppress(OSError, ValueError, LookupError):
+            settings = json.loads(Path(place, "tokenizer_config.json").read_text(encoding="utf-8"))
+            if settings["tokenizer_class"] == "TokenizersBackend" and "auto_map" not in settings:
+                from transformers import TokenizersBackend
+
+                return TokenizersBackend
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer
 
 
 def config(spec: str) -> PreTrainedConfig:

@@ -2,8 +2,8 @@
 drawn.
 
 `recorded:<file>[#<map>]` (JSONL, JSON, Parquet, CSV, or a folder of them; a relative path is also
-looked for in the repository) or `recorded:<org>/<data set>[@revision][#<map>]`, read by
-`ded.models.rows` and the column maps of params/recorded.yml. `recorded:worked#<style>` are
+looked for in the repository) or `recorded:<org>/<data set>[/<folder>][@revision][#<map>]`, read by
+`ded.problems.records` and the column maps of params/recorded.yml. `recorded:worked#<style>` are
 solutions made by rule (`ded.problems.worked`), for as many samples as are asked for, of new
 questions too. Else several traces of one question are its samples 0, 1, ...; a question with fewer
 than were asked for has fewer rows. Temperature, top_p, seed and max_tokens change nothing.
@@ -48,10 +48,8 @@ def traces(model: str, problems: Iterable[Problem], n: int) -> dict[str, list[Tr
     recorded = read(model)
     by_problem = {}
     for problem in problems:
-        by_question = recorded.get(records.normal(question_of(problem)))
-        by_problem[problem.id] = (by_question or recorded.get(records.normal(problem.prompt), []))[
-            :n
-        ]
+        asked = records.normal(question_of(problem)), records.normal(problem.prompt)
+        by_problem[problem.id] = (recorded.get(asked[0]) or recorded.get(asked[1], []))[:n]
     return by_problem
 
 

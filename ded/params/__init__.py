@@ -25,7 +25,7 @@ from ded.files import parse_yaml, read_yaml, replacing, shown
 from ded.options import Secret
 from ded.params.layers import ALL, Layer, left_from_the_lab, line, of_preset, presets
 from ded.params.layers import write as write_layers
-from ded.params.schemas import SCHEMAS, Parameters
+from ded.params.schemas import SCHEMAS, TAGS, Parameters
 from ded.params.whole import LABELS, with_choice
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -242,7 +242,7 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
     """One of pydantic's errors as text: key, value, what is wrong, the nearest allowed name."""
     if not error["loc"]:  # of the parameters together
         return str(error["ctx"]["error"])
-    key, *inside = error["loc"]
+    key, *inside = (part for part in error["loc"] if part not in TAGS)
     name = f"{key}" + "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in inside)
     value, context = error["input"], error.get("ctx", {})
     head = f"{name} = {value!r:.60}"
@@ -309,7 +309,9 @@ def write_preset(
         raise ParameterError(f"{given}: unknown parameter{near(unknown[0], names)}")
     meanings: dict[str, str] = {}
     others: dict[str, tuple[Any, Any]] = {}
-    for path in notebooks():
+    if not (every := notebooks()):
+        raise no_notebooks()
+    for path in every:
         fields = schema_of(path.stem).model_fields
         own = {key: value for key, value in values.items() if key.partition(".")[0] in fields}
         wanted = load(base, path.stem, own | dict((of_notebooks or {}).get(path.stem, {})))

@@ -11,7 +11,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     model_validator,
 )
@@ -20,7 +22,7 @@ from ded import problems
 from ded.errors import near, no_such
 from ded.lab import catalogue
 from ded.models.spec import bare, parse, with_options
-from ded.options import Count, Engine, Grading, Options, Positive, Trainer, Whole
+from ded.options import Cluster, Count, Engine, Grading, Options, Positive, Trainer, Whole
 
 # ---- the kinds of values -----------------------------------------------------------------------
 
@@ -119,6 +121,13 @@ Source = Annotated[str, AfterValidator(_source)]
 Sources = Annotated[list[Source], Field(min_length=1), AfterValidator(_distinct)]
 SourceOrNone = Annotated[str, AfterValidator(lambda source: source and _source(source))]
 KeepQuestions = Annotated[Any, AfterValidator(_compression)]
+NUMBER, PLACE = TAGS = "a number", "a cluster"
+# text is a cluster's address
+Jobs = Annotated[
+    Annotated[Whole, Tag(NUMBER)] | Annotated[Cluster, Tag(PLACE)],
+    Discriminator(lambda n_jobs: PLACE if isinstance(n_jobs, dict | Cluster) else NUMBER),
+    BeforeValidator(lambda n_jobs: {"address": n_jobs} if isinstance(n_jobs, str) else n_jobs),
+]
 Metric = Annotated[str, AfterValidator(_metric)]
 Sizes = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 
@@ -143,7 +152,7 @@ class Common(BaseModel):
     arms: Annotated[list[str], AfterValidator(_distinct)] = []
     seed: Whole
     split: Literal["dev", "test"]
-    n_jobs: Whole  # 0 is one a core
+    n_jobs: Jobs  # 0 is one a core
     engine: Annotated[Engine, AfterValidator(_registered)] = Engine()
     trainer: Trainer = Trainer()
     grading: Annotated[Grading, AfterValidator(_judged)] = Grading()

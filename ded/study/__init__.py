@@ -7,7 +7,16 @@ arm to scores. What belongs to one finding stands in a module of its own: `teach
 choice of a teacher in 04), `tradeoff` (02), `diversity` (03), `recipe` (04), `valley` (05).
 """
 
-from ded.study import conditions, diversity, pipeline, recipe, teachers, tradeoff, valley
+from ded.study import (
+    conditions,
+    diversity,
+    pipeline,
+    recipe,
+    recorded,
+    teachers,
+    tradeoff,
+    valley,
+)
 from ded.study.pipeline import (
     Arm,
     before,

@@ -4,6 +4,7 @@ an error at once, what would be lost on the way is told.
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from typing import Protocol
 
 import pandas as pd
@@ -14,7 +15,6 @@ from ded.generation import budget, openai
 from ded.models import traces
 from ded.models.spec import WITHOUT_WEIGHTS, options_of, parse
 from ded.params.schemas import Common
-from ded.problems import Problem
 from ded.problems.texts import CLOSE
 from ded.study import pipeline
 from ded.study.registry import arms
@@ -137,22 +137,34 @@ def unreadable(unit: Unit, teacher: str) -> str:
 
 
 def unknown_signs(unit: Unit) -> list[str]:
-    """A line for each model that is asked questions which its tokenizer can write only in part."""
+    """A line for each model that is asked questions which its tokenizer can write only in part,
+    and for each recorded teacher whose traces the student's can.
+    """
     asked = {"training": unit.questions()} | unit.suite()
     lines = []
     for spec in dict.fromkeys([unit.base, *teachers_of(unit.params)]):
         if parse(spec).kind not in WITHOUT_WEIGHTS:
-            shares = {name: _unknown_share(spec, questions) for name, questions in asked.items()}
+            texts = {name: [q.prompt for q in questions] for name, questions in asked.items()}
+            shares = {name: _unknown_share(spec, of_name) for name, of_name in texts.items()}
             if parts := [f"{share:.0%} in {name}" for name, share in shares.items() if share]:
                 what = "of the tokens of its questions are <unk>, signs that it cannot read"
                 lines.append(f"model {spec!r}: {what}: {', '.join(parts)}")
+    for teacher in recorded_teachers(unit.params):
+        traces_of = generation.sample(teacher, unit.questions(), 1, **unit.sampling())
+        if share := _unknown_share(unit.base, traces_of["text"]):
+            what = (
+                f"of the tokens of {short(teacher)}'s traces are <unk>, signs that it cannot learn"
+            )
+            lines.append(f"model {unit.base!r}: {share:.0%} {what}")
     return lines
 
 
-def _unknown_share(spec: str, questions: list[Problem]) -> float:
-    """The share of <unk> among the tokens of the prompts."""
+def _unknown_share(spec: str, texts: Iterable[str]) -> float:
+    """The share of <unk> among the tokens of the texts."""
     tok = models.load_tokenizer(spec)
     if tok.unk_token_id is None or tok.unk_token_id in (tok.eos_token_id, tok.bos_token_id):
         return 0.0  # byte-level: it can write everything
-    ids = [i for q in questions for i in tok(q.prompt, add_special_tokens=False)["input_ids"]]
+    if not (given := list(texts)):
+        return 0.0
+    ids = [i for row in tok(given, add_special_tokens=False)["input_ids"] for i in row]
     return ids.count(tok.unk_token_id) / max(1, len(ids))

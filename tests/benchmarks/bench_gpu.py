@@ -1,5 +1,6 @@
 """One GPU in one call: SFT of a model of Qwen2.5-1.5B's shape against a bare TRL script, and the
-transformers engine against `model.generate`; prints a table as its parts are done.
+transformers engine against `model.generate`, and RSR with the loss of 200 trajectories of 4,000
+tokens against a plain forward pass; prints a table as its parts are done.
 
     python tests/benchmarks/bench_gpu.py               # all parts, under eight minutes on an H100
     python tests/benchmarks/bench_gpu.py --parts sft   # those whose names begin so
@@ -57,6 +58,8 @@ class Size:
     steps: int = 3
     rows: int = 256  # sampled side by side
     sampled: int = 32  # tokens a row
+    scored: int = 200  # trajectories
+    scored_length: int = 4000
 
 
 FULL = Size(
@@ -84,6 +87,8 @@ TINY = Size(
     longest=512,
     rows=32,
     sampled=8,
+    scored=6,
+    scored_length=300,
 )
 
 
@@ -340,6 +345,49 @@ def engine(work: Work, model: str, room: int = 0) -> dict[str, Any]:
     return measured | {"note": f"{seconds[0]:.1f} s of it in the model's forward passes"}
 
 
+def plain(work: Work, dtype: str) -> dict[str, Any]:
+    """All logits of each trajectory by one forward pass, which is what its loss needs at least."""
+    import torch
+
+    net, passages = models_and_passages(work, dtype)
+
+    def forward(batch: list) -> float:
+        with torch.inference_mode():
+            for passage in batch:
+                ids = torch.tensor([passage.ids], device=net.device)
+                last = net(input_ids=ids, use_cache=False).logits[0, -1, 0]
+        return float(last)  # waits for the GPU
+
+    return scoring_speed(forward, passages)
+
+
+def scored(work: Work, dtype: str) -> dict[str, Any]:
+    """`analysis.token_sums`, from which loss and RSR are made."""
+    from ded import analysis
+
+    net, passages = models_and_passages(work, dtype)
+    return scoring_speed(lambda batch: analysis.token_sums(net, batch), passages)
+
+
+def models_and_passages(work: Work, dtype: str) -> tuple[Any, list]:
+    from ded import analysis, models
+
+    size, rng = work.size, random.Random(0)
+    net = models.load(f"path:{work.model}", dtype)
+    ids = [rng.choices(range(3, size.config["vocab_size"]), k=size.scored_length)] * size.scored
+    return net, [analysis.Passage(row, 64) for row in ids]
+
+
+def scoring_speed(score: Callable[[list], Any], passages: list) -> dict[str, Any]:
+    score(passages[:1])  # the first pass also picks its kernels
+
+    def scored_tokens() -> int:
+        score(passages)
+        return sum(len(passage.ids) for passage in passages)
+
+    return sampling_speed(scored_tokens)
+
+
 # ---- what the parts share
 
 
@@ -446,6 +494,10 @@ PARTS = [
         ours,
         {"kind": "longest", "micro_batch": 1, "gradient_checkpointing": True},
     ),
+    Part("score plain forward, bfloat16", "score bfloat16", plain, {"dtype": "bfloat16"}),
+    Part("score RSR and loss, bfloat16", "score bfloat16", scored, {"dtype": "bfloat16"}),
+    Part("score plain forward, float32", "score", plain, {"dtype": "float32"}, limit=120),
+    Part("score RSR and loss, float32", "score", scored, {"dtype": "float32"}, limit=120),
     Part("sft profile of bare TRL", "sft", busy, {"kind": "even"}, limit=90),
     Part("sft liger, micro 2", "sft", ours, {"kind": "even", "micro_batch": 2, "liger": True}),
     Part(

@@ -11,7 +11,8 @@ tokenised word by word.
 import random
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from itertools import chain, zip_longest
 
 from ded.problems.lab import letters, programs, sums
@@ -69,8 +70,15 @@ class Lab(Source):
         drawn = []
         for i, level in enumerate(levels):
             count, name = n // len(levels) + (i < n % len(levels)), f"{self.family} {level}"
-            drawn.append(draw(maker(self.family, level), count, split, f"{seed} {name}"))
-        return [problem for turn in zip_longest(*drawn) for problem in turn if problem]
+            drawn.append(_drawn(self.family, level, count, split, f"{seed} {name}"))
+        turns = zip_longest(*drawn)
+        return [replace(q, meta={**q.meta}) for turn in turns for q in turn if q]
+
+
+@lru_cache(maxsize=128)
+def _drawn(family: str, level: int, n: int, split: str, seed: str) -> list[Problem]:
+    """n problems of one level. They are kept, for each job of a unit asks for the same."""
+    return draw(maker(family, level), n, split, seed)
 
 
 def maker(family: str, level: int) -> Callable[[random.Random], tuple[str, Problem]]:
