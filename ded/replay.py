@@ -23,8 +23,9 @@ EFFECTS += ["within"]
 
 @dataclass(frozen=True)
 class Replay:
-    """cells: a row a score that both runs have; effects: a row a base of a part of a claim; both in
-    fractions, and empty for a run that is no slice. text: what they come to, or why there are none.
+    """cells: a row a score that both runs have; effects: a row a base of a part of a claim, but for
+    those that other bases have a say in (`stats.Interval.chosen`); both in fractions, and empty
+    for a run that is no slice. text: what they come to, or why there are none.
     """
 
     text: str
@@ -95,7 +96,8 @@ def _effects(
         parts = {part["label"]: part for part in there.get(claim["name"], {}).get("parts", ())}
         for part in claim["parts"]:
             committed = parts.get(part["label"], {}).get("bases") or {}
-            for base, value in (part.get("bases") or {}).items():
+            comparable = {} if part.get("chosen") else part.get("bases") or {}
+            for base, value in comparable.items():
                 if value is not None and committed.get(base) is not None:
                     gap = value - committed[base]
                     row = [claim["name"], verdict, part["label"], base, value, committed[base]]
@@ -122,7 +124,9 @@ def _of_effects(effects: pd.DataFrame, there: Mapping[str, dict[str, Any]]) -> s
     lines = ["The reference's verdicts, at full power:"]
     lines += [f"- {verdict}: {text}" for verdict, text in wording.findings([*there.values()])]
     if effects.empty:
-        return "\n".join([*lines, "This slice measures none of their effects."])
+        return "\n".join(
+            [*lines, "None of their effects can be told from this slice's bases alone."]
+        )
     limit = wording.number(effects["tolerance"].iloc[0])
     counts = f"{effects['within'].sum()} of {len(effects)} effects a base that this slice measures"
     lines.append(f"{counts} agree with the reference's for the same bases, within {limit} points.")

@@ -76,6 +76,10 @@ def test_a_slice_is_held_against_the_reference_score_by_score(reference):
     assert len(same.effects) == 2 and same.effects["within"].all()
     far = held(moved=0.03)
     assert far.cells["within"].sum() == 4 and "4 of 8" in far.text
+    table = scores(["student_1", "student_2"])
+    strongest = stats.any_of("size helps", "ID", claims(table))
+    chosen = replay.against_reference(run(), table, [strongest])
+    assert chosen.effects.empty and len(chosen.cells) == 8, "other bases had a say in it"
     assert figures.replay(far.cells).axes
 
 

@@ -158,7 +158,7 @@ class Claim:
             if part.interval is not None:
                 row |= numbers(part.interval) | {"low_adjusted": part.interval.lower(self.level)}
                 row |= {"over": part.interval.over, "bases": _finite(part.interval.bases)}
-                row |= {"evaluation_noise": part.interval.noise}
+                row |= {"evaluation_noise": part.interval.noise, "chosen": part.interval.chosen}
             parts.append(_finite(row))
         fields = asdict(replace(self, parts=())).items()
         own = {"p" if field == "p_value" else field: value for field, value in fields}
@@ -309,5 +309,10 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
         telling = min(open_ones, key=lambda member: member.p_value)
         note = f"{len(open_ones)} of {n} {outcome}, such as {telling.name} ({telling.note})"
     rule = f"reproduced if one of {n} is; not reproduced if all are refuted; each {strongest.rule}"
+    parts = tuple(
+        replace(part, interval=part.interval and replace(part.interval, chosen=True))
+        for part in strongest.parts
+    )
     heading = replace(strongest, name=name, statement=statement, p_value=strongest.p_holm)
+    heading = replace(heading, parts=parts)
     return replace(heading, verdict=outcome, rule=rule, note=note)

@@ -36,6 +36,7 @@ class Interval:
     what was not measured, where the estimate is nan for it. ``gain`` and ``loss``: how far above
     and below 0 a difference could lie (see `headroom`). ``noise``: at most this share of the
     variance is evaluation noise (binomial; questions that both arms share make it less).
+    ``chosen``: the scores of all bases choose whose effect it is, so that a base's depends on them.
     """
 
     estimate: float
@@ -50,6 +51,7 @@ class Interval:
     gain: Room = field(default=Room(), repr=False, compare=False)
     loss: Room = field(default=Room(), repr=False, compare=False)
     noise: float = field(default=math.nan, compare=False)
+    chosen: bool = field(default=False, compare=False)
 
     @property
     def low(self) -> float:

@@ -220,7 +220,8 @@ def _contrast(pair: pd.DataFrame, student: pd.DataFrame, own: pd.DataFrame, valu
 
 
 def _widened(interval: Interval) -> Interval:
-    return replace(interval, se=interval.se * CROSS_FIT)
+    """With the standard error that effects need which share a choice."""
+    return replace(interval, se=interval.se * CROSS_FIT, chosen=True)
 
 
 def _means(cells: pd.DataFrame, level: str = "base") -> pd.DataFrame:
