@@ -263,13 +263,17 @@ def _verdicts(folder: Path) -> list[str]:
     metrics = results.read_metrics(folder)
     if metrics is None:
         return ["  wrote no metrics.json"]
-    lines, below = [], " " * 18
+    lines = []
     for outside, claims in groupby(metrics["claims"], lambda claim: claim.get("outside")):
         for claim in claims:
             lines.append(f"  {claim['verdict']:<15} {claim['name']}")
             for text in filter(None, (wording.differences(claim), wording.why(claim))):
-                lines += textwrap.wrap(text, 100, initial_indent=below, subsequent_indent=below)
-        lines += [f"{below}{outside}"] if outside else []  # once, below those that it is about
+                lines += _wrapped(text, 18)
+        lines += _wrapped(outside or "", 18)  # once, below those that it is about
     for text in metrics["metrics"].get("replay", "").splitlines():
-        lines += textwrap.wrap(text, 116, initial_indent="  ", subsequent_indent="  ")
+        lines += _wrapped(text, 2)
     return lines
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=" " * indent, subsequent_indent=" " * indent)
