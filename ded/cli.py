@@ -28,6 +28,7 @@ started), 130 Ctrl-C.
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ Changes = typer.Option(
 )
 Replace = typer.Option(
     False, "--replace", help="Take the place of a finished run of other parameters, once complete."
+)
+SideBySide = typer.Option(
+    2, min=1, help="Notebooks at a time; their jobs share the cores, n_jobs of all together."
 )
 GradingOption = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\", percent: same}'.")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
@@ -95,6 +99,7 @@ def reproduce(
     with_uncommitted_changes: bool = typer.Option(
         False, "--with-uncommitted-changes", help="Run as the reference all the same."
     ),
+    side_by_side: int = SideBySide,
 ) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
     from ded import reference as log
@@ -107,13 +112,19 @@ def reproduce(
         begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
         kept = [run.name for run in runs if log.is_kept(run)]
         typer.echo(f"complete already: {', '.join(kept) or 'none'}", err=True)
-        runs = [run for run in runs if run.name not in kept]
-    code = runner.run_all(runs, begin, replace, end)
-    if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
-        try:
-            report(runs[0].folder.parent.name, None, None, False)
-        except ReportError as error:  # no notebook came far enough to leave anything
-            typer.echo(f"no report: {error}", err=True)
+        runs, side_by_side = [run for run in runs if run.name not in kept], 1
+    written: set[Path] = set()
+
+    def add_to_report(run: runner.Run) -> None:
+        from ded import report as pages  # loads pandas
+
+        if not run.values["out_dir"]:
+            with suppress(ReportError):  # no notebook came far enough to leave anything
+                written.add(pages.write(run.folder.parent, run.name))
+
+    code = runner.run_all(runs, begin, replace, end, add_to_report, side_by_side)
+    for page in written:
+        typer.echo(f"\nreport: {os.path.relpath(page)}")
     raise typer.Exit(code)
 
 
@@ -165,7 +176,7 @@ def study(
     typer.echo()
     estimate(name, only, [])
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
-        reproduce(name, only, [], replace, None, False)
+        reproduce(name, only, [], replace, None, False, 2)
 
 
 @app.command()

@@ -12,16 +12,19 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import joblib
+from filelock import FileLock, Timeout
 
 from ded import cluster, progress, spent
 from ded.errors import JobError
 from ded.options import Cluster
 
+SLOTS = "DED_SLOTS"  # variable that names the folder of `slots`
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # a waiting thread sleeps: spinning starves the neighbour
@@ -108,7 +111,7 @@ def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any
     """One call, here or in a worker: its number, its result, and what was spent since the one
     before. An error carries a note that names the call and the place."""
     try:
-        with spent.on("other"):
+        with _slot(), spent.on("other"):
             return index, function(**kwargs), spent.take()
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -117,6 +120,32 @@ def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any
         what = f"{function.__name__}({arguments}): {type(error).__name__}: {error}"
         error.add_note(f"job {index + 1} of {n} failed: {what} ({place})")
         raise
+
+
+@contextmanager
+def slots(n: int) -> Iterator[None]:
+    """At most n jobs at a time in all processes that are started meanwhile: in each of them
+    `jobs.run` starts its own workers, and a job waits for a slot. A slot is a locked file, free as
+    soon as the process that holds it has gone."""
+    with TemporaryDirectory(prefix="ded-slots-") as folder:
+        for i in range(n):
+            Path(folder, str(i)).touch()
+        os.environ[SLOTS] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SLOTS]
+
+
+def _slot() -> Any:
+    """A context with a slot of its own, where there are slots."""
+    files = sorted(Path(os.environ[SLOTS]).iterdir()) if SLOTS in os.environ else []
+    while files:
+        for file in files:
+            with suppress(Timeout):
+                return FileLock(file).acquire(timeout=0)
+        time.sleep(0.1)
+    return nullcontext()
 
 
 def _short(value: Any) -> str:

@@ -79,8 +79,8 @@ def stage(name: str) -> Any:
 
 @contextmanager
 def watched(folder: Path, look: Callable[[list[State]], None]) -> Iterator[None]:
-    """Calls `look` twice a second with the states of the bars of this process, and of those that it
-    starts meanwhile; they are told in `folder`."""
+    """Calls `look` twice a second with the states of the bars that are told in `folder`, by
+    processes whose $DED_PROGRESS it is."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -88,23 +88,28 @@ def watched(folder: Path, look: Callable[[list[State]], None]) -> Iterator[None]
             look(_states(folder))
 
     thread = threading.Thread(target=watch, daemon=True)
-    os.environ[FOLDER] = str(folder)
     thread.start()
     try:
         yield
     finally:
-        del os.environ[FOLDER]
         ended.set()
         thread.join()
         look([])  # nothing is under way any more
 
 
-def inside(outer: tqdm.tqdm) -> Any:
-    """A context: what is under way is shown behind the bar `outer`, unless both are watched."""
+@contextmanager
+def inside(outer: tqdm.tqdm) -> Iterator[None]:
+    """A context: what is under way in this process, and in those that it starts meanwhile, is shown
+    behind the bar `outer`, unless both are watched."""
     if FOLDER in os.environ:
-        return nullcontext()
-    folder = Path(_own_folder().name)
-    return watched(folder, lambda states: outer.set_postfix_str(under_way(states)))
+        yield
+        return
+    os.environ[FOLDER] = _own_folder().name
+    try:
+        with watched(Path(os.environ[FOLDER]), lambda s: outer.set_postfix_str(under_way(s))):
+            yield
+    finally:
+        del os.environ[FOLDER]
 
 
 def under_way(states: list[State]) -> str:

@@ -137,6 +137,23 @@ def test_what_jobs_spend_is_told_with_their_results(n_jobs):
     assert spent.so_far()["train"] >= 0.29
 
 
+def test_jobs_share_slots_and_one_that_is_killed_gives_its_slot_back(tmp_path):
+    def alone(i):
+        (tmp_path / "here").mkdir()  # an error where another is at it
+        time.sleep(0.05)
+        (tmp_path / "here").rmdir()
+
+    def dies(i):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with jobs.slots(1):
+        jobs.run(alone, [{"i": i} for i in range(4)], 2)
+        with pytest.raises(jobs.JobError):
+            jobs.run(dies, [{"i": 0}, {"i": 1}], 2)
+        jobs.run(alone, [{"i": i} for i in range(2)], 2)
+    assert jobs.SLOTS not in os.environ
+
+
 def test_count():
     assert jobs.count(3) == 3 and jobs.count(0) >= 1
     with pytest.raises(ValueError, match="n_jobs is -1"):
