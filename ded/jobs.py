@@ -15,16 +15,18 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import joblib
 from filelock import FileLock, Timeout
 
-from ded import cluster, progress, spent
+from ded import cluster, progress, spent, store
 from ded.errors import JobError
 from ded.options import Cluster
 
 SLOTS = "DED_SLOTS"  # variable that names the folder of `slots`
+START = 20.0  # seconds that workers take to start, several times as many where cores are busy
+Function = TypeVar("Function", bound=Callable[..., Any])
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # a waiting thread sleeps: spinning starves the neighbour
@@ -61,11 +63,14 @@ def run(
     if not calls:
         return []
     n = len(calls)
-    tasks = [joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls)]
-    results: dict[int, Any] = {}
+    results = {} if n_jobs == 1 else dict(enumerate(_stored(function, calls)))
+    waiting = range(len(results), n)
+    if not waiting:
+        return list(results.values())
+    tasks = [joblib.delayed(_job)(function, i, n, calls[i]) for i in waiting]
     shown: dict[str, Any] = {"desc": description or function.__name__, "unit": "job"}
     shown |= {"leave": True, "delay": 0}
-    with progress.bar(total=n, **shown) as bar, progress.inside(bar):
+    with progress.bar(total=n, initial=len(results), **shown) as bar, progress.inside(bar):
         try:
             # closed at once: the traceback of an interrupt would keep the workers going
             with _one_thread(), closing(_finished(tasks, n_jobs)) as finished:
@@ -79,8 +84,8 @@ def run(
                 raise  # of the cluster, not of a job
             # a killed worker cannot say which job it had
             n_workers = count(n_jobs) if isinstance(n_jobs, int) else n
-            waiting = [str(i + 1) for i in range(n) if i not in results][:n_workers]
-            unknown = f"job {' or '.join(waiting)} of {n} failed: {function.__name__}: {error!r}"
+            candidates = [str(i + 1) for i in waiting if i not in results][:n_workers]
+            unknown = f"job {' or '.join(candidates)} of {n} failed: {function.__name__}: {error!r}"
             raise JobError([unknown, *notes][-1]) from error
     return [results[i] for i in range(n)]
 
@@ -105,6 +110,27 @@ def _finished(
     # of loky, when idle workers have timed out between two stages, as they are to do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     return parallel(tasks)
+
+
+def looked_up(function: Function) -> Function:
+    """Marks what keeps its results in the store: where they are there, `jobs.run` takes them in
+    this process, for a worker takes longer to start."""
+    function.looked_up = True  # type: ignore[attr-defined]
+    return function
+
+
+def _stored(function: Callable[..., Any], calls: Sequence[dict[str, Any]]) -> Iterator[Any]:
+    """The results of the first calls, as far as the store has them; no longer than workers would
+    take to start, for those are several."""
+    until = time.monotonic() + (START if getattr(function, "looked_up", False) else 0)
+    with _one_thread(), store.only_stored():
+        for kwargs in calls:
+            if time.monotonic() >= until:
+                return
+            try:
+                yield function(**kwargs)
+            except Exception:  # it is not there; what is wrong beyond that, a worker says
+                return
 
 
 def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any, dict[str, float]]:
