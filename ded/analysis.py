@@ -3,8 +3,10 @@ the text (loss, ranks, gradients), token entropy, latent shift."""
 
 import math
 import re
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,25 +168,15 @@ def timed(key: str, compute: Callable[[], float]) -> Timed:
 
 def peak_memory() -> Callable[[], float]:
     """What then gives the most GiB held since this call: allocated on the GPU where there is one,
-    else resident in this process; NaN where the system does not tell.
-    """
+    else resident in this process (since it began, where the system cannot forget that)."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return lambda: torch.cuda.max_memory_allocated() / 2**30
-    process = Path("/proc/self")
-
-    def resident() -> float:
-        status = (process / "status").read_text(encoding="ascii", errors="replace")
-        return int(re.findall(r"VmHWM:\s*(\d+)", status)[0]) / 2**20
-
-    try:
-        (process / "clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
-        resident()
-    except (OSError, IndexError):
-        return lambda: math.nan
-    return resident
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux forgets the peak
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 class Passage(NamedTuple):
