@@ -230,15 +230,16 @@ def own_score(unit: Unit, teacher: str, families: Iterable[str] = ("ID",)) -> pd
     """
     asked = {family: unit.suite()[family] for family in families}
     questions = [question for family in asked.values() for question in family]
-    recorded = teacher and parse(teacher).kind == "recorded"
     left_out = isinstance(unit.params, TeacherSelection) and not is_run(unit, short(teacher))
-    if (
-        left_out
-        or not teacher
-        or (recorded and not all(traces.traces(teacher, questions, 1).values()))
-    ):
+    if left_out or not teacher or lacks_traces(teacher, questions):
         return _unscored(unit, short(teacher), asked)
     return score(unit, teacher, short(teacher), asked)
+
+
+def lacks_traces(teacher: str, questions: list[Problem]) -> bool:
+    """Whether a teacher is recorded, and one of the questions without a trace."""
+    recorded = parse(teacher).kind == "recorded"
+    return recorded and not all(traces.traces(teacher, questions, 1).values())
 
 
 def _unscored(unit: Unit, arm: str, families: Iterable[str]) -> pd.DataFrame:
