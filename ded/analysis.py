@@ -4,11 +4,10 @@ the text (loss, ranks, gradients), token entropy, latent shift."""
 import math
 import re
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,7 +44,7 @@ def token_entropy(trajectories: pd.DataFrame) -> float:
 
 class Timed(NamedTuple):
     """A measured value, and what computing it took the first time: seconds, and the most memory
-    held meanwhile, GiB: the GPU's where there is one, else the process's (NaN: not measured).
+    held, GiB: see `peak_memory` (NaN: not measured).
     """
 
     value: float
@@ -167,16 +166,15 @@ def timed(key: str, compute: Callable[[], float]) -> Timed:
 
 
 def peak_memory() -> Callable[[], float]:
-    """What then gives the most GiB held since this call: allocated on the GPU where there is one,
-    else resident in this process (since it began, where the system cannot forget that)."""
+    """What then gives the most GiB held: allocated on the GPU since this call, where there is one,
+    else resident in this process since it began, which is an upper bound."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return lambda: torch.cuda.max_memory_allocated() / 2**30
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux forgets the peak
-    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB here
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 class Passage(NamedTuple):
