@@ -174,7 +174,7 @@ def study(
     typer.echo(f"preset {name}, which extends {start}: {os.path.relpath(folder)}\n")
     check(name, only, [])  # ends here where it cannot run
     typer.echo()
-    estimate(name, only, [])
+    estimate(name, only, [], 0, 8)
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
         reproduce(name, only, [], replace, None, False, 2)
 
@@ -274,7 +274,13 @@ def check(preset: str = Preset, only: list[str] = Only, param: list[str] = Chang
 
 
 @app.command()
-def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
+def estimate(
+    preset: str = Preset,
+    only: list[str] = Only,
+    param: list[str] = Changes,
+    nodes: int = typer.Option(0, min=0, help="Tell how long so many nodes take, too."),
+    gpus: int = typer.Option(8, min=1, help="GPUs of a node."),
+) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
     From the assumptions in params/throughput.yml.
@@ -284,6 +290,10 @@ def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Ch
     table = plan.estimate(preset, only, _changes(param))
     typer.echo(table.to_string(index=False, float_format="{:.3g}".format, na_rep=plan.UNKNOWN))
     typer.echo("\n".join(plan.totals(table)))
+    if nodes:
+        table = plan.schedule(preset, only, _changes(param), nodes, gpus)
+        typer.echo(f"\non {nodes} node(s) of {gpus} GPUs, by simulation (docs/scaling.md)")
+        typer.echo(table.to_string(index=False, float_format="{:.3g}".format))
 
 
 @app.command()

@@ -34,9 +34,11 @@ really = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def nodes():
     """A cluster of two nodes, a core each."""
+    from ray.cloudpickle import register_pickle_by_value
     from ray.cluster_utils import Cluster as Nodes
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
     nodes = Nodes(initialize_head=True, head_node_args={**SMALL, "include_dashboard": False})
     nodes.add_node(**SMALL)
     yield nodes
