@@ -83,6 +83,9 @@ def test_what_nobody_measured_is_no_ground_to_trust_a_score(here):
     assert without.best == "" and "no run here has measured" in advice.sentences(without)
     finished("reference", {"grace": (0, 0, 0.01), "rsr": (np.nan, np.nan, np.nan)})
     assert advice.judged(scores(TWO), advice.costs(["reference"]), 0.03).best == ""
+    finished("few", {"rsr": (0, 0, 0)})
+    flat = advice.judged(scores(TWO), advice.costs(["few"]), 0.03)
+    assert flat.best == "", "two bases that agree exactly measure no error"
     finished("recorded", SURE)
     half = {"left": {"loss": 0.5, "rsr": np.nan}, "mixed": TWO["mixed"]}
     advised = advice.judged(scores(half), advice.costs(["recorded"]), 0.09)
