@@ -95,8 +95,10 @@ def _finished(
 ) -> Generator[tuple[int, Any, dict[str, float]]]:
     """What the tasks return, as they end; to close it stops those that are under way."""
     if isinstance(n_jobs, Cluster):
-        threads = dict.fromkeys(THREAD_VARIABLES, "1")
-        return cluster.run(n_jobs, tasks, QUIET | threads | _ours())
+        environment = QUIET | dict.fromkeys(THREAD_VARIABLES, "1") | _ours()
+        environment.pop(SLOTS, None)  # of this machine
+        names = [f"job {i + 1} of {n}" for _, (_, i, n, _), _ in tasks]
+        return cluster.run(n_jobs, dict(zip(names, tasks, strict=True)), environment)
     parallel = joblib.Parallel(
         min(count(n_jobs), len(tasks)),
         backend="loky",
