@@ -69,7 +69,10 @@ def bar(iterable: Any = None, **options: Any) -> tqdm.tqdm:
 
         kind = in_notebook
     usual = {"leave": False, "delay": LOOK, "mininterval": LOOK, "miniters": 0, "smoothing": 0}
-    return kind(iterable, **usual | {"disable": False} | options)
+    made = kind(iterable, **usual | {"disable": False} | options)
+    if hasattr(made, "container"):  # a long text goes below the bar, not in its place
+        made.container.layout.flex_flow = "row wrap"
+    return made
 
 
 def stage(name: str) -> Any:
@@ -106,15 +109,15 @@ def inside(outer: tqdm.tqdm) -> Iterator[None]:
         return
     os.environ[FOLDER] = _own_folder().name
     try:
-        with watched(Path(os.environ[FOLDER]), lambda s: outer.set_postfix_str(under_way(s))):
+        with watched(Path(os.environ[FOLDER]), lambda s: outer.set_postfix_str(under_way(s, 1))):
             yield
     finally:
         del os.environ[FOLDER]
 
 
-def under_way(states: list[State]) -> str:
-    """What the oldest two of the bars tell, jobs first."""
-    shown = sorted(states, key=lambda state: state["unit"] != "job")[:2]
+def under_way(states: list[State], most: int = 2) -> str:
+    """What the oldest of the bars tell, jobs first."""
+    shown = sorted(states, key=lambda state: state["unit"] != "job")[:most]
     return "; ".join(tqdm.tqdm.format_meter(**state | {"bar_format": STATE}) for state in shown)
 
 

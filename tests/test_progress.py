@@ -52,6 +52,13 @@ def test_who_watches_reads_files_that_go_with_their_work(lines, tmp_path, capsys
     assert text.startswith("sampling x: 2/8 rows, ") and text.endswith(" left, token 3")
 
 
+def test_in_jupyterlab_a_long_text_goes_below_the_bar(lines, monkeypatch):
+    monkeypatch.setattr("ded.progress._in_kernel", lambda: True)
+    monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
+    with progress.bar(total=2, desc="baking", display=False) as bar:
+        assert bar.container.layout.flex_flow == "row wrap"
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_bar_of_jobs_says_what_they_are_at(shown, n_jobs, tmp_path, monkeypatch):
     real = progress.under_way
@@ -64,8 +71,8 @@ def test_a_bar_of_jobs_says_what_they_are_at(shown, n_jobs, tmp_path, monkeypatc
                 time.sleep(0.01)
         return i
 
-    def look(states):
-        text = real(states)
+    def look(states, most):
+        text = real(states, most)
         if "5/8 rows" in text:
             (tmp_path / "seen").touch()
         return text
