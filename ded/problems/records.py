@@ -2,15 +2,16 @@
 (`recorded:<place>[#<map>]`; docs/sources.md, "Recorded traces").
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import ValidationError
 
 from ded import home, store
@@ -22,6 +23,9 @@ from ded.problems.public import from_hub
 from ded.problems.record import Problem
 from ded.problems.rows import Map, Row, gold_of, question_of
 from ded.problems.source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd  # not at run time: the command line starts without it
 
 VERSION = 1  # changes when questions or golds may be read otherwise
 HUB = re.compile(r"([\w.-]+/[\w.-]+?)((?:/[\w.-]+)*)(?:@([\w.-]+))?")
@@ -182,6 +186,8 @@ class Recorded(Source):
         """question, gold ("" for none): a row a question, in the order of the traces."""
 
         def compute() -> pd.DataFrame:
+            import pandas as pd
+
             questions: dict[str, str] = {}
             golds: dict[str, str] = {}
             for row in self.traces.rows():
