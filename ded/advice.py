@@ -45,10 +45,11 @@ def advise(params: TeacherSelection, runs: Sequence[str]) -> Advice:
     judges by what `runs`, folders of outputs/, say of each score's cost.
 
     The rule, written before it was ever applied: go by the score whose cost is surely lowest, that
-    is the one with the lowest upper bound, in the worst of the runs that measured it. Run the smoke
-    test after all where this bound is above `delta`, or was never measured; where the two top
-    teachers' scores differ by less than the 95 % interval of their difference; or where a candidate
-    has no score. ModelError and others as the notebook's, before anything is computed.
+    is the one with the lowest upper bound, in the worst of the runs that measured it; an interval
+    without any width measured no error, and counts for nothing. Run the smoke test after all where
+    this bound is above `delta`, or was never measured; where the two top teachers' scores differ by
+    less than the 95 % interval of their difference; or where a candidate has no score. ModelError
+    and others as the notebook's, before anything is computed.
     """
     study.check(params)
     calls = study.calls(study.units(params)[:1], teacher=params.teachers)
@@ -98,7 +99,8 @@ def judged(scores: pd.DataFrame, costs: pd.DataFrame, delta: float) -> Advice:
     unscored = sorted({*scores["teacher"]} - {*measured["teacher"]})
     reasons = [f"{teacher} has no example to score" for teacher in unscored]
     of_all = measured.groupby("score")["teacher"].nunique() == measured["teacher"].nunique()
-    bounds = costs.groupby("score")["regret_high"].max()
+    bounded = costs[costs["regret_high"] > costs["regret_low"]]  # else nothing measured the error
+    bounds = bounded.groupby("score")["regret_high"].max()
     bounds = bounds[[name for name in bounds.index if of_all.get(name, False)]]
     if bounds.empty:
         reason = "no run here has measured what trusting one of these scores costs"

@@ -3,10 +3,11 @@ the text (loss, ranks, gradients), token entropy, latent shift."""
 
 import math
 import re
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ def token_entropy(trajectories: pd.DataFrame) -> float:
 
 class Timed(NamedTuple):
     """A measured value, and what computing it took the first time: seconds, and the most memory
-    held meanwhile, GiB: the GPU's where there is one, else the process's (NaN: not measured).
+    held, GiB: see `peak_memory` (NaN: not measured).
     """
 
     value: float
@@ -165,26 +166,15 @@ def timed(key: str, compute: Callable[[], float]) -> Timed:
 
 
 def peak_memory() -> Callable[[], float]:
-    """What then gives the most GiB held since this call: allocated on the GPU where there is one,
-    else resident in this process; NaN where the system does not tell.
-    """
+    """What then gives the most GiB held: allocated on the GPU since this call, where there is one,
+    else resident in this process since it began, which is an upper bound."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return lambda: torch.cuda.max_memory_allocated() / 2**30
-    process = Path("/proc/self")
-
-    def resident() -> float:
-        status = (process / "status").read_text(encoding="ascii", errors="replace")
-        return int(re.findall(r"VmHWM:\s*(\d+)", status)[0]) / 2**20
-
-    try:
-        (process / "clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
-        resident()
-    except (OSError, IndexError):
-        return lambda: math.nan
-    return resident
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB here
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 class Passage(NamedTuple):

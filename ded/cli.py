@@ -28,6 +28,7 @@ started), 130 Ctrl-C.
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ Changes = typer.Option(
 )
 Replace = typer.Option(
     False, "--replace", help="Take the place of a finished run of other parameters, once complete."
+)
+SideBySide = typer.Option(
+    2, min=1, help="Notebooks at a time; their jobs share the cores, n_jobs of all together."
 )
 GradingOption = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\", percent: same}'.")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
@@ -95,6 +99,7 @@ def reproduce(
     with_uncommitted_changes: bool = typer.Option(
         False, "--with-uncommitted-changes", help="Run as the reference all the same."
     ),
+    side_by_side: int = SideBySide,
 ) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
     from ded import reference as log
@@ -107,13 +112,19 @@ def reproduce(
         begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
         kept = [run.name for run in runs if log.is_kept(run)]
         typer.echo(f"complete already: {', '.join(kept) or 'none'}", err=True)
-        runs = [run for run in runs if run.name not in kept]
-    code = runner.run_all(runs, begin, replace, end)
-    if code in (0, 1) and not all(run.values["out_dir"] for run in runs):
-        try:
-            report(runs[0].folder.parent.name, None, None, False)
-        except ReportError as error:  # no notebook came far enough to leave anything
-            typer.echo(f"no report: {error}", err=True)
+        runs, side_by_side = [run for run in runs if run.name not in kept], 1
+    written: set[Path] = set()
+
+    def add_to_report(run: runner.Run) -> None:
+        from ded import report as pages  # loads pandas
+
+        if not run.values["out_dir"]:
+            with suppress(ReportError):  # no notebook came far enough to leave anything
+                written.add(pages.write(run.folder.parent, run.name))
+
+    code = runner.run_all(runs, begin, replace, end, add_to_report, side_by_side)
+    for page in written:
+        typer.echo(f"\nreport: {os.path.relpath(page)}")
     raise typer.Exit(code)
 
 
@@ -163,9 +174,9 @@ def study(
     typer.echo(f"preset {name}, which extends {start}: {os.path.relpath(folder)}\n")
     check(name, only, [])  # ends here where it cannot run
     typer.echo()
-    estimate(name, only, [])
+    estimate(name, only, [], 0, 8)
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
-        reproduce(name, only, [], replace, None, False)
+        reproduce(name, only, [], replace, None, False, 2)
 
 
 @app.command()
@@ -193,8 +204,10 @@ def advise(
     values = own.fewer(params.load(start, advice.NOTEBOOK, values)) | values
     asked = TeacherSelection.model_validate(params.load(start, advice.NOTEBOOK, values))
     advised = advice.advise(asked, by)
-    for table in (advice.of_teachers(advised), advice.of_scores(advised)):
-        typer.echo(f"{table.to_string(index=False)}\n")
+    typer.echo("each score ± half of its 95 % interval, and the rank that it gives")
+    typer.echo(f"{advice.of_teachers(advised).to_string(index=False)}\n")
+    typer.echo("what a score takes a teacher; what choosing by it cost, points of ID pass@1")
+    typer.echo(f"{advice.of_scores(advised).to_string(index=False)}\n")
     typer.echo(advice.sentences(advised))
 
 
@@ -261,7 +274,13 @@ def check(preset: str = Preset, only: list[str] = Only, param: list[str] = Chang
 
 
 @app.command()
-def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Changes) -> None:
+def estimate(
+    preset: str = Preset,
+    only: list[str] = Only,
+    param: list[str] = Changes,
+    nodes: int = typer.Option(0, min=0, help="Tell how long so many nodes take, too."),
+    gpus: int = typer.Option(8, min=1, help="GPUs of a node."),
+) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
     From the assumptions in params/throughput.yml.
@@ -271,6 +290,10 @@ def estimate(preset: str = Preset, only: list[str] = Only, param: list[str] = Ch
     table = plan.estimate(preset, only, _changes(param))
     typer.echo(table.to_string(index=False, float_format="{:.3g}".format, na_rep=plan.UNKNOWN))
     typer.echo("\n".join(plan.totals(table)))
+    if nodes:
+        table = plan.schedule(preset, only, _changes(param), nodes, gpus)
+        typer.echo(f"\non {nodes} node(s) of {gpus} GPUs, by simulation (docs/scaling.md)")
+        typer.echo(table.to_string(index=False, float_format="{:.3g}".format))
 
 
 @app.command()

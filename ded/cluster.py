@@ -10,7 +10,7 @@ import os
 import socket
 import uuid
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -31,8 +31,9 @@ ABSENT = (
 )
 
 
-def run(cluster: Cluster, tasks: Sequence[tuple], environment: dict[str, str]) -> Generator[Any]:
-    """What each task (function, arguments, named arguments) returns, as they end, in any order.
+def run(cluster: Cluster, tasks: dict[str, tuple], environment: dict[str, str]) -> Generator[Any]:
+    """What each named task (function, arguments, named arguments) returns, as they end, in any
+    order.
 
     JobError before any work where the cluster does not answer, cannot hold a job, or has a node
     with another ded or store. What a task raises is raised here; whenever the iterator is closed,
@@ -47,14 +48,14 @@ def run(cluster: Cluster, tasks: Sequence[tuple], environment: dict[str, str]) -
         "runtime_env": {"env_vars": environment | _store() | cluster.environment},
     }
     remote = ray.remote(_work).options(**options)
-    waiting = {remote.remote(*here, task): i for i, task in enumerate(tasks)}
+    waiting = {remote.remote(*here, task): name for name, task in tasks.items()}
     try:
         while waiting:
             ended, _ = ray.wait(list(waiting), timeout=LOOK)
             if not ended:
                 _check_room(ray, cluster)
             for reference in ended:
-                yield _result(ray, reference, f"job {waiting.pop(reference) + 1} of {len(tasks)}")
+                yield _result(ray, reference, waiting.pop(reference))
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)

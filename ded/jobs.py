@@ -12,16 +12,21 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import joblib
+from filelock import FileLock, Timeout
 
-from ded import cluster, progress, spent
+from ded import cluster, progress, spent, store
 from ded.errors import JobError
 from ded.options import Cluster
 
+SLOTS = "DED_SLOTS"  # variable that names the folder of `slots`
+START = 20.0  # seconds that workers take to start, several times as many where cores are busy
+Function = TypeVar("Function", bound=Callable[..., Any])
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # a waiting thread sleeps: spinning starves the neighbour
@@ -58,11 +63,14 @@ def run(
     if not calls:
         return []
     n = len(calls)
-    tasks = [joblib.delayed(_job)(function, i, n, kwargs) for i, kwargs in enumerate(calls)]
-    results: dict[int, Any] = {}
+    results = {} if n_jobs == 1 else dict(enumerate(_stored(function, calls)))
+    waiting = range(len(results), n)
+    if not waiting:
+        return list(results.values())
+    tasks = [joblib.delayed(_job)(function, i, n, calls[i]) for i in waiting]
     shown: dict[str, Any] = {"desc": description or function.__name__, "unit": "job"}
     shown |= {"leave": True, "delay": 0}
-    with progress.bar(total=n, **shown) as bar, progress.inside(bar):
+    with progress.bar(total=n, initial=len(results), **shown) as bar, progress.inside(bar):
         try:
             # closed at once: the traceback of an interrupt would keep the workers going
             with _one_thread(), closing(_finished(tasks, n_jobs)) as finished:
@@ -76,8 +84,8 @@ def run(
                 raise  # of the cluster, not of a job
             # a killed worker cannot say which job it had
             n_workers = count(n_jobs) if isinstance(n_jobs, int) else n
-            waiting = [str(i + 1) for i in range(n) if i not in results][:n_workers]
-            unknown = f"job {' or '.join(waiting)} of {n} failed: {function.__name__}: {error!r}"
+            candidates = [str(i + 1) for i in waiting if i not in results][:n_workers]
+            unknown = f"job {' or '.join(candidates)} of {n} failed: {function.__name__}: {error!r}"
             raise JobError([unknown, *notes][-1]) from error
     return [results[i] for i in range(n)]
 
@@ -87,8 +95,10 @@ def _finished(
 ) -> Generator[tuple[int, Any, dict[str, float]]]:
     """What the tasks return, as they end; to close it stops those that are under way."""
     if isinstance(n_jobs, Cluster):
-        threads = dict.fromkeys(THREAD_VARIABLES, "1")
-        return cluster.run(n_jobs, tasks, QUIET | threads | _ours())
+        environment = QUIET | dict.fromkeys(THREAD_VARIABLES, "1") | _ours()
+        environment.pop(SLOTS, None)  # of this machine
+        names = [f"job {i + 1} of {n}" for _, (_, i, n, _), _ in tasks]
+        return cluster.run(n_jobs, dict(zip(names, tasks, strict=True)), environment)
     parallel = joblib.Parallel(
         min(count(n_jobs), len(tasks)),
         backend="loky",
@@ -104,11 +114,32 @@ def _finished(
     return parallel(tasks)
 
 
+def looked_up(function: Function) -> Function:
+    """Marks what keeps its results in the store: where they are there, `jobs.run` takes them in
+    this process, for a worker takes longer to start."""
+    function.looked_up = True  # type: ignore[attr-defined]
+    return function
+
+
+def _stored(function: Callable[..., Any], calls: Sequence[dict[str, Any]]) -> Iterator[Any]:
+    """The results of the first calls, as far as the store has them; no longer than workers would
+    take to start, for those are several."""
+    until = time.monotonic() + (START if getattr(function, "looked_up", False) else 0)
+    with _one_thread(), store.only_stored():
+        for kwargs in calls:
+            if time.monotonic() >= until:
+                return
+            try:
+                yield function(**kwargs)
+            except Exception:  # it is not there; what is wrong beyond that, a worker says
+                return
+
+
 def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any, dict[str, float]]:
     """One call, here or in a worker: its number, its result, and what was spent since the one
     before. An error carries a note that names the call and the place."""
     try:
-        with spent.on("other"):
+        with _slot(), spent.on("other"):
             return index, function(**kwargs), spent.take()
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -117,6 +148,32 @@ def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any
         what = f"{function.__name__}({arguments}): {type(error).__name__}: {error}"
         error.add_note(f"job {index + 1} of {n} failed: {what} ({place})")
         raise
+
+
+@contextmanager
+def slots(n: int) -> Iterator[None]:
+    """At most n jobs at a time in all processes that are started meanwhile: in each of them
+    `jobs.run` starts its own workers, and a job waits for a slot. A slot is a locked file, free as
+    soon as the process that holds it has gone."""
+    with TemporaryDirectory(prefix="ded-slots-") as folder:
+        for i in range(n):
+            Path(folder, str(i)).touch()
+        os.environ[SLOTS] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SLOTS]
+
+
+def _slot() -> Any:
+    """A context with a slot of its own, where there are slots."""
+    files = sorted(Path(os.environ[SLOTS]).iterdir()) if SLOTS in os.environ else []
+    while files:
+        for file in files:
+            with suppress(Timeout):
+                return FileLock(file).acquire(timeout=0)
+        time.sleep(0.1)
+    return nullcontext()
 
 
 def _short(value: Any) -> str:

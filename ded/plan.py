@@ -5,6 +5,7 @@ samples nothing. An upper bound: what is stored already costs nothing. The machi
 starts nothing.
 """
 
+import heapq
 import math
 import os
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ded import cluster, home, jobs, models, problems, runner, store, study, training
-from ded.errors import DedError
+from ded.errors import DedError, ParameterError
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.models.spec import WITHOUT_WEIGHTS
@@ -72,6 +73,67 @@ def estimate(
             rows.append(about | _cost(work, settings, assumed))
     keys = ["notebook", "work", "model", "device"]
     return pd.DataFrame(rows).groupby(keys, sort=False, as_index=False).sum(min_count=1)
+
+
+def schedule(
+    preset: str,
+    only: Iterable[str] = (),
+    changes: Mapping[str, Any] = NO_CHANGES,
+    nodes: int = 1,
+    gpus: int = 8,
+) -> pd.DataFrame:
+    """How long the estimated GPU-hours take on a cluster: a row a notebook, and one for all of them
+    one after the other. hours: wall time; held: the share of the GPUs' time that jobs hold them.
+
+    Simulated: each job goes to the first place that is free, pools before arms, as notebooks ask
+    for them, and is taken to be faster by as many GPUs as it holds. ParameterError where a node has
+    too few for a job.
+    """
+    rows = []
+    for notebook, settings in planned(preset, only, changes):
+        each = gpus_a_job(settings)
+        if not (places := nodes * (gpus // each)):
+            raise ParameterError(f"{notebook}: a job takes {each} GPUs, and a node has {gpus}")
+        stages = [[hours / each for hours in stage] for stage in _stages(notebook, settings)]
+        busy = each * sum(map(sum, stages))
+        hours = sum(_makespan(stage, places) for stage in stages)
+        rows.append(
+            {"notebook": notebook, "jobs": sum(map(len, stages)), "gpu_hours": busy}
+            | {"hours": hours}
+        )
+    table = pd.DataFrame(rows)
+    table.loc[len(table)] = ["all", *table[["jobs", "gpu_hours", "hours"]].sum()]
+    return table.assign(held=table["gpu_hours"] / (table["hours"] * nodes * gpus))
+
+
+def _stages(notebook: str, settings: Parameters) -> tuple[list[float], list[float]]:
+    """GPU-hours of the jobs that pools and bases take, and of those that train and score a student;
+    the latter wait for the former."""
+    first: list[float] = []
+    arms: list[float] = []
+    training, n_trained, assumed = 0.0, 0, assumptions()
+    for work in workload(notebook, settings):
+        cost = _cost(work, settings, assumed)
+        if cost["device"] != "gpu" or not work.loads:
+            continue
+        each = cost["hours"] / work.loads
+        match work.kind:
+            case "students trained":  # what scores them comes next
+                training, n_trained = each, work.loads
+            case "students scored":
+                arms += [training + each] * n_trained
+                first += [each] * (work.loads - n_trained)
+            case _:
+                first += [each] * work.loads
+    return first, arms
+
+
+def _makespan(jobs_hours: Iterable[float], places: int) -> float:
+    """Hours until the last job ends, each begun in turn where a place is free first."""
+    free = [0.0] * places
+    for hours in jobs_hours:
+        heapq.heappush(free, heapq.heappop(free) + hours)
+    return max(free)
 
 
 def totals(table: pd.DataFrame) -> list[str]:

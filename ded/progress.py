@@ -69,7 +69,10 @@ def bar(iterable: Any = None, **options: Any) -> tqdm.tqdm:
 
         kind = in_notebook
     usual = {"leave": False, "delay": LOOK, "mininterval": LOOK, "miniters": 0, "smoothing": 0}
-    return kind(iterable, **usual | {"disable": False} | options)
+    made = kind(iterable, **usual | {"disable": False} | options)
+    if hasattr(made, "container"):  # a long text goes below the bar, not in its place
+        made.container.layout.flex_flow = "row wrap"
+    return made
 
 
 def stage(name: str) -> Any:
@@ -79,8 +82,8 @@ def stage(name: str) -> Any:
 
 @contextmanager
 def watched(folder: Path, look: Callable[[list[State]], None]) -> Iterator[None]:
-    """Calls `look` twice a second with the states of the bars of this process, and of those that it
-    starts meanwhile; they are told in `folder`."""
+    """Calls `look` twice a second with the states of the bars that are told in `folder`, by
+    processes whose $DED_PROGRESS it is."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -88,28 +91,33 @@ def watched(folder: Path, look: Callable[[list[State]], None]) -> Iterator[None]
             look(_states(folder))
 
     thread = threading.Thread(target=watch, daemon=True)
-    os.environ[FOLDER] = str(folder)
     thread.start()
     try:
         yield
     finally:
-        del os.environ[FOLDER]
         ended.set()
         thread.join()
         look([])  # nothing is under way any more
 
 
-def inside(outer: tqdm.tqdm) -> Any:
-    """A context: what is under way is shown behind the bar `outer`, unless both are watched."""
+@contextmanager
+def inside(outer: tqdm.tqdm) -> Iterator[None]:
+    """A context: what is under way in this process, and in those that it starts meanwhile, is shown
+    behind the bar `outer`, unless both are watched."""
     if FOLDER in os.environ:
-        return nullcontext()
-    folder = Path(_own_folder().name)
-    return watched(folder, lambda states: outer.set_postfix_str(under_way(states)))
+        yield
+        return
+    os.environ[FOLDER] = _own_folder().name
+    try:
+        with watched(Path(os.environ[FOLDER]), lambda s: outer.set_postfix_str(under_way(s, 1))):
+            yield
+    finally:
+        del os.environ[FOLDER]
 
 
-def under_way(states: list[State]) -> str:
-    """What the oldest two of the bars tell, jobs first."""
-    shown = sorted(states, key=lambda state: state["unit"] != "job")[:2]
+def under_way(states: list[State], most: int = 2) -> str:
+    """What the oldest of the bars tell, jobs first."""
+    shown = sorted(states, key=lambda state: state["unit"] != "job")[:most]
     return "; ".join(tqdm.tqdm.format_meter(**state | {"bar_format": STATE}) for state in shown)
 
 

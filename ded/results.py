@@ -17,6 +17,7 @@ until `finish`, and a finished run of other parameters beyond it (`ded.folders`)
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -33,6 +34,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import psutil
 
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 NO_CODE = (":(exclude)outputs", ":(exclude)README.md")  # what runs write, and what is made of that
 WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
+DPI = 150  # of recorded figures
+_drawn: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()  # those recorded, as PNG
 
 
 @dataclasses.dataclass
@@ -95,7 +99,7 @@ class Recorder:
 
     @spent.on("draw")
     def figure(self, name: str, figure: Figure) -> Figure:
-        """Saves <name>.png (150 dpi) and <name>.svg, the same bytes each time; returns it."""
+        """Saves <name>.png (of DPI) and <name>.svg, the same bytes each time; returns it."""
         import matplotlib
 
         style = {"svg.hashsalt": name, "svg.fonttype": "none", "savefig.bbox": "tight"}
@@ -103,7 +107,9 @@ class Recorder:
         with matplotlib.rc_context(style):
             for kind, metadata in without.items():
                 with self._replacing(f"{name}.{kind}") as file:
-                    figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+                    figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
+                    if kind == "png":
+                        _drawn[figure] = file.read_bytes()
         return figure
 
     def table(
@@ -277,11 +283,24 @@ def show_figures() -> None:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
         import pandas as pd
-        from IPython.core.pylabtools import select_figure_formats
+        from matplotlib.figure import Figure
 
         pd.set_option("display.max_colwidth", None)
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _shown)
 
-        select_figure_formats(shell, {"png"}, bbox_inches="tight")
+
+@spent.on("draw")
+def _shown(figure: Figure) -> tuple[str, dict[str, int]]:
+    """A figure as a cell shows it: as it was recorded, for to draw it again takes as long, in the
+    size that it has by itself."""
+    from IPython.core.pylabtools import print_figure
+
+    png, dpi = _drawn.get(figure), DPI
+    if png is None:
+        png, dpi = print_figure(figure, bbox_inches="tight"), figure.dpi
+    pixels = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
+    width, height = (round(n * figure.dpi / dpi) for n in pixels)
+    return base64.b64encode(png).decode(), {"width": width, "height": height}
 
 
 def _noted(claim: Any, note: str, **changes: str) -> Any:

@@ -1,4 +1,8 @@
-"""Runs notebooks with checked parameters, one after the other, and shows their verdicts."""
+"""Runs notebooks with checked parameters, two side by side, and shows their verdicts.
+
+Of two notebooks one works while the other starts, draws, or waits for its slowest job; the jobs of
+both share the cores (`ded.jobs.SLOTS`), so that there are never more of them than cores.
+"""
 
 import json
 import logging
@@ -6,8 +10,10 @@ import os
 import re
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
@@ -15,7 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ded import files, folders, home, params, progress, results, store, wording
+import psutil
+from tqdm import tqdm
+
+from ded import files, folders, home, jobs, params, progress, results, store, wording
 from ded.errors import ParameterError, near
 from ded.params.schemas import SCHEMAS
 
@@ -25,7 +34,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCO
 KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
 KERNEL["extra_arguments"] = ["--log-level=50"]  # its log repeats what the error says
 KERNEL |= {"cwd": ".", "progress_bar": False}  # papermill's counts cells
+MEMORY = 2**30  # bytes that must be free for each process of notebooks that run side by side
 BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left{postfix}"
+_interrupted = threading.Event()
+_kernels: set[Any] = set()  # processes of the kernels that were started
 
 
 @dataclass(frozen=True)
@@ -91,13 +103,16 @@ def run_all(
     begin: Callable[[Run], None] | None = None,
     replace: bool = False,
     end: Callable[[Run], None] | None = None,
+    after: Callable[[Run], None] | None = None,
+    side_by_side: int = 1,
 ) -> int:
-    """Runs the notebooks, each after `begin` and, where it has run, before `end`, and prints their
-    verdicts.
+    """Runs the notebooks, each after `begin` and, where it has run, before `end`, and in any case
+    before `after`, and prints their verdicts.
 
-    Returns the exit code: 0, 1 where one failed. Before any work ParameterError where finished runs
-    of other parameters lie in their folders, unless those are to be replaced, and FolderError for a
-    folder that cannot be written to.
+    side_by_side: how many at a time; one where jobs run one at a time too, or where memory is
+    short. Returns the exit code: 0, 1 where one failed. Before any work ParameterError where
+    finished runs of other parameters lie in their folders, unless those are to be replaced, and
+    FolderError for a folder that cannot be written to.
     """
     others = [other for run in runs if (other := folders.taken(home() / run.folder, run.values))]
     if others and not replace:
@@ -108,19 +123,28 @@ def run_all(
     for run in runs:
         files.check_writable(run.folder, "out_dir")
     store.sweep()
-    failed = set()
-    for run in runs:
+    failed, turn = set(), threading.Lock()
+
+    def attempt(run: Run) -> None:
         started = time.perf_counter()
-        if begin:
-            begin(run)
+        with turn:
+            if begin:
+                begin(run)
         problem = execute(run, replace)
         seconds = f"{time.perf_counter() - started:.0f} s"
-        if problem:
-            failed.add(run.name)
-        elif end:
-            end(run)
         ended = f"FAILED in {seconds}\n{problem}" if problem else f"done in {seconds}"
-        print(f"{run.name}: {ended}", file=sys.stderr)
+        with turn:
+            if _interrupted.is_set():
+                return
+            tqdm.write(f"{run.name}: {ended}", file=sys.stderr)
+            if problem:
+                failed.add(run.name)
+            elif end:
+                end(run)
+            if after:
+                after(run)
+
+    _each(attempt, runs, side_by_side)
     for run in runs:
         verdicts = ["  failed: no verdicts"] if run.name in failed else _verdicts(run.folder)
         if run.name in failed and results.read_metrics(run.folder):
@@ -128,6 +152,49 @@ def run_all(
         print("", run.name, *verdicts, sep="\n")
     print(f"\n{LEGEND}")
     return 1 if failed else 0
+
+
+def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) -> None:
+    """Attempts the runs, so many at a time. An interrupt, or an error of ours, ends all of them."""
+    asked = [run.values.get("n_jobs", 1) for run in runs]
+    counts = [jobs.count(n) if isinstance(n, int) else 1 for n in asked]  # else a cluster's
+    n_cores = max(counts, default=1)
+    enough = psutil.virtual_memory().available > side_by_side * n_cores * MEMORY
+    if min(side_by_side, len(runs), *counts) < 2 or not enough:
+        for run in runs:
+            attempt(run)
+        return
+    with jobs.slots(n_cores), ThreadPoolExecutor(side_by_side) as pool:
+        attempts = [pool.submit(attempt, run) for run in runs]
+        try:
+            for ended in attempts:
+                ended.result()
+        except BaseException:
+            _interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while wait(attempts, timeout=0).not_done:
+                for kernel in _kernels:
+                    kernel.kill()
+                wait(attempts, timeout=1)
+            raise
+        finally:
+            _interrupted.clear()
+
+
+def _kernel_class(variables: dict[str, str]) -> type:
+    """A kernel manager whose kernels see these variables: two side by side see different ones."""
+    import jupyter_client
+
+    manager: Any = jupyter_client.AsyncKernelManager
+
+    class Kernel(manager):
+        environment = variables
+
+        async def start_kernel(self, **options: Any) -> None:
+            await super().start_kernel(env=ONE_THREAD | os.environ | variables, **options)
+            _kernels.add(self.provisioner.process)
+
+    return Kernel
 
 
 def execute(run: Run, replace: bool = False) -> str:
@@ -148,20 +215,21 @@ def execute(run: Run, replace: bool = False) -> str:
     final, failed = run.folder / file, run.folder / f"{run.name}.failed.ipynb"
     start = params.defaults(notebook)
     changed = {k: v for k, v in run.values.items() if k in run.origins or v != start.get(k)}
-    print(f"{run.name}, into {run.folder}:", file=sys.stderr)
+    tqdm.write(f"{run.name}, into {run.folder}:", file=sys.stderr)
     problem = ""
     with folders.working(run.folder) as work:
-        os.environ.update(ONE_THREAD | os.environ | {results.WORK: os.path.abspath(work)})
         try:
-            with _shown(run):
+            with _shown(run) as told:
                 into = f"{work}/{file}"
-                papermill.execute_notebook(notebook, into, changed, stdout_file=_Echo(), **KERNEL)
+                places = {results.WORK: os.path.abspath(work), progress.FOLDER: told}
+                how = {"kernel_manager_class": _kernel_class(places), "stdout_file": _Echo(run)}
+                papermill.execute_notebook(notebook, into, changed, **how, **KERNEL)
         except papermill.PapermillExecutionError as error:
             problem = _excerpt(error, failed)
         except Exception as error:  # the kernel died, or did not start
             problem = f"  {type(error).__name__}: {error}"
-        finally:
-            del os.environ[results.WORK]
+        if _interrupted.is_set():
+            return "interrupted"
         failed.unlink(missing_ok=True)
         executed = Path(work) / file
         if executed.is_file():
@@ -178,8 +246,9 @@ def execute(run: Run, replace: bool = False) -> str:
 
 
 @contextmanager
-def _shown(run: Run) -> Iterator[None]:
-    """A bar of the notebook's stages and their jobs, with what is under way behind it."""
+def _shown(run: Run) -> Iterator[str]:
+    """A bar of the notebook's stages and their jobs, with what is under way behind it; the folder
+    in which the notebook tells that."""
     parts = _parts(run)
     begun: dict[str, str] = {}  # the stage of each batch of jobs
     about: dict[str, Any] = {"desc": run.name, "bar_format": BAR, "mininterval": 0, "delay": 0}
@@ -200,7 +269,7 @@ def _shown(run: Run) -> Iterator[None]:
         progress.bar(total=1.0, **about) as bar,
         progress.watched(Path(folder), move),
     ):
-        yield
+        yield folder
 
 
 def _parts(run: Run) -> dict[str, tuple[float, float, int]]:
@@ -225,13 +294,14 @@ def _parts(run: Run) -> dict[str, tuple[float, float, int]]:
 
 
 class _Echo:
-    """What the notebook prints, shown above the bar."""
+    """What a notebook prints, shown above the bar, and of two side by side which of them."""
+
+    def __init__(self, run: Run) -> None:
+        self.before = f"  {run.name[:2]} " if jobs.SLOTS in os.environ else "  "
 
     def write(self, text: str) -> None:
-        from tqdm import tqdm
-
         for line in filter(str.strip, text.splitlines()):
-            tqdm.write(f"  {line}", file=sys.stderr)
+            tqdm.write(f"{self.before}{line}", file=sys.stderr)
 
     def flush(self) -> None:
         pass
@@ -263,13 +333,17 @@ def _verdicts(folder: Path) -> list[str]:
     metrics = results.read_metrics(folder)
     if metrics is None:
         return ["  wrote no metrics.json"]
-    lines, below = [], " " * 18
+    lines = []
     for outside, claims in groupby(metrics["claims"], lambda claim: claim.get("outside")):
         for claim in claims:
             lines.append(f"  {claim['verdict']:<15} {claim['name']}")
             for text in filter(None, (wording.differences(claim), wording.why(claim))):
-                lines += textwrap.wrap(text, 100, initial_indent=below, subsequent_indent=below)
-        lines += [f"{below}{outside}"] if outside else []  # once, below those that it is about
+                lines += _wrapped(text, 18)
+        lines += _wrapped(outside or "", 18)  # once, below those that it is about
     for text in metrics["metrics"].get("replay", "").splitlines():
-        lines += textwrap.wrap(text, 116, initial_indent="  ", subsequent_indent="  ")
+        lines += _wrapped(text, 2)
     return lines
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=" " * indent, subsequent_indent=" " * indent)

@@ -21,8 +21,8 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from operator import methodcaller
 from pathlib import Path
@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 ENTRY = "entry.json"
 MISSING = "there is no such entry"
 KINDS = {"table.parquet": "table", "value.json": "numbers"}  # by the files of an entry
+_only_stored: list[bool] = []
 RUN = "DED_STORE_RUN"  # the run whose needs are noted, here and in the processes started from here
+
+
+class Missing(Exception):
+    """There is no such entry, and none is to be made: see `only_stored`."""
 
 
 def key(stage: str, version: int, **inputs: Any) -> str:
@@ -120,6 +125,17 @@ def directory(key: str, fill: Callable[[Path], None]) -> Path:
         if not has(key):  # else another process wrote it while we waited
             _write(key, fill)
     return entry
+
+
+@contextmanager
+def only_stored() -> Iterator[None]:
+    """Nothing is computed in this process meanwhile: Missing where an entry is asked for that is
+    not there, or damaged."""
+    _only_stored.append(True)
+    try:
+        yield
+    finally:
+        _only_stored.pop()
 
 
 def check() -> None:
@@ -231,6 +247,13 @@ def _files(entry: Path) -> dict[str, list]:
 
 def _fault(entry: Path) -> str | None:
     """What is wrong with an entry: None where it is whole, MISSING where there is none."""
+    fault = _checked(entry)
+    if fault and _only_stored:
+        raise Missing(fault)
+    return fault
+
+
+def _checked(entry: Path) -> str | None:
     if not entry.is_dir():
         return MISSING
     try:

@@ -20,7 +20,7 @@ def finished(name, regrets, students=("lab:student_1", "lab:student_2")):
     """A complete run of 01 as far as it tells what scores cost: {score: (regret, low, high)}."""
     folder = Path("outputs", name, advice.NOTEBOOK)
     folder.mkdir(parents=True)
-    table = pd.DataFrame(regrets, index=["regret", "regret_low", "regret_high"]).T
+    table = pd.DataFrame(regrets, ["regret", "regret_low", "regret_high"], dtype=float).T
     table.insert(0, "predictor", [PREDICTORS[score].label for score in table.index])
     table.to_csv(folder / "rank_correlations.csv", index=False)
     (folder / "metrics.json").write_text("{}")
@@ -83,6 +83,9 @@ def test_what_nobody_measured_is_no_ground_to_trust_a_score(here):
     assert without.best == "" and "no run here has measured" in advice.sentences(without)
     finished("reference", {"grace": (0, 0, 0.01), "rsr": (np.nan, np.nan, np.nan)})
     assert advice.judged(scores(TWO), advice.costs(["reference"]), 0.03).best == ""
+    finished("few", {"rsr": (0, 0, 0)})
+    flat = advice.judged(scores(TWO), advice.costs(["few"]), 0.03)
+    assert flat.best == "", "two bases that agree exactly measure no error"
     finished("recorded", SURE)
     half = {"left": {"loss": 0.5, "rsr": np.nan}, "mixed": TWO["mixed"]}
     advised = advice.judged(scores(half), advice.costs(["recorded"]), 0.09)
@@ -92,6 +95,28 @@ def test_what_nobody_measured_is_no_ground_to_trust_a_score(here):
         advice.judged(scores(empty), advice.costs(["recorded"]), 0.03)
     )
     assert advice.of_teachers(advised)["teacher"].tolist() == ["mixed", "left"]
+
+
+def test_costs_are_read_from_what_the_notebook_writes(here):
+    """The loss finds the best teacher always, the length the worst."""
+    from ded import figures
+
+    rng, rows = np.random.default_rng(0), []
+    for base, replicate, teacher in np.ndindex(6, 2, 4):
+        gain = teacher / 10 + rng.normal(0, 0.01)
+        row = dict.fromkeys(study.teachers.COLUMNS, np.nan) | {"loss": -gain, "length": gain}
+        rows.append(row | {"base": f"b{base}", "replicate": replicate, "teacher": f"lab:{teacher}"})
+        rows[-1] |= {"gain": gain, "smoke": gain}
+    smoke = pd.DataFrame(rows)
+    ranks = figures.rank_correlations(study.teachers.points(smoke))
+    finished("reference", {})
+    file = Path("outputs", "reference", advice.NOTEBOOK, "rank_correlations.csv")
+    study.teachers.with_regret(smoke, ranks).to_csv(file, index=False)
+    costs = advice.costs(["reference"]).set_index("score")
+    assert set(costs.index) == {"loss", "length"}
+    assert costs.loc["loss", "regret"] == pytest.approx(0, abs=0.01)
+    assert costs.loc["length", "regret"] == pytest.approx(0.3, abs=0.02)
+    assert (costs["regret_low"] <= costs["regret"]).all()
 
 
 def write(file, rows):

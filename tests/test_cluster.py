@@ -11,6 +11,7 @@ import textwrap
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import cells
 import psutil
@@ -34,9 +35,11 @@ really = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def nodes():
     """A cluster of two nodes, a core each."""
+    from ray.cloudpickle import register_pickle_by_value
     from ray.cluster_utils import Cluster as Nodes
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
     nodes = Nodes(initialize_head=True, head_node_args={**SMALL, "include_dashboard": False})
     nodes.add_node(**SMALL)
     yield nodes
@@ -147,27 +150,25 @@ def test_the_first_failure_names_its_arguments_and_stops_the_rest(cluster, tmp_p
 def test_what_is_lost_with_a_node_runs_again(nodes, cluster, tmp_path):
     """The rest is not run twice."""
     extra = nodes.add_node(**SMALL)
+    dying = extra.node_id
 
     def job(x):
         with (tmp_path / f"{x}-{node_of_this_process()}").open("a") as stream:
             stream.write("x")
-        wait_for((tmp_path / "go").exists)
+        time.sleep(600 if node_of_this_process() == dying else 0.5)
         return x * x
 
     def kill():
-        wait_for(lambda: list(tmp_path.glob(f"*-{extra.node_id}")))
+        wait_for(lambda: list(tmp_path.glob(f"*-{dying}")))
         nodes.remove_node(extra, allow_graceful=False)
-        (tmp_path / "go").touch()
-
-    from threading import Thread
 
     thread = Thread(target=kill)
     thread.start()
     assert jobs.run(job, [{"x": x} for x in range(6)], cluster) == [0, 1, 4, 9, 16, 25]
     thread.join()
     begun = [file.name.split("-") for file in tmp_path.glob("[0-9]-*")]
-    lost = [x for x, node in begun if node == extra.node_id]
-    again = [x for x, node in begun if node != extra.node_id]
+    lost = [x for x, node in begun if node == dying]
+    again = [x for x, node in begun if node != dying]
     assert len(lost) == 1 and sorted(again) == list("012345")
 
 

@@ -350,6 +350,11 @@ def test_the_widgets_follow(repository, monkeypatch):
     )
     question.value = list(pool.questions)[3]
     assert "&lt;script&gt;" in table.value and "<script>" not in table.value
+    longest = by_name["longest (tokens)"].value
+    by_name["longest (tokens)"].value = 1
+    sizes = [getattr(widget, "value", "") for widget in controls.children]
+    assert "<b>0 examples</b> of 0 questions" in sizes  # and no mean of none
+    by_name["longest (tokens)"].value = longest
     button = by_name["send these values to the parameters"]
     button.click()
     message = controls.children[-1]
@@ -374,7 +379,7 @@ def test_a_control_that_the_notebook_cannot_take_is_disabled_and_says_why(reposi
     assert [w.description for w in controls if getattr(w, "disabled", False)] == [
         *("questions kept", "P", "metric")
     ]
-    told = "questions kept, P, metric: of notebook 01 no parameter, or no number"
+    told = "not in notebook 01, or not as one value: questions kept, P, metric"
     assert told in [getattr(widget, "value", "") for widget in controls]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ded import jobs, spent
+from ded import jobs, spent, store
 from ded.errors import ModelError
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +135,44 @@ def test_what_jobs_spend_is_told_with_their_results(n_jobs):
     spent.begin()
     jobs.run(job, [{"least": 0.2}, {"least": 0.1}], n_jobs)
     assert spent.so_far()["train"] >= 0.29
+
+
+def test_jobs_share_slots_and_one_that_is_killed_gives_its_slot_back(tmp_path):
+    def alone(i):
+        (tmp_path / "here").mkdir()  # an error where another is at it
+        time.sleep(0.05)
+        (tmp_path / "here").rmdir()
+
+    def dies(i):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with jobs.slots(1):
+        jobs.run(alone, [{"i": i} for i in range(4)], 2)
+        with pytest.raises(jobs.JobError):
+            jobs.run(dies, [{"i": 0}, {"i": 1}], 2)
+        jobs.run(alone, [{"i": i} for i in range(2)], 2)
+    assert jobs.SLOTS not in os.environ
+
+
+def test_what_the_store_holds_is_taken_here_and_the_rest_is_a_worker_s(tmp_path, monkeypatch):
+    monkeypatch.setenv("DED_STORE", str(tmp_path))
+
+    @jobs.looked_up
+    def job(i):
+        return store.json(store.key("test", 1, i=i), lambda: i), os.getpid()
+
+    def ran(*which):
+        results = jobs.run(job, [{"i": i} for i in which], 2)
+        assert [value for value, _ in results] == [*which]
+        return [pid == os.getpid() for _, pid in results]
+
+    assert ran(1, 2) == [False, False]
+    assert ran(2, 1) == [True, True]
+    assert ran(1, 3, 2) == [True, False, False]
+    (store.folder(store.key("test", 1, i=1)) / "value.json").write_text("9")  # damaged
+    with pytest.warns(UserWarning, match="damaged"):
+        assert jobs.run(job, [{"i": 1}], 1)[0][0] == 1
+    assert ran(1, 3) == [True, True]
 
 
 def test_count():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ded import models, params, plan
-from ded.errors import ParameterError
+from ded.errors import JobError, ParameterError
 
 
 def parameters(name, **changes):
@@ -165,3 +165,32 @@ def test_a_missing_engine_of_the_judge_is_said(monkeypatch):
     table = plan.check("lab").set_index("item")
     assert "vllm is not installed" in table.loc["model lab:mixed", "note"]
     assert table.loc["model lab:left", "ok"]
+
+
+def test_a_cluster_takes_the_estimated_hours_and_its_jobs_wait_for_places():
+    one, two, eight = (plan.schedule("paper", ["01", "03"], nodes=n) for n in (1, 2, 8))
+    table = plan.estimate("paper", ["01", "03"])
+    estimated = table[table["device"] == "gpu"]["hours"].sum()
+    for schedule, nodes in ((one, 1), (two, 2), (eight, 8)):
+        total = schedule.set_index("notebook").loc["all"]
+        assert total["gpu_hours"] == pytest.approx(estimated)
+        assert total["held"] == pytest.approx(estimated / (total["hours"] * nodes * 8))
+    assert one["hours"].iloc[-1] == pytest.approx(estimated / 8)  # a job takes the whole node
+    assert one["hours"].iloc[-1] > two["hours"].iloc[-1] > eight["hours"].iloc[-1]
+    assert two["held"].iloc[-1] > eight["held"].iloc[-1]
+    with pytest.raises(ParameterError, match="a job takes 8 GPUs, and a node has 4"):
+        plan.schedule("paper", ["01"], gpus=4)
+
+
+def test_a_cluster_must_give_its_jobs_the_gpus_that_their_models_need(monkeypatch):
+    place = {"n_jobs": {"address": "10.255.255.1:6379", "gpus_per_job": 4}}
+
+    def silent(cluster):
+        raise JobError(f"n_jobs: no Ray cluster answers at {cluster.address!r}")
+
+    monkeypatch.setattr(plan.cluster, "connect", silent)
+    monkeypatch.setattr(models, "check", lambda *_: None)
+    table = plan.check("paper", ["01"], place).set_index("item")
+    assert "8 needed" in table.loc["GPUs", "note"] and "4 a job" in table.loc["GPUs", "note"]
+    assert not table.loc["cluster 10.255.255.1:6379", "ok"]
+    assert "cluster's nodes" in table.loc["memory to train", "note"]

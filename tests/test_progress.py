@@ -1,7 +1,6 @@
 """How far the work is: where it is shown, that it counts, and what `ded run` makes of it."""
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -38,8 +37,9 @@ def test_a_log_gets_a_line_now_and_then(lines, capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
-def test_who_watches_reads_files_that_go_with_their_work(lines, tmp_path, capsys):
+def test_who_watches_reads_files_that_go_with_their_work(lines, tmp_path, capsys, monkeypatch):
     seen = []
+    monkeypatch.setenv(progress.FOLDER, str(tmp_path))
     with progress.watched(tmp_path, seen.append):
         with progress.bar(total=8, desc="sampling x", unit="row", delay=0) as bar:
             bar.update(2)
@@ -47,9 +47,16 @@ def test_who_watches_reads_files_that_go_with_their_work(lines, tmp_path, capsys
             while not any(states and states[0]["n"] == 2 for states in seen):
                 time.sleep(0.01)
         assert not list(tmp_path.iterdir())
-    assert progress.FOLDER not in os.environ and capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "")
     text = progress.under_way(next(states for states in seen if states and states[0]["n"] == 2))
     assert text.startswith("sampling x: 2/8 rows, ") and text.endswith(" left, token 3")
+
+
+def test_in_jupyterlab_a_long_text_goes_below_the_bar(lines, monkeypatch):
+    monkeypatch.setattr("ded.progress._in_kernel", lambda: True)
+    monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
+    with progress.bar(total=2, desc="baking", display=False) as bar:
+        assert bar.container.layout.flex_flow == "row wrap"
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -64,8 +71,8 @@ def test_a_bar_of_jobs_says_what_they_are_at(shown, n_jobs, tmp_path, monkeypatc
                 time.sleep(0.01)
         return i
 
-    def look(states):
-        text = real(states)
+    def look(states, most):
+        text = real(states, most)
         if "5/8 rows" in text:
             (tmp_path / "seen").touch()
         return text
@@ -109,8 +116,9 @@ def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path
     (tmp_path / "notebooks").mkdir()
     nbformat.write(content, tmp_path / "notebooks" / "01_small.ipynb")
 
-    def execute_notebook(*_, progress_bar, **__):
+    def execute_notebook(*_, progress_bar, kernel_manager_class, **__):
         assert not progress_bar
+        monkeypatch.setenv(progress.FOLDER, kernel_manager_class.environment[progress.FOLDER])
         with progress.stage("distil and score"):
             for batch, n in {"distil": 4, "score": 2}.items():
                 with progress.bar(total=4, desc=batch, unit="job", delay=0) as bar:

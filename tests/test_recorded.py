@@ -757,9 +757,9 @@ def test_answers_that_the_traces_hold_themselves_need_no_join(tmp_path):
         {"question": "?", "text": "a"},
     ]
     (tmp_path / "own.json").write_text(json.dumps(rows))
-    source = problems.source(f"recorded:{tmp_path}/own.json?{{kind: exact}}")
+    source = problems.source(f"recorded:{tmp_path}/own.json")
     (question,) = source.load(1, "train", "x")
-    assert (question.prompt, question.answer, question.kind) == ("1 + 1 =", "2", "exact")
+    assert question.prompt.startswith("1 + 1 =\n") and question.answer == "2"
     assert "1 of 2 questions (50%)" in source.note() and "its own" in source.note()
 
 
@@ -767,7 +767,7 @@ def test_answers_that_the_traces_hold_themselves_need_no_join(tmp_path):
     ("text", "why"),
     [
         ("recorded:org/traces/carl", "has no folder 'carl', but anna, ben"),
-        ("recorded:org/traces/anna?{gold: a/b}", "gold: Extra inputs .*written as recorded:"),
+        ("recorded:org/traces/anna?{gold: a/b}", "written as recorded:"),
         ("recorded:nowhere", "neither a file .* nor a hub data set"),
     ],
 )
@@ -798,3 +798,23 @@ def test_a_file_cut_short_or_a_row_without_an_answer_is_an_error_with_its_place(
         ModelError, match=r"short_gen2.json: row 3: messages has no turn of the assis"
     ):
         models.check("recorded:org/traces/ben")
+
+
+def test_a_folder_of_a_hub_data_set_is_downloaded_alone_and_read(data, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot(name, **settings):
+        asked.append((name, settings))
+        return str(data / "traces")
+
+    monkeypatch.delenv("DED_DATA")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    source = problems.source(f"recorded:some/set/anna@abc?{{golds: {data}/golds.jsonl}}")
+    assert source.hub_id == "some/set" and not source.look(10**9, "train") and not asked
+    questions = source.load(2, "train", "x")
+    wanted = {"repo_type": "dataset", "allow_patterns": "anna/*", "revision": "abc"}
+    assert asked == [("some/set", wanted)]
+    assert len(drawn_of("recorded:some/set/anna@abc", questions, 3)) == 6 and len(asked) == 1
+    assert models.fingerprint("recorded:some/set/anna@abc").startswith("some/set/anna@abc ")

@@ -1,5 +1,6 @@
 """What a notebook leaves: whole files, the same bytes for the same results, allowed verdicts."""
 
+import base64
 import dataclasses
 import json
 import re
@@ -254,7 +255,13 @@ def test_a_kernel_shows_figures_as_images_and_texts_in_full(tmp_path):
     try:
         assert "image/png" not in shell.display_formatter.format(figure)[0]
         recorder = results.Recorder(tmp_path, "01_small", PARAMS)
-        assert "image/png" in shell.display_formatter.format(recorder.figure("f", figure))[0]
+        sizes = []
+        for shown in (figure, recorder.figure("f", figure)):  # as it is, and as it was recorded
+            contents, sizes_of = shell.display_formatter.format(shown)
+            sizes.append(sizes_of["image/png"])
+        png = (recorder.finish().parent / "f.png").read_bytes()
+        assert base64.b64decode(contents["image/png"]) == png
+        assert abs(sizes[0]["width"] - sizes[1]["width"]) <= 2  # no larger for its resolution
         table, note = pd.DataFrame({"note": ["a note " * 20]}), "a note " * 19
         assert note in shell.display_formatter.format(table)[0]["text/html"]
     finally:

@@ -653,6 +653,12 @@ def test_settings_that_cannot_work_are_named(settings, trainer, words, monkeypat
     assert not list(store.root().glob("??/*"))
 
 
+def test_more_processes_than_gpus_are_one_error(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(training.TrainingError, match="2 processes want a GPU each, and 1 are here"):
+        training.sft(STUDENT, corpus(4), **SETTINGS, trainer=Trainer(processes=2))
+
+
 def test_liger_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(

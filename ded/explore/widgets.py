@@ -81,7 +81,7 @@ class Explorer:
             widget.disabled = not hasattr(run, key) or isinstance(value, dict)
             widget.value = 1.0 if isinstance(value, dict) else value
         fixed = [widget.description for widget in self.values.values() if widget.disabled]
-        lack = f"{', '.join(fixed)}: of notebook {self.notebook} no parameter, or no number"
+        lack = f"not in notebook {self.notebook}, or not as one value: {', '.join(fixed)}"
         self.lack = w.HTML(lack if fixed else "", layout=narrow)
         self.size = w.HTML()
         self.name = w.Text("mine", description="as preset", **look)
@@ -125,7 +125,8 @@ class Explorer:
         self.choice = choose(self.pool, self._current())
         examples, lengths = self.choice.statistics["chosen"], self.choice.corpus["n_tokens"]
         size = f"<b>{examples.sum():,} examples</b> of {(examples > 0).sum():,} questions"
-        self.size.value = f"{size}, {lengths.mean():.1f} tokens on average"
+        mean = f", {lengths.mean():.1f} tokens on average" if len(lengths) else ""
+        self.size.value = size + mean
         self.figure = explored(self.pool, self.choice, self.figure)
         self.plots.value = png(self.figure)
         self._show_question()

@@ -2,16 +2,17 @@
 (`recorded:<place>[#<map>]`; docs/sources.md, "Recorded traces").
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ded import home, store
 from ded.errors import ParameterError, SourceError, near
@@ -22,6 +23,9 @@ from ded.problems.public import from_hub
 from ded.problems.record import Problem
 from ded.problems.rows import Map, Row, gold_of, question_of
 from ded.problems.source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd  # not at run time: the command line starts without it
 
 VERSION = 1  # changes when questions or golds may be read otherwise
 HUB = re.compile(r"([\w.-]+/[\w.-]+?)((?:/[\w.-]+)*)(?:@([\w.-]+))?")
@@ -40,10 +44,8 @@ class Records:
 
     def rows(self) -> Iterator[Row]:
         """Every row, file after file; SourceError, with the place, for one that cannot be read."""
-        part = {"split": self.columns.split, "revision": self.revision}
-        if self.hub_id and not self.folder:
-            table = from_hub(self.hub_id, self.columns.config, **part)
-            parts = [files.numbered(self.name, table)]
+        if self._is_table():
+            parts = [files.numbered(self.name, self._table())]
         else:
             parts = [files.rows(str(file)) for file in self._downloaded()]
         for place, cells in chain.from_iterable(parts):
@@ -51,11 +53,17 @@ class Records:
 
     def version(self) -> list[Any]:
         """What changes when the rows do: paths, times and sizes of files; the hub's own stamp."""
-        if self.hub_id and not self.folder:
-            part = {"split": self.columns.split, "revision": self.revision}
-            return [self.name, from_hub(self.hub_id, self.columns.config, **part)._fingerprint]
+        if self._is_table():
+            return [self.name, self._table()._fingerprint]
         stats = [(str(file), file.stat()) for file in self._downloaded()]
         return [[file, stat.st_mtime_ns, stat.st_size] for file, stat in stats]
+
+    def _is_table(self) -> bool:
+        return bool(self.hub_id) and not self.folder
+
+    def _table(self) -> Any:
+        part = {"split": self.columns.split, "revision": self.revision}
+        return from_hub(self.hub_id, self.columns.config, **part)
 
     def _downloaded(self) -> list[Path]:
         if self.files:
@@ -115,33 +123,23 @@ def normal(question: str) -> str:
     return " ".join(unicodedata.normalize("NFC", question).split())
 
 
-class Options(BaseModel):
-    """Of the questions of recorded traces: whose answers they get, and how these are graded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    golds: str = ""  # rows with question and answer, written as a place of traces; "": the traces'
-    kind: Literal["math", "exact"] = "math"  # exact: asked as they stand, without a template
-
-
 class Recorded(Source):
     """The questions of recorded traces that have a reference answer, their own or that of `golds`,
     where the same question (white space aside) has one.
     """
 
-    form = "recorded:<file, folder or hub data set>[#<map>][?{golds: <another>, kind: math}]"
+    form = "recorded:<file, folder or hub data set>[#<map>][?{golds: <another>}]"
     licence = "the data set's own terms"
 
     def __init__(self, text: str) -> None:
         """SourceError for a place that is none, or an unknown option."""
         super().__init__(text)
+        self.joined = self.options.pop("golds", "")
+        if self.options or not isinstance(self.joined, str):
+            raise self.error(f"written as {self.form}")
         try:
-            self.how = Options.model_validate(self.options)
             self.traces = find(self.name)
-            self.golds = find(self.how.golds) if self.how.golds else self.traces
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise self.error(f"{first['loc'][0]}: {first['msg']}; written as {self.form}") from None
+            self.golds = find(self.joined) if self.joined else self.traces
         except SourceError as error:
             raise self.error(str(error)) from None
         self.family = Path(self.traces.name).stem
@@ -163,16 +161,16 @@ class Recorded(Source):
             raise self.error(
                 f"{self.note()}; {n} are asked for: ask for fewer, or name other golds"
             )
-        picked = self.pick(list(golds), n, split, seed)
-        cells = [
-            {"question": name, "answer": golds[name], "kind": self.how.kind} for name in picked
+        rows = [
+            OwnRow.model_validate({"question": question, "answer": golds[question]})
+            for question in self.pick(list(golds), n, split, seed)
         ]
-        return [OwnRow.model_validate(row).problem(self.family) for row in cells]
+        return [row.problem(self.family) for row in rows]
 
     def note(self) -> str:
         """How many of the questions have a reference answer, and from where."""
         n, joined = len(self._table()), len(self._golds())
-        where = f"{self.golds.name}, joined by the question's text" if self.how.golds else "its own"
+        where = f"{self.golds.name}, joined by the question's text" if self.joined else "its own"
         share = f"{joined:,} of {n:,} questions ({joined / max(1, n):.0%}) have a reference answer"
         return f"{self.traces.name}: {share} ({where}); the others are left out"
 
@@ -188,6 +186,8 @@ class Recorded(Source):
         """question, gold ("" for none): a row a question, in the order of the traces."""
 
         def compute() -> pd.DataFrame:
+            import pandas as pd
+
             questions: dict[str, str] = {}
             golds: dict[str, str] = {}
             for row in self.traces.rows():

@@ -20,8 +20,10 @@ from ded.report.render import GUARD, rendered
 README_MARK, FINDINGS_MARK = "<!-- results -->", "<!-- findings -->"
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, only: str = "") -> Path:
     """Writes folder/report.html and a page for each executed notebook beside it; returns its path.
+
+    only: the notebook whose own page is made, when it has just run; those of others stand.
 
     `folder` is outputs/<preset>: one folder a notebook, any number of which may be missing or
     failed, which the page says. Raises ReportError where no notebook has run at all.
@@ -34,7 +36,7 @@ def write(folder: Path) -> Path:
     notebooks = [read(folder / name) for name in sorted(names)]
     for notebook in notebooks:
         source = executed(folder / notebook.name)
-        if notebook.page and source:
+        if notebook.page and source and notebook.name == (only or notebook.name):
             files.write_text(folder / notebook.page, _notebook_page(source))
     done = [notebook for notebook in notebooks if notebook.state == "done"]
     page = rendered("page.html.j2", notebooks=notebooks, done=done, paper=reported().get("paper"))

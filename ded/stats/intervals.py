@@ -276,6 +276,8 @@ def missing_scores(cells: pd.DataFrame, what: str = "score") -> str:
     never = [str(arm) for arm in cells.columns[cells.isna().all()]]
     arms = [str(arm) for arm in cells.columns[cells.isna().any()] if str(arm) not in never]
     texts = [f"arm {arm} was not run, or lacked examples" for arm in never]
+    if never and what != "score":  # of teachers, whose arms may have run
+        texts = [f"no {what} of {', '.join(never)} was measured"]
     texts += [f"no {what} of {', '.join(arms)}"] if arms else []
     return "; ".join(texts)
 

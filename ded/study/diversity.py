@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import analysis, curation, problems
+from ded import analysis, curation, jobs, problems
 from ded.params.schemas import TrajectoryDiversity
 from ded.study import pipeline
 from ded.study.unit import Unit
@@ -43,6 +43,7 @@ def arms(params: TrajectoryDiversity) -> dict[str, int]:
     return dict.fromkeys(names, params.n_questions * params.n_kept)
 
 
+@jobs.looked_up
 def pool(unit: Unit[TrajectoryDiversity], rules: Mapping[str, Mapping[str, Any]]) -> Pool:
     """The corpora of the rules, over the same questions and of equal size but for a rule with
     `most_branches`.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import curation, evaluation, generation, problems, store, training
+from ded import curation, evaluation, generation, jobs, problems, store, training
 from ded.curation import Filtered
 from ded.grading import VERDICTS, grade
 from ded.models import traces
@@ -111,6 +111,7 @@ class Corpus:
     funnel: pd.DataFrame
 
 
+@jobs.looked_up
 def teacher_corpus(unit: Unit, teacher: str) -> Corpus:
     """A teacher's corpus: the first kept trajectory of each question, cut to params.corpus_size
     questions.
@@ -169,6 +170,7 @@ def is_run(unit: Unit, arm: str) -> bool:
     return arm in (unit.params.arms or [arm])
 
 
+@jobs.looked_up
 def run_arm(unit: Unit, arm: Arm) -> Outcome:
     """Distils the unit's base on the arm's corpus and scores it on the unit's suite.
 
@@ -214,11 +216,13 @@ def score(unit: Unit, model: str, arm: str, families: dict[str, list[Problem]]) 
     return _grouped(unit, table, arm)
 
 
+@jobs.looked_up
 def before(unit: Unit) -> pd.DataFrame:
     """Scores of the student base before any distillation, on the same questions."""
     return score(unit, unit.base, "before", unit.suite())
 
 
+@jobs.looked_up
 def own_score(unit: Unit, teacher: str, families: Iterable[str] = ("ID",)) -> pd.DataFrame:
     """A teacher's (or any model's) own scores on the unit's questions of these families; n = 0 and
     NaN for recorded traces that lack one of them, for "", and in notebook 01, where an arm is a
@@ -226,15 +230,16 @@ def own_score(unit: Unit, teacher: str, families: Iterable[str] = ("ID",)) -> pd
     """
     asked = {family: unit.suite()[family] for family in families}
     questions = [question for family in asked.values() for question in family]
-    recorded = teacher and parse(teacher).kind == "recorded"
     left_out = isinstance(unit.params, TeacherSelection) and not is_run(unit, short(teacher))
-    if (
-        left_out
-        or not teacher
-        or (recorded and not all(traces.traces(teacher, questions, 1).values()))
-    ):
+    if left_out or not teacher or lacks_traces(teacher, questions):
         return _unscored(unit, short(teacher), asked)
     return score(unit, teacher, short(teacher), asked)
+
+
+def lacks_traces(teacher: str, questions: list[Problem]) -> bool:
+    """Whether a teacher is recorded, and one of the questions without a trace."""
+    recorded = parse(teacher).kind == "recorded"
+    return recorded and not all(traces.traces(teacher, questions, 1).values())
 
 
 def _unscored(unit: Unit, arm: str, families: Iterable[str]) -> pd.DataFrame:

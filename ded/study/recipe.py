@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import curation
+from ded import curation, jobs
 from ded.params.schemas import Recipe
 from ded.problems import Problem
 from ded.study import pipeline
@@ -96,6 +96,7 @@ def equal_arms(params: Recipe) -> list[str]:
     return [*CURATED, *(PARTS if params.code_source else ()), *STYLES]
 
 
+@jobs.looked_up
 def pool(unit: Unit[Recipe], teacher: str, top: str, other: str) -> Pool:
     """What the arms of a unit select from. teacher: the chosen one; top: the one that scores
     highest itself; other: one more; "": none.
@@ -283,6 +284,7 @@ def calls(units: list[Unit], choice: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"unit": unit, **each} for unit in units for each in teachers[short(unit.base)]]
 
 
+@jobs.looked_up
 def top_itself(unit: Unit[Recipe], teacher: str, top: str, other: str) -> pd.DataFrame:
     """The scores of the highest-scoring teacher itself on the unit's suite, as the arm TOP."""
     return pipeline.own_score(unit, top, unit.suite()).assign(arm=TOP)

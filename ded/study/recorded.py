@@ -17,15 +17,16 @@ AGREEMENT = ["base", "replicate", "teacher", "questions", "agreement", "correct"
 
 
 def agreement(unit: Unit) -> pd.DataFrame:
-    """A row a recorded teacher: questions (with a trace), agreement: the share of its first answers
-    that are the consensus, correct: the share that the references call so (fractions of the
-    training questions that it has a trace of).
+    """A row a recorded teacher whose own score is not measured: questions (with a trace),
+    agreement: the share of its first answers that are the consensus, correct: the share that the
+    references call so (fractions of the training questions that it has a trace of).
 
-    The consensus of a question is the most frequent first answer of all recorded teachers, theirs
+    The consensus of a question is the most frequent first answer of all these teachers, its own
     too, the same where the grader calls them correct or their normal forms are; questions on which
-    several lead do not count. Empty with fewer than three recorded teachers.
+    several lead do not count. Empty with fewer than three.
     """
-    teachers = recorded_teachers(unit.params)
+    recorded, scored = recorded_teachers(unit.params), unit.suite()["ID"]
+    teachers = [teacher for teacher in recorded if pipeline.lacks_traces(teacher, scored)]
     if len(teachers) < 3:
         return pd.DataFrame(columns=AGREEMENT)
     questions = unit.questions()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ded import analysis, models, problems, stats, store
+from ded import analysis, jobs, models, problems, stats, store
 from ded.analysis import Timed
 from ded.models.spec import bare
 from ded.params.schemas import DEFAULT, Recipe, TeacherSelection
@@ -105,6 +105,7 @@ def arms(params: TeacherSelection) -> dict[str, int]:
     return {short(teacher): params.corpus_size for teacher in params.teachers}
 
 
+@jobs.looked_up
 def smoke_test(
     unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame
 ) -> pipeline.Outcome:
@@ -177,6 +178,7 @@ def without_each(own: pd.DataFrame, student: pd.DataFrame, delta: float) -> pd.D
 # ---- notebook 04: smoke tests on units of their own, and the teacher each student base gets ----
 
 
+@jobs.looked_up
 def candidate(unit: Unit[Recipe], teacher: str) -> dict[str, Any]:
     """The smoke test of one candidate on one unit of the selection, as a row.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ded import curation
+from ded import curation, jobs
 from ded.params.schemas import OodTradeoff
 from ded.study import pipeline
 from ded.study.unit import Unit
@@ -41,6 +41,7 @@ def arms(params: OodTradeoff) -> dict[str, int]:
     return counted | {f"random-steps {large}": small}
 
 
+@jobs.looked_up
 def pool(unit: Unit[OodTradeoff]) -> Pool:
     """What the arms of notebook 02 select from; the student rates the first
     params.pass_rate_questions of the questions.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ded import jobs
 from ded.params.schemas import Valley
 from ded.study import pipeline
 from ded.study.unit import Unit, short
@@ -38,6 +39,7 @@ def arms(params: Valley) -> dict[str, int]:
     return {f"random {size}": size for size in params.sizes} | selected
 
 
+@jobs.looked_up
 def pool(unit: Unit[Valley]) -> Pool:
     """What the arms of notebook 05 select from."""
     params, questions = unit.params, unit.questions()

@@ -32,6 +32,7 @@ def launch(job: Job) -> None:
     if one fails."""
     config, environment = configuration(job.trainer), _environment()
     n_processes = config["num_processes"]
+    _check_gpus(n_processes // config["num_machines"])
     micro_batch(job, n_processes)  # an error now, not in the processes
     if config["distributed_type"] == "FSDP" and "ACCELERATE_USE_CPU" in environment:
         raise TrainingError(  # accelerate would leave the model whole, silently
@@ -56,6 +57,17 @@ def launch(job: Job) -> None:
     hint = f"; a process was killed, most likely for want of memory: {MEND}" if killed else ""
     failure = f"training in {n_processes} processes failed (exit code {code}){hint}"
     raise TrainingError(f"{failure}. Their log ends:\n{text[-2500:]}")
+
+
+def _check_gpus(n_processes: int) -> None:
+    """TrainingError where there are GPUs, and fewer than processes of this machine."""
+    import torch
+
+    if 0 < (n_gpus := torch.cuda.device_count()) < n_processes:
+        mend = f"set trainer.processes to {n_gpus} or fewer, or make more of them visible"
+        raise TrainingError(
+            f"{n_processes} processes want a GPU each, and {n_gpus} are here: {mend}"
+        )
 
 
 def configuration(trainer: Trainer) -> dict[str, Any]:
