@@ -169,7 +169,7 @@ def _result(ray: Any, reference: Any, job: str) -> Any:
 
 
 def _store() -> dict[str, str]:
-    return {"DED_STORE": str(store.root().resolve())}
+    return {"DED_STORE": str(store.root().absolute())}
 
 
 @cache

@@ -207,9 +207,9 @@ def test_what_the_cluster_lacks_is_said_before_any_work(nodes, cluster, tmp_path
     too_much = cluster.model_copy(update={"gpus_per_job": 8})
     wants = "n_jobs: a job wants 1 CPUs and 8 GPUs of one node, and the cluster's have 1 CPUs, 0"
     assert refused(too_much).startswith(wants)
+    extra = nodes.add_node(**SMALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DED_STORE", "/proc/self/cwd/own")  # of each process another
-    extra = nodes.add_node(**SMALL)
     assert "it sees another store than this machine" in refused(cluster)
     nodes.remove_node(extra)
     monkeypatch.setenv("DED_STORE", str(tmp_path / "store"))
