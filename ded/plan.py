@@ -414,6 +414,8 @@ def _questions(plans: list[Parameters], findings: list[Finding]) -> Iterator[Fin
             try:
                 n = study.attempts(settings)
                 yield _traces(teacher, n, study.trace_funnel(unit, teacher))
+                for note in study.unknown_in_traces(unit, teacher):
+                    yield Finding("prompts", "", None, note)
             except DedError as error:
                 yield Finding.of("traces of", teacher, error)
 

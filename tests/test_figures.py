@@ -414,7 +414,8 @@ def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["teacher_vs_student"]) == [*BASES, "mean of 3 bases"]
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
     assert titles(drawn["by_base"]) == BASES and titles(drawn["valley"]) == list(VALUES.values())
-    assert titles(drawn["robustness"]) == ["ID", "shuffled", "zero", "preamble"]
+    changed = [f"ID, changed: {name}" for name in ("shuffled", "zero", "preamble")]
+    assert titles(drawn["robustness"]) == ["ID", *changed]
     assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
     assert titles(drawn["recipe_pareto"]) == ["ID math", "ID code", "OOD"] and titles(
         drawn["ablation"]

@@ -229,6 +229,8 @@ def test_each_teacher_is_left_out_in_turn():
     ).replace("lab:third", SOLVER)
     choice = study.teachers.choose(p, table)
     assert choice["teacher"].tolist() == ["lab:pairs", SOLVER]
+    assert choice["other"].tolist() == [SOLVER, "lab:pairs"]
+    choice["other"] = ""
     asked = []
 
     def judged_in(bases):
@@ -244,6 +246,9 @@ def test_each_teacher_is_left_out_in_turn():
     assert result["claim"].isna().tolist() == [True, False, False, False, False]
     given = study.teachers.without_each_choice(p, table.head(0), choice, judged_in)
     assert set(given["smoke_test"]) == {""}
+    choice["other"] = [SOLVER, ""]  # whose corpus is one of the large ones
+    result = study.teachers.without_each_choice(p, table, choice, judged_in)
+    assert result.drop_duplicates("without")["bases"].tolist() == [0, 1, 0]
 
 
 def test_jobs_carry_the_teachers_of_their_base():

@@ -79,7 +79,8 @@ def filter_branches(trajectories: pd.DataFrame, most: float) -> Filtered:
     After Li et al. (arXiv 2604.01702), where branch-heavy trajectories generalise worse; what opens
     an attempt is ours, the words of texts.yml.
     """
-    rates = 1000 * trajectories["text"].map(texts.branches) / trajectories["n_tokens"].clip(lower=1)
+    branches = trajectories["text"].map(texts.branches).astype(float)  # of no trajectories too
+    rates = 1000 * branches / trajectories["n_tokens"].clip(lower=1)
     why = f"over {most:g} branches in 1,000 tokens"
     return drop(trajectories, "branches", np.where(rates > most, why, "").tolist())
 

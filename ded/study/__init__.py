@@ -39,6 +39,7 @@ from ded.study.preflight import (
     describe,
     recorded_teachers,
     trace_funnel,
+    unknown_in_traces,
     unknown_signs,
     unreadable,
     unusable,

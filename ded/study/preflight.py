@@ -58,10 +58,12 @@ def check(params: Common) -> None:
     if faults := [*map(str, unusable(params).values()), *namesakes]:
         raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
     for first in units(params)[:1]:
+        notes = unknown_signs(first)
         for teacher in recorded_teachers(params):
             if all_dropped := unreadable(first, teacher):
                 raise ModelError(f"model {teacher!r}: {all_dropped}")
-        for note in unknown_signs(first):
+            notes += unknown_in_traces(first, teacher)
+        for note in notes:
             warnings.warn(note, stacklevel=3)
 
 
@@ -137,9 +139,7 @@ def unreadable(unit: Unit, teacher: str) -> str:
 
 
 def unknown_signs(unit: Unit) -> list[str]:
-    """A line for each model that is asked questions which its tokenizer can write only in part,
-    and for each recorded teacher whose traces the student's can.
-    """
+    """A line for each model that is asked questions which its tokenizer can write only in part."""
     asked = {"training": unit.questions()} | unit.suite()
     lines = []
     for spec in dict.fromkeys([unit.base, *teachers_of(unit.params)]):
@@ -149,14 +149,16 @@ def unknown_signs(unit: Unit) -> list[str]:
             if parts := [f"{share:.0%} in {name}" for name, share in shares.items() if share]:
                 what = "of the tokens of its questions are <unk>, signs that it cannot read"
                 lines.append(f"model {spec!r}: {what}: {', '.join(parts)}")
-    for teacher in recorded_teachers(unit.params):
-        traces_of = generation.sample(teacher, unit.questions(), 1, **unit.sampling())
-        if share := _unknown_share(unit.base, traces_of["text"]):
-            what = (
-                f"of the tokens of {short(teacher)}'s traces are <unk>, signs that it cannot learn"
-            )
-            lines.append(f"model {unit.base!r}: {share:.0%} {what}")
     return lines
+
+
+def unknown_in_traces(unit: Unit, teacher: str) -> list[str]:
+    """A line where the student's tokenizer can write a recorded teacher's traces only in part."""
+    traces_of = generation.sample(teacher, unit.questions(), 1, **unit.sampling())
+    if not (share := _unknown_share(unit.base, traces_of["text"])):
+        return []
+    what = f"of the tokens of {short(teacher)}'s traces are <unk>, signs that it cannot learn"
+    return [f"model {unit.base!r}: {share:.0%} {what}"]
 
 
 def _unknown_share(spec: str, texts: Iterable[str]) -> float:
