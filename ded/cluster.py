@@ -123,6 +123,8 @@ def _check_node(node: str, name: str) -> None:
     with (held := store.lock(token)):
         try:
             fault = ray.get(look.remote(str(Path.cwd()), _code(), token))
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            fault = ""  # it has gone meanwhile, and no job will run there
         except ray.exceptions.RayError as error:
             fault = f"it cannot run ded: {error}"
     Path(held.lock_file).unlink(missing_ok=True)

@@ -175,9 +175,10 @@ def test_what_is_lost_with_a_node_runs_again(nodes, cluster, tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_goes_on_without_its_driver(cluster, tmp_path, how):
     code = f"""
-        import os, pathlib, time
+        import os, pathlib, signal, time
         from ded import jobs
         from ded.options import Cluster
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
         def job(i):
             pathlib.Path({str(tmp_path)!r}, f"pid-{{os.getpid()}}").touch()
             time.sleep(600)
