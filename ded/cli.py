@@ -200,7 +200,7 @@ def advise(
     students, taught = [own.model(student)], [own.model(text) for text in teachers]
     start = start or own.start_of(students)
     common = own.values(start, students, taught, own.source(questions) if questions else "")
-    values = own.of(advice.NOTEBOOK, common | _changes(param))
+    values = params.of_schema(TeacherSelection, common | _changes(param))
     values = own.fewer(params.load(start, advice.NOTEBOOK, values)) | values
     asked = TeacherSelection.model_validate(params.load(start, advice.NOTEBOOK, values))
     advised = advice.advise(asked, by)

@@ -87,12 +87,7 @@ def write(name: str, start: str, common: Mapping[str, Any], replace: bool) -> Pa
     more questions than there are a file with fewer; returns the folder. See `params.write_preset`.
     """
     extra = {
-        notebook: fewer(params.load(start, notebook, of(notebook, common))) for notebook in SCHEMAS
+        notebook: fewer(params.load(start, notebook, params.of_schema(schema, common)))
+        for notebook, schema in SCHEMAS.items()
     }
     return params.write_preset(name, start, common, replace, extra).parent
-
-
-def of(notebook: str, common: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the values common to all notebooks those that one has."""
-    fields = SCHEMAS[notebook].model_fields
-    return {key: value for key, value in common.items() if key.partition(".")[0] in fields}

@@ -66,8 +66,8 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     paths = params.notebooks(only)
     if not paths:
         raise params.no_notebooks()
-    schemas = {path: SCHEMAS[path.stem].model_fields for path in paths if path.stem in SCHEMAS}
-    names = {name for fields in schemas.values() for name in fields}
+    schemas = [SCHEMAS[path.stem] for path in paths if path.stem in SCHEMAS]
+    names = {name for schema in schemas for name in schema.model_fields}
     unknown = [key for key in changes if key.partition(".")[0] not in names]
     problems = [
         f"  {params.COMMAND_LINE}: {key}: unknown parameter{near(key, names)}" for key in unknown
@@ -75,8 +75,7 @@ def planned(preset: str, only: Iterable[str], changes: Mapping[str, Any]) -> lis
     loaded: dict[Path, tuple[dict[str, Any], dict[str, str]]] = {}
     changed: dict[str, Any] = {}
     for path in paths:
-        fields = schemas.get(path, {})
-        own = {key: value for key, value in changes.items() if key.partition(".")[0] in fields}
+        own = params.of_schema(SCHEMAS.get(path.stem), changes)
         try:
             checked = params.checked(preset, path.stem, own)
             values = checked.model_dump()

@@ -312,8 +312,7 @@ def write_preset(
     if not (every := notebooks()):
         raise no_notebooks()
     for path in every:
-        fields = schema_of(path.stem).model_fields
-        own = {key: value for key, value in values.items() if key.partition(".")[0] in fields}
+        own = of_schema(schema_of(path.stem), values)
         wanted = load(base, path.stem, own | dict((of_notebooks or {}).get(path.stem, {})))
         if name in presets() and not replace:
             others |= differences(load(name, path.stem), wanted)
@@ -399,6 +398,13 @@ def parse_value(text: str) -> Any:
         return parse_yaml(text, COMMAND_LINE) if text else text  # no text is YAML for null
     except ParameterError:
         return text
+
+
+def of_schema(schema: type[BaseModel] | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of values for several notebooks those that one has, or keys of which ("engine.name"); None:
+    a notebook without a schema, which has none."""
+    fields = schema.model_fields if schema else {}
+    return {key: value for key, value in values.items() if key.partition(".")[0] in fields}
 
 
 def schema_of(notebook: str) -> type[Parameters]:

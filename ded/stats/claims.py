@@ -313,6 +313,5 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
         replace(part, interval=part.interval and replace(part.interval, chosen=True))
         for part in strongest.parts
     )
-    heading = replace(strongest, name=name, statement=statement, p_value=strongest.p_holm)
-    heading = replace(heading, parts=parts)
-    return replace(heading, verdict=outcome, rule=rule, note=note)
+    heading = replace(strongest, name=name, statement=statement, parts=parts)
+    return replace(heading, p_value=strongest.p_holm, verdict=outcome, rule=rule, note=note)
