@@ -6,6 +6,7 @@ Each message names the culprit and the mend, and is shown to users as it is.
 import difflib
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 
 class DedError(Exception):
@@ -86,6 +87,13 @@ def no_such(what: str, name: object, names: Iterable[str]) -> str:
     """'no preset 'x'; there are: ...; nearest: y': the message for an unknown name."""
     names = list(names)
     return f"no {what} {name!r}; there are: {', '.join(names) or 'none'}{near(name, names)}"
+
+
+def first_fault(error: Any) -> str:
+    """'n = -1: ...': the first that pydantic's ValidationError says of a row or of options."""
+    first = error.errors()[0]
+    column, value = first["loc"][0], repr(first["input"])[:40]
+    return f"no {column}" if first["type"] == "missing" else f"{column} = {value}: {first['msg']}"
 
 
 def first_line(error: BaseException, most: int = 160) -> str:

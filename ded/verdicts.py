@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ded.errors import SourceError
+from ded.errors import SourceError, first_fault
 from ded.grading import grade
 from ded.options import Grading
 from ded.problems import files
@@ -95,10 +95,7 @@ def _checked(place: str, cells: dict, tolerance: float) -> _Row:
         row = _Row.model_validate({"kind": kind, "tolerance": tolerance} | given)
         fault = row.lack()
     except ValidationError as error:
-        first = error.errors()[0]
-        column, value = first["loc"][0], repr(first["input"])[:40]
-        fault = f"{column} = {value}: {first['msg']}"
-        fault = f"no {column}" if first["type"] == "missing" else fault
+        fault = first_fault(error)
     if fault:
         raise SourceError(f"{place}: {fault} (docs/grading.md); its columns: {', '.join(cells)}")
     return row

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ded import curation, problems, reading
-from ded.curation import filters, selection
 from ded.problems import lab as tasks
 
 GOOD = "<think> 1 ; 2 </think> 3"
@@ -83,7 +82,7 @@ def of_ids(lists):
     ],
 )
 def test_format(text, reason):
-    kept, _, dropped = filters.filter_format(trajectories([text]))
+    kept, _, dropped = curation.filter_format(trajectories([text]))
     assert len(kept) == (not reason) and dropped.reason.tolist() == ([reason] if reason else [])
     assert (curation.split_think(text) is None) == bool(reason)
 
@@ -92,7 +91,7 @@ def test_length_drops_the_long_and_the_cut_off():
     table = trajectories(
         [GOOD] * 4, n_tokens=[5, 6, 7, 6], finish_reason=["stop", "stop", "stop", "length"]
     )
-    kept, funnel, dropped = filters.filter_length(table, max_tokens=6)
+    kept, funnel, dropped = curation.filter_length(table, max_tokens=6)
     assert kept.sample_index.tolist() == [0, 1]
     assert dropped.reason.tolist() == ["over 6 tokens", "cut off while sampling"]
     assert funnel.to_dict("records") == [
@@ -255,7 +254,7 @@ def test_steps_of_a_lab_sum_are_the_states_that_it_passes_through():
         thinks = [curation.split_think(text)[0] for text in texts]
         traces = [problems.trace(problem, think) for think in thinks]
         for text, states in zip(texts, traces, strict=True):
-            assert selection.steps_of(text) == [tasks.sums.show(state) for state in states[1:]]
+            assert curation.steps_of(text) == [tasks.sums.show(state) for state in states[1:]]
         table = of_ids([[1], [2], [3]]).assign(text=texts)
         apart = curation.pairwise_distances(table, "steps")
         for i, j in combinations(range(3), 2):
@@ -265,8 +264,8 @@ def test_steps_of_a_lab_sum_are_the_states_that_it_passes_through():
 
 def test_steps_of_a_real_trace_are_what_is_worked_out_on_its_lines():
     text = "<think>\nSo, we have 3x + 4 = 10.\nThen 3x = 6.\n\nThus 3x = 6.\nWait.\n</think>\n2"
-    assert selection.steps_of(text) == ["3x + 4 = 10.", "3x = 6.", "wait."]
-    assert selection.steps_of("no tags: x = 2") == ["x = 2"]
+    assert curation.steps_of(text) == ["3x + 4 = 10.", "3x = 6.", "wait."]
+    assert curation.steps_of("no tags: x = 2") == ["x = 2"]
 
 
 def test_steps_decide_which_are_chosen_and_not_which_are_candidates():
@@ -295,22 +294,22 @@ def test_farthest_and_nearest_agree_with_brute_force(p):
     for seed in range(20):
         table = sampled({"q": 9}, seed, letters=3, length=6)  # few letters: many ties
         distances = curation.pairwise_distances(table)
-        assert selection.choose_farthest(distances, p) == brute_force(distances, p)
-        assert selection.choose_nearest(distances, p) == brute_force(distances, p, nearest=True)
+        assert curation.choose_farthest(distances, p) == brute_force(distances, p)
+        assert curation.choose_nearest(distances, p) == brute_force(distances, p, nearest=True)
 
 
 def test_greedy_keeps_its_guarantee(monkeypatch):
     for seed in range(20):
         distances = curation.pairwise_distances(sampled({"q": 12}, seed))
         best, closest = (
-            selection.choose_farthest(distances, 4),
-            selection.choose_nearest(distances, 4),
+            curation.choose_farthest(distances, 4),
+            curation.choose_nearest(distances, 4),
         )
         with monkeypatch.context() as patch:
-            patch.setattr(selection, "EXACT", 0)
+            patch.setattr(curation, "EXACT", 0)
             far, near = (
-                selection.choose_farthest(distances, 4),
-                selection.choose_nearest(distances, 4),
+                curation.choose_farthest(distances, 4),
+                curation.choose_nearest(distances, 4),
             )
         assert far == sorted(set(far)) and near == sorted(set(near)) and len(far) == len(near) == 4
         assert 2 * spread(distances, far, min) >= spread(distances, best, min)
@@ -325,9 +324,9 @@ def test_greedy_is_used_where_subsets_are_too_many():
     distances = np.abs(
         np.subtract.outer(np.arange(40), np.arange(40))
     )  # 40 points on a line; comb(40, 4) > EXACT
-    chosen = selection.choose_farthest(distances, 4)
+    chosen = curation.choose_farthest(distances, 4)
     assert {0, 39} < set(chosen) and spread(distances, chosen, min) >= 13 / 2
-    assert spread(distances, selection.choose_nearest(distances, 4), max) == 3
+    assert spread(distances, curation.choose_nearest(distances, 4), max) == 3
 
 
 def test_rules_keep_the_same_questions_and_equally_many_rows():

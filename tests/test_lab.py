@@ -181,7 +181,7 @@ def test_orders_of_work_differ_in_their_traces():
 def test_unknown_styles_families_and_perturbations_are_refused():
     with pytest.raises(ValueError, match="'leftward'; known: left, ends"):
         think(a_sum(0), "leftward", 0)
-    with pytest.raises(ValueError, match="'product'; known: sum, code"):
+    with pytest.raises(ValueError, match="'product'; there are: sum, code"):
         tasks.maker("product", 5)
     with pytest.raises(ValueError, match="'noise'; known: shuffled, zero, preamble"):
         tasks.perturb(a_sum(0), "noise")

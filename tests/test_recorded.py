@@ -11,6 +11,7 @@ import pytest
 
 from ded import (
     analysis,
+    curation,
     evaluation,
     figures,
     generation,
@@ -21,7 +22,6 @@ from ded import (
     study,
     tables,
 )
-from ded.curation import filters
 from ded.errors import EngineError, SourceError
 from ded.models import ModelError, traces
 from ded.params import check, defaults, find_notebook
@@ -102,7 +102,7 @@ def test_s1k_traces_are_found_by_their_question_and_put_together(file, name):
         "<think>\nTwo and two.\n</think>\n\\boxed{4}",
         "<think>\nHm\n</think>\n\\boxed{5}",
     ]
-    assert filters.filter_format(table).kept["problem_id"].tolist() == ["q0", "q1"]
+    assert curation.filter_format(table).kept["problem_id"].tolist() == ["q0", "q1"]
     assert grading.grade(table, MATH)["verdict"].tolist() == ["correct", "wrong"]
     assert set(table["engine"]) == {"recorded"} and set(table["finish_reason"]) == {"stop"}
     assert table[["entropy_sum", "missing_mass", "n_tokens"]].isna().all(axis=None)
@@ -112,7 +112,7 @@ def test_an_empty_trace_is_a_row_that_the_format_check_counts(file, caplog):
     caplog.set_level(logging.INFO, "ded")
     table = drawn(file(S1K, columns="gemini"))
     assert table["text"].tolist() == ["<think>\nEasy.\n</think>\nIt is \\boxed{4}", ""]
-    assert filters.filter_format(table).dropped["reason"].tolist() == ["empty"]
+    assert curation.filter_format(table).dropped["reason"].tolist() == ["empty"]
     assert "1 of 3 questions have no trace, 1 trace(s) are empty" in caplog.text
 
 
@@ -121,7 +121,7 @@ def test_a_trace_without_a_think_block_is_kept_as_it_is_and_counted(file):
     assert table["text"].tolist() == ["\\boxed{4}"] and grading.grade(table, MATH)[
         "verdict"
     ].tolist() == ["correct"]
-    assert filters.filter_format(table).dropped["reason"].tolist() == ["no think block"]
+    assert curation.filter_format(table).dropped["reason"].tolist() == ["no think block"]
 
 
 def test_the_default_map_takes_the_first_column_that_a_row_has(file):
@@ -647,7 +647,7 @@ def test_worked_solutions_are_right_as_often_as_their_style_says_and_well_formed
     )
     right = (table["verdict"] == "correct").mean()
     assert right == 1 if style != "careless" else 0.7 < right < 0.9
-    assert not len(filters.filter_format(table).dropped) and set(table["verdict"]) <= {
+    assert not len(curation.filter_format(table).dropped) and set(table["verdict"]) <= {
         "correct",
         "wrong",
     }

@@ -19,7 +19,7 @@ from ded import params, problems
 from ded.grading import grade
 from ded.problems import Problem, SourceError
 from ded.problems.contamination import contaminated
-from ded.problems.prompts import question_of
+from ded.problems.prompts import question_of, worded
 from ded.problems.source import Source
 
 
@@ -551,7 +551,7 @@ GOOD = '{"question": "q", "answer": "1", "id": "a"}\n'
             "f.jsonl:2: the question .* stands already at .*f.jsonl:1",
         ),
         ('{"question": ["w"], "answer": "1"}', "f.jsonl:1: question = "),
-        (GOOD.replace('"id"', '"level": -1, "id"'), "f.jsonl:1: level = '-1'"),
+        (GOOD.replace('"id"', '"level": -1, "id"'), "f.jsonl:1: level = -1"),
         (GOOD.replace('"id"', '"kind": "maths", "id"'), "f.jsonl:1: kind = 'maths'.*'math'"),
         (GOOD.replace('"id"', '"split": "eval", "id"'), "split = 'eval'.*'test'"),
         (GOOD.replace('"id"', '"kind": "code", "id"'), "f.jsonl:1: code needs meta.tests"),
@@ -647,7 +647,7 @@ def test_torn_tables_are_named(tmp_path):
         ("data:@x.jsonl", "written as data:<name>"),
         ("data:gsm8k?{from: 2025-01-01}", "takes no options"),
         ("data:livecodebench?{form: 2025-01-01}", "form.*options: from, to"),
-        ("data:livecodebench?{from: may}", "from: 'may'"),
+        ("data:livecodebench?{from: may}", "from = 'may'"),
         ("data:livecodebench?{difficulty: brutal}", "'easy', 'medium' or 'hard'"),
         ("data:livecodebench?{files: test7.jsonl}", "test6.jsonl"),
         ("data:gsm8k@no/such.jsonl", "no/such.jsonl: no such file"),
@@ -848,10 +848,9 @@ LONG = (
 )
 
 
-def asked(name, question, template="math"):
-    from ded.problems.prompts import render
-
-    return Problem(name, "t", 0, render(template, question), "1", "math", {"template": template})
+def asked(name, question, kind="math"):
+    prompt, meta = worded(kind, question, {})
+    return Problem(name, "t", 0, prompt, "1", kind, meta)
 
 
 def test_overlaps_are_found_by_the_questions_alone():
@@ -870,7 +869,7 @@ def test_overlaps_are_found_by_the_questions_alone():
         ),
         asked("short", "Compute   $3 + 4$!"),
         asked("other sign", "Compute $3-4$."),
-        asked("unlike", "Prove that there are infinitely many primes of this kind.", "stdin"),
+        asked("unlike", "Prove that there are infinitely many primes of this kind.", "code"),
     ]
     table, kept = contaminated(train, evaluation, 13, 0.5)
     assert [problem.id for problem in kept] == [

@@ -27,9 +27,9 @@ TOLERANCE = 1e-6  # of decimals in the outputs of contests
 
 @dataclass
 class Question:
-    """What a row says: its prompt's template, the question, its answer, level, further facts."""
+    """What a row says: its kind, the question, its answer, level, further facts."""
 
-    template: str
+    kind: str
     text: str
     answer: str = ""
     level: int = 0
@@ -67,14 +67,13 @@ def _livecodebench(row: dict) -> Question:
     meta = {"preamble": preamble, "group": difficulty, "date": row["contest_date"][:10]}
     meta["tolerance"] = TOLERANCE
     tests = [*_tests(row["public_test_cases"]), *_tests(row["private_test_cases"])]
-    template, text = "stdin", row["question_content"]
+    text = row["question_content"]
     if row["starter_code"].strip():
-        template = "function"
         text += f"\n\nStart from:\n```python\n{row['starter_code']}\n```"
         tests = [_call(test) for test in tests]
         meta["entry"] = f"Solution.{json.loads(row['metadata'])['func_name']}"
     level = DIFFICULTIES.index(difficulty) + 1
-    return Question(template, text, level=level, meta=meta | {"tests": tests})
+    return Question("code", text, level=level, meta=meta | {"tests": tests})
 
 
 def _call(test: dict) -> dict:
@@ -109,7 +108,7 @@ def _humaneval(row: dict) -> Question:
     assertions = f"{preamble}\n{row['test']}\ncheck({entry})"
     text = f"Complete this function.\n\n```python\n{prompt}```"
     meta = {"entry": entry, "preamble": preamble, "assertions": assertions}
-    return Question("function", text, meta=meta)
+    return Question("code", text, meta=meta)
 
 
 def _mbpp(row: dict) -> Question:
@@ -120,7 +119,7 @@ def _mbpp(row: dict) -> Question:
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or [])
     task = row.get("text") or row["prompt"]
     text = f"{task}\n\nThe code must pass these tests:\n```python\n{tests}\n```"
-    return Question("function", text, meta={"entry": entry, "assertions": f"{setup}\n{tests}"})
+    return Question("code", text, meta={"entry": entry, "assertions": f"{setup}\n{tests}"})
 
 
 def _s1k(row: dict) -> Question:
@@ -148,8 +147,7 @@ def _codeforces(row: dict) -> Question:
         meta["checker"] = row["generated_checker"]
     else:
         meta["tolerance"] = TOLERANCE
-    template = "files" if row["input_mode"] == "file" else "stdin"
-    return Question(template, text, level=int(row["rating"] or 0), meta=meta)
+    return Question("code", text, level=int(row["rating"] or 0), meta=meta)
 
 
 # ---- the registry ------------------------------------------------------------------------------

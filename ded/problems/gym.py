@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from ded.errors import near, no_such
-from ded.problems.prompts import render
+from ded.problems.prompts import worded
 from ded.problems.record import Problem, content_hash, draw
 from ded.problems.source import Source
 
@@ -48,9 +48,8 @@ class ReasoningGym(Source):
             entry = next(entries)
             question, level = entry["question"], entry["metadata"].get("difficulty")
             level = level if type(level) is int else 0
-            meta = {"task": self.name, "entry": entry, "template": "gym"}
-            name, prompt = f"{self.name}:{content_hash(question):016x}", render("gym", question)
-            answer = entry["answer"] or ""
+            prompt, meta = worded("gym", question, {"task": self.name, "entry": entry})
+            name, answer = f"{self.name}:{content_hash(question):016x}", entry["answer"] or ""
             return question, Problem(name, self.name, level, prompt, answer, "gym", meta)
 
         return draw(make, n, split, seed)

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ded.errors import SourceError
+from ded.errors import SourceError, first_fault
 from ded.problems import files
 from ded.problems.answers import is_answer
-from ded.problems.prompts import listing, render
+from ded.problems.prompts import worded
 from ded.problems.record import Problem, content_hash, split_of
 from ded.problems.source import Source
 
@@ -50,22 +50,11 @@ class Row(BaseModel):
             return "a choice needs meta.options, and the letter of one of them as its answer"
         return ""
 
-    def template(self) -> str:
-        """The template of its question, which for code says how the program is tested."""
-        if self.kind != "code":
-            return self.kind
-        if self.meta.keys() & {"entry", "assertions"}:
-            return "function"
-        return "files" if self.meta.get("input_mode") == "file" else "stdin"
-
     def problem(self, family: str) -> Problem:
         """The problem of this row, of its own family or else `family`."""
         prompt, meta, family = self.prompt, self.meta, self.family or family
         if not prompt:
-            prompt = self.question + (listing(meta["options"]) if self.kind == "choice" else "")
-            if self.kind != "exact":
-                meta = meta | {"template": self.template()}
-                prompt = render(meta["template"], prompt)
+            prompt, meta = worded(self.kind, self.question, meta)
         name = self.id or f"{family}:{content_hash(prompt):016x}"
         return Problem(name, family, self.level, prompt, self.answer, self.kind, meta)
 
@@ -118,6 +107,5 @@ def _checked(place: str, cells: dict) -> Row:
         if not problem:
             return row
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{first['loc'][0]} = {str(first['input'])[:40]!r}: {first['msg']}"
+        problem = first_fault(error)
     raise SourceError(f"{place}: {problem} (docs/sources.md); its columns: {', '.join(cells)}")

@@ -14,14 +14,22 @@ TEMPLATES: dict[str, str] = _WORDS["templates"]
 PERTURBATIONS = ("preamble", "polite", "quoted")
 
 
-def render(template: str, question: str) -> str:
-    """The prompt that asks `question` with one of `TEMPLATES`."""
-    return f"{question}\n\n{TEMPLATES[template]}"
+def worded(kind: str, question: str, meta: dict) -> tuple[str, dict]:
+    """(the prompt that asks a question in the template of its kind, the meta that names that).
 
-
-def listing(options: list[str]) -> str:
-    """Options as lettered lines below a question."""
-    return "\n" + "".join(f"\n{chr(65 + i)}) {option}" for i, option in enumerate(options))
+    A choice has its options below it; for code the template says how the program is tested; a kind
+    without a template is asked as it stands.
+    """
+    template = kind
+    if kind == "choice":
+        listing = (f"\n{chr(65 + i)}) {option}" for i, option in enumerate(meta["options"]))
+        question = f"{question}\n{''.join(listing)}"
+    elif kind == "code":
+        template = "files" if meta.get("input_mode") == "file" else "stdin"
+        template = "function" if meta.keys() & {"entry", "assertions"} else template
+    if template not in TEMPLATES:
+        return question, meta
+    return f"{question}\n\n{TEMPLATES[template]}", meta | {"template": template}
 
 
 def question_of(problem: Problem) -> str:

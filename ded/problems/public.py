@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ded.errors import SourceError, first_line, near
+from ded.errors import SourceError, first_fault, first_line, near
 from ded.problems import files
 from ded.problems.answers import is_answer
 from ded.problems.datasets import DIFFICULTIES, SETS, DataSet, Difficulty
-from ded.problems.prompts import listing, render
+from ded.problems.prompts import worded
 from ded.problems.record import Problem, content_hash
 from ded.problems.source import Source
 
@@ -63,10 +63,8 @@ class Public(Source):
         try:
             self.window = Window.model_validate(self.options)
         except ValidationError as error:
-            first = error.errors()[0]
-            problem = f"{first['loc'][0]}: {first['input']!r}: {first['msg']}"
             options = "from, to (dates as 2025-02-01), difficulty, files"
-            raise self.error(f"{problem}; options: {options}") from None
+            raise self.error(f"{first_fault(error)}; options: {options}") from None
         self.family, self.entry = self.name, SETS[self.name]
         self.licence, self.code = self.entry.licence, self.entry.code
         self.file = self.file or str(files.copy_of(self.entry.hub) or "")
@@ -164,16 +162,14 @@ def _problem(entry: DataSet, name: str, place: str, read: Callable[[], dict], se
     except (LookupError, ValueError, TypeError, AttributeError, StopIteration) as error:
         why = f"{type(error).__name__}: {error}; docs/sources.md has the schema"
         raise SourceError(f"{place}: no question of {entry.name} can be read ({why})") from None
-    template, text, answer, meta = question.template, question.text, question.answer, question.meta
-    if template == "choice":
+    kind, answer, meta = question.kind, question.answer, question.meta
+    if kind == "choice":
         right, *_ = options = meta["options"]
         options = random.Random(f"{seed} {name}").sample(options, len(options))
-        text, answer = text + listing(options), chr(65 + options.index(right))
-        meta = meta | {"options": options}
-    prompt, meta = render(template, text), meta | {"template": template}
-    if template == "math" and not is_answer(answer):
+        answer, meta = chr(65 + options.index(right)), meta | {"options": options}
+    if kind == "math" and not is_answer(answer):
         meta = meta | {"prose": True}
-    kind = template if template in ("math", "choice") else "code"
+    prompt, meta = worded(kind, question.text, meta)
     return Problem(name, entry.name, question.level, prompt, answer, kind, meta)
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import chain, zip_longest
 
+from ded.errors import no_such
 from ded.problems.lab import letters, programs, sums
 from ded.problems.lab.letters import DIGITS, LETTERS, OOD
 from ded.problems.lab.sums import MODULUS, PERTURBATIONS, PLAIN, STYLES, Manner, perturb, trace
@@ -83,13 +84,10 @@ def _drawn(family: str, level: int, n: int, split: str, seed: str) -> list[Probl
 
 def maker(family: str, level: int) -> Callable[[random.Random], tuple[str, Problem]]:
     """make(rng) -> (canonical text, Problem) of one family and level; else ValueError."""
-    if family == "sum":
-        return partial(sums.make, level)
-    if family == "code":
-        return partial(programs.make, level)
-    if family in OOD:
-        return partial(letters.make, family, level)
-    raise ValueError(f"unknown lab family {family!r}; known: {', '.join(LEVELS)}")
+    if family not in LEVELS:
+        raise ValueError(no_such("lab family", family, LEVELS))
+    makers = {"sum": sums.make, "code": programs.make}
+    return partial(makers.get(family, partial(letters.make, family)), level)
 
 
 def next_problem(family: str, level: int, split: str, rng: random.Random) -> Problem:
