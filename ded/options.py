@@ -119,13 +119,14 @@ class Trainer(Options):
     lora_rank: Whole = 0
     # 0: twice the rank
     lora_alpha: Whole = 0
-    # less memory for about a third more computation
-    gradient_checkpointing: bool = False
+    # less memory for about a third more computation; auto: on a GPU whose memory would not suffice
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
     # the examples of a micro batch end to end instead of padded; the loss is the same
     packing: bool = False
     # Liger's layer kernels, on a GPU
     liger: bool = False
-    # examples a process and forward pass; 0: all of its share of batch_size, an optimizer step's
+    # examples a process and forward pass; 0: all of its share of batch_size, an optimizer step's,
+    # or on a GPU as many of them as fit and are fastest
     micro_batch: Whole = 0
     # one a GPU; above 1 through accelerate launch
     processes: Count = 1

@@ -169,6 +169,17 @@ def free_memory() -> tuple[float, str]:
     return psutil.virtual_memory().available, "in memory"
 
 
+def free_on_gpu() -> int:
+    """Bytes that this process may still take of its GPU, what PyTorch keeps for it included; 0
+    where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + kept
+
+
 @lru_cache(maxsize=16)
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; ModelError if it cannot be loaded or has no chat template."""

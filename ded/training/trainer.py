@@ -17,8 +17,9 @@ from typing import Any
 from ded import models, progress, spent
 from ded.errors import TrainingError, first_line
 from ded.options import Trainer
-from ded.training.job import MEND, Job, micro_batch, optimizer_steps
+from ded.training.job import MEND, Job, optimizer_steps
 from ded.training.loss import completion_trainer
+from ded.training.memory import Layout, layout
 
 WHOLE = "whole"  # a file in every checkpoint that was written to its end
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
@@ -37,7 +38,8 @@ def fit(job: Job) -> None:
 
     world = int(os.environ.get("WORLD_SIZE", 1))
     _check_devices(job, world)
-    arguments = _arguments(job, world)
+    chosen = layout(job, world)
+    arguments = _arguments(job, world, chosen)
     set_seed(job.settings.seed)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -45,7 +47,7 @@ def fit(job: Job) -> None:
         _freeze_imports()
     mark = max(job.work.glob(f"checkpoint-*/{WHOLE}"), key=os.path.getmtime, default=None)
     try:
-        trainer = _trainer(job, arguments, world)
+        trainer = _trainer(job, arguments, world, chosen)
         start = time.perf_counter()
         trainer.train(resume_from_checkpoint=mark and str(mark.parent))
         seconds = time.perf_counter() - start
@@ -70,6 +72,7 @@ def fit(job: Job) -> None:
         **losses,
         "resumed_from": mark and mark.parent.name,
         "seconds": round(seconds, 2),
+        **({"layout": asdict(chosen)} if chosen.free_gib else {}),
         "tokens_per_s": round(speed, 1),
     }
     (job.folder / "training.json").write_text(json.dumps(record))
@@ -99,7 +102,7 @@ def check_packages(trainer: Trainer) -> None:
         raise TrainingError(f"trainer.report_to needs the package {reporter}: {mend}")
 
 
-def _arguments(job: Job, world: int) -> Any:
+def _arguments(job: Job, world: int, chosen: Layout) -> Any:
     """TRL's settings (an SFTConfig): our own batches and examples, nothing cut, nothing
     reported."""
     import torch
@@ -108,7 +111,7 @@ def _arguments(job: Job, world: int) -> Any:
         from trl import SFTConfig
 
     settings, trainer, gpu = job.settings, job.trainer, torch.cuda.is_available()
-    micro, n = micro_batch(job, world), len(job.examples) + len(job.held_out)
+    micro, n = chosen.micro_batch, len(job.examples) + len(job.held_out)
     steps = settings.max_steps or optimizer_steps(n, settings.epochs, settings.batch_size)
     often = max(1, steps // 20)
     if trainer.report_to == "tensorboard":  # beside the work folder, which goes
@@ -128,10 +131,10 @@ def _arguments(job: Job, world: int) -> Any:
         use_cpu=not gpu,
         ddp_backend=None if gpu or world == 1 else "gloo",
         bf16=trainer.dtype == "bfloat16",
-        gradient_checkpointing=trainer.gradient_checkpointing,
-        padding_free=trainer.packing,
+        gradient_checkpointing=chosen.recomputed,
+        padding_free=bool(trainer.packing),
         use_liger_kernel=trainer.liger,
-        train_sampling_strategy="random" if world == 1 else "sequential",
+        train_sampling_strategy="sequential" if world > 1 or chosen.free_gib else "random",
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
         save_strategy="steps" if trainer.save_steps else "no",
@@ -150,7 +153,7 @@ def _arguments(job: Job, world: int) -> Any:
     )
 
 
-def _trainer(job: Job, arguments: Any, world: int) -> Any:
+def _trainer(job: Job, arguments: Any, world: int, chosen: Layout) -> Any:
     import datasets
     import torch
     from peft import LoraConfig
@@ -167,7 +170,7 @@ def _trainer(job: Job, arguments: Any, world: int) -> Any:
     trainer = trainer_class(
         model=_load(job, dtype),
         args=arguments,
-        train_dataset=_rows(job, arguments.max_steps, world),
+        train_dataset=_rows(job, arguments.max_steps, world, chosen.free_gib > 0),
         eval_dataset=datasets.Dataset.from_list(job.held_out) if job.held_out else None,
         peft_config=lora,
         processing_class=models.load_tokenizer(job.student),
@@ -191,9 +194,10 @@ def _load(job: Job, dtype: str) -> Any:
     return net
 
 
-def _rows(job: Job, steps: int, world: int) -> Any:
+def _rows(job: Job, steps: int, world: int, on_gpu: bool) -> Any:
     """The examples, from which one process draws its batches. For several to share out: those of
-    all steps one after another, the batches that one process draws.
+    all steps one after another, the batches that one process draws. On a GPU one process has these
+    too, each batch by length, so that the rows of a micro batch need little padding.
 
     Where an epoch ends within a batch, empty examples (no token of theirs is learnt) fill it up, so
     that all processes have the same to do.
@@ -201,16 +205,24 @@ def _rows(job: Job, steps: int, world: int) -> Any:
     import datasets
     import torch
 
-    if world == 1:
+    if world == 1 and not on_gpu:
         return datasets.Dataset.from_list(job.examples)
     n, batch = len(job.examples), job.settings.batch_size
-    empty = job.examples[0] | {"labels": [-100] * len(job.examples[0]["labels"])}
+    examples = [
+        *job.examples,
+        {"input_ids": job.examples[0]["input_ids"][:2], "labels": [-100] * 2},
+    ]
     order: list[int] = []
     for epoch in range(math.ceil(steps / math.ceil(n / batch))):
         rng = torch.Generator().manual_seed(job.settings.seed + epoch)
         # as accelerate draws them
         order += torch.randperm(n, generator=rng).tolist() + [n] * (-n % batch)
-    return datasets.Dataset.from_list([*job.examples, empty]).select(order)
+    if world == 1:
+        lengths = [len(example["input_ids"]) for example in examples]
+        parts = (order[start : start + batch] for start in range(0, len(order), batch))
+        # longest first: what lacks memory does so at once
+        order = [row for part in parts for row in sorted(part, key=lambda row: -lengths[row])]
+    return datasets.Dataset.from_list(examples).select(order)
 
 
 def _losses(trainer: Any, job: Job) -> list[dict[str, float]]:
