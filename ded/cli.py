@@ -174,7 +174,7 @@ def study(
     typer.echo(f"preset {name}, which extends {start}: {os.path.relpath(folder)}\n")
     check(name, only, [])  # ends here where it cannot run
     typer.echo()
-    estimate(name, only, [], 0, 8)
+    estimate(name, only, [], 0, 8, "")
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
         reproduce(name, only, [], replace, None, False, 2)
 
@@ -280,6 +280,7 @@ def estimate(
     param: list[str] = Changes,
     nodes: int = typer.Option(0, min=0, help="Tell how long so many nodes take, too."),
     gpus: int = typer.Option(8, min=1, help="GPUs of a node."),
+    card: str = typer.Option("", help="The GPU, a card of params/throughput.yml."),
 ) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
@@ -287,9 +288,9 @@ def estimate(
     """
     from ded import plan
 
-    table = plan.estimate(preset, only, _changes(param))
+    table = plan.estimate(preset, only, _changes(param), card)
     typer.echo(table.to_string(index=False, float_format="{:.3g}".format, na_rep=plan.UNKNOWN))
-    typer.echo("\n".join(plan.totals(table)))
+    typer.echo("\n".join(plan.totals(table, card)))
     if nodes:
         table = plan.schedule(preset, only, _changes(param), nodes, gpus)
         typer.echo(f"\non {nodes} node(s) of {gpus} GPUs, by simulation (docs/scaling.md)")

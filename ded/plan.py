@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ded import cluster, home, jobs, models, problems, runner, store, study, training
-from ded.errors import DedError, ParameterError
+from ded.errors import DedError, ParameterError, no_such
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.models.spec import WITHOUT_WEIGHTS
@@ -52,21 +52,26 @@ def planned(
     return [(run.name, SCHEMAS[run.name].model_validate(run.values)) for run in runs]
 
 
-def assumptions() -> dict[str, Any]:
-    """The assumptions of params/throughput.yml, which says what they mean."""
-    return read_yaml(home() / "params" / "throughput.yml")
+def assumptions(card: str = "") -> dict[str, Any]:
+    """The assumptions of params/throughput.yml, which says what they mean; `gpu` as it is, or as
+    another card of that file changes it. ParameterError for a card that is none."""
+    assumed = read_yaml(home() / "params" / "throughput.yml")
+    cards = {"": {}, **assumed.get("cards", {})}
+    if card not in cards:
+        raise ParameterError(f"params/throughput.yml: {no_such('card', card, filter(None, cards))}")
+    return assumed | {"gpu": assumed["gpu"] | cards[card]}
 
 
 def estimate(
-    preset: str, only: Iterable[str] = (), changes: Mapping[str, Any] = NO_CHANGES
+    preset: str, only: Iterable[str] = (), changes: Mapping[str, Any] = NO_CHANGES, card: str = ""
 ) -> pd.DataFrame:
     """A row a notebook and kind of work: prompts, tokens in millions, hours of the device, disk.
 
     device: "cpu" (hours of one core) where the models are small enough, else "gpu" (hours of one
-    GPU); "none" where trajectories are recorded or come from an endpoint, UNKNOWN (and NaN) where
-    nothing tells how large a model is.
+    GPU, or of a `card` of params/throughput.yml); "none" where trajectories are recorded or come
+    from an endpoint, UNKNOWN (and NaN) where nothing tells how large a model is.
     """
-    runs, assumed, rows = planned(preset, only, changes), assumptions(), []
+    runs, assumed, rows = planned(preset, only, changes), assumptions(card), []
     for notebook, settings in runs:
         for work in workload(notebook, settings):
             about = {"notebook": notebook, "work": work.kind, "model": work.model}
@@ -136,8 +141,9 @@ def _makespan(jobs_hours: Iterable[float], places: int) -> float:
     return max(free)
 
 
-def totals(table: pd.DataFrame) -> list[str]:
-    """What `estimate` comes to, a line a device, and what is not in it."""
+def totals(table: pd.DataFrame, card: str = "") -> list[str]:
+    """What `estimate` comes to, a line a device (which of a GPU is its `card`), and what is not in
+    it."""
     texts = []
     for device, part in table.groupby("device"):
         match device:
@@ -147,7 +153,7 @@ def totals(table: pd.DataFrame) -> list[str]:
                 names = ", ".join(part["model"].unique())
                 texts.append(f"not counted, for nothing tells their size: {names}")
             case _:
-                unit = "core" if device == "cpu" else "GPU"
+                unit = "core" if device == "cpu" else card or "GPU"
                 hours = part["hours"].sum()
                 time = f"{hours:.2f} hours" if hours >= 0.1 else f"{_short(60 * hours)} minutes"
                 texts.append(f"{time} of one {unit}")

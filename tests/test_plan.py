@@ -57,6 +57,19 @@ def test_an_unknown_size_is_said_and_never_zero():
     assert plan.totals(table)[-1].startswith("at least")
 
 
+def test_another_card_is_named_and_slower_and_an_unknown_one_is_an_error():
+    """recorded-small promises four hours of a card of 24 GB, its three notebooks together."""
+    only = ["01", "03", "04"]
+    tables = {card: plan.estimate("recorded-small", only, {}, card) for card in ("", "RTX 4090")}
+    hours = {card: table["hours"].sum() for card, table in tables.items()}
+    assert hours[""] < hours["RTX 4090"] < 4
+    assert any(
+        "hours of one RTX 4090" in line for line in plan.totals(tables["RTX 4090"], "RTX 4090")
+    )
+    with pytest.raises(ParameterError, match=r"no card 'RTX4090'; there are: .*nearest: RTX 4090"):
+        plan.estimate("recorded-small", only, {}, "RTX4090")
+
+
 def test_a_mixture_of_experts_computes_with_what_is_active():
     assert (
         plan.size_of("hf:Qwen/Qwen3-235B-A22B", active=True) == 22e9
