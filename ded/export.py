@@ -76,7 +76,8 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
     lacking = [column for column in ("problem_id", "prompt", "text") if column not in table]
     if lacking or table.empty:
         raise ExportError(f"nothing to export: the corpus has no {', '.join(lacking) or 'rows'}")
-    sources = _corpus_sources(about["params"])
+    named = (about["params"]["corpus_source"], about["params"].get("code_source"))
+    sources = list(dict.fromkeys(filter(None, named)))
     _refuse_hidden(sources, set(table["problem_id"]))
     rows = table.drop(columns=table.columns.intersection(UNPUBLISHED))
     rows["messages"] = [
@@ -160,12 +161,6 @@ def _write_card(folder: Path, template: str, about: Mapping[str, Any], **content
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent))
     text = templates.get_template(template).render(about=about, **content)
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _corpus_sources(params: Mapping[str, Any]) -> list[str]:
-    """The sources that a run's parameters name for its corpus, each once."""
-    trained_on = (params["corpus_source"], params.get("code_source"))
-    return list(dict.fromkeys(filter(None, trained_on)))
 
 
 def _all_own(names: Iterable[str]) -> bool:

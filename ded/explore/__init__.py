@@ -8,7 +8,16 @@ explore.explored(pool, choice), explore.browse(pool, choice, problem_id)
 """
 
 from ded.errors import ExploreError
-from ded.explore.choice import Choice, browse, choose, page, prompt
+from ded.explore.choice import (
+    Values,
+    assemble,
+    browse,
+    choose,
+    page,
+    prompt,
+    read_pool,
+    recorded,
+    values_of,
+)
 from ded.explore.figure import explored, png
-from ded.explore.pool import Pool, Values, assemble, read_pool, recorded, values_of
 from ded.explore.widgets import explorer, write_preset

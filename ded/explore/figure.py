@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ded.explore.choice import Choice
-from ded.explore.pool import Pool
+from ded.explore.choice import Choice, Pool
 from ded.figures.parts import COLOURS, DASHED, style
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import Any
 
 from ded import curation, params, problems, study
 from ded.errors import ExploreError
-from ded.explore.choice import choose, page, prompt
+from ded.explore.choice import Pool, Values, choose, page, prompt, read_pool, recorded, values_of
 from ded.explore.figure import explored, png
-from ded.explore.pool import Pool, Values, read_pool, recorded, values_of
 from ded.files import shown
 from ded.params.schemas import Common
 

@@ -25,12 +25,6 @@ def check(options: Grading) -> None:
         raise ModelError(f"judge {options.judge!r}: recorded traces answer nothing new")
 
 
-def prompt_of(problem: Problem, answer: str) -> str:
-    """What a judge is asked about an answer."""
-    template = Path(__file__).with_name("judge.txt").read_text(encoding="utf-8").strip()
-    return template.format(problem=problem, answer=answer[-4000:])
-
-
 def read(name: str, reply: object) -> Decision:
     """The decision in a judge's reply; *unparsed* where it is unclear."""
     objects = []
@@ -51,11 +45,11 @@ def decide_all(pairs: list[Pair], options: Grading) -> list[Decision]:
     graded, and the next run goes on from there.
     """
     check(options)
-    asked = [Problem.made("judge", 0, prompt_of(*pair), "") for pair in pairs]
+    template = Path(__file__).with_name("judge.txt").read_text(encoding="utf-8").strip()
+    prompts = [template.format(problem=about, answer=answer[-4000:]) for about, answer in pairs]
+    asked = [Problem.made("judge", 0, prompt, "") for prompt in prompts]
     distinct = list({problem.id: problem for problem in asked}.values())
-    longest, engine = options.judge_max_tokens, options.judge_engine
-    table = generation.sample(
-        options.judge, distinct, max_tokens=longest, temperature=0.0, engine=engine
-    )
+    how = {"max_tokens": options.judge_max_tokens, "engine": options.judge_engine}
+    table = generation.sample(options.judge, distinct, temperature=0.0, **how)
     replies = dict(zip(table["problem_id"], table["text"], strict=True))
     return [read(options.judge, replies[problem.id]) for problem in asked]

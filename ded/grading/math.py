@@ -39,23 +39,16 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     A problem's ``meta`` may hold ``tolerance``: numbers may differ by it, absolute or relative. A
     comparison that hits its limits of CPU time or memory ends as *error*.
     """
-    arguments = [
-        (
-            *choice.unlabelled(problem.answer, answer),
-            problem.meta.get("tolerance", 0.0),
-            _without_percent(problem, settings),
-        )
-        for problem, answer in pairs
-    ]
+    arguments = []
+    for problem, answer in pairs:
+        # whether 60 % is 60 here
+        is_unit = settings.percent == "same" and bool(_ASKS_PERCENT.search(problem.prompt))
+        compared = choice.unlabelled(problem.answer, answer)
+        arguments.append((*compared, problem.meta.get("tolerance", 0.0), is_unit))
     decisions = [_as_text(*each) for each in arguments]
     undecided = [each for each, made in zip(arguments, decisions, strict=True) if made is None]
     others = iter(decide_all(decide, warm_up, undecided, settings))
     return [decision or next(others) for decision in decisions]
-
-
-def _without_percent(problem: Problem, settings: Settings) -> bool:
-    """Whether 60 % is 60 here: by the settings, where the question asks for a percentage."""
-    return settings.percent == "same" and bool(_ASKS_PERCENT.search(problem.prompt))
 
 
 def _as_text(gold: str, answer: str, tolerance: float, percent_is_unit: bool) -> Decision | None:

@@ -7,15 +7,7 @@ from ded.problems.lab import Lab, sums, trace
 from ded.problems.own import OwnFile
 from ded.problems.prompts import PERTURBATIONS
 from ded.problems.public import Public
-from ded.problems.record import (
-    SPLITS,
-    Problem,
-    chance,
-    content_hash,
-    draw,
-    fingerprint,
-    split_of,
-)
+from ded.problems.record import SPLITS, Problem, chance, content_hash, draw, fingerprint, split_of
 from ded.problems.records import Recorded
 from ded.problems.source import Source
 

@@ -12,17 +12,7 @@ The rules and the reasons for them are in ``docs/statistics.md``. Words used her
 """
 
 from .benchmarks import crossed_bootstrap, maj_at_k, paired_questions, pass_at_k
-from .claims import (
-    DELTA,
-    Claim,
-    Part,
-    any_of,
-    claim,
-    detectable,
-    judge,
-    verdict,
-    withheld,
-)
+from .claims import DELTA, Claim, Part, any_of, claim, detectable, judge, verdict, withheld
 from .intervals import (
     ALPHA,
     Interval,
@@ -38,10 +28,4 @@ from .intervals import (
     unbeaten,
     unit_of,
 )
-from .teachers import (
-    interaction,
-    regret,
-    top_against_rest,
-    transfer_regret,
-    without_each,
-)
+from .teachers import interaction, regret, top_against_rest, transfer_regret, without_each

@@ -100,11 +100,7 @@ def next_problem(family: str, level: int, split: str, rng: random.Random) -> Pro
 
 
 def solution(
-    problem: Problem,
-    style: str,
-    rng: random.Random,
-    reasoning: bool = True,
-    manner: Manner = PLAIN,
+    problem: Problem, style: str, rng: random.Random, reasoning: bool = True, manner: Manner = PLAIN
 ) -> str:
     """The text a model is trained to answer with: `<think> work </think> answer`, or the answer.
 
