@@ -49,7 +49,9 @@ def decide_all(pairs: list[Pair], options: Grading) -> list[Decision]:
     prompts = [template.format(problem=about, answer=answer[-4000:]) for about, answer in pairs]
     asked = [Problem.made("judge", 0, prompt, "") for prompt in prompts]
     distinct = list({problem.id: problem for problem in asked}.values())
-    how = {"max_tokens": options.judge_max_tokens, "engine": options.judge_engine}
-    table = generation.sample(options.judge, distinct, temperature=0.0, **how)
+    longest, engine = options.judge_max_tokens, options.judge_engine
+    table = generation.sample(
+        options.judge, distinct, max_tokens=longest, temperature=0.0, engine=engine
+    )
     replies = dict(zip(table["problem_id"], table["text"], strict=True))
     return [read(options.judge, replies[problem.id]) for problem in asked]
