@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import transformers
-from transformers.integrations import integration_utils
+from transformers.integrations import integration_utils, liger
 
 from ded import analysis, models, problems, store, training
 from ded.errors import TrainingError
 from ded.options import Trainer
 from ded.problems import lab as tasks
-from ded.training import loss, trainer
+from ded.training import attention, loss, trainer
 
 STUDENT = "lab:student_1"
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 4, "epochs": 1.0, "max_length": 128, "seed": 1}
@@ -505,6 +505,7 @@ def losses(spec):
     [
         {"packing": True},
         {"packing": True, "micro_batch": 2},
+        {"packing": "varlen", "micro_batch": 2},
         {"micro_batch": 1},
         {"gradient_checkpointing": True},
     ],
@@ -520,6 +521,24 @@ def test_how_a_batch_is_worked_off_does_not_change_what_is_learnt(way, monkeypat
     assert training.sft(STUDENT, table, **settings, trainer=Trainer(**way)) == spec
     assert losses(spec) == pytest.approx(plain, rel=1e-4)
     assert plain[-1] < 0.8 * plain[0] and record(spec)["trainer"] == way
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_packed_examples_attend_to_themselves_alone(window):
+    import torch
+
+    rng = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 4, 9, 8, generator=rng)
+    key, value = torch.randn(2, 1, 2, 9, 8, generator=rng)
+    settings = {"cu_seq_lens_q": torch.tensor([0, 4, 9]), "max_length_q": 5, "scaling": 0.3}
+    settings["sliding_window"] = window
+    together, _ = attention.packed_attention(None, query, key, value, None, **settings)
+    at, example = torch.arange(9), torch.tensor([0] * 4 + [1] * 5)
+    distance = at[:, None] - at
+    seen = (distance >= 0) & (distance < (window or 9)) & (example[:, None] == example)
+    scores = 0.3 * query @ key.repeat_interleave(2, dim=1).mT
+    expected = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ value.repeat_interleave(2, 1)
+    assert torch.allclose(together, expected.transpose(1, 2), atol=1e-5)
 
 
 def test_a_large_models_batch_goes_by_rows_of_like_length(monkeypatch, tmp_path):
@@ -665,6 +684,24 @@ def test_liger_without_a_gpu_is_an_error(monkeypatch):
         training.TrainingError, match=r"trainer\.liger needs a GPU and the package liger-kernel"
     ):
         training.sft(STUDENT, corpus(4), **SETTINGS, trainer=Trainer(liger=True))
+
+
+def test_of_ligers_kernels_those_of_the_layers_are_applied(monkeypatch):
+    applied = []
+    monkeypatch.setattr(trainer, "check_packages", lambda how: None)
+    monkeypatch.setattr(
+        liger, "apply_liger_kernel", lambda net, which: applied.append((type(net).__name__, which))
+    )
+    training.sft(STUDENT, corpus(4), **SETTINGS, trainer=Trainer(liger=True))
+    assert applied == [("Qwen3ForCausalLM", {"fused_linear_cross_entropy": False})]
+
+
+def test_attention_by_lengths_on_a_gpu_is_in_bfloat16(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(
+        TrainingError, match=r"'varlen' does not know .* float32: set it to bfloat16"
+    ):
+        trainer.check_packages(Trainer(packing="varlen"))
 
 
 def test_out_of_memory_is_one_error_with_the_mend(monkeypatch):

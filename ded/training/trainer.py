@@ -17,6 +17,7 @@ from typing import Any
 from ded import models, progress, spent
 from ded.errors import TrainingError, first_line
 from ded.options import Trainer
+from ded.training import attention
 from ded.training.job import MEND, Job, optimizer_steps
 from ded.training.loss import completion_trainer
 from ded.training.memory import Layout, layout
@@ -96,6 +97,11 @@ def check_packages(trainer: Trainer) -> None:
     if trainer.liger and not (torch.cuda.is_available() and find_spec("liger_kernel")):
         needs = "a GPU and the package liger-kernel (requirements/gpu.lock)"
         raise TrainingError(f"trainer.liger needs {needs}; without them set it to false")
+    if trainer.packing == "varlen" and torch.cuda.is_available() and trainer.dtype == "float32":
+        mend = "set it to bfloat16, or trainer.packing to true or false"
+        raise TrainingError(
+            f"trainer.packing = 'varlen' does not know trainer.dtype float32: {mend}"
+        )
     reporter = trainer.report_to
     if reporter != "none" and not find_spec(reporter):
         mend = f"pip install {reporter}, or set it to 'none'"
@@ -133,7 +139,6 @@ def _arguments(job: Job, world: int, chosen: Layout) -> Any:
         bf16=trainer.dtype == "bfloat16",
         gradient_checkpointing=chosen.recomputed,
         padding_free=bool(trainer.packing),
-        use_liger_kernel=trainer.liger,
         train_sampling_strategy="sequential" if world > 1 or chosen.free_gib else "random",
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
@@ -158,6 +163,7 @@ def _trainer(job: Job, arguments: Any, world: int, chosen: Layout) -> Any:
     import torch
     from peft import LoraConfig
     from transformers import PrinterCallback
+    from transformers.integrations.liger import apply_liger_kernel
     from transformers.utils.logging import disable_progress_bar
     from trl import SFTTrainer
 
@@ -167,8 +173,13 @@ def _trainer(job: Job, arguments: Any, world: int, chosen: Layout) -> Any:
         dtype, alpha = job.trainer.dtype, job.trainer.lora_alpha or 2 * rank
         lora = LoraConfig("CAUSAL_LM", r=rank, lora_alpha=alpha, target_modules="all-linear")
     trainer_class = SFTTrainer if torch.cuda.is_available() else completion_trainer()
+    net = _load(job, dtype)
+    if job.trainer.packing == "varlen":
+        net.set_attn_implementation(attention.register())
+    if job.trainer.liger:  # of its kernels the layers'; TRL has a head of its own
+        apply_liger_kernel(net, {"fused_linear_cross_entropy": False})
     trainer = trainer_class(
-        model=_load(job, dtype),
+        model=net,
         args=arguments,
         train_dataset=_rows(job, arguments.max_steps, world, chosen.free_gib > 0),
         eval_dataset=datasets.Dataset.from_list(job.held_out) if job.held_out else None,
