@@ -59,7 +59,7 @@ Replace = typer.Option(
     False, "--replace", help="Take the place of a finished run of other parameters, once complete."
 )
 SideBySide = typer.Option(
-    2, min=1, help="Notebooks at a time; their jobs share the cores, n_jobs of all together."
+    3, min=1, help="Notebooks at a time; their jobs share the cores, n_jobs of all together."
 )
 GradingOption = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\", percent: same}'.")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")

@@ -1,7 +1,7 @@
-"""Runs notebooks with checked parameters, two side by side, and shows their verdicts.
+"""Runs notebooks with checked parameters, some side by side, and shows their verdicts.
 
-Of two notebooks one works while the other starts, draws, or waits for its slowest job; the jobs of
-both share the cores (`ded.jobs.SLOTS`), so that there are never more of them than cores.
+One works while another starts, draws, or waits for its slowest job; the jobs of all share the cores
+(`ded.jobs.SLOTS`), so that there are never more of them than cores.
 """
 
 import json
@@ -108,8 +108,8 @@ def run_all(
     """Runs the notebooks, each after `begin` and, where it has run, before `end`, and in any case
     before `after`, and prints their verdicts.
 
-    side_by_side: how many at a time; one where jobs run one at a time too, or where memory is
-    short. Returns the exit code: 0, 1 where one failed. Before any work ParameterError where
+    side_by_side: how many at a time; fewer where memory is short, one where jobs run one at a time
+    too. Returns the exit code: 0, 1 where one failed. Before any work ParameterError where
     finished runs of other parameters lie in their folders, unless those are to be replaced, and
     FolderError for a folder that cannot be written to.
     """
@@ -158,13 +158,16 @@ def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) ->
     asked = [run.values.get("n_jobs", 1) for run in runs]
     counts = [jobs.count(n) if isinstance(n, int) else 1 for n in asked]  # else a cluster's
     n_cores = max(counts, default=1)
-    enough = psutil.virtual_memory().available > side_by_side * n_cores * MEMORY
-    if min(side_by_side, len(runs), *counts) < 2 or not enough:
+    fit = int(psutil.virtual_memory().available / (n_cores * MEMORY))
+    at_a_time = min(side_by_side, len(runs), fit)
+    if min(at_a_time, *counts) < 2:
         for run in runs:
             attempt(run)
         return
-    with jobs.slots(n_cores), ThreadPoolExecutor(side_by_side) as pool:
-        attempts = [pool.submit(attempt, run) for run in runs]
+    # what has the most stages to go through one after the other would be the last to end
+    by_stages = sorted(runs, key=lambda run: -len(_stages(run)))
+    with jobs.slots(n_cores), ThreadPoolExecutor(at_a_time) as pool:
+        attempts = [pool.submit(attempt, run) for run in by_stages]
         try:
             for ended in attempts:
                 ended.result()
@@ -274,8 +277,7 @@ def _shown(run: Run) -> Iterator[str]:
 def _parts(run: Run) -> dict[str, tuple[float, float, int]]:
     """{stage: where it begins, its share of the notebook's time, how many batches of jobs it runs},
     with the time of an earlier run or the reference run, the rest of it after the last."""
-    stages = run.notebook.read_text(encoding="utf-8").split('record.stage(\\"')[1:]
-    batches = {text.partition("\\")[0]: text.count("jobs.run(") for text in stages}
+    batches = _stages(run)
     seconds: dict[str, float] = {}
     for folder in (run.folder, home() / "outputs" / "reference" / run.name):
         with suppress(OSError, ValueError, LookupError):
@@ -290,6 +292,12 @@ def _parts(run: Run) -> dict[str, tuple[float, float, int]]:
         name: (begin, shares[name], batches[name])
         for name, begin in zip(batches, begins, strict=False)
     }
+
+
+def _stages(run: Run) -> dict[str, int]:
+    """How many batches of jobs each stage of a notebook runs, one after the other."""
+    stages = run.notebook.read_text(encoding="utf-8").split('record.stage(\\"')[1:]
+    return {text.partition("\\")[0]: text.count("jobs.run(") for text in stages}
 
 
 class _Echo:

@@ -277,7 +277,12 @@ def render(spec: str, prompt: str) -> str:
 
 def prompt_ids(spec: str, prompt: str) -> list[int]:
     """The token ids of `render(spec, prompt)`, without control tokens out of the prompt itself."""
-    return tokens.encode(load_tokenizer(spec), render(spec, prompt), prompt)
+    return list(_prompt_ids(spec, prompt, load_tokenizer(spec)))
+
+
+@lru_cache(maxsize=10_000)  # a question is asked many times
+def _prompt_ids(spec: str, prompt: str, tok: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    return tuple(tokens.encode(tok, render(spec, prompt), prompt))
 
 
 def think_prefix(spec: str) -> str:

@@ -21,11 +21,11 @@ RULE = (
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's step-down adjusted p-values (Holm 1979); nan counts as 1 and still as a member."""
-    from statsmodels.stats.multitest import multipletests
-
-    if not len(p_values):
-        return np.empty(0)
-    return multipletests(_without_nan(p_values), method="holm")[1]
+    values = _without_nan(p_values)
+    order, m = np.argsort(values, kind="stable"), len(values)
+    adjusted = np.empty(m)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(m, 0, -1)).clip(max=1.0)
+    return adjusted
 
 
 def holm_levels(p_values: Sequence[float]) -> np.ndarray:

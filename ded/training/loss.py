@@ -19,13 +19,20 @@ def completion_trainer() -> type:
         from trl import SFTTrainer
 
     class CompletionTrainer(SFTTrainer):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            self.large = self.model.num_parameters() > LARGE  # to count takes a while each time
+
+        def floating_point_ops(self, inputs):
+            return 0  # nothing here reads it, and it counts the parameters
+
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             mask = inputs.get("attention_mask")  # packed rows have none
             n_tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
             self._total_train_tokens += n_tokens * model.training
             parts = [inputs]
             alone = num_items_in_batch is not None and self.args.world_size == 1
-            if mask is not None and alone and self.model.num_parameters() > LARGE:
+            if mask is not None and alone and self.large:
                 lengths = mask.sum(1)
                 parts = [
                     {name: value[rows, : lengths[rows].max()] for name, value in inputs.items()}
