@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,11 @@ def write_text(file: Path, text: str) -> Path:
 def parse_yaml(text: str | bytes, place: str) -> Any:
     """The value of a YAML 1.2 text, in which a date is the text that stands there; ParameterError,
     with `place` and the line, for all else."""
+    return deepcopy(_parsed(text, place))
+
+
+@lru_cache(maxsize=256)  # a preset's files are read again and again, and the parser is slow
+def _parsed(text: str | bytes, place: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import SafeConstructor
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
