@@ -27,11 +27,10 @@ from rapidfuzz.process import cpdist
 
 from ded import progress
 from ded.errors import ParameterError, no_such
-from ded.problems import Problem, content_hash, texts
+from ded.problems import Problem, content_hash, texts, trace
 
 EXACT = 5000  # subsets of one question up to which the best is found by looking at all of them
 PROSE = re.compile(r"[a-z]{2,}[.,:;!?]*")  # a word that says nothing of what is worked out
-StepCheck = Callable[[Problem, str], bool]
 
 
 class Filtered(NamedTuple):
@@ -50,7 +49,6 @@ def curate(
     problems: Sequence[Problem],
     max_tokens: int,
     verify: str = "answer",
-    step_check: StepCheck | None = None,
     drop_repeats: bool = False,
 ) -> Filtered:
     """The three quality checks in the paper's order: length, format, correctness (see the filters
@@ -64,7 +62,7 @@ def curate(
     if drop_repeats:  # no paper's filter, so off by default
         loops = repeats(steps[-1].kept).map({True: "ends in a loop", False: ""})
         steps.append(drop(steps[-1].kept, "repeats", loops.tolist()))
-    return join(*steps, filter_correct(steps[-1].kept, verify, problems, step_check))
+    return join(*steps, filter_correct(steps[-1].kept, verify, problems))
 
 
 def filter_length(trajectories: pd.DataFrame, max_tokens: int) -> Filtered:
@@ -102,29 +100,30 @@ def filter_branches(trajectories: pd.DataFrame, most: float) -> Filtered:
 
 
 def filter_correct(
-    graded: pd.DataFrame,
-    require: str = "answer",
-    problems: Sequence[Problem] = (),
-    step_check: StepCheck | None = None,
+    graded: pd.DataFrame, require: str = "answer", problems: Sequence[Problem] = ()
 ) -> Filtered:
     """Keeps trajectories with the verdict "correct"; require "steps" drops those with an invalid
-    step too.
+    step too (`problems.trace`), for which it needs `problems`.
 
-    step_check(problem, think text) says whether every step is valid; it and `problems` are needed
-    for "steps" alone. The second funnel row, "steps", then counts the lucky chains: right answers
-    by way of a wrong step.
+    The second funnel row, "steps", then counts the lucky chains: right answers by way of a wrong
+    step.
     """
     answer = drop(graded, "answer", graded["verdict"].replace("correct", "").tolist())
-    if require == "answer" or step_check is None:
+    if require == "answer":
         return answer
     by_id = {problem.id: problem for problem in problems}
 
     def reason(problem_id: str, text: str) -> str:
         think, _ = split_think(text) or ("", "")  # without a think block no step is valid
-        return "" if step_check(by_id[problem_id], think) else "invalid step"
+        return "" if _steps_valid(by_id[problem_id], think) else "invalid step"
 
     reasons = list(map(reason, answer.kept["problem_id"], answer.kept["text"]))
     return join(answer, drop(answer.kept, "steps", reasons))
+
+
+@lru_cache(maxsize=100_000)  # asked again at each move of a slider
+def _steps_valid(problem: Problem, think: str) -> bool:
+    return trace(problem, think) is not None
 
 
 def split_think(text: str) -> tuple[str, str] | None:

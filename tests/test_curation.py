@@ -154,10 +154,7 @@ def test_steps_find_the_lucky_chain():
     texts = [f"<think> {think} </think> 6" for think in (work, lie, "no steps")]
     table = trajectories(texts, problem_id=problem.id)
 
-    def check(problem, think):
-        return tasks.trace(problem, think) is not None
-
-    result = curation.curate(table, [problem], max_tokens=50, verify="steps", step_check=check)
+    result = curation.curate(table, [problem], max_tokens=50, verify="steps")
     assert (
         result.funnel.step.tolist()[-2:] == ["answer", "steps"]
         and result.funnel.kept.tolist()[-2] == 3

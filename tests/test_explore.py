@@ -75,11 +75,7 @@ def pool():
 def test_the_corpus_is_that_of_the_filters(pool, change):
     values = replace(VALUES, **change)
     choice = explore.choose(pool, values)
-    checks = {
-        "max_tokens": values.max_tokens,
-        "verify": values.verification,
-        "step_check": study.step_valid,
-    }
+    checks = {"max_tokens": values.max_tokens, "verify": values.verification}
     kept = curation.curate(pool.trajectories, list(pool.questions.values()), **checks).kept
     wanted, statistics = curation.select_trajectories(
         kept, values.n_kept, metric=values.metric, seed=5

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import rows
 
-from ded import analysis, curation, evaluation, generation, problems, study, training
+from ded import analysis, evaluation, generation, problems, study, training
 from ded import params as parameters
 from ded.options import Engine, Grading, Trainer
 from ded.problems import lab as tasks
@@ -49,6 +49,7 @@ COMMON = {
     "trainer": Trainer(),
     "grading": Grading(),
 }
+LUCKY = "<think> so </think>"  # no work, whatever follows
 TEACHERS = {"teachers": [TEACHER, BASE], "n_attempts": 2, "corpus_size": 20, "shift_inputs": 4} | {
     "lalp_window": 4
 }
@@ -278,12 +279,18 @@ def test_the_smoke_test_from_corpus_to_scores(worked):
 
 
 def test_verification_by_steps_drops_lucky_chains(worked, monkeypatch):
-    p = params(**TEACHERS)
-    monkeypatch.setattr(study.pipeline, "step_valid", lambda problem, think: len(think) % 2 == 0)
+    p, sample = params(**TEACHERS), generation.sample
+
+    def lucky(*asked, **settings):
+        table = sample(*asked, **settings)
+        guesses = table["text"].str.replace("<think> .* </think>", LUCKY, regex=True)
+        return table.assign(text=table["text"].where(table.index % 3 > 0, guesses))
+
+    monkeypatch.setattr(generation, "sample", lucky)
     by_answer = study.curate(unit(p), TEACHER, 1).kept
     strict = SimpleNamespace(**vars(p) | {"verification": "steps"})
     by_steps = study.curate(unit(strict), TEACHER, 1).kept
-    valid = [len(curation.split_think(t)[0]) % 2 == 0 for t in by_answer["text"]]
+    valid = [LUCKY not in text for text in by_answer["text"]]
     assert 0 < sum(valid) < len(valid)
     assert by_steps["text"].tolist() == by_answer["text"][valid].tolist()
 

@@ -4,7 +4,7 @@ compression and the choice of diverse trajectories make of them, and why."""
 import html
 import json
 from dataclasses import dataclass, field, fields
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -173,13 +173,7 @@ def _quality(pool: Pool, max_tokens: int, verification: str) -> curation.Filtere
         list(pool.questions.values()),
         max_tokens=max_tokens,
         verify=verification,
-        step_check=lambda problem, think: _step_valid(pool, problem.id, think),
     )
-
-
-@cache
-def _step_valid(pool: Pool, problem_id: str, think: str) -> bool:
-    return study.step_valid(pool.questions[problem_id], think)
 
 
 def _reasons(

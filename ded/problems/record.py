@@ -35,7 +35,7 @@ class Problem:
     prompt: str
     answer: str
     kind: str = "exact"
-    meta: dict = field(default_factory=dict)
+    meta: dict = field(default_factory=dict, hash=False)
 
     @classmethod
     def made(

@@ -29,7 +29,6 @@ from ded.study.pipeline import (
     run_arm,
     shuffled,
     sized,
-    step_valid,
     steps_of,
     teacher_corpus,
 )

@@ -45,7 +45,7 @@ def filtered(unit: Unit, trajectories: pd.DataFrame, questions: list[Problem]) -
     checkable = all("terms" in question.meta for question in questions)
     verify = unit.params.verification if checkable else "answer"
     limits = {"max_tokens": unit.params.max_tokens, "drop_repeats": unit.params.drop_repeats}
-    return curation.curate(trajectories, questions, verify=verify, step_check=step_valid, **limits)
+    return curation.curate(trajectories, questions, verify=verify, **limits)
 
 
 def curate(unit: Unit, teacher: str, n: int, source: str = "") -> Filtered:
@@ -80,11 +80,6 @@ def pass_rates(unit: Unit, questions: list[Problem]) -> pd.DataFrame:
 def compressed(unit: Unit, rates: pd.DataFrame) -> Filtered:
     """Question compression after params.keep_questions."""
     return curation.compress_questions(rates, unit.params.keep_questions, unit.seed)
-
-
-def step_valid(problem: Problem, think: str) -> bool:
-    """Whether every step of a solution is valid (the last line giving the answer)."""
-    return problems.trace(problem, think) is not None
 
 
 def shuffled(unit: Unit, table: pd.DataFrame) -> pd.DataFrame:
