@@ -17,13 +17,14 @@ from typing import Any
 import pandas as pd
 
 from ded import cluster, home, jobs, models, problems, runner, store, study, training
-from ded.errors import DedError, ParameterError, no_such
+from ded.errors import DedError, ParameterError, SourceError, no_such
 from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.models.spec import WITHOUT_WEIGHTS
 from ded.options import Cluster
 from ded.params import schemas
 from ded.params.schemas import SCHEMAS, Parameters, Recipe
+from ded.problems import records
 from ded.size import parameters as size_of
 
 STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
@@ -318,6 +319,7 @@ def check(
     plans = [settings for _, settings in planned(preset, only, changes)]
     findings = [finding for settings in plans for finding in _packages(settings)]
     findings += [finding for settings in plans for finding in _models(settings)]
+    findings += [finding for settings in plans for finding in _candidates(settings)]
     findings += [*_gpus(plans), *_clusters(plans), *_memory(plans)]
     findings += [*_sources(plans), *_questions(plans, findings)]
     table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
@@ -368,6 +370,21 @@ def _models(settings: Parameters) -> Iterator[Finding]:
     for spec in study.engines_of(settings):
         fault = faults.get(spec)
         yield Finding.of("model", spec, fault) if fault else Finding("model", spec, True)
+
+
+def _candidates(settings: Parameters) -> Iterator[Finding]:
+    """Folders of a data set, of which several are teachers, that are none."""
+    recorded = study.recorded_teachers(settings)
+    taken = set(map(study.short, recorded))
+    places = [records.data_set_of(models.parse(spec).name) for spec in recorded]
+    for data_set in {place: None for place in places if place and places.count(place) > 1}:
+        try:
+            others = [folder for folder in records.folders(data_set) if folder not in taken]
+        except SourceError:  # which is told of its teachers
+            continue
+        if others:
+            note = f"it has folders that are none of the teachers: {', '.join(others)}"
+            yield Finding("data set", data_set, None, note)
 
 
 def _sources(plans: list[Parameters]) -> Iterator[Finding]:

@@ -374,6 +374,16 @@ def test_hub_data_sets_are_read_with_their_split_and_identified_by_their_commit(
     assert drawn(spec)["problem_id"].tolist() == ["q0", "q1"]
 
 
+def test_traces_are_read_from_their_files_once(file, monkeypatch):
+    """Files of real teachers hold hundreds of megabytes: once read they come from the store."""
+    spec = file(S1K, columns="deepseek")
+    before = traces.read(spec)
+    for other in ("a.jsonl", "b.jsonl"):  # no more stay in memory
+        traces.read(file([{"question": "?", "text": "!"}], other))
+    monkeypatch.setattr(records.Records, "rows", lambda place: pytest.fail("read again"))
+    assert str(traces.read(spec)) == str(before), "NaN is no equal of itself"
+
+
 # ---- what is refused
 
 
@@ -809,8 +819,10 @@ def test_a_folder_of_a_hub_data_set_is_downloaded_alone_and_read(data, monkeypat
         asked.append((name, settings))
         return str(data / "traces")
 
+    files = ["README.md", "anna/short_gen1.json", "anna/short_gen2.json", "ben/short_gen1.json"]
     monkeypatch.delenv("DED_DATA")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *args, **kwargs: files)
     source = problems.source(f"recorded:some/set/anna@abc?{{golds: {data}/golds.jsonl}}")
     assert source.hub_id == "some/set" and not source.look(10**9, "train") and not asked
     questions = source.load(2, "train", "x")
@@ -818,3 +830,5 @@ def test_a_folder_of_a_hub_data_set_is_downloaded_alone_and_read(data, monkeypat
     assert asked == [("some/set", wanted)]
     assert len(drawn_of("recorded:some/set/anna@abc", questions, 3)) == 6 and len(asked) == 1
     assert models.fingerprint("recorded:some/set/anna@abc").startswith("some/set/anna@abc ")
+    with pytest.raises(ModelError, match=r"some/set has no folder 'anne', but anna, ben; nearest"):
+        models.check("recorded:some/set/anne")

@@ -11,10 +11,14 @@ Entropies are not measured (NaN), nor lengths that nobody recorded (n_tokens NaN
 empty): see `generation.counted`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from ded import store
 from ded.errors import ModelError, SourceError, near
 from ded.models.spec import digest, hub, parse
 from ded.options import Engine
@@ -23,6 +27,9 @@ from ded.problems.prompts import question_of
 from ded.problems.records import Records
 from ded.problems.rows import Trace
 from ded.problems.texts import THINK
+
+if TYPE_CHECKING:
+    import pandas as pd  # not at run time: the command line starts without it
 
 WORKED = "worked"  # in place of a file
 VERSION = 2  # changes when texts may be read otherwise
@@ -94,18 +101,29 @@ def _records(model: str) -> Records:
 def read(model: str) -> dict[str, list[Trace]]:
     """{normalised question: its traces, in the order of the source}; ModelError, with the place,
     for a row that cannot be used."""
-    return _read(model, fingerprint(model) if _records(model).files else "")
-
-
-@lru_cache(maxsize=2)
-def _read(model: str, content: str) -> dict[str, list[Trace]]:
-    recorded: dict[str, list[Trace]] = {}
+    place = _records(model)
     try:
-        for row in _records(model).rows():
-            question, samples = rows.read(row)
-            recorded.setdefault(records.normal(question), []).extend(samples)
+        part = {"rows": place.version(), "columns": place.columns.model_dump_json()}
+        return _read(model, store.key("traces", VERSION, **part))
     except SourceError as error:
         raise ModelError(f"model {model!r}: {error}") from None
-    if not recorded:
-        raise ModelError(f"model {model!r}: it holds no traces")
+
+
+@lru_cache(maxsize=2)  # a teacher's may be hundreds of megabytes; from the store it is soon there
+def _read(model: str, key: str) -> dict[str, list[Trace]]:
+    def compute() -> pd.DataFrame:
+        import pandas as pd
+
+        traces = [
+            (records.normal(question), *trace)
+            for question, samples in map(rows.read, _records(model).rows())
+            for trace in samples
+        ]
+        if not traces:
+            raise ModelError(f"model {model!r}: it holds no traces")
+        return pd.DataFrame(traces, columns=["question", *Trace._fields])
+
+    recorded: dict[str, list[Trace]] = {}
+    for question, *trace in store.table(key, compute).itertuples(index=False):
+        recorded.setdefault(question, []).append(Trace(*trace))
     return recorded

@@ -175,17 +175,24 @@ def _problem(entry: DataSet, name: str, place: str, read: Callable[[], dict], se
 
 @lru_cache(maxsize=16)
 def from_hub(
-    name: str, config: str | None = None, file: str = "", folder: str = "", **part: Any
+    name: str,
+    config: str | None = None,
+    file: str = "",
+    folder: str = "",
+    listed: bool = False,
+    **part: Any,
 ) -> Any:
-    """A data set as a table (part: split, revision), or the path of one file or folder of it, from
-    the hub or its local cache.
+    """A data set as a table (part: split, revision), the path of one file or folder of it, or the
+    names of all its files, from the hub or its local cache.
 
     SourceError, which tells what to do, where it does not come.
     """
     try:
         import datasets
-        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
+        if listed:
+            return HfApi().list_repo_files(name, repo_type="dataset", **part)
         if file:
             return hf_hub_download(name, file, repo_type="dataset")
         if folder:

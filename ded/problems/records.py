@@ -68,8 +68,10 @@ class Records:
     def _downloaded(self) -> list[Path]:
         if self.files:
             return self.files
-        local = from_hub(self.hub_id, folder=self.folder, revision=self.revision)
-        return files.shards(Path(local), self.columns.config, self.columns.split)
+        local = Path(from_hub(self.hub_id, folder=self.folder, revision=self.revision))
+        if not local.is_dir():
+            raise _no_folder(self.hub_id, self.folder, folders(self.hub_id, self.revision))
+        return files.shards(local, self.columns.config, self.columns.split)
 
 
 def find(text: str) -> Records:
@@ -90,18 +92,30 @@ def find(text: str) -> Records:
         hub_id, folder, revision = match[1], match[2].strip("/"), match[3]
         place = place.partition("@")[0]
         if copy := files.copy_of(hub_id):
-            local = _inside(copy, folder)
+            local = copy / folder
+            if not local.exists():
+                raise _no_folder(copy, folder, folders(hub_id))
     shards = files.shards(local, columns.config, columns.split) if local else []
     return Records(place, "" if local else hub_id, folder, revision, shards, columns)
 
 
-def _inside(copy: Path, folder: str) -> Path:
-    """A folder of a data set's local copy; SourceError for one that it lacks."""
-    if not (copy / folder).exists():
-        there = sorted(path.name for path in copy.glob("*/"))
-        hint = near(folder, there)
-        raise SourceError(f"{copy} has no folder {folder!r}, but {', '.join(there)}{hint}")
-    return copy / folder
+def folders(hub_id: str, revision: str | None = None) -> list[str]:
+    """The folders of a hub data set, or of its local copy; SourceError where the hub gives none."""
+    if copy := files.copy_of(hub_id):
+        return sorted(path.name for path in copy.glob("*/"))
+    names = from_hub(hub_id, listed=True, revision=revision)
+    return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+
+def _no_folder(place: Path | str, folder: str, there: list[str]) -> SourceError:
+    hint = near(folder, there)
+    return SourceError(f"{place} has no folder {folder!r}, but {', '.join(there)}{hint}")
+
+
+def data_set_of(text: str) -> str:
+    """The hub data set of which `<org>/<name>/<folder>` is a folder, "" for any other place."""
+    match = HUB.fullmatch(text.partition("#")[0])
+    return match[1] if match and match[2] else ""
 
 
 def column_map(name: str) -> Map:
