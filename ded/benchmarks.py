@@ -25,7 +25,7 @@ from ded import grading as grader
 from ded.errors import BenchmarkError
 from ded.models.spec import WITHOUT_WEIGHTS, bare
 from ded.options import Engine, Grading
-from ded.stats import Interval, crossed_bootstrap, maj_at_k, numbers, paired_questions, pass_at_k
+from ded.stats import Interval, crossed_bootstrap, numbers, paired_questions, pass_at_k
 
 LONGEST = 32_768  # tokens of an answer, unless the model's context ends before
 SAMPLES = ["benchmark", "group", "question", "seed", "value", "verdict", "n_tokens"]
@@ -153,7 +153,9 @@ def _score(cells: pd.DataFrame) -> dict[str, Any]:
         enough = judged.min() >= k
         pass_at[f"pass@{k}"] = pass_at_k(judged, correct, k).mean() if enough else math.nan
         if enough and len(ballots) == len(judged):
-            maj_at[f"maj@{k}"] = ballots.map(lambda votes, k=k: maj_at_k(votes, k)).mean()
+            maj_at[f"maj@{k}"] = ballots.map(
+                lambda votes, k=k: evaluation.maj_at_k(votes, k)
+            ).mean()
     score: dict[str, Any] = {"metric": "pass@1", "value": interval.estimate}
     score |= {"low": interval.low, "high": interval.high, "n": len(judged), "samples": samples}
     score |= verdicts.to_dict() | pass_at | maj_at

@@ -7,6 +7,8 @@ A suite is a dict: family name -> list of problems. The notebooks' suites have a
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import pandas as pd
@@ -42,13 +44,17 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
     table = table.join(pd.get_dummies(pd.Categorical(table["verdict"], VERDICTS), dtype=int))
     by_family = table.groupby("family", sort=False)
     by_question = table.groupby(["family", "question"], sort=False)
-    questions, votes = by_question["correct"].max(), by_question["vote"].agg(list)
+    questions = by_question["correct"].max()
+    votes = table.dropna(subset="vote")  # code has none
+    ballots = votes.groupby(["family", "question"], sort=False)["vote"].agg(tuple)
+    majority = {cast: maj_at_k(cast, len(cast)) for cast in set(ballots)}
+    majorities = ballots.map(majority.__getitem__).astype(float)
     scores = {
         "n": by_family.size(),
         **by_family[list(VERDICTS)].sum(),
         "accuracy": by_family["value"].mean(),
         "pass_at_k": questions.groupby("family", sort=False).mean(),
-        "maj_at_k": votes.map(majority).groupby("family", sort=False).mean(),
+        "maj_at_k": majorities.groupby("family", sort=False).mean(),
         "n_tokens": by_family["n_tokens"].mean(),
         "think_rate": by_family["think"].mean(),
         "untagged_rate": by_family["untagged"].mean(),
@@ -56,7 +62,8 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
         "judged": by_family["judged"].sum(),
     }
     chance = {name: problems.chance(asked) for name, asked in suite.items()}
-    return pd.DataFrame(scores).reset_index().assign(chance=lambda rows: rows["family"].map(chance))
+    table = pd.DataFrame(scores, index=scores["n"].index).reset_index()
+    return table.assign(chance=table["family"].map(chance))
 
 
 @spent.on("evaluate")
@@ -133,15 +140,33 @@ def votes(graded: pd.DataFrame, asked: dict[str, Problem]) -> list[float]:
     return cast
 
 
-def majority(votes: list[float]) -> float:
-    """Whether the most frequent of a question's votes is right: 1/t in a tie of t answers, nan
-    where there are no votes.
+def maj_at_k(votes: Sequence[float], k: int) -> float:
+    """The probability that the majority of k of a question's samples is right, over all choices of
+    k from them; a majority of t answers that tie is right with 1/t.
+
+    votes: see `votes`, none of them nan. ValueError unless 1 <= k <= len(votes). Source: Wang et
+    al. 2023 (self-consistency).
     """
-    counts = Counter(vote for vote in votes if vote >= 0)
-    leaders = [vote for vote, count in counts.items() if count == max(counts.values())]
-    if all(map(math.isnan, votes)):
-        return math.nan
-    return leaders.count(0) / max(1, len(leaders))
+    spare = len(votes) - k  # samples that are not chosen
+    if k < 1 or spare < 0:
+        raise ValueError(f"maj@{k} needs 1 <= k <= the {len(votes)} samples")
+    counts = Counter(max(vote, -1) for vote in votes)
+    right, blank = counts.pop(0, 0), counts.pop(-1, 0)
+    won = Fraction(0)
+    for most in range(max(1, right - spare), min(right, k) + 1):  # samples with the right answer
+        # choices of samples with wrong answers, none chosen more often, by (how many, ties)
+        choices = Counter({(0, 0): 1})
+        for count in counts.values():
+            further: Counter[tuple[int, int]] = Counter()
+            for (size, ties), ways in choices.items():
+                for taken in range(max(0, count - spare), min(count, most, k - most - size) + 1):
+                    chosen = ways * math.comb(count, taken)
+                    further[size + taken, ties + (taken == most)] += chosen
+            choices = further
+        for (size, ties), ways in choices.items():
+            ways *= math.comb(right, most) * math.comb(blank, k - most - size)
+            won += Fraction(ways, ties + 1)
+    return float(won / math.comb(len(votes), k))
 
 
 def pass_rates(model: str, questions: list[Problem], samples: int, **sampling: Any) -> pd.DataFrame:

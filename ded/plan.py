@@ -474,8 +474,7 @@ def _gpus(plans: list[Parameters]) -> Iterator[Finding]:
 def _on_gpus(settings: Parameters) -> list[str]:
     """What of a notebook needs a GPU."""
     assumed = assumptions()
-    large = [m for m in study.engines_of(settings) if device_of(m, settings, assumed) == "gpu"]
-    return large + ["trainer.liger"] * settings.trainer.liger
+    return [m for m in study.engines_of(settings) if device_of(m, settings, assumed) == "gpu"]
 
 
 def gpus_a_job(settings: Parameters) -> int:

@@ -40,7 +40,7 @@ import psutil
 
 from ded import __version__, files, folders, home, jobs, progress, spent, store
 from ded.errors import ParameterError, ReportError, no_such
-from ded.params import presets, whole
+from ded.params import no_notebooks, presets, whole
 from ded.params.schemas import Common
 from ded.wording import UNITS, VERDICTS
 
@@ -261,6 +261,8 @@ def not_there(folder: Path, notebook: str = "") -> str:
     """What to do about results that are not in `folder`, outputs/<preset>: all, or a notebook's."""
     whose = f" of notebook {notebook[:2]}" if notebook else ""
     lack, preset = f"no results{whose} in {files.shown(folder)}", folder.name
+    if not presets():
+        return f"{lack}, and {no_notebooks()}"
     if preset.partition("+")[0] not in presets():
         return f"{lack}, and {no_such('preset', preset, presets())}"
     command = f"run {notebook[:2]}" if notebook else "reproduce"

@@ -170,6 +170,13 @@ def test_signs_that_a_tokenizer_cannot_read_are_counted(own, tmp_path):
     assert hint is None
 
 
+def test_liger_without_a_gpu_is_told_once(tiny, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    table = plan.check("lab", ["03"], {"trainer": {"liger": True}})
+    (lacking,) = table[table["note"].str.contains("liger")].itertuples()
+    assert lacking.ok is False and "set it to false" in lacking.note
+
+
 @pytest.mark.parametrize("preset", ["lab", "lab-full", "smollm"])
 def test_a_preset_that_needs_nothing_is_passed(preset, tiny, monkeypatch):
     """Of those whose models are here; the others are run with toys in test_presets."""

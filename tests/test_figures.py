@@ -273,15 +273,16 @@ def plans():
         "pareto": lambda: figures.pareto(scores, arms),
         "forest": lambda: figures.forest(table),
         "arm_scores": lambda: figures.arm_scores(
-            rules, values={"accuracy": "pass@1", "pass_k": "pass@4"}
+            {
+                "ID pass@1": figures.cells(rules),
+                "ID pass@4": figures.cells(rules.assign(accuracy=rules["pass_k"])),
+            }
         ),
         "robustness": lambda: figures.robustness(rules),
         # as the notebook hands it over: units one after the other, row labels repeated
         "distances": lambda: figures.distances(statistics.set_index(np.zeros(len(statistics)))),
         "distinct": lambda: figures.distinct(facts, 4),
-        "recipe_pareto": lambda: figures.recipe_pareto(
-            recipe_panels(), RECIPE, note="n = 2 replicates a base."
-        ),
+        "recipe_pareto": lambda: figures.recipe_pareto(recipe_panels(), RECIPE),
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
         "valley": lambda: figures.size_curve(*valley_tables(), VALUES),
@@ -731,8 +732,8 @@ def test_a_forest_shows_the_part_that_decides():
 
 def test_dots_of_the_bases_stand_beside_every_mean_and_no_axis_leaves_what_a_rate_can_be():
     scores = make_scores(["before", "a", "b"], ["ID"], lambda *_: 0.8, 3, replicates=1)
-    scores = scores.assign(pass_k=scores["pass_k"].where(scores["base"] != "alpha", 0.02))
-    figure = figures.arm_scores(scores.assign(chance=0.1), values={"pass_k": "pass@4"})
+    rates = scores["accuracy"].add(0.12).where(scores["base"] != "alpha", 0.02)
+    figure = figures.arm_scores({"ID pass@4": scores.assign(chance=0.1, accuracy=rates)})
     (ax,) = panels(figure)
     assert len(dots(ax)) == 3
     assert all(len(row) == 3 and row[0] == 0.02 and row[1] > 0.8 for row in dots(ax).values())

@@ -412,6 +412,19 @@ def test_papermill_that_is_given_a_preset_s_file_alone_takes_the_rest_from_the_p
     )
 
 
+def test_papermill_s_preset_is_a_label_where_all_is_passed_and_else_misspelt(repo):
+    def passed(**values):
+        injected = "# Parameters\n" + "\n".join(f"{key} = {v!r}" for key, v in values.items())
+        history = ["", "preset = 'small'", injected, "check()"]
+        return params.check("01_small", GOOD | values | {"In": history})
+
+    layer(repo, "small/01_small.yml", "preset: small\n")
+    with pytest.raises(ParameterError, match="no preset 'smal'; there are: small; nearest: small"):
+        passed(preset="smal", seed=3)
+    whole = params.checked("small", "01").model_dump() | {"preset": "smal"}
+    assert passed(**whole).preset == "smal"
+
+
 FOR_ANOTHER = """
 teacher: hf:c/d
 corpus_source: data:s1k

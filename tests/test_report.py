@@ -11,6 +11,7 @@ import pytest
 
 from ded import params, report, wording
 from ded.errors import ReportError
+from ded.report import compare
 from ded.report.time import core_seconds
 
 ROOT = Path(__file__).parents[1]
@@ -501,6 +502,16 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
         with pytest.raises(ReportError, match=f"no results in .*{empty.name}, and no preset"):
             report.write(empty)
         assert not (empty / "report.html").exists()
+
+
+def test_a_folder_without_notebooks_is_told_with_the_mend(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lacking = "no results in outputs/lab, and no notebooks in .*put them here: ded new"
+    for make in (report.write, core_seconds):
+        with pytest.raises(ReportError, match=lacking):
+            make(Path("outputs/lab"))
+    with pytest.raises(ReportError, match=lacking):
+        compare.folder_of("lab")
 
 
 def test_a_slice_says_how_it_compares_with_the_reference(outputs):

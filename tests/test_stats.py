@@ -16,7 +16,7 @@ from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 from statsmodels.formula.api import ols
 from statsmodels.stats.power import TTestPower
 
-from ded import stats
+from ded import evaluation, stats
 from ded.stats import Interval, Part, claim, judge, verdict
 from ded.stats.claims import holm, holm_levels
 
@@ -924,7 +924,7 @@ def test_maj_at_k_counts_subsets(votes, data):
         counts = Counter(vote for vote in subset if vote >= 0)
         leaders = [vote for vote in counts if counts[vote] == max(counts.values())]
         won.append(leaders.count(0) / len(leaders) if leaders else 0)
-    assert stats.maj_at_k(votes, k) == pytest.approx(sum(won) / len(won))
+    assert evaluation.maj_at_k(votes, k) == pytest.approx(sum(won) / len(won))
 
 
 @pytest.mark.parametrize(
@@ -941,14 +941,14 @@ def test_maj_at_k_counts_subsets(votes, data):
     ],
 )
 def test_maj_at_k_by_hand(votes, k, expected):
-    assert stats.maj_at_k(votes, k) == pytest.approx(expected)
+    assert evaluation.maj_at_k(votes, k) == pytest.approx(expected)
 
 
 def test_maj_at_k_limits():
-    assert stats.maj_at_k([0] * 40 + [1] * 24, 64) == 1
+    assert evaluation.maj_at_k([0] * 40 + [1] * 24, 64) == 1
     for k in (0, 4):
         with pytest.raises(ValueError, match="needs 1 <= k <= the 3 samples"):
-            stats.maj_at_k([0, 0, 1], k)
+            evaluation.maj_at_k([0, 0, 1], k)
 
 
 def benchmark(rng, questions=30, seeds=8, shift=0.0, rates=None):

@@ -24,23 +24,10 @@ LINE, BAR, GAP = 0.155, 0.24, 0.1  # inches of a line of text in a forest, a bar
 
 
 @parts.styled
-def arm_scores(
-    scores: pd.DataFrame,
-    families: Sequence[str] = ("ID",),
-    values: Mapping[str, str] | None = None,
-) -> parts.Figure:
-    """Scores by arm, a panel a family ("OOD": macro mean) and value.
-
-    The bases' mean with its interval, a dot a base. `values`: {column of scores: its name}, for
-    example {"accuracy": "pass@1", "pass_k": "pass@4"}.
-    """
-    values = values or {"accuracy": "pass@1"}
-    panels = {
-        f"{family} {name}": parts.cells(scores.assign(accuracy=scores[column]), family)
-        for family in families
-        for column, name in values.items()
-    }
-    return _strips(panels, parts.names(scores), "arm_scores")
+def arm_scores(panels: Mapping[str, pd.DataFrame]) -> parts.Figure:
+    """Scores by arm, a panel a cell table ({title: cells}): the bases' mean with its interval, a
+    dot a base."""
+    return _strips(panels, "arm_scores")
 
 
 @parts.styled
@@ -52,15 +39,14 @@ def robustness(scores: pd.DataFrame, reference: str = "ID") -> parts.Figure:
     changed = parts.names(scores[scores["group"] == "robust"], "family")
     titles = {reference: reference} | {name: f"{reference}, changed: {name}" for name in changed}
     panels = {title: parts.cells(scores, family) for family, title in titles.items()}
-    return _strips(panels, parts.names(scores), "robustness", reference)
+    return _strips(panels, "robustness", reference)
 
 
-def _strips(
-    panels: Mapping[str, pd.DataFrame], arms: Sequence[str], name: str, reference: str = ""
-) -> parts.Figure:
+def _strips(panels: Mapping[str, pd.DataFrame], name: str, reference: str = "") -> parts.Figure:
     """A row an arm, a panel a cell table; `reference`: that whose means stand in the others."""
-    first = next(iter(panels.values()))
-    rows = [*arms, "before"] if (first["arm"] == "before").any() else list(arms)
+    first, rows = next(iter(panels.values())), parts.names(pd.concat(panels.values()))
+    if (first["arm"] == "before").any():
+        rows.append("before")
     means = {
         title: {arm: parts.rate(parts.interval(table, arm)) for arm in rows}
         for title, table in panels.items()

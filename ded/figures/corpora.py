@@ -33,8 +33,8 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
     bases = parts.names(rates, "base")
     shares = {base: stats.pooled(units, "kept") for base, units in kept.groupby("base")}
     thresholds = {base: float(highest.get(base, 0.0)) for base in bases}
-    titles = [f"{base}: {parts.text(shares[base])} %" for base in bases]
-    words = parts.words("pass_rates", rates, k=k)
+    titles = [f"{base}: {parts.text(shares[base])} %\nof questions kept" for base in bases]
+    words = parts.words("pass_rates", rates, over="replicates", k=k)
     figure, axes = parts.canvas(titles, 4, 1.8, words, sharey=True)
     levels = sorted(rates["level"].unique())
     greys = [str(grey) for grey in np.linspace(0.85, 0.2, len(levels))]
@@ -82,7 +82,8 @@ def funnel(table: pd.DataFrame, by: str = "teacher") -> parts.Figure:
     look = {"cmap": "Blues", "vmin": 0, "vmax": 2.5, "annot_kws": {"color": "black", "size": 7}}
     seaborn.heatmap(share, annot=texts, fmt="", cbar=False, ax=ax, linewidths=1, **look)
     ax.set_xticklabels([textwrap.fill(str(name), 9, break_long_words=False) for name in share])
-    ax.set(xlabel=words["x"], ylabel=words["y"])
+    ax.set(xlabel=by, ylabel=words["y"])
+    ax.grid(visible=False)
     ax.tick_params(length=0, rotation=0)
     return figure
 

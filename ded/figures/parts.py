@@ -121,24 +121,27 @@ def canvas(
     return figure, axes[:panels]
 
 
-def words(figure: str, table: pd.DataFrame | None = None, **values: Any) -> dict[str, str]:
+def words(
+    figure: str, table: pd.DataFrame | None = None, over: str = "", **values: Any
+) -> dict[str, str]:
     """x, y, note of a figure (words.yml), with the values put in.
 
-    With a table, the note begins with its numbers of replicates and bases.
+    With a table, the note begins with its `replicates`.
     """
     texts = read_yaml(Path(__file__).with_name("words.yml"))[figure]
     filled = {key: text.format(**values).strip() for key, text in texts.items()}
     if table is not None:
-        filled["note"] = f"{_replicates(table)} {filled['note']}"
+        filled["note"] = f"{replicates(table, over)} {filled['note']}"
     return filled
 
 
-def _replicates(table: pd.DataFrame) -> str:
-    """The number of replicates and bases in a table, and what the whiskers are."""
+def replicates(table: pd.DataFrame, over: str = "") -> str:
+    """A sentence: the number of replicates and bases in a table, and what its intervals are over,
+    as `stats.unit_of` has it where `over` does not say."""
     counts = table.groupby("base")["replicate"].nunique()
     few, many = counts.min(), counts.max()
     n = f"{few}" if few == many else f"{few}-{many}"
-    over = stats.unit_of(counts)
+    over = over or stats.unit_of(counts)
     bars = f"95 % t-intervals over {over}"
     if few < 2 and over == "replicates":
         bars = "no interval where there is one replicate"
@@ -174,20 +177,9 @@ def legend(figure: Figure, ax: Axes, marks: Mapping[str, dict] | None = None, **
 
 
 # --- axes -----------------------------------------------------------------------------------------
-def percent(*axes: Axis) -> None:
-    """Fractions of the data as percent on these axes (or percentage points)."""
-    for axis in axes:
-        axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}".replace("-", MINUS))
-
-
-def scores_on(*axes: Axis) -> None:
-    """Percent on these axes of pass rates, limits within what a rate can be. To be called last."""
-    percent(*axes)
-    for axis in axes:
-        low, high = axis.get_view_interval()
-        # a margin of what is shown: no tick lies beyond 0 or 100 %
-        margin = 0.04 * (min(high, 1) - max(low, 0))
-        axis.axes.set(**{f"{axis.axis_name}lim": (max(low, -margin), min(high, 1 + margin))})
+def percent(axis: Axis) -> None:
+    """Fractions of the data as percent on this axis (or percentage points)."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}".replace("-", MINUS))
 
 
 def rows_on(ax: Axes, labels: Sequence[str], top: float = -0.6) -> None:
@@ -325,12 +317,6 @@ def level(ax: Axes, value: Any) -> None:
     ax.axhline(value.estimate, **BEFORE)
     if whisker(value) is not None:
         ax.axhspan(value.low, value.high, color="0.5", alpha=0.15, linewidth=0, zorder=0)
-
-
-def before_level(ax: Axes, table: pd.DataFrame, base: str | None = None) -> None:
-    """The level of the student before distillation (arm "before"), if the table has it."""
-    if (table["arm"] == "before").any():
-        level(ax, interval(table, "before", base))
 
 
 def pale_steps(ax: Axes, points: np.ndarray, where: str) -> None:

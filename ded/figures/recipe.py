@@ -31,16 +31,14 @@ BENCHMARKS = (  # column of the reported scores, panel, what the name says more
 
 
 @parts.styled
-def recipe_pareto(
-    panels: Mapping[str, pd.DataFrame], sizes: Mapping[str, float], note: str = ""
-) -> parts.Figure:
+def recipe_pareto(panels: Mapping[str, pd.DataFrame], sizes: Mapping[str, float]) -> parts.Figure:
     """Score against corpus size ("before" at 0) with the frontier: the axes of the paper's Figure
     1, filled with what was measured.
 
     `panels`: {title: cell table}. `sizes`: {arm: examples}; a model that has none, as a teacher, is
     a level. DED is a filled diamond, other arms of its size are strokes without a name, those of
     equal steps are not drawn. No arm on the frontier is beaten by an arm as small or smaller. Right
-    of a named point a dot a base. `note` ends the caption.
+    of a named point a dot a base.
     """
     rows, levels = [], {}
     for panel, table in panels.items():
@@ -57,7 +55,8 @@ def recipe_pareto(
     named = table["kind"] != "equal"
     table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
     chance = {panel: stats.chance(cells) for panel, cells in panels.items()}
-    words = parts.words("recipe_pareto", note=note, guesses=parts.guessing(panels.values()))
+    first, guesses = next(iter(panels.values())), parts.guessing(panels.values())
+    words = parts.words("recipe_pareto", first, guesses=guesses)
     return _named_points(table, RECIPE_LOOKS, words, True, levels=levels, chance=chance)
 
 
@@ -166,7 +165,6 @@ def _moved_apart(table: pd.DataFrame, place: Mapping[float, float]) -> pd.DataFr
 
 def _frontier(rows: pd.DataFrame, end: float) -> np.ndarray:
     """Steps (x, score) through the arms above all that are smaller; the last goes to `end`."""
-    best = rows[rows["estimate"] > rows["estimate"].shift().cummax().fillna(-np.inf)]
-    best = best.loc[best.groupby("size")["estimate"].idxmax()]
-    steps = best[["x", "estimate"]].to_numpy()
+    unbeaten = stats.unbeaten(rows[["size", "estimate"]] * (-1, 1))
+    steps = rows.loc[unbeaten, ["x", "estimate"]].to_numpy()
     return np.vstack([steps, [end, steps[-1, 1]]])

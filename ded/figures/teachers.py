@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,31 +41,37 @@ def teacher_vs_student(
     """
     own, student, before = (parts.cells(table) for table in (own, student, before))
     panels, teachers = parts.with_mean(student), parts.looks(parts.names(student))
-    words = parts.words("teacher_vs_student", student, chance=number(stats.chance(student)))
+    chance = stats.chance(student)
+    words = parts.words("teacher_vs_student", student, chance=number(chance))
     figure, axes = parts.canvas(list(panels), 4, 1.8, words, sharex=True, sharey=True)
+    shown_x, shown_y = [], []
     for ax, base in zip(axes, panels.values(), strict=True):
-        # whiskers of the few replicates of one base among several would say nothing
         whole = base is None or len(panels) == 1
-        xs, ys = (
-            [parts.rate(parts.interval(of, arm, base)) for arm in teachers] for of in (own, student)
-        )
+        xs, ys = (_bars(table, teachers, base, whole) for table in (own, student))
+        (level,) = _bars(before, ["before"], base, whole)
+        parts.level(ax, level)
         for x, y, look in zip(xs, ys, teachers.values(), strict=True):
-            parts.point(ax, *((x, y) if whole else (x.estimate, y.estimate)), **look)
+            parts.point(ax, x, y, **look)
         x, y = np.array([[x.estimate, y.estimate] for x, y in zip(xs, ys, strict=True)]).T
         best = y == np.nanmax(y, initial=-1)
         ax.plot(x[best], y[best], "o", **RING)
-        if whole:
-            parts.before_level(ax, before, base)
-        else:
-            level = parts.interval(before, "before", base).estimate
-            ax.axhline(level, **parts.BEFORE)
-        ax.margins(0.12, 0.1)
+        shown_x += xs
+        shown_y += [*ys, level]
     for ax in axes:
-        parts.scores_on(ax.xaxis, ax.yaxis)  # and fixes the limits: the diagonal stretches nothing
+        parts.rates_on(ax.xaxis, shown_x)  # limits that the diagonal does not stretch
+        parts.rates_on(ax.yaxis, shown_y, chance)
         ax.axline((0, 0), slope=1, color="0.7", linewidth=0.9, zorder=0)
-        ax.axhline(stats.chance(student), **parts.CHANCE)
     parts.legend(figure, axes[0], teachers, ncols=5)
     return figure
+
+
+def _bars(
+    table: pd.DataFrame, arms: Iterable[str], base: str | None, whole: bool
+) -> list[parts.Bar]:
+    """The mean of each arm; not of `whole`, without its interval, for the few replicates of one
+    base among several say nothing."""
+    bars = [parts.rate(parts.interval(table, arm, base)) for arm in arms]
+    return bars if whole else [bar._replace(low=np.nan, high=np.nan) for bar in bars]
 
 
 @parts.styled

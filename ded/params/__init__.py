@@ -105,9 +105,11 @@ def parameter_names(history: Iterable[str]) -> tuple[set[str], set[str]]:
 
 
 def _passed(notebook: str, values: dict[str, Any]) -> Parameters:
-    """What papermill passed, over the files of the preset that it names, if there are any."""
+    """What papermill passed, over the files of the preset that it names; a name without files is
+    a label where all is passed, and else misspelt."""
     path, preset = find_notebook(notebook), values["preset"]
-    layers = of_preset(preset, path.stem) if preset in presets() else []
+    label = preset not in presets() and schema_of(path.stem).model_fields.keys() <= values.keys()
+    layers = [] if label else of_preset(preset, path.stem)
     return _merged(path, preset, [*layers, Layer("papermill", values)])
 
 

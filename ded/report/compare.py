@@ -19,7 +19,8 @@ def folder_of(run: str) -> Path:
     if folder and any(results.read_metrics(path) for path in folder.glob("*/")):
         return folder
     runs = sorted({path.parents[1].name for path in home().glob("outputs/*/*/metrics.json")})
-    raise ReportError(no_such("finished run", run, runs))
+    lack = results.not_there(home() / "outputs" / run)
+    raise ReportError(no_such("finished run", run, runs) if runs else lack)
 
 
 def notebooks(first: Path, second: Path) -> list[tuple[Notebook, Notebook]]:

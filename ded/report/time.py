@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ded import results
+from ded import files, results
 from ded.errors import ReportError
 
 
@@ -26,9 +26,9 @@ def core_seconds(folder: Path) -> pd.DataFrame:
             spans.append((ended - manifest["wall_seconds"], ended))
             cores = manifest["hardware"]["cores"]
     if not rows:
-        raise ReportError(
-            f"{results.not_there(folder)}; earlier runs did not record what they spent"
-        )
+        unrecorded = f"the runs in {files.shown(folder)} did not record what they spent"
+        ran = any(folder.glob("*/manifest.json"))
+        raise ReportError(unrecorded if ran else results.not_there(folder))
     wall, until = 0.0, 0.0
     for begun, ended in sorted(spans):  # notebooks side by side count once
         wall += max(0.0, ended - max(begun, until))

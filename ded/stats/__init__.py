@@ -11,7 +11,7 @@ The rules and the reasons for them are in ``docs/statistics.md``. Words used her
   result 'not judged'; it is never skipped.
 """
 
-from .benchmarks import crossed_bootstrap, maj_at_k, paired_questions, pass_at_k
+from .benchmarks import crossed_bootstrap, paired_questions, pass_at_k
 from .claims import DELTA, Claim, Part, any_of, claim, detectable, judge, verdict, withheld
 from .intervals import (
     ALPHA,

@@ -1,13 +1,11 @@
-"""Finite benchmarks: pass@k, maj@k and bootstrap intervals.
+"""Finite benchmarks: pass@k and bootstrap intervals.
 
 Not by scipy.stats.bootstrap, which resamples one axis, while a benchmark has two: questions and
 seeds.
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -30,34 +28,6 @@ def pass_at_k(n: Sequence[int] | int, c: Sequence[int] | int, k: int) -> np.ndar
     for i in range(k):
         missed = missed * np.maximum(sampled - correct - i, 0) / (sampled - i)
     return 1 - missed
-
-
-def maj_at_k(votes: Sequence[float], k: int) -> float:
-    """The probability that the majority of k of a question's samples is right, over all choices of
-    k from them; a majority of t answers that tie is right with 1/t.
-
-    votes: one a sample, 0 for the right answer, other numbers above 0 for wrong ones, below 0 for
-    none. ValueError unless 1 <= k <= len(votes). Source: Wang et al. 2023 (self-consistency).
-    """
-    if not 1 <= k <= len(votes):
-        raise ValueError(f"maj@{k} needs 1 <= k <= the {len(votes)} samples")
-    counts = Counter(max(vote, -1) for vote in votes)
-    right, blank = counts.pop(0, 0), counts.pop(-1, 0)
-    won = Fraction(0)
-    for most in range(1, min(right, k) + 1):  # samples with the right answer
-        # choices of samples with wrong answers, none chosen more often, by (how many, ties)
-        choices = Counter({(0, 0): 1})
-        for count in counts.values():
-            further: Counter[tuple[int, int]] = Counter()
-            for (size, ties), ways in choices.items():
-                for taken in range(min(count, most, k - most - size) + 1):
-                    chosen = ways * math.comb(count, taken)
-                    further[size + taken, ties + (taken == most)] += chosen
-            choices = further
-        for (size, ties), ways in choices.items():
-            ways *= math.comb(right, most) * math.comb(blank, k - most - size)
-            won += Fraction(ways, ties + 1)
-    return float(won / math.comb(len(votes), k))
 
 
 def crossed_bootstrap(table: pd.DataFrame, n_boot: int = 4000) -> Interval:

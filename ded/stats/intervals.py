@@ -271,14 +271,12 @@ def rise(scores: pd.DataFrame, x: Mapping[str, float], value: str = "accuracy") 
     return replace(interval, gain=gain, loss=loss, missing=missing)
 
 
-def missing_scores(cells: pd.DataFrame, what: str = "score") -> str:
+def missing_scores(cells: pd.DataFrame) -> str:
     """What a note says of the arms (columns) that have a cell without a value; "" if none has."""
     never = [str(arm) for arm in cells.columns[cells.isna().all()]]
     arms = [str(arm) for arm in cells.columns[cells.isna().any()] if str(arm) not in never]
     texts = [f"arm {arm} was not run, or lacked examples" for arm in never]
-    if never and what != "score":  # of teachers, whose arms may have run
-        texts = [f"no {what} of {', '.join(never)} was measured"]
-    texts += [f"no {what} of {', '.join(arms)}"] if arms else []
+    texts += [f"no score of {', '.join(arms)}"] if arms else []
     return "; ".join(texts)
 
 

@@ -19,7 +19,7 @@ HIGHEST = "the highest scorer's student"
 OTHER = "another teacher's student"
 SMOKE_TEST = "the student of the smoke test's choice"
 OWN_BEST = "the student of the base's best teacher"
-OTHERS_BEST = "that of another base's"
+OTHERS_BEST = "the student of another base's best teacher"
 
 
 def top_against_rest(
@@ -213,9 +213,11 @@ def _halves(level: str, *tables: pd.DataFrame) -> Iterator[tuple[list[pd.DataFra
 def _contrast(pair: pd.DataFrame, student: pd.DataFrame, own: pd.DataFrame, value: str) -> Interval:
     """The interval of a pair made of students' scores, chosen by them and by own scores."""
     errors = max(intervals.error_rate(own), intervals.error_rate(student))
-    missing = intervals.missing_scores(intervals.cells_of(own, value), "own score")
-    missing = intervals.missing_scores(intervals.cells_of(student, value)) or missing
-    missing = missing or "a choice and its score need a replicate (or base) each"
+    own_cells, cells = _both(own, student, value)
+    unscored = ", ".join(own_cells.columns[own_cells.isna().any()])
+    missing = "a choice and its score need a replicate (or base) each"
+    missing = f"no own score of {unscored} was measured" if unscored else missing
+    missing = intervals.missing_scores(cells) or missing
     return replace(intervals.contrast(pair, student), error_rate=errors, missing=missing)
 
 
