@@ -498,6 +498,7 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
     manifest["params"]["split"] = "dev"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "tuning run: not to be cited" in Page(report.write(outputs).read_text()).text
+    Path("params", "small").mkdir()  # a preset
     for empty in (outputs.parent / "none", Path("params")):
         with pytest.raises(ReportError, match=f"no results in .*{empty.name}, and no preset"):
             report.write(empty)
