@@ -196,20 +196,29 @@ def test_batches_are_of_like_lengths_and_sizes():
     assert transformers.groups([], 30) == [] and len(transformers.groups(lengths, 65)) == 1
 
 
-def test_a_batch_is_as_large_as_there_is_room():
+def test_a_batch_is_as_large_as_there_is_room(monkeypatch):
     class Net:
         dtype = np.dtype("float32")
 
         class config:
             num_hidden_layers, num_attention_heads, num_key_value_heads, hidden_size = 30, 9, 3, 576
+            intermediate_size, vocab_size = 1536, 49_152
 
             @classmethod
             def get_text_config(cls):
                 return cls
 
     bytes_a_row = 2 * 30 * 3 * 64 * 4 * 100
-    assert transformers.rows_that_fit(Net, 100) == transformers.ROOM // bytes_a_row == 58
-    assert transformers.rows_that_fit(Net, 10_000) == transformers.FEWEST
+    assert transformers.rows_that_fit(Net, 60, 40) == transformers.ROOM // bytes_a_row == 58
+    assert transformers.rows_that_fit(Net, 2_000, 8_000) == transformers.FEWEST
+    on_gpu = {}
+    for free in (2**30, 2**34):
+        monkeypatch.setattr(models, "free_on_gpu", lambda free=free: free)
+        on_gpu[free] = [
+            transformers.rows_that_fit(Net, *row) for row in ((60, 40), (2_000, 30_000))
+        ]
+    assert on_gpu == {2**30: [65, 1], 2**34: [1042, 5]}
+    assert on_gpu[2**34][0] * bytes_a_row < 2**34 / 2
 
 
 def test_greedy_is_that_of_transformers(monkeypatch):

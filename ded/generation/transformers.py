@@ -3,6 +3,7 @@ its next-token distributions are seen whole."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 # for hundreds
 ROOM = 2**28
 FEWEST = 16  # rows of a batch, however large the model
+SHARE = 0.5  # of a GPU's free memory that a batch may take: its cache grows by copies, with gaps
 # Ended rows leave a batch when this share of it remains: to leave costs the others a copy of
 # their keys and values.
 SHRINK = 0.8
+log = logging.getLogger("ded")
 
 
 def identity(model: str, engine: Engine) -> dict[str, Any]:
@@ -50,8 +53,7 @@ def draw_shard(
     rows, unfinished = shard.rows(), shard.unfinished()
     prompts = [models.prompt_ids(model, row.problem.prompt) + row.drawn for row in unfinished]
     noise = [_noise(row, settings) for row in unfinished]
-    longest = max(map(len, prompts), default=0) + settings.max_tokens
-    most = rows_that_fit(net, longest)
+    most = rows_that_fit(net, max(map(len, prompts), default=0), settings.max_tokens)
     for n_missing in sorted({len(stream) for stream in noise}):  # they differ by what was forced
         alike = [i for i, stream in enumerate(noise) if len(stream) == n_missing]
         for group in groups([len(prompts[i]) for i in alike], most):
@@ -77,13 +79,24 @@ def _noise(row: Unfinished, settings: Settings) -> np.ndarray:
     return stream.random(settings.max_tokens)[len(row.drawn) :]
 
 
-def rows_that_fit(net: PreTrainedModel, length: int) -> int:
-    """How many rows of `length` tokens go together: as many as `ROOM` holds, `FEWEST` at least."""
+def rows_that_fit(net: PreTrainedModel, prompt: int, max_tokens: int) -> int:
+    """How many rows of up to `prompt` and `max_tokens` tokens go together: as many as `ROOM` holds,
+    `FEWEST` at least; on a GPU as `SHARE` of its free memory holds, by which a row may differ in
+    its last bits."""
     config = net.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     token = 2 * config.num_hidden_layers * heads * width * net.dtype.itemsize
-    return max(FEWEST, ROOM // (token * length))
+    cache = token * (prompt + max_tokens)
+    if not (free := models.free_on_gpu()):
+        return max(FEWEST, ROOM // cache)
+    # the prompts' pass through a layer, with its mask; a step's probabilities, float64 and sorted
+    inner = 4 * config.hidden_size + 3 * config.intermediate_size
+    row = cache + prompt * (inner * net.dtype.itemsize + 2 * prompt) + 40 * config.vocab_size
+    most = max(1, int(SHARE * free) // row)
+    each, gib = f"{row / 2**20:.0f} MiB", f"{free / 2**30:.1f} GiB"
+    log.info("sampling up to %d rows side by side: %s each, of %s free", most, each, gib)
+    return most
 
 
 def groups(lengths: list[int], most: int) -> list[list[int]]:

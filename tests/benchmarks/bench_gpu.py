@@ -212,27 +212,22 @@ def bare(
     return speed(work, kind, ends)
 
 
-def ours(
-    work: Work, kind: str, attention: str = "", saved: bool = False, **trainer: Any
-) -> dict[str, Any]:
+def ours(work: Work, kind: str, saved: bool = False, **trainer: Any) -> dict[str, Any]:
     """`training.sft`; but for `saved` what is trained is not written to the disk."""
     import torch
-    from transformers import LlamaForCausalLM, PreTrainedModel
+    from transformers import PreTrainedModel
 
-    from ded import training
+    from ded import models, store, training
     from ded.options import Trainer
 
     fresh_store(work, fingerprints=saved)
     if not saved:
         PreTrainedModel.save_pretrained = lambda *_, **__: None
-    if attention:
-        load = LlamaForCausalLM.from_pretrained.__func__
-        LlamaForCausalLM.from_pretrained = classmethod(
-            lambda cls, *args, **more: load(cls, *args, attn_implementation=attention, **more)
-        )
+    if not torch.cuda.is_available():  # as if there were, but for the kernels
+        models.free_on_gpu, trainer["liger"] = lambda: 2**33, False
     table = corpus(work, lengths_of(work, kind))
     ends = step_ends()
-    training.sft(
+    spec = training.sft(
         f"path:{work.model}",
         table,
         learning_rate=1e-5,
@@ -242,14 +237,21 @@ def ours(
         trainer=Trainer(dtype="bfloat16", **trainer),
     )
     used = torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else 0
-    return speed(work, kind, ends) | {"note": f"{used:.1f} GiB reserved"}
+    record = next(store.root().glob(f"*/{spec.removeprefix('store:')}/training.json"))
+    layout = json.loads(record.read_text())["layout"]
+    how = "computed again" if layout["recomputed"] else "kept"
+    micro, gib = f"micro batch {layout['micro_batch']}", f"{layout['gib']} GiB estimated"
+    note = f"{micro}, activations {how}, {gib}, {used:.1f} reserved"
+    return speed(work, kind, ends) | {"note": note}
 
 
 def busy(work: Work, kind: str) -> dict[str, Any]:
     """The bare script, its second step under the profiler: how long the GPU computes, and what."""
+    import torch
     from torch.profiler import ProfilerActivity, profile
 
-    profiler = profile(activities=[ProfilerActivity.CUDA])
+    gpu = torch.cuda.is_available()
+    profiler = profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU])
 
     def step_ended(n: int) -> None:
         if n == 1:
@@ -300,17 +302,17 @@ def generate(work: Work, model: str) -> dict[str, Any]:
     return sampling_speed(lambda: sample(tokens_of(work, model)))
 
 
-def engine(work: Work, model: str, room: int = 0) -> dict[str, Any]:
-    """`generation.sample` with its own cache size or `room` bytes; how much is the model's part."""
+def engine(work: Work, model: str, laptop: bool = False) -> dict[str, Any]:
+    """`generation.sample`, or with as few rows side by side as without a GPU (`laptop`); how much
+    is the model's part."""
     import torch
 
     from ded import generation, models
-    from ded.generation import transformers
     from ded.options import Engine
 
     fresh_store(work)
-    if room:
-        transformers.ROOM = room
+    if laptop or not torch.cuda.is_available():
+        models.free_on_gpu = lambda: 0 if laptop else 2**33
     spec, dtype = spec_of(work, model), dtype_of(model)
     net, seconds, start = models.load(spec, dtype), [0.0], [0.0]
 
@@ -449,70 +451,34 @@ def tokens_of(work: Work, model: str) -> int:
     return work.size.sampled * (4 if model == "lab" else 1)
 
 
-PARTS = [
+AUTO = {"liger": True}  # what the preset gpu sets: the rest by free memory
+PARTS = [  # the most wanted first: a run that is cut short has them
     Part("make the model", "make", make, limit=90),
     Part("sft bare TRL", "sft", bare, {"kind": "even"}),
-    Part(
-        "sft as bare, saved",
-        "sft",
-        ours,
-        {"kind": "even", "saved": True} | {"gradient_checkpointing": True, "micro_batch": 1},
-        limit=100,
-    ),
-    Part("sft micro 1", "sft", ours, {"kind": "even", "micro_batch": 1}),
-    Part("sft micro 2", "sft", ours, {"kind": "even", "micro_batch": 2}),
-    Part(
-        "sft recomputed, micro 4",
-        "sft",
-        ours,
-        {"kind": "even", "micro_batch": 4, "gradient_checkpointing": True},
-    ),
+    Part("sft automatic", "sft", ours, {"kind": "even"} | AUTO),
     Part("mixed bare TRL", "mixed", bare, {"kind": "mixed"}),
-    Part("mixed micro 1", "mixed", ours, {"kind": "mixed", "micro_batch": 1}),
-    Part(
-        "mixed padded, recomputed, 4",
-        "mixed",
-        ours,
-        {"kind": "mixed", "micro_batch": 4, "gradient_checkpointing": True},
-    ),
-    Part(
-        "mixed packed, recomputed, 4",
-        "mixed",
-        ours,
-        {"kind": "mixed", "micro_batch": 4, "gradient_checkpointing": True, "packing": True},
-    ),
+    Part("mixed automatic", "mixed", ours, {"kind": "mixed"} | AUTO),
     Part("large generate", "sample 1.5B", generate, {"model": "large"}),
     Part("large engine", "sample 1.5B", engine, {"model": "large"}),
-    Part("large engine, 4 GiB cache", "sample 1.5B", engine, {"model": "large", "room": 2**32}),
+    Part("mixed varlen", "mixed", ours, {"kind": "mixed", "packing": "varlen"} | AUTO),
+    Part("longest bare TRL", "longest", bare, {"kind": "longest"}),
+    Part("longest automatic", "longest", ours, {"kind": "longest"} | AUTO),
+    Part("mixed by length, 2", "mixed", ours, {"kind": "mixed", "micro_batch": 2} | AUTO),
+    Part("mixed by length, 4", "mixed", ours, {"kind": "mixed", "micro_batch": 4} | AUTO),
+    Part("sft micro 1", "sft", ours, {"kind": "even", "micro_batch": 1} | AUTO),
+    Part("sft automatic without liger", "sft", ours, {"kind": "even"}),
+    Part("sft recomputed", "sft", ours, {"kind": "even", "gradient_checkpointing": True} | AUTO),
+    Part("sft adapters, automatic", "sft", ours, {"kind": "even", "lora_rank": 64} | AUTO),
     Part("lab generate", "sample lab", generate, {"model": "lab"}),
     Part("lab engine", "sample lab", engine, {"model": "lab"}),
-    Part("lab engine, 4 GiB cache", "sample lab", engine, {"model": "lab", "room": 2**32}),
-    Part("longest bare TRL", "longest", bare, {"kind": "longest"}),
-    Part(
-        "longest recomputed",
-        "longest",
-        ours,
-        {"kind": "longest", "micro_batch": 1, "gradient_checkpointing": True},
-    ),
+    Part("lab engine, 256 MiB", "sample lab", engine, {"model": "lab", "laptop": True}),
+    Part("large engine, 256 MiB", "sample 1.5B", engine, {"model": "large", "laptop": True}),
+    Part("sft automatic, saved", "sft", ours, {"kind": "even", "saved": True} | AUTO, limit=100),
     Part("score plain forward, bfloat16", "score bfloat16", plain, {"dtype": "bfloat16"}),
     Part("score RSR and loss, bfloat16", "score bfloat16", scored, {"dtype": "bfloat16"}),
     Part("score plain forward, float32", "score", plain, {"dtype": "float32"}, limit=120),
     Part("score RSR and loss, float32", "score", scored, {"dtype": "float32"}, limit=120),
     Part("sft profile of bare TRL", "sft", busy, {"kind": "even"}, limit=90),
-    Part("sft liger, micro 2", "sft", ours, {"kind": "even", "micro_batch": 2, "liger": True}),
-    Part(
-        "mixed flex, packed, recomputed, 4",
-        "mixed",
-        ours,
-        {
-            "kind": "mixed",
-            "micro_batch": 4,
-            "gradient_checkpointing": True,
-            "packing": True,
-            "attention": "flex_attention",
-        },
-        limit=90,
-    ),
 ]
 
 
