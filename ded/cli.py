@@ -263,10 +263,10 @@ def check(preset: str = Preset, only: list[str] = Only, param: list[str] = Chang
 
     Exit code 1 if it cannot.
     """
-    from ded import plan
+    from ded import checking
 
-    table = plan.check(preset, only, _changes(param))
-    typer.echo("\n".join(plan.lines(table)))
+    table = checking.check(preset, only, _changes(param))
+    typer.echo("\n".join(checking.lines(table)))
     missing = int(table["ok"].eq(False).sum())
     typer.echo(f"\n{missing} missing" if missing else f"\nthis machine can run preset {preset!r}")
     if missing:
@@ -284,12 +284,13 @@ def estimate(
 ) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
-    From the assumptions in params/throughput.yml.
+    At the speeds of earlier runs on this hardware; else as params/throughput.yml assumes.
     """
     from ded import plan
 
     table = plan.estimate(preset, only, _changes(param), card)
-    typer.echo(table.to_string(index=False, float_format="{:.3g}".format, na_rep=plan.UNKNOWN))
+    numbers = table.drop(columns="rate")  # told below
+    typer.echo(numbers.to_string(index=False, float_format="{:.3g}".format, na_rep="?"))
     typer.echo("\n".join(plan.totals(table, card)))
     if nodes:
         table = plan.schedule(preset, only, _changes(param), nodes, gpus)

@@ -92,7 +92,7 @@ def run(
 
 def _finished(
     tasks: list[tuple], n_jobs: int | Cluster
-) -> Generator[tuple[int, Any, dict[str, float]]]:
+) -> Generator[tuple[int, Any, spent.Amounts]]:
     """What the tasks return, as they end; to close it stops those that are under way."""
     if isinstance(n_jobs, Cluster):
         environment = QUIET | dict.fromkeys(THREAD_VARIABLES, "1") | _ours()
@@ -135,7 +135,7 @@ def _stored(function: Callable[..., Any], calls: Sequence[dict[str, Any]]) -> It
                 return
 
 
-def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any, dict[str, float]]:
+def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any, spent.Amounts]:
     """One call, here or in a worker: its number, its result, and what was spent since the one
     before. An error carries a note that names the call and the place."""
     try:

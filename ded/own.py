@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ded import params, plan, problems
+from ded import params, problems
 from ded.files import shown
 from ded.params.schemas import SCHEMAS
 from ded.problems import files
+from ded.rates import TOO_LARGE
+from ded.size import parameters as size_of
 
 SMALL, LARGE = "smollm", "gpu"  # the presets that a study starts from, by the student's size
 
@@ -29,8 +31,8 @@ def source(text: str) -> str:
 
 def start_of(students: Sequence[str]) -> str:
     """The preset whose values suit students of this size."""
-    largest = max(plan.size_of(student) or 0 for student in students)
-    return LARGE if largest > plan.TOO_LARGE else SMALL
+    largest = max(size_of(student) or 0 for student in students)
+    return LARGE if largest > TOO_LARGE else SMALL
 
 
 def held(text: str, split: str) -> int | None:

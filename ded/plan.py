@@ -1,35 +1,25 @@
-"""What a preset will cost and whether this machine can run it, told before anything is run.
+"""What a preset will cost, told before anything is run: the work that its parameters ask for, at
+the rates of `ded.rates`.
 
-Cost: the work that its parameters ask for, times params/throughput.yml. It reads no model and
-samples nothing. An upper bound: what is stored already costs nothing. The machine: it looks, and
-starts nothing.
+It reads no model and samples nothing. An upper bound: what is stored already costs nothing.
 """
 
 import heapq
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
-from ded import cluster, home, jobs, models, problems, runner, store, study, training
-from ded.errors import DedError, ParameterError, SourceError, no_such
-from ded.files import read_yaml
-from ded.grading import packages, sandbox
-from ded.models.spec import WITHOUT_WEIGHTS
-from ded.options import Cluster
+from ded import runner, study
+from ded.errors import ParameterError
 from ded.params import schemas
 from ded.params.schemas import SCHEMAS, Parameters, Recipe
-from ded.problems import records
+from ded.rates import Rates, device_of
 from ded.size import parameters as size_of
 
 STORED = 12  # bytes a sampled token in the store: its text and its id, compressed
-TOO_LARGE = 2e8  # parameters of a student for a CPU
-UNKNOWN = "?"  # the device of a model whose size nothing tells
 NO_CHANGES: Mapping[str, Any] = {}
 
 
@@ -53,31 +43,22 @@ def planned(
     return [(run.name, SCHEMAS[run.name].model_validate(run.values)) for run in runs]
 
 
-def assumptions(card: str = "") -> dict[str, Any]:
-    """The assumptions of params/throughput.yml, which says what they mean; `gpu` as it is, or as
-    another card of that file changes it. ParameterError for a card that is none."""
-    assumed = read_yaml(home() / "params" / "throughput.yml")
-    cards = {"": {}, **assumed.get("cards", {})}
-    if card not in cards:
-        raise ParameterError(f"params/throughput.yml: {no_such('card', card, filter(None, cards))}")
-    return assumed | {"gpu": assumed["gpu"] | cards[card]}
-
-
 def estimate(
     preset: str, only: Iterable[str] = (), changes: Mapping[str, Any] = NO_CHANGES, card: str = ""
 ) -> pd.DataFrame:
-    """A row a notebook and kind of work: prompts, tokens in millions, hours of the device, disk.
+    """A row a notebook and kind of work: the source of its rate, prompts, tokens in millions, hours
+    of the device, disk.
 
     device: "cpu" (hours of one core) where the models are small enough, else "gpu" (hours of one
     GPU, or of a `card` of params/throughput.yml); "none" where trajectories are recorded or come
     from an endpoint, UNKNOWN (and NaN) where nothing tells how large a model is.
     """
-    runs, assumed, rows = planned(preset, only, changes), assumptions(card), []
-    for notebook, settings in runs:
+    rates, rows = Rates(card), []
+    for notebook, settings in planned(preset, only, changes):
         for work in workload(notebook, settings):
             about = {"notebook": notebook, "work": work.kind, "model": work.model}
-            rows.append(about | _cost(work, settings, assumed))
-    keys = ["notebook", "work", "model", "device"]
+            rows.append(about | _cost(work, settings, rates))
+    keys = ["notebook", "work", "model", "device", "rate"]
     return pd.DataFrame(rows).groupby(keys, sort=False, as_index=False).sum(min_count=1)
 
 
@@ -95,12 +76,12 @@ def schedule(
     for them, and is taken to be faster by as many GPUs as it holds. ParameterError where a node has
     too few for a job.
     """
-    rows = []
+    rates, rows = Rates(), []
     for notebook, settings in planned(preset, only, changes):
         each = gpus_a_job(settings)
         if not (places := nodes * (gpus // each)):
             raise ParameterError(f"{notebook}: a job takes {each} GPUs, and a node has {gpus}")
-        stages = [[hours / each for hours in stage] for stage in _stages(notebook, settings)]
+        stages = [[hours / each for hours in stage] for stage in _stages(notebook, settings, rates)]
         busy = each * sum(map(sum, stages))
         hours = sum(_makespan(stage, places) for stage in stages)
         rows.append(
@@ -112,14 +93,20 @@ def schedule(
     return table.assign(held=table["gpu_hours"] / (table["hours"] * nodes * gpus))
 
 
-def _stages(notebook: str, settings: Parameters) -> tuple[list[float], list[float]]:
+def gpus_a_job(settings: Parameters) -> int:
+    """GPUs that a job whose models are too large for a CPU works on."""
+    engine = settings.engine
+    return max(engine.tensor_parallel * engine.data_parallel, settings.trainer.processes)
+
+
+def _stages(notebook: str, settings: Parameters, rates: Rates) -> tuple[list[float], list[float]]:
     """GPU-hours of the jobs that pools and bases take, and of those that train and score a student;
     the latter wait for the former."""
     first: list[float] = []
     arms: list[float] = []
-    training, n_trained, assumed = 0.0, 0, assumptions()
+    training, n_trained = 0.0, 0
     for work in workload(notebook, settings):
-        cost = _cost(work, settings, assumed)
+        cost = _cost(work, settings, rates)
         if cost["device"] != "gpu" or not work.loads:
             continue
         each = cost["hours"] / work.loads
@@ -143,8 +130,8 @@ def _makespan(jobs_hours: Iterable[float], places: int) -> float:
 
 
 def totals(table: pd.DataFrame, card: str = "") -> list[str]:
-    """What `estimate` comes to, a line a device (which of a GPU is its `card`), and what is not in
-    it."""
+    """What `estimate` comes to, a line a device (which of a GPU is its `card`), what is not in it,
+    and whose rates it is by."""
     texts = []
     for device, part in table.groupby("device"):
         match device:
@@ -156,46 +143,41 @@ def totals(table: pd.DataFrame, card: str = "") -> list[str]:
             case _:
                 unit = "core" if device == "cpu" else card or "GPU"
                 hours = part["hours"].sum()
-                time = f"{hours:.2f} hours" if hours >= 0.1 else f"{_short(60 * hours)} minutes"
+                time = f"{hours:.2f} hours" if hours >= 0.1 else f"{short(60 * hours)} minutes"
                 texts.append(f"{time} of one {unit}")
+                texts += [f"  {text}" for text in _sources(part)]
     disk, at_least = table["disk_gib"], "at least " if table["disk_gib"].isna().any() else ""
-    texts.append(f"{at_least}{_short(disk.sum())} GiB of disk; as assumed in params/throughput.yml")
-    return texts
+    return [*texts, f"{at_least}{short(disk.sum())} GiB of disk"]
 
 
-def device_of(model: str, settings: Parameters, assumed: dict[str, Any]) -> str:
-    """What the work of a model is counted on: see `estimate`."""
-    if models.parse(model).kind in WITHOUT_WEIGHTS:
-        return "none"  # sampled elsewhere, or already
-    if (size := size_of(model)) is None:
-        return UNKNOWN
-    return "gpu" if size > assumed["cpu"][-1]["up_to"] or wants_gpu(settings) else "cpu"
+def _sources(table: pd.DataFrame) -> Iterator[str]:
+    """Whose rates the rows are counted by, and which rows where there are several."""
+    for source, rows in table.groupby("rate", sort=False):
+        models = rows.groupby("work", sort=False)["model"].unique()
+        parts = [f"{work}, {', '.join(names)}" for work, names in models.items()]
+        yield source if table["rate"].nunique() == 1 else f"{source}: {'; '.join(parts)}"
 
 
-def _cost(work: Work, settings: Parameters, assumed: dict[str, Any]) -> dict[str, Any]:
-    device = device_of(work.model, settings, assumed)
-    length = assumed["mean_share"] * settings.max_tokens
-    prompt = assumed["prompt_tokens"]["gpu" if device == "gpu" else "cpu"]
-    sampled, trained = work.prompts * length, work.examples * (length + prompt)
-    size = size_of(work.model) or math.nan
-    disk, seconds = sampled * STORED, 0.0 if device == "none" else math.nan
+def short(number: float) -> str:
+    """Three digits of a number, never zero."""
+    return f"{float(f'{number:.3g}'):,g}"
+
+
+def _cost(work: Work, settings: Parameters, rates: Rates) -> dict[str, Any]:
+    device = device_of(work.model, settings, rates.assumed)
+    kind = "train" if work.examples else "sample"
+    n = work.examples or work.prompts
+    rate = rates.of(kind, work.model, device, settings)
+    tokens = n * rate.share * (settings.max_length if work.examples else settings.max_tokens)
+    of_kind = {"sample": 0.0, "train": 0.0, kind: tokens}
+    disk = of_kind["sample"] * STORED
     if work.checkpoints:
-        disk += work.checkpoints * size * assumed["bytes_a_parameter"][settings.trainer.dtype]
-    if device == "cpu":
-        row = next(row for row in assumed["cpu"] if size <= row["up_to"])
-        seconds = sampled / row["sample"] + trained / row["train"] + work.loads * row["start"]
-    if device == "gpu":  # operations a parameter and token: 2 to sample it, 6 to train on it
-        gpu, active = assumed["gpu"], size_of(work.model, active=True) or math.nan
-        operations = 2 * sampled / gpu["sample"] + 6 * trained / gpu["train"]
-        seconds = operations * active / gpu["peak"] + work.loads * gpu["start"]
-    millions = {"sampled_m": sampled / 1e6, "trained_m": trained / 1e6}
-    spent = {"hours": seconds / 3600, "disk_gib": disk / 2**30}
-    return {"device": device, "prompts": work.prompts} | millions | spent
-
-
-def wants_gpu(settings: Parameters) -> bool:
-    """Whether the largest student is too large for a CPU."""
-    return max(size_of(spec) or 0 for spec in settings.students) > TOO_LARGE
+        size = size_of(work.model) or math.nan
+        disk += work.checkpoints * size * rates.assumed["bytes_a_parameter"][settings.trainer.dtype]
+    hours = (tokens / rate.speed + work.loads * rate.start) / 3600
+    millions = {"sampled_m": of_kind["sample"] / 1e6, "trained_m": of_kind["train"] / 1e6}
+    about = {"device": device, "rate": rate.source, "prompts": work.prompts}
+    return about | millions | {"hours": hours, "disk_gib": disk / 2**30}
 
 
 # ---- what the notebooks will sample and train, counted from their parameters alone --------------
@@ -284,262 +266,3 @@ def _recipe_pools(settings: Recipe) -> Work:
     pool = 3 * one_each + diverse + own
     largest = max(settings.teachers, key=lambda spec: size_of(spec, active=True) or 0)
     return Work("teachers' trajectories", largest, prompts=n * pool, loads=2 * n)
-
-
-# ---- whether this machine can run a preset -------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at; ok: None is a hint, not a lack; note: what to do; cause: what it lacks,
-    where others may lack the same.
-    """
-
-    kind: str
-    name: str
-    ok: bool | None
-    note: str = ""
-    cause: str = ""
-
-    @classmethod
-    def of(cls, kind: str, name: str, error: Exception) -> "Finding":
-        """The lack that an error tells of."""
-        return cls(kind, name, False, str(error), getattr(error, "cause", ""))
-
-
-def check(
-    preset: str, only: Sequence[str] = (), changes: Mapping[str, Any] = NO_CHANGES
-) -> pd.DataFrame:
-    """A row an item of what a preset needs: item (kind and name), ok (True, False, or None for a
-    hint), note, and the cause that several may share.
-
-    Packages, models (see `ded.models.check`), problem sources and how many questions they hold,
-    recorded traces of these questions, GPUs and memory, disk, the sandbox.
-    """
-    plans = [settings for _, settings in planned(preset, only, changes)]
-    findings = [finding for settings in plans for finding in _packages(settings)]
-    findings += [finding for settings in plans for finding in _models(settings)]
-    findings += [finding for settings in plans for finding in _candidates(settings)]
-    findings += [*_gpus(plans), *_clusters(plans), *_memory(plans)]
-    findings += [*_sources(plans), *_questions(plans, findings)]
-    table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
-    table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())
-    return table
-
-
-def lines(table: pd.DataFrame) -> list[str]:
-    """What `check` found, as text: once what holds for several items of a kind, or what several
-    lack for one reason.
-    """
-    status = {True: "ok     ", False: "MISSING", None: "?      "}
-    texts = []
-    about = table["kind"].where(table["cause"] == "", "") + table["note"]
-    for _, rows in table.groupby(table["cause"].where(table["cause"] != "", about), sort=False):
-        first, names = rows.iloc[0], rows["name"].tolist()
-        note = f": {first.note}" if first.note else ""
-        what = f"{first.kind} {', '.join(names)}".strip()
-        if first.cause and len(names) > 1:
-            same_kind = rows["kind"].nunique() == 1  # else what mends one does not mend all
-            why = first.note[first.note.find(first.cause) :] if same_kind else first.cause
-            what, note = f"{len(names)} items, one reason: {why}", ""
-            what += "".join(f"\n          {item}" for item in rows["item"])
-        texts.append(f"{status[first.ok]} {what}{note}")
-    return texts
-
-
-def _packages(settings: Parameters) -> Iterator[Finding]:
-    if settings.engine.name == "vllm":
-        installed = find_spec("vllm") is not None
-        yield Finding("package", "vllm", installed, "" if installed else models.NO_VLLM)
-    wanted: dict[str, Callable[[], Any]] = {
-        "of programs": lambda: packages.places(tuple(settings.grading.packages)),
-        "to train": lambda: training.check_packages(settings.trainer),
-    }
-    for use, look in wanted.items():
-        try:
-            look()
-        except DedError as error:
-            yield Finding.of("packages", use, error)
-
-
-def _models(settings: Parameters) -> Iterator[Finding]:
-    if not find_spec("vllm"):  # that it is missing is said once
-        engine = settings.engine.model_copy(update={"name": "transformers"})
-        settings = settings.model_copy(update={"engine": engine})
-    faults = study.unusable(settings)
-    for spec in study.engines_of(settings):
-        fault = faults.get(spec)
-        yield Finding.of("model", spec, fault) if fault else Finding("model", spec, True)
-
-
-def _candidates(settings: Parameters) -> Iterator[Finding]:
-    """Folders of a data set, of which several are teachers, that are none."""
-    recorded = study.recorded_teachers(settings)
-    taken = set(map(study.short, recorded))
-    places = [records.data_set_of(models.parse(spec).name) for spec in recorded]
-    for data_set in {place: None for place in places if place and places.count(place) > 1}:
-        try:
-            others = [folder for folder in records.folders(data_set) if folder not in taken]
-        except SourceError:  # which is told of its teachers
-            continue
-        if others:
-            note = f"it has folders that are none of the teachers: {', '.join(others)}"
-            yield Finding("data set", data_set, None, note)
-
-
-def _sources(plans: list[Parameters]) -> Iterator[Finding]:
-    """Whether each source holds the most questions that are asked of one of its splits."""
-    most: dict[tuple[str, str], int] = {}
-    for settings in plans:
-        try:
-            evaluated = study.evaluation_questions(settings).values()
-        except DedError as error:
-            yield Finding.of("sources", "", error)
-            continue
-        for asked in (*study.training_questions(settings), *evaluated):
-            key = asked.source, asked.split
-            most[key] = max(asked.n, most.get(key, 0))
-    isolation = plans[0].grading.isolation
-    for (text, split), n in most.items():
-        source = problems.source(text)
-        code = source.code
-        try:
-            code = source.look(n, split)
-            if source.hub_id:  # its access alone: a data set may be gigabytes
-                models.hub(source.hub_id, kind="dataset")
-            yield Finding("source", text, True, f"{n:,} {split} questions")
-        except (ValueError, OSError) as error:
-            yield Finding.of("source", text, error)
-        if code:
-            why_not = sandbox.why_not(isolation)
-            yield Finding("sandbox", "", not why_not, why_not or sandbox.memory_bound())
-
-
-def _questions(plans: list[Parameters], findings: list[Finding]) -> Iterator[Finding]:
-    """Of the first unit of each notebook, where nothing needs to be downloaded: what the filters
-    leave of recorded traces, and what tokenizers cannot read.
-    """
-    unusable = {finding.name for finding in findings if finding.kind == "model" and not finding.ok}
-    for settings in plans:
-        unit = study.units(settings)[0]
-        if unusable & {unit.base, *study.teachers_of(settings)}:
-            continue
-        try:
-            asked = [*study.training_questions(settings)]
-            asked += study.evaluation_questions(settings).values()
-            if any(problems.source(each.source).hub_id for each in asked):
-                continue
-            for note in study.unknown_signs(unit):
-                yield Finding("prompts", "", None, note)
-        except DedError:  # which is told of the source
-            continue
-        for teacher in study.recorded_teachers(settings):
-            try:
-                n = study.attempts(settings)
-                yield _traces(teacher, n, study.trace_funnel(unit, teacher))
-                for note in study.unknown_in_traces(unit, teacher):
-                    yield Finding("prompts", "", None, note)
-            except DedError as error:
-                yield Finding.of("traces of", teacher, error)
-
-
-def _traces(teacher: str, n: int, funnel: pd.DataFrame) -> Finding:
-    kept, dropped = funnel["kept"].iloc[-1], funnel[funnel["dropped"] > 0]
-    why = "; ".join(f"{row.step}: {row.reason}" for row in dropped.itertuples())
-    each = f" of {n} asked of each question" if n > 1 else ""
-    note = f"{kept} pass the filters{each}" + (f"; dropped by {why}" if why else "")
-    if not kept:
-        total = funnel.loc[funnel["step"] == "sampled", "kept"].sum()
-        note = f"all {total} dropped: {why}"
-    return Finding("traces of", teacher, bool(kept), note)
-
-
-def _gpus(plans: list[Parameters]) -> Iterator[Finding]:
-    """Those that are lacking, here or in what a cluster gives a job."""
-    import torch
-
-    lacking: dict[tuple[int, str], dict[str, None]] = {}
-    for settings in plans:
-        here, where = torch.cuda.device_count(), "here"
-        if isinstance(settings.n_jobs, Cluster):
-            here, where = settings.n_jobs.gpus_per_job, "a job: set n_jobs.gpus_per_job"
-        whose = _on_gpus(settings)
-        if whose and here < (wanted := gpus_a_job(settings)):
-            about = wanted, f"{here} {where}"
-            lacking[about] = lacking.get(about, {}) | dict.fromkeys(whose)
-    for (wanted, what), names in lacking.items():
-        yield Finding("GPUs", "", False, f"{wanted} needed for {', '.join(names)}; {what}")
-
-
-def _on_gpus(settings: Parameters) -> list[str]:
-    """What of a notebook needs a GPU."""
-    assumed = assumptions()
-    return [m for m in study.engines_of(settings) if device_of(m, settings, assumed) == "gpu"]
-
-
-def gpus_a_job(settings: Parameters) -> int:
-    """GPUs that a job whose models are too large for a CPU works on."""
-    engine = settings.engine
-    return max(engine.tensor_parallel * engine.data_parallel, settings.trainer.processes)
-
-
-def _clusters(plans: list[Parameters]) -> Iterator[Finding]:
-    """Whether the nodes can be worked with."""
-    for settings in plans:
-        if isinstance(settings.n_jobs, Cluster):
-            try:
-                cluster.connect(settings.n_jobs)
-                yield Finding("cluster", settings.n_jobs.address, True)
-            except DedError as error:
-                yield Finding.of("cluster", settings.n_jobs.address, error)
-
-
-def _memory(plans: list[Parameters]) -> Iterator[Finding]:
-    """What training takes of what is free."""
-    import torch
-
-    (free, where), gpus = models.free_memory(), torch.cuda.device_count()
-    bytes_each = assumptions()["training_bytes_a_parameter"]
-    for settings in plans:
-        trainer, there, place = settings.trainer, free / 2**30, where
-        if gpus and not _shared(trainer.accelerate):
-            there, place = there / gpus, "on each GPU"
-        if isinstance(settings.n_jobs, Cluster):
-            yield Finding("memory to train", "", None, "not looked at: a cluster's nodes train")
-            continue
-        n_jobs = min(jobs.count(settings.n_jobs), len(study.units(settings)))
-        at_once = f" for {n_jobs} jobs side by side" if n_jobs > 1 else ""
-        mend = f": {'lower n_jobs, ' if n_jobs > 1 else ''}set trainer.lora_rank or take more"
-        each = bytes_each["lora" if trainer.lora_rank else "full"] * n_jobs / 2**30
-        for spec in settings.students:
-            ok, note = None, "size not known: no config.json here or on the hub, no number in it"
-            if size := size_of(spec):
-                ok = size * each <= there
-                note = f"about {_short(size * each)} of {_short(there)} GiB free {place}{at_once}"
-                note += "" if ok else mend
-            yield Finding("memory to train", spec, ok, note)
-
-
-def _short(number: float) -> str:
-    """Three digits of a number, never zero."""
-    return f"{float(f'{number:.3g}'):,g}"
-
-
-def _shared(accelerate: str) -> bool:
-    """Whether a launch configuration shares a model out over its GPUs."""
-    file = home() / "params" / "accelerate" / f"{accelerate}.yml"
-    return bool(accelerate) and read_yaml(file).get("distributed_type") == "FSDP"
-
-
-def _disk(preset: str, only: Sequence[str], changes: Mapping[str, Any]) -> Finding:
-    """Whether what is estimated can be written where the store lies."""
-    root = store.root()
-    folder = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(folder).free / 2**30 if os.access(folder, os.W_OK) else 0.0
-    each = estimate(preset, only, changes)["disk_gib"]
-    need = float(each.sum())
-    at_least = "at least " if each.isna().any() else ""
-    note = f"{at_least}{_short(need)} GiB estimated, {free:.0f} GiB free"
-    if free <= need:
-        note += ": set DED_STORE to a larger disk"
-    return Finding("disk", "", free > need, note)

@@ -178,6 +178,8 @@ class Recorder:
         """Writes manifest.json and metrics.json, and moves all files to their folder, in the place
         of an earlier run's; returns the latter's path.
         """
+        if work := spent.work_so_far():  # by workers, perhaps: see `hardware`
+            import torch  # noqa: F401
         manifest = {
             "notebook": self.notebook,
             "params": self.params,
@@ -187,10 +189,11 @@ class Recorder:
             "commit": self.commit,
             "python": platform.python_version(),
             "packages": _versions(),
-            "hardware": _hardware(),
+            "hardware": hardware(),
             "stages": self.stages,
             "wall_seconds": round(time.time() - self._started, 2),
             "core_seconds": spent.so_far(),
+            "work": work,
             "peak_memory_gib": _peak_memory(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": sorted(self.files),
@@ -370,7 +373,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
+    """What the work is done on: system, cpu, cores, memory_gib, gpus (their names)."""
     cpuinfo = Path("/proc/cpuinfo")  # of Linux
     cpus = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text() if cpuinfo.exists() else "")
     torch: Any = sys.modules.get("torch")  # where nothing has imported it, nothing has used a GPU

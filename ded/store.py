@@ -179,7 +179,7 @@ def end_run() -> None:
 @cache
 def _note(notes: Path, key: str) -> None:
     notes.parent.mkdir(parents=True, exist_ok=True)
-    with notes.open("a", encoding="utf-8") as stream:
+    with lock(f"run-{notes.name}"), notes.open("a", encoding="utf-8") as stream:
         stream.write(f"{key}\n")
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ded import models, params, plan, study
+from ded import checking, models, params, study
 from ded.errors import DedError
 from ded.params.schemas import SCHEMAS
 
@@ -83,15 +83,15 @@ def begins(changes) -> str:
 
 def missing(changes) -> str:
     try:
-        table = plan.check("smollm", ["01"], changes)
+        table = checking.check("smollm", ["01"], changes)
     except DedError as error:
         return str(error)
-    return "\n".join(plan.lines(table[table["ok"].eq(False)]))
+    return "\n".join(checking.lines(table[table["ok"].eq(False)]))
 
 
 def test_what_is_passed_begins(own):
     assert missing(own) == "" and begins(own) == ""
-    notes = plan.check("smollm", ["01"], own).set_index("item")["note"]
+    notes = checking.check("smollm", ["01"], own).set_index("item")["note"]
     assert notes[f"source {own['corpus_source']}"].tolist() == [
         "12 train questions",
         "4 dev questions",
@@ -106,10 +106,10 @@ def test_folders_of_a_data_set_that_are_no_teachers_are_named(own, tmp_path, mon
         (tmp_path / "org/set" / name).mkdir(parents=True)
         shutil.copy(tmp_path / "good.jsonl", tmp_path / "org/set" / name / "gen1.jsonl")
     changes = own | {"teachers": ["recorded:org/set/anna", "recorded:org/set/ben"]}
-    table = plan.check("smollm", ["01"], changes).set_index("item")
+    table = checking.check("smollm", ["01"], changes).set_index("item")
     row = table.loc["data set org/set"]
     assert row["ok"] is None and row["note"].endswith("none of the teachers: cyd")
-    assert "data set org/set" not in plan.check("smollm", ["01"], own)["item"].tolist()
+    assert "data set org/set" not in checking.check("smollm", ["01"], own)["item"].tolist()
 
 
 BROKEN = {
@@ -165,14 +165,14 @@ def test_signs_that_a_tokenizer_cannot_read_are_counted(own, tmp_path):
     settings = params.checked("smollm", "01", own | {"id_source": f"file:{source}"})
     with pytest.warns(UserWarning, match=r"student': of the tokens .* are <unk>.*: 25% in ID$"):
         study.describe(settings, NOBODY)
-    table = plan.check("smollm", ["01"], own | {"id_source": f"file:{source}"})
+    table = checking.check("smollm", ["01"], own | {"id_source": f"file:{source}"})
     (hint,) = table.loc[table["kind"] == "prompts", "ok"]
     assert hint is None
 
 
 def test_liger_without_a_gpu_is_told_once(tiny, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    table = plan.check("lab", ["03"], {"trainer": {"liger": True}})
+    table = checking.check("lab", ["03"], {"trainer": {"liger": True}})
     (lacking,) = table[table["note"].str.contains("liger")].itertuples()
     assert lacking.ok is False and "set it to false" in lacking.note
 
@@ -184,5 +184,5 @@ def test_a_preset_that_needs_nothing_is_passed(preset, tiny, monkeypatch):
         settings = params.checked(preset, notebook)
         unit = study.units(settings)[0]
         assert unit.suite() and unit.questions() and isinstance(settings, schema)
-    table = plan.check(preset)
+    table = checking.check(preset)
     assert set(table.loc[table["ok"].eq(False), "kind"]) <= {"model"}, "lab models are not built"

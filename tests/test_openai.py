@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import servers
 
-from ded import generation, home, models, params, plan, store, study
+from ded import checking, generation, home, models, params, store, study
 from ded.errors import EngineError
 from ded.generation import journal, openai
 from ded.generation.engines import Shard
@@ -368,7 +368,7 @@ def test_ded_check_asks_the_endpoint(toy, monkeypatch):
     changes = {"teachers": ["lab:left", MODEL, "openai:tyo"], "engine": {"base_url": toy.url}}
     changed = params.checked("lab", "01_teacher_selection", changes)
     monkeypatch.setattr(params, "checked", lambda *_: changed)
-    found = plan.check("lab", ["01"]).set_index("item")
+    found = checking.check("lab", ["01"]).set_index("item")
     assert (
         found.loc[f"model {MODEL}", "ok"]
         and not found.loc["model openai:tyo", "ok"]

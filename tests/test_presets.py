@@ -13,7 +13,7 @@ from pathlib import Path
 import cells
 import pytest
 
-from ded import params, plan, report, results
+from ded import checking, params, report, results
 from ded.params import schemas
 
 ROOT = Path(__file__).parents[1]
@@ -356,8 +356,8 @@ def test_what_has_run_is_what_check_passes(executed, preset, notebook, monkeypat
     monkeypatch.setenv("DED_DATA", str(place / "data"))
     monkeypatch.setenv("DED_STORE", str(place / "store" / preset))
     used = json.loads((folder / "manifest.json").read_text())["params"]
-    table = plan.check(preset, [notebook], used)
-    assert not error and plan.lines(table[table["ok"].eq(False)]) == []
+    table = checking.check(preset, [notebook], used)
+    assert not error and checking.lines(table[table["ok"].eq(False)]) == []
 
 
 @pytest.mark.parametrize("preset", PRESETS)

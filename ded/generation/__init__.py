@@ -97,9 +97,13 @@ def sample(
         with store.lock(f"draw-{missing[0].key}"):  # whoever asks for the same waits for it
             begun = [_begun(s, settings, who, limited) for s in missing if not store.has(s.key)]
             # closed at once: the traceback of an interrupt would keep it, its locks and requests
-            with closing(source.draw(model, begun, settings, engine)) as drawing:
+            drawn = closing(source.draw(model, begun, settings, engine))
+            n_gpus = engine.tensor_parallel * engine.data_parallel
+            with spent.work("sample", model, n_gpus) as done, drawn as drawing:
                 for shard, table in drawing:
                     store.table(shard.key, table.copy)
+                    done["tokens"] += table["n_tokens"].sum() - shard.n_drawn
+                    done["limit"] += sum(max_tokens - len(row.drawn) for row in shard.unfinished())
     # there may be no traces for a shard
     tables = [table for shard in shards if len(table := store.read_table(shard.key))]
     if not tables:

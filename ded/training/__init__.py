@@ -27,7 +27,7 @@ from ded.training.job import (
     show_example,
     trained_texts,
 )
-from ded.training.processes import launch
+from ded.training.processes import configuration, launch
 from ded.training.trainer import check_packages, fit
 
 VERSION = 2
@@ -64,11 +64,17 @@ def sft(
         prompts, share = corpus["prompt"].tolist(), trainer.validation_share
         kept, held = hold_out(examples, prompts, share, decisive.seed)
         job = Job(student, kept, folder.resolve(), decisive, trainer, work, held_out=held)
-        if trainer.processes == 1 and not trainer.accelerate:
-            fit(job)
-        else:
-            launch(job)
+        resumed = any(work.glob("checkpoint-*"))
+        n_gpus = configuration(trainer).get("num_processes", 1)
+        with spent.work("train", student, n_gpus) as done:
+            if trainer.processes == 1 and not trainer.accelerate:
+                fit(job)
+            else:
+                launch(job)
+            if not resumed:  # else only a part of it was done now
+                done |= job.tokens()
         shutil.rmtree(work, ignore_errors=True)
 
     store.directory(key, train)
+    spent.trained_from[f"store:{key}"] = spent.trained_from.get(student, student)
     return f"store:{key}"

@@ -52,6 +52,18 @@ class Job:
     host: str = field(default_factory=socket.gethostname)  # of the process that asked for it
     owner: int = field(default_factory=os.getpid)  # that process
 
+    @property
+    def steps(self) -> int:
+        """Of the optimizer; with examples held out as many as without."""
+        settings, n = self.settings, len(self.examples) + len(self.held_out)
+        return settings.max_steps or optimizer_steps(n, settings.epochs, settings.batch_size)
+
+    def tokens(self) -> dict[str, float]:
+        """{tokens: how many the training passes through, limit: how many these might be}."""
+        n_seen = self.steps * self.settings.batch_size
+        mean = np.mean([len(example["input_ids"]) for example in self.examples])
+        return {"tokens": n_seen * float(mean), "limit": n_seen * self.settings.max_length}
+
 
 def optimizer_steps(examples: int, epochs: float, batch_size: int) -> int:
     """How many optimizer steps `epochs` passes over so many examples are, at least one."""

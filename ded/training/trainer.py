@@ -18,7 +18,7 @@ from ded import models, progress, spent
 from ded.errors import TrainingError, first_line
 from ded.options import Trainer
 from ded.training import attention
-from ded.training.job import MEND, Job, optimizer_steps
+from ded.training.job import MEND, Job
 from ded.training.loss import completion_trainer
 from ded.training.memory import Layout, layout
 
@@ -117,8 +117,7 @@ def _arguments(job: Job, world: int, chosen: Layout) -> Any:
         from trl import SFTConfig
 
     settings, trainer, gpu = job.settings, job.trainer, torch.cuda.is_available()
-    micro, n = chosen.micro_batch, len(job.examples) + len(job.held_out)
-    steps = settings.max_steps or optimizer_steps(n, settings.epochs, settings.batch_size)
+    micro, steps = chosen.micro_batch, job.steps
     often = max(1, steps // 20)
     if trainer.report_to == "tensorboard":  # beside the work folder, which goes
         logs = job.work.parents[1] / "logs" / job.work.name
