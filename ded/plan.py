@@ -53,8 +53,8 @@ def estimate(
     GPU, or of a `card` of params/throughput.yml); "none" where trajectories are recorded or come
     from an endpoint, UNKNOWN (and NaN) where nothing tells how large a model is.
     """
-    rates, rows = Rates(card), []
-    for notebook, settings in planned(preset, only, changes):
+    runs, rates, rows = planned(preset, only, changes), Rates(card), []
+    for notebook, settings in runs:
         for work in workload(notebook, settings):
             about = {"notebook": notebook, "work": work.kind, "model": work.model}
             rows.append(about | _cost(work, settings, rates))
@@ -76,8 +76,8 @@ def schedule(
     for them, and is taken to be faster by as many GPUs as it holds. ParameterError where a node has
     too few for a job.
     """
-    rates, rows = Rates(), []
-    for notebook, settings in planned(preset, only, changes):
+    runs, rates, rows = planned(preset, only, changes), Rates(), []
+    for notebook, settings in runs:
         each = gpus_a_job(settings)
         if not (places := nodes * (gpus // each)):
             raise ParameterError(f"{notebook}: a job takes {each} GPUs, and a node has {gpus}")
