@@ -308,9 +308,3 @@ def _text(settings: dict[str, Any]) -> str:
         if value is not None:
             texts.append(f"{key} {' to '.join(value) if isinstance(value, list) else value}")
     return ", ".join(texts)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown; numbers to two decimals, nothing where nothing was measured."""
-    shown = table.round(2).astype(object).replace(r"\|", r"\\|", regex=True)
-    return shown.where(shown.notna(), None).to_markdown(index=False, floatfmt="g", missingval="")

@@ -330,10 +330,8 @@ def compare(
     folders = pages.folder_of(first), pages.folder_of(second)
     names = pages.labels(*folders)
     for pair in pages.notebooks(*folders):
-        tables = [pages.parameters(pair, names), pages.claims(pair, names)]
-        typer.echo(
-            "\n\n".join([f"# {pair[0].name}", *(t.markdown() for t in tables if t.rows), ""])
-        )
+        texts = [table.markdown() for table in pages.tables(pair, names)]
+        typer.echo("\n\n".join([f"# {pair[0].name}", *texts, ""]))
     typer.echo(f"side by side: {os.path.relpath(pages.page(*folders, out))}")
 
 
@@ -393,6 +391,7 @@ def bench(
     """Score a model on benchmarks, beside published numbers; or compare two scored models."""
     from ded import benchmarks, general, generation, models, problems
     from ded.options import Engine
+    from ded.report.tables import table
 
     if any(compare):
         first, second = (benchmarks.read(out, name)[1] for name in compare)
@@ -425,7 +424,7 @@ def bench(
     recorded, _ = benchmarks.read(out, model)
     beside = benchmarks.beside(recorded, {model: known_as} if known_as else {})
     if (published := beside["published"].notna()).any():
-        typer.echo(f"\n{benchmarks.markdown(beside[published])}")
+        typer.echo(f"\n{table(beside[published], 'Beside published numbers, per cent').markdown()}")
     typer.echo(f"\n{os.path.relpath(file)}")
 
 

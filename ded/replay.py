@@ -100,7 +100,8 @@ def _effects(
             for base, value in comparable.items():
                 if value is not None and committed.get(base) is not None:
                     gap = value - committed[base]
-                    row = [claim["name"], verdict, part["label"], base, value, committed[base]]
+                    label = wording.label(part, claim)
+                    row = [claim["name"], verdict, label, base, value, committed[base]]
                     rows.append([*row, gap, bound, abs(gap) <= bound])
     return pd.DataFrame(rows, columns=EFFECTS)
 

@@ -32,9 +32,10 @@ def conditions(table: pd.DataFrame) -> pd.DataFrame:
     """`study.conditions.compare` for readers: condition, paper, this run, band, inside."""
     rows = []
     for row in table.itertuples():
-        each = [f"{name} {reading.amount(value, row.unit)}" for name, value in row.measured.items()]
-        measured = reading.amount(row.value, row.unit) if each else "not measured"
-        run = f"{measured} ({', '.join(each)})" if len(each) > 1 else measured
+        each = {name: reading.amount(value, row.unit) for name, value in row.measured.items()}
+        run = reading.amount(row.value, row.unit) if each else "not measured"
+        if len({*each.values()}) > 1:
+            run += f" ({', '.join(f'{name} {text}' for name, text in each.items())})"
         inside = {True: "yes", False: "no"}.get(row.inside, "not measured")
         if row.outliers and len(each) > 1:
             inside += f"; far outside: {', '.join(row.outliers)}"

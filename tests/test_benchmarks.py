@@ -17,6 +17,7 @@ from ded import benchmarks, evaluation, generation, grading, problems, stats
 from ded.cli import app
 from ded.errors import BenchmarkError, DedError
 from ded.grading import VERDICTS
+from ded.report import tables
 
 MODEL = "lab:student_1"
 VALUES = {"correct": 1.0, "error": math.nan}
@@ -433,14 +434,14 @@ def test_published_numbers_stand_beside_and_never_in_our_column():
         math.isnan(unmeasured["ours"]) and unmeasured["published"] == 12.4 and unmeasured["source"]
     )
     assert set(table["model"]) == {"DeepSeek-R1-Distill-Qwen-32B", "NTele-R1-32B-Code"}
-    text = benchmarks.markdown(code.reset_index())
+    text = tables.table(code.reset_index().round(2), "beside").markdown()
     assert (
-        text.count("\n") == 4
+        text.count("\n") == 6
         and "| hard | NTele-R1-32B-Code |" in " ".join(text.split())
         and "| 28.43 |" in " ".join(text.split())
         and "nan" not in text
     )
-    assert r"P(A \| B)" in benchmarks.markdown(pd.DataFrame({"group": ["P(A | B)"]}))
+    assert r"P(A \| B)" in tables.table(pd.DataFrame({"group": ["P(A | B)"]}), "").markdown()
 
 
 def test_the_published_table_agrees_with_the_reported_one():

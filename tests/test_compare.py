@@ -34,11 +34,12 @@ def test_parameters_claims_and_figures_stand_side_by_side(other):
     (pair,) = compare.notebooks(REFERENCE, other)
     names = compare.labels(REFERENCE, other)
     seed = str(pair[0].params["seed"])
-    assert compare.parameters(pair, names).rows == [
+    parameters, claims = compare.tables(pair, names)
+    assert parameters.rows == [
         ["seed", seed, "4711"],
         ["engine.dtype", "default", "bfloat16"],
     ]
-    claims = compare.claims(pair, names)
+    assert compare.tables((pair[0], pair[0]), names)[0].caption == "Claims", "nothing differs"
     assert claims.head == ["claim", "reference", "other"]
     first, *others = claims.rows
     assert first[1].startswith("reproduced: ") and first[2].startswith("not judged: ")

@@ -125,7 +125,11 @@ def test_a_verdict_says_which_of_its_conditions_are_not_the_papers_and_stays():
 
 
 def test_readers_see_what_is_met_what_is_not_and_what_was_not_measured():
-    measured = {"id_before": {"a": 0.55, "b": 0.3}, "ood_before": {"a": 0.8}, "epochs": {"": 3}}
+    measured = {
+        "id_before": {"a": 0.55, "b": 0.3},
+        "ood_before": {"a": 0.8, "b": 0.8},
+        "epochs": {"": 3},
+    }
     table = study.conditions.compare("02_ood_tradeoff", measured)
     shown = tables.conditions(table).set_index("condition")
     students = shown.loc["students before, ID pass@1"]
@@ -133,6 +137,7 @@ def test_readers_see_what_is_met_what_is_not_and_what_was_not_measured():
         students["this run"] == "42.5 % (a 55.0 %, b 30.0 %)" and students["band"] == "50 to 75 %"
     )
     assert students["inside"] == "no; far outside: b"
+    assert shown.loc["students before, OOD pass@1", "this run"] == "80.0 %", "the same in all bases"
     assert shown.loc["students before, OOD pass@1", "inside"] == "yes"
     assert shown.loc["optimizer steps", ["this run", "inside"]].tolist() == ["not measured"] * 2
     assert shown.loc["passes over the corpus", ["this run", "band"]].tolist() == ["3", "10"]

@@ -444,12 +444,15 @@ def test_conditions_come_first_and_stand_beside_the_verdicts(outputs, tmp_path):
     outside = "outside the paper's conditions: steps 56 (160 to 200)"
     claims = [claim(outside=outside), claim("y falls", outside="")]
     folder = recorded(outputs, claims=claims, files=["conditions.csv", "summary.csv"])
-    (folder / "conditions.csv").write_text("condition,paper,inside\nsteps,167 to 200,no\n")
+    (folder / "conditions.csv").write_text(
+        "condition,paper,inside\nsteps,167 to 200,no\nown,70,yes; far outside: x\n"
+    )
     (folder / "summary.csv").write_text("arm,ID,ID low,ID high\nmine,0.1111,0.1,0.2\n")
     text = Page(report.write(outputs).read_text()).text
     beside = "✓ reproduced +12.7 [10.0, 14.8] 2.9 outside the paper's conditions y falls"
     assert text.index(beside) < text.index("fixed before condition paper inside")
     assert text.index("Outside the paper's conditions: steps 56 (160 to 200).") < text.index(beside)
+    assert "Conditions: 1 of 2 as in the paper" in text
     assert text.index("steps 167 to 200 no") < text.index("mine 11.1 [10.0, 20.0]")
     assert text.count(outside) == 1 and "fixed before [95" not in text
     file = tmp_path / "README.md"

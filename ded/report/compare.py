@@ -35,30 +35,25 @@ def notebooks(first: Path, second: Path) -> list[tuple[Notebook, Notebook]]:
     return [(read(first / name), read(second / name)) for name in both]
 
 
-def parameters(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
-    """The parameters that differ, by name (engine.dtype)."""
-    return differing(differences(*(notebook.params for notebook in pair)), *names)
-
-
-def claims(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> Table:
-    """What each run says of each claim: the verdict and, of its parts, what was measured."""
+def tables(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> list[Table]:
+    """The parameters that differ, by name (engine.dtype), and what each run says of each claim: the
+    verdict and, of its parts, what was measured; without a table that has no rows."""
+    parameters = differing(differences(*(notebook.params for notebook in pair)), *names)
     runs = [{claim["name"]: wording.outcome(claim) for claim in run.claims} for run in pair]
     rows = [[name, *(outcomes.get(name, "") for outcomes in runs)] for name in runs[0] | runs[1]]
-    return Table("Claims", ["claim", *names], rows)
+    claims = Table("Claims", ["claim", *names], rows)
+    return [table for table in (parameters, claims) if table.rows]
 
 
 def page(first: Path, second: Path, file: Path | None = None) -> Path:
     """Writes it all as one HTML page, outputs/compare/<first>-<second>.html; returns its path."""
     names = labels(first, second)
-    pairs = notebooks(first, second)
     if file is None:
         plain = (re.sub(r"\W+", "-", name).strip("-") for name in names)
         file = home() / "outputs" / "compare" / f"{'-'.join(plain)}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
-    sections = [
-        (pair[0].title, [parameters(pair, names), claims(pair, names)], _figures(pair))
-        for pair in pairs
-    ]
+    pairs = notebooks(first, second)
+    sections = [(pair[0].title, tables(pair, names), _figures(pair)) for pair in pairs]
     return files.write_text(file, rendered("compare.html.j2", names=names, sections=sections))
 
 
