@@ -698,9 +698,7 @@ def test_of_ligers_kernels_those_of_the_layers_are_applied(monkeypatch):
 
 def test_attention_by_lengths_on_a_gpu_is_in_bfloat16(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    with pytest.raises(
-        TrainingError, match=r"'varlen' does not know .* float32: set it to bfloat16"
-    ):
+    with pytest.raises(TrainingError, match=r"'varlen' needs bfloat16 .* set trainer.dtype"):
         trainer.check_packages(Trainer(packing="varlen"))
 
 

@@ -24,42 +24,32 @@ def packed_attention(
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    attend = varlen_attn if query.is_cuda else _one_by_one
+    attend = varlen_attn if query.is_cuda else under_a_mask
     # rotated in float32; the kernel wants bfloat16, which autocast computes in
-    parts = [part[0].transpose(0, 1).to(value.dtype) for part in (query, key, value)]
+    rows = [part[0].transpose(0, 1).to(value.dtype) for part in (query, key, value)]
     starts, longest = settings["cu_seq_lens_q"], settings["max_length_q"]
-    window = (settings.get("sliding_window") or 0) - 1, 0  # 0 before the last: no bound
-    about: dict[str, Any] = {
-        "scale": settings.get("scaling"),
-        "window_size": window,
-        "enable_gqa": True,
-    }
-    return attend(*parts, starts, starts, longest, longest, **about)[None], None
+    before = (settings.get("sliding_window") or 0) - 1  # tokens that are seen; -1: all
+    about: dict[str, Any] = {"scale": settings.get("scaling"), "window_size": (before, 0)}
+    output = attend(*rows, starts, starts, longest, longest, enable_gqa=True, **about)
+    return output[None], None
 
 
-def _one_by_one(
+def under_a_mask(
     query: Any,
     key: Any,
     value: Any,
     starts: Any,
     *_: Any,
-    scale: float,
     window_size: tuple[int, int],
-    enable_gqa: bool,
+    **more: Any,
 ) -> Any:
     """What `varlen_attn` does, where there is no GPU."""
     import torch
 
-    outputs = []
-    for rows in zip(
-        *(part.split(starts.diff().tolist()) for part in (query, key, value)), strict=True
-    ):
-        near = torch.ones(2 * [len(rows[0])], dtype=torch.bool, device=query.device).tril()
-        if window_size[0] >= 0:
-            near = near.triu(-window_size[0])
-        heads_first = [part.transpose(0, 1)[None] for part in rows]
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            *heads_first, attn_mask=near, scale=scale, enable_gqa=enable_gqa
-        )
-        outputs.append(attended[0].transpose(0, 1))
-    return torch.cat(outputs)
+    example = torch.repeat_interleave(starts.diff())
+    seen = (example[:, None] == example).tril()
+    if window_size[0] >= 0:
+        seen = seen.triu(-window_size[0])
+    heads_first = [part.transpose(0, 1)[None] for part in (query, key, value)]
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return attend(*heads_first, attn_mask=seen, **more)[0].transpose(0, 1)

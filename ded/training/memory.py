@@ -22,6 +22,7 @@ USED = 0.9  # of what is free; the rest is for what the estimate misses, and for
 LAUNCH = 1300
 MASKED = 1.4
 TILE = 2**28  # bytes of the part of the logits that TRL has at a time on a GPU
+WIDE = {"float32": 4, "bfloat16": 2}  # bytes of a number in the passes
 log = logging.getLogger("ded")
 
 
@@ -99,7 +100,7 @@ def state_bytes(config: Any, size: float, trainer: Trainer) -> float:
     hidden, queries, keys, inner = widths(config)
     linear = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner)  # in and out
     adapters = trainer.lora_rank * linear * config.num_hidden_layers
-    return wide(trainer) * size + each * adapters
+    return WIDE[trainer.dtype] * size + each * adapters
 
 
 def activation_bytes(config: Any, trainer: Trainer, n_tokens: int, recomputed: bool) -> float:
@@ -108,7 +109,7 @@ def activation_bytes(config: Any, trainer: Trainer, n_tokens: int, recomputed: b
     and a part of the logits."""
     hidden, queries, keys, inner = widths(config)
     norms, gated = (8, 3) if trainer.liger else (16, 4)  # Liger's keep less
-    layer = (norms + 10) * hidden + wide(trainer) * (2 * queries + 2 * keys + gated * inner)
+    layer = (norms + 10) * hidden + WIDE[trainer.dtype] * (2 * queries + 2 * keys + gated * inner)
     head = TILE + (0 if trainer.lora_rank else 4 * config.vocab_size * hidden)
     if not recomputed:
         return n_tokens * layer * config.num_hidden_layers + head
@@ -122,11 +123,6 @@ def widths(config: Any) -> tuple[int, int, int, int]:
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     return hidden, heads * width, key_heads * width, inner
-
-
-def wide(trainer: Trainer) -> int:
-    """Bytes of a number in the passes."""
-    return 2 if trainer.dtype == "bfloat16" else 4
 
 
 def cost(lengths: list[int], batch: int, micro: int, packed: bool | str) -> float:

@@ -98,10 +98,8 @@ def check_packages(trainer: Trainer) -> None:
         needs = "a GPU and the package liger-kernel (requirements/gpu.lock)"
         raise TrainingError(f"trainer.liger needs {needs}; without them set it to false")
     if trainer.packing == "varlen" and torch.cuda.is_available() and trainer.dtype == "float32":
-        mend = "set it to bfloat16, or trainer.packing to true or false"
-        raise TrainingError(
-            f"trainer.packing = 'varlen' does not know trainer.dtype float32: {mend}"
-        )
+        mend = "trainer.dtype: bfloat16, or another trainer.packing"
+        raise TrainingError(f"trainer.packing = 'varlen' needs bfloat16 on a GPU: set {mend}")
     reporter = trainer.report_to
     if reporter != "none" and not find_spec(reporter):
         mend = f"pip install {reporter}, or set it to 'none'"
@@ -218,10 +216,8 @@ def _rows(job: Job, steps: int, world: int, on_gpu: bool) -> Any:
     if world == 1 and not on_gpu:
         return datasets.Dataset.from_list(job.examples)
     n, batch = len(job.examples), job.settings.batch_size
-    examples = [
-        *job.examples,
-        {"input_ids": job.examples[0]["input_ids"][:2], "labels": [-100] * 2},
-    ]
+    empty = {"input_ids": job.examples[0]["input_ids"][:2], "labels": [-100] * 2}
+    examples = [*job.examples, empty]
     order: list[int] = []
     for epoch in range(math.ceil(steps / math.ceil(n / batch))):
         rng = torch.Generator().manual_seed(job.settings.seed + epoch)
