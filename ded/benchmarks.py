@@ -71,7 +71,9 @@ def run(
     suite = {name_of(source): questions}
     table = evaluation.per_question(model, suite, **sampling, **scoring, engine=engine)
     table = table.rename(columns={"family": "benchmark"})
-    table["group"] = table["question"].map({q.id: _group(q) for q in questions})
+    levels = {q.id: f"level {q.level}" if q.level else "" for q in questions}
+    groups = {q.id: str(q.meta.get("group") or levels[q.id]) for q in questions}
+    table["group"] = table["question"].map(groups)
     dates = sorted(str(q.meta["date"])[:10] for q in questions if q.meta.get("date"))
     settings: dict[str, Any] = {"source": _without_folders(source), "split": "test"}
     # what identifies the questions, without their texts
@@ -97,11 +99,6 @@ def name_of(source: str) -> str:
 def _without_folders(source: str) -> str:
     place, mark, options = source.partition("?{")  # whose slashes are no folders
     return re.sub(r"^(file:|data:[^@]*@).*/(?=.)", r"\1", place) + mark + options
-
-
-def _group(question: problems.Problem) -> str:
-    level = f"level {question.level}" if question.level else ""
-    return str(question.meta.get("group") or level)
 
 
 def _context(model: str) -> tuple[int, str | None]:

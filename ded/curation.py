@@ -26,7 +26,6 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
 from ded import progress
-from ded.errors import ParameterError, no_such
 from ded.problems import Problem, content_hash, texts, trace
 
 EXACT = 5000  # subsets of one question up to which the best is found by looking at all of them
@@ -303,14 +302,7 @@ def pairwise_distances(
     """Symmetric (n, n) matrix of distances between n trajectories of a question (token_ids, text),
     by one of `METRICS`.
     """
-    return METRICS[metric_named(metric)](trajectories, workers)
-
-
-def metric_named(name: str) -> str:
-    """The name, where it is one of `METRICS`; ParameterError where it is not."""
-    if name not in METRICS:
-        raise ParameterError(no_such("metric", name, METRICS))
-    return name
+    return METRICS[metric](trajectories, workers)
 
 
 @dataclass(frozen=True)

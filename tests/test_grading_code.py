@@ -10,6 +10,7 @@ from ded.grading import code, grade, sandbox
 from ded.grading.code import extract, grade_programs, same_output, same_value
 from ded.grading.decision import CORRECT, Decision, Settings
 from ded.grading.sandbox import Limits
+from ded.options import Grading
 from ded.problems import Problem
 from ded.problems.datasets import SETS
 
@@ -626,10 +627,10 @@ def test_packages_are_those_of_the_list(isolation):
             "import numpy as np\ndef f(x): return np.float32(x) if x < 2 else np.int8(x)",
         ),
     ]
-    settings = Settings(isolation=isolation, progress=False, packages=("numpy",))
+    settings = Settings(options=Grading(isolation=isolation, packages=["numpy"]), progress=False)
     verdicts = [verdict for verdict, *_ in grade_programs(jobs, settings)]
     assert verdicts == ["correct", "wrong", "correct", "correct"]
-    without = Settings(isolation=isolation, progress=False)
+    without = Settings(options=Grading(isolation=isolation), progress=False)
     assert {verdict for verdict, *_ in grade_programs(jobs, without)} == {"wrong"}
 
 
@@ -647,4 +648,4 @@ def test_a_package_that_is_not_installed_is_told_before_anything_runs(monkeypatc
     monkeypatch.setattr(code, "grade_programs", lambda *_: pytest.fail("ran"))
     frame = pd.DataFrame({"problem_id": ["p"], "text": [ADD], "finish_reason": "stop"})
     with pytest.raises(ParameterError, match=r"grading\.packages: no package 'nunpy'.*numpy"):
-        grade(frame, [SUM], packages=("nunpy",))
+        grade(frame, [SUM], Grading(packages=["nunpy"]))

@@ -6,6 +6,7 @@ import pytest
 from ded.grading import choice, grade
 from ded.grading.decision import Settings
 from ded.grading.math import grade_answers
+from ded.options import Grading
 from ded.problems import Problem
 from ded.problems.extraction import extract
 
@@ -927,7 +928,8 @@ def test_a_percent_sign_may_be_left_out_where_the_question_asks(
 ):
     pairs = [(Problem("m", "math", 1, question, gold, "math"), answer)]
     for percent, verdict in (("strict", strict), ("same", same)):
-        ((decided, *_),) = grade_answers(pairs, Settings(progress=False, percent=percent))
+        settings = Settings(options=Grading(percent=percent), progress=False)
+        ((decided, *_),) = grade_answers(pairs, settings)
         assert decided == verdict
 
 

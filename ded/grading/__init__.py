@@ -67,7 +67,7 @@ def grade(
     problems: those that the rows refer to; ``kind`` chooses the grader (one of `GRADERS`).
     options: the parameter `grading`. A judge is asked about *unparsed* rows only, and never about
         code.
-    settings: fields of `Settings`: workers, isolation, limits, progress, seen.
+    settings: further fields of `Settings`: workers, limits, progress, seen.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted,
     None if nothing was), ``reason`` ("" where the verdict says it all) and ``rule`` (which of the
@@ -75,9 +75,8 @@ def grade(
     ValueError for a row whose problem is unknown, or an unknown kind; EngineError or ModelError
     where the model that is to judge cannot be asked.
     """
-    chosen: dict[str, Any] = {"isolation": options.isolation, "percent": options.percent}
-    how = Settings(**chosen | {"packages": tuple(options.packages)} | settings)
-    packages.places(how.packages)  # a name that is wrong is told before anything runs
+    how = Settings(options=options, **settings)
+    packages.places(tuple(options.packages))  # a name that is wrong is told before anything runs
     by_id = {problem.id: problem for problem in problems}
     for name in sorted(set(trajectories["problem_id"]) - set(by_id)):
         raise ValueError(f"no problem {name!r} among the problems: give all that the rows refer to")

@@ -140,8 +140,8 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
     if not settings.seen:
         return grade_programs(pairs, settings)
     run = partial(grade_programs, settings=replace(settings, progress=False))
-    how = (settings.isolation, settings.limits, *packages.versions(settings.packages))
-    return seen.grade(pairs, run, settings.seen, VERSION, *how)
+    versions, how = packages.versions(settings.options.packages), settings.options.isolation
+    return seen.grade(pairs, run, settings.seen, VERSION, how, settings.limits, *versions)
 
 
 def rule(problem: Problem) -> str:
@@ -161,7 +161,7 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     there a program that waits to its limit is wrong; then, what got too little CPU, alone. Without
     isolation nothing is run and every verdict is *error*.
     """
-    if reason := why_not(settings.isolation):
+    if reason := why_not(settings.options.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
     limits = settings.limits or Limits()
     brief = replace(limits, idle=min(limits.idle, BRIEF))
@@ -184,7 +184,8 @@ def _together(limits: Limits) -> int:
 
 
 def _try(pairs: list[Pair], workers: int, settings: Settings) -> list[Decision]:
-    where = settings.limits, settings.isolation, False, settings.packages
+    options = settings.options
+    where = settings.limits, options.isolation, False, tuple(options.packages)
     threads = threading.local()
 
     def run(pair: Pair) -> Decision:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ded import progress
 from ded.grading.sandbox import Limits
+from ded.options import Grading
 from ded.problems.record import Problem
 
 VERSION = 3
@@ -35,24 +36,19 @@ class Settings:
     """How to grade.
 
     workers: processes for math, sandboxes side by side for code; verdicts do not depend on it.
-    isolation: "bubblewrap", or by name the weaker "rlimits" (see `ded.grading.sandbox`); code is
-        not run, and its rows end as *error*, where the machine cannot isolate as asked.
+    options: the parameter `grading`; code is not run, and its rows end as *error*, where the
+        machine cannot isolate as it asks.
     limits: of code, None for the defaults; a problem's own limits come first.
     progress: whether to show progress bars.
-    percent: whether a percent sign matters ("strict"), or 60 % is 60 where the question asks for a
-        percentage ("same").
     seen: the file in which verdicts on programs are kept and looked up, so that each distinct
         program runs once; None for no such file.
-    packages: distributions that programs may import, beside the standard library.
     """
 
     workers: int = 1
-    isolation: str = "bubblewrap"
+    options: Grading = Grading()
     limits: Limits | None = None
     progress: bool = True
-    percent: str = "strict"
     seen: Path | None = None
-    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def grade_answers(pairs: list[Pair], settings: Settings) -> list[Decision]:
     arguments = []
     for problem, answer in pairs:
         # whether 60 % is 60 here
-        is_unit = settings.percent == "same" and bool(_ASKS_PERCENT.search(problem.prompt))
+        is_unit = settings.options.percent == "same" and bool(_ASKS_PERCENT.search(problem.prompt))
         compared = choice.unlabelled(problem.answer, answer)
         arguments.append((*compared, problem.meta.get("tolerance", 0.0), is_unit))
     decisions = [_as_text(*each) for each in arguments]

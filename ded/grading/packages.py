@@ -3,6 +3,7 @@
 Each comes with what it requires, from where it is installed for this Python.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -36,7 +37,7 @@ def places(names: tuple[str, ...]) -> dict[str, Path]:
     return places
 
 
-def versions(names: tuple[str, ...]) -> list[str]:
+def versions(names: Iterable[str]) -> list[str]:
     """`name version` of each."""
     return [f"{name} {_distribution(name).version}" for name in names]
 

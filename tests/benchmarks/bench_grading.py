@@ -23,6 +23,7 @@ from ded.grading.code import grade_programs
 from ded.grading.decision import Settings
 from ded.grading.math import grade_answers
 from ded.grading.pool import CPU_SECONDS
+from ded.options import Grading
 from ded.problems import Problem
 
 PATHOLOGICAL = [
@@ -105,7 +106,7 @@ def speed(workers):
             ("stdio", "stdin/stdout programs of 3 tests"),
         ):
             for n in sorted({1, workers}):
-                settings = Settings(n, isolation, progress=False)
+                settings = Settings(n, Grading(isolation=isolation), progress=False)
                 seconds, verdicts = clock(grade_programs, programs(100, kind), settings)
                 assert {verdict for verdict, *_ in verdicts} == {"correct"}, verdicts[0]
                 line(f"100 {what}, {isolation}", 100, n, seconds)
