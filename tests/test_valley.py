@@ -157,7 +157,7 @@ def test_questions_of_one_level_have_no_easy_half(monkeypatch):
     cells = scores[scores["family"] == "ID"]
     (one,) = stats.judge([stats.claim("c", "s", stats.paired(cells, "easy 8", "random 4"))])
     assert one.verdict == "not judged" and "easy 8" in one.note
-    assert figures.size_curve(scores, rows) and figures.arm_scores(scores)
+    assert figures.size_curve(scores, rows) and figures.arm_scores({"ID": cells})
 
 
 def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
