@@ -18,7 +18,7 @@ from statsmodels.stats.power import TTestPower
 
 from ded import evaluation, stats
 from ded.stats import Interval, Part, claim, judge, verdict
-from ded.stats.claims import holm, holm_levels
+from ded.stats.claims import holm
 
 P_VALUES = st.lists(st.floats(1e-6, 1) | st.floats(1e-6, 0.03), min_size=1, max_size=8)
 
@@ -272,23 +272,22 @@ def test_holm_is_its_definition(p_values):
     m, order = len(p_values), np.argsort(p_values)
     steps = [(m - j) * p_values[i] for j, i in enumerate(order)]
     expected = [min(1, max(steps[: k + 1])) for k in range(m)]
-    assert holm(p_values)[order] == pytest.approx(expected)
+    assert holm(p_values)[0][order] == pytest.approx(expected)
 
 
 @pytest.mark.slow
 @settings(deadline=None)
 @given(P_VALUES)
 def test_holm_levels_make_the_same_decisions(p_values):
-    decided = np.asarray(p_values) < holm_levels(p_values)
-    assert decided.tolist() == [adjusted < stats.ALPHA for adjusted in holm(p_values)]
-    assert holm_levels(p_values).max() <= stats.ALPHA
+    adjusted, levels = holm(p_values)
+    assert (np.asarray(p_values) < levels).tolist() == (adjusted < stats.ALPHA).tolist()
+    assert levels.max() <= stats.ALPHA
 
 
 def test_holm_stops_at_the_first_failure():
-    assert (
-        holm_levels([0.02, 0.02]).tolist() == [stats.ALPHA / 2] * 2
-    )  # 0.02 would pass the second step alone
-    assert holm_levels([0.001, 0.02, 0.02]).tolist() == [
+    # 0.02 would pass the second step alone
+    assert holm([0.02, 0.02])[1].tolist() == [stats.ALPHA / 2] * 2
+    assert holm([0.001, 0.02, 0.02])[1].tolist() == [
         stats.ALPHA / 3,
         stats.ALPHA / 2,
         stats.ALPHA / 2,
@@ -296,8 +295,8 @@ def test_holm_stops_at_the_first_failure():
 
 
 def test_holm_counts_what_is_missing():
-    assert holm([0.01, math.nan]).tolist() == [0.02, 1.0]
-    assert len(holm([])) == len(judge([])) == 0
+    assert holm([0.01, math.nan])[0].tolist() == [0.02, 1.0]
+    assert len(holm([])[0]) == len(holm([])[1]) == len(judge([])) == 0
 
 
 @pytest.mark.slow

@@ -19,32 +19,21 @@ RULE = (
 )
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values (Holm 1979); nan counts as 1 and still as a member."""
-    values = _without_nan(p_values)
-    order, m = np.argsort(values, kind="stable"), len(values)
-    adjusted = np.empty(m)
-    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(m, 0, -1)).clip(max=1.0)
-    return adjusted
+def holm(p_values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """(step-down adjusted p-values, one-sided levels of the members' lower bounds) by Holm 1979;
+    nan counts as 1 and still as a member.
 
-
-def holm_levels(p_values: Sequence[float]) -> np.ndarray:
-    """One-sided level of each member's lower bound: 'bound above the line' is then Holm's decision.
-
-    The k-th smallest of m p-values gets ALPHA / (m - k + 1). From the first that fails on, all get
-    the level of that one, so that none of them can show a bound above its line.
+    'Bound above the line' is Holm's decision: the k-th smallest of m p-values gets the level
+    ALPHA / (m - k + 1). From the first that fails on, all get the level of that one, so that none
+    of them can show a bound above its line.
     """
-    m, values = len(p_values), _without_nan(p_values)
-    order = np.argsort(values, kind="stable")
-    steps = ALPHA / np.arange(m, 0, -1)
-    n_rejected = np.cumprod(values[order] < steps).sum()
-    levels = np.empty(m)
-    levels[order] = steps[np.minimum(np.arange(m), n_rejected)]
-    return levels
-
-
-def _without_nan(p_values: Sequence[float]) -> np.ndarray:
-    return np.nan_to_num(np.asarray(p_values, float), nan=1.0)
+    values, m = np.nan_to_num(np.asarray(p_values, float), nan=1.0), len(p_values)
+    order, remaining = np.argsort(values, kind="stable"), np.arange(m, 0, -1)
+    adjusted, levels = np.empty(m), np.empty(m)
+    adjusted[order] = np.maximum.accumulate(values[order] * remaining).clip(max=1.0)
+    n_rejected = np.cumprod(values[order] < ALPHA / remaining).sum()
+    levels[order] = ALPHA / remaining[np.minimum(np.arange(m), n_rejected)]
+    return adjusted, levels
 
 
 def detectable(se: float, df: float, alpha: float = ALPHA) -> float:
@@ -179,7 +168,7 @@ def claim(name: str, statement: str, *parts: Interval | Part | None) -> Claim:
 
 
 def verdict(part: Interval | Part, delta: float = DELTA, level: float = ALPHA) -> str:
-    """The verdict on one condition; ``level`` is that of the lower bound (see `holm_levels`).
+    """The verdict on one condition; ``level`` is that of the lower bound (see `holm`).
 
     *reproduced* if the lower bound is above -margin; else *not reproduced* if the plain upper bound
     is below delta (for a condition with a margin: below -margin); else *inconclusive*, also where
@@ -214,8 +203,8 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
     if one part had no headroom. A claim that cannot be judged still counts in the family.
     """
     p_values = [max((part.p_value for part in each.parts), default=1.0) for each in claims]
-    adjusted, levels, m = holm(p_values).tolist(), holm_levels(p_values).tolist(), len(claims)
-    judged = []
+    adjusted, levels = (each.tolist() for each in holm(p_values))
+    m, judged = len(claims), []
     for unjudged, p_value, p_holm, level in zip(claims, p_values, adjusted, levels, strict=True):
         verdicts = [verdict(part, delta, level) for part in unjudged.parts]
         unmeasured_parts = any(part.problem for part in unjudged.parts)
