@@ -84,6 +84,11 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return value
 
 
+def beside(module: str, name: str) -> dict[str, Any]:
+    """The mapping in the YAML file of this name beside a module (its `__file__`)."""
+    return read_yaml(Path(module).with_name(name))
+
+
 def shown(path: Path) -> str:
     """The path as a reader in the repository would write it."""
     full = path.resolve()

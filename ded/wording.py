@@ -8,16 +8,15 @@ bound is that of the plain 95 % interval.
 import math
 from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ded.files import read_yaml
+from ded.files import beside
 
 UNITS = {"share": (100, 1), "number": (1, 2)}  # a factor and decimals
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")
 OUTSIDE = "outside the paper's conditions: "
 MOST_PARTS = 3  # of a claim that a sentence names
-FINDINGS = read_yaml(Path(__file__).with_name("findings.yml"))
+FINDINGS = beside(__file__, "findings.yml")
 REFUTED = ChainMap(*FINDINGS["claims"].values())  # what is said of a claim that is not reproduced
 LEADING = {next(iter(claims)) for claims in FINDINGS["claims"].values()}
 Number = float | None

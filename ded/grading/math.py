@@ -3,9 +3,8 @@ processes, where `ded.grading.symbolic` compares them.
 """
 
 import re
-from pathlib import Path
 
-from ded.files import read_yaml
+from ded.files import beside
 from ded.grading import choice, rules
 from ded.grading.decision import Decision, Pair, Settings
 from ded.grading.pool import decide_all
@@ -81,5 +80,5 @@ def decide(gold: str, answer: str, tolerance: float, percent_is_unit: bool = Fal
 
 def warm_up() -> None:
     """Load what is loaded on first use, so that children inherit it."""
-    for gold, answer in read_yaml(Path(__file__).with_name("warm_up.yml"))["pairs"]:
+    for gold, answer in beside(__file__, "warm_up.yml")["pairs"]:
         decide(gold, answer, 0.0)

@@ -32,7 +32,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
-from ded.files import read_yaml
+from ded.files import beside
 from ded.grading import cgroup
 from ded.grading.packages import places
 
@@ -300,7 +300,7 @@ def _inside() -> str:
 @functools.cache
 def call_filter(machine: str = os.uname().machine) -> bytes:
     """The seccomp program that seccomp.yml describes; empty for a machine that it does not know."""
-    about = read_yaml(Path(__file__).with_name("seccomp.yml"))
+    about = beside(__file__, "seccomp.yml")
     architectures, same = about["architectures"], about["operations"]["same"]
     if machine not in architectures:
         return b""

@@ -2,10 +2,9 @@
 
 import re
 from functools import cache, partial
-from pathlib import Path
 from typing import NamedTuple
 
-from ded.files import read_yaml
+from ded.files import beside
 
 # words in LaTeX
 WRAPPER = re.compile(
@@ -51,7 +50,7 @@ def names_in(file: str) -> dict[str, str]:
     """Every name in a file of lists of names beside this module, and the heading of its list, which
     is a name too.
     """
-    lists = read_yaml(Path(__file__).with_name(file))
+    lists = beside(__file__, file)
     return {name: heading for heading, names in lists.items() for name in (heading, *names)}
 
 

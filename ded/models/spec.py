@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ded.errors import ModelError, ParameterError, first_line, near
-from ded.files import parse_yaml, read_yaml
+from ded.files import beside, parse_yaml
 
 KINDS = ("lab", "hf", "path", "store", "package", "openai", "recorded")
 WITHOUT_WEIGHTS = {"openai": "an endpoint gives texts", "recorded": "recorded traces are texts"}
-MENDS = read_yaml(Path(__file__).with_name("mends.yml"))
+MENDS = beside(__file__, "mends.yml")
 
 
 class Spec(NamedTuple):

@@ -7,13 +7,12 @@ Plain text work: nothing is evaluated. Hendrycks et al. 2021 is the source of th
 import re
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
-from ded.files import read_yaml
+from ded.files import beside
 
 LONGEST = 2000  # characters of a final answer; no task asks for more, and parsers fear it
-_WRITTEN = read_yaml(Path(__file__).with_name("typography.yml"))
+_WRITTEN = beside(__file__, "typography.yml")
 _MOST_MATCHES = 49  # looked at from the end: bounds against texts full of boxes that never close
 
 

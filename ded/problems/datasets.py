@@ -12,12 +12,11 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jinja2 import Template
 
-from ded.files import read_yaml
+from ded.files import beside
 from ded.problems.extraction import extract
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -185,5 +184,5 @@ READERS = {
 }
 SETS = {
     name: DataSet(name, READERS[name], **about)
-    for name, about in read_yaml(Path(__file__).with_name("datasets.yml")).items()
+    for name, about in beside(__file__, "datasets.yml").items()
 }

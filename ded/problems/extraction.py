@@ -7,10 +7,9 @@ phrases, of several languages.
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-from ded.files import read_yaml
+from ded.files import beside
 from ded.problems import answers
 from ded.problems.answers import FORMULA, LONGEST
 
@@ -27,7 +26,7 @@ def pattern(name: str) -> re.Pattern:
 
 @cache
 def _patterns() -> dict[str, re.Pattern]:
-    written = read_yaml(Path(__file__).with_name("phrases.yml"))
+    written = beside(__file__, "phrases.yml")
     value = rf"(?P<value>(?s:{FORMULA.pattern})|[^\n]*?)"
     written["last line"] = rf"^{written['so']}{value}(?:{written['closing']})?\Z"
     flags = re.IGNORECASE | re.MULTILINE | re.VERBOSE

@@ -4,12 +4,11 @@ student answer them as well?
 
 import random
 from dataclasses import replace
-from pathlib import Path
 
-from ded.files import read_yaml
+from ded.files import beside
 from ded.problems.record import Problem
 
-_WORDS = read_yaml(Path(__file__).with_name("prompts.yml"))
+_WORDS = beside(__file__, "prompts.yml")
 TEMPLATES: dict[str, str] = _WORDS["templates"]
 PERTURBATIONS = ("preamble", "polite", "quoted")
 

@@ -3,10 +3,9 @@
 """
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
-from ded.files import read_yaml
+from ded.files import beside
 
 THINK, CLOSE = "<think>", "</think>"
 
@@ -92,7 +91,7 @@ def _follows(match: re.Match, tag: str) -> bool:
 
 
 # --- control tokens -------------------------------------------------------------------------------
-_WRITTEN = read_yaml(Path(__file__).with_name("texts.yml"))
+_WRITTEN = beside(__file__, "texts.yml")
 _TOKEN = f"(?:{'|'.join(_WRITTEN['tokens'])})"
 _BEFORE = re.compile(rf"\A(?:\s*{_TOKEN})+")
 _AFTER = re.compile(rf"(?:{_TOKEN}\s*)+\Z")  # no white space before it: runs of it would be slow

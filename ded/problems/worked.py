@@ -9,13 +9,12 @@ checks and mistakes.
 import math
 import random
 import re
-from pathlib import Path
 
-from ded.files import read_yaml
+from ded.files import beside
 from ded.problems.record import Problem
 
 VERSION = 1
-_WORDS = read_yaml(Path(__file__).with_name("worked.yml"))
+_WORDS = beside(__file__, "worked.yml")
 STYLES: dict[str, str] = _WORDS["styles"]
 _SUM = re.compile(r"-?\d+( [-+] \d+)*")
 Step = tuple[int, int, int]  # what it starts from, the term, what it comes to
