@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 VERSION = 4
+FULL = "float32"
 STEP_END = re.compile(r"[;\n]|[.!?]$")  # of a token's text
 BATCH = 64  # sequences in a forward pass, at most
 LOGITS = 2**28  # most numbers in the logits that are held at once: a gibibyte
@@ -52,8 +53,11 @@ class Timed(NamedTuple):
     gib: float = math.nan
 
 
-def corpus_scores(student: str, corpus: pd.DataFrame, window: int) -> dict[str, Timed]:
-    """Scores of a corpus, not empty, under the student before training.
+def corpus_scores(
+    student: str, corpus: pd.DataFrame, window: int, dtype: str = FULL
+) -> dict[str, Timed]:
+    """Scores of a corpus, not empty, under the student before training, loaded in `dtype` (the
+    paper of RSR: bfloat16).
 
     loss: its mean negative log-likelihood, nats a completion token. rsr: the rank-surprisal ratio
     (Yang et al., arXiv 2601.14249), the mean of the trajectories' mean clipped ranks over the mean
@@ -62,17 +66,18 @@ def corpus_scores(student: str, corpus: pd.DataFrame, window: int) -> dict[str, 
     """
 
     def loss() -> float:
-        table = trajectory_scores(student, corpus)
+        table = trajectory_scores(student, corpus, dtype)
         return float(np.average(table["surprisal"], weights=table["n_tokens"]))
 
-    of_pass = timed(_key("loss", student, corpus), loss)
-    means = trajectory_scores(student, corpus).mean()
+    of_pass = timed(_key("loss", student, corpus, dtype), loss)
+    means = trajectory_scores(student, corpus, dtype).mean()
     rsr = of_pass._replace(value=float(means["rank"] / means["surprisal"]))
-    further = {"lalp": lalp(student, corpus, window), "grace": grace(student, corpus)}
+    further = {"lalp": lalp(student, corpus, window, dtype)}
+    further["grace"] = grace(student, corpus, dtype)
     return {"loss": of_pass, "rsr": rsr} | further
 
 
-def trajectory_scores(student: str, corpus: pd.DataFrame) -> pd.DataFrame:
+def trajectory_scores(student: str, corpus: pd.DataFrame, dtype: str = FULL) -> pd.DataFrame:
     """What the student, before training, makes of each trajectory: a row each, the corpus' index.
 
     n_tokens (of the completion, the student's own), surprisal (mean negative log-likelihood, nats a
@@ -84,15 +89,15 @@ def trajectory_scores(student: str, corpus: pd.DataFrame) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         passages = _completions(student, corpus)
         table = pd.DataFrame({"n_tokens": [len(ids) - start for ids, start in passages]})
-        sums = token_sums(models.load(student), passages)
+        sums = token_sums(models.load(student, dtype), passages)
         table[["surprisal", "rank"]] = sums / table[["n_tokens"]].to_numpy()
         return table.assign(rsr=table["rank"] / table["surprisal"])
 
-    table = store.table(_key("trajectory_scores", student, corpus), compute)
+    table = store.table(_key("trajectory_scores", student, corpus, dtype), compute)
     return table.set_index(corpus.index)
 
 
-def lalp(student: str, corpus: pd.DataFrame, window: int) -> Timed:
+def lalp(student: str, corpus: pd.DataFrame, window: int, dtype: str = FULL) -> Timed:
     """Local average log probability of a corpus under the student before training (Just, Ko, Jia,
     arXiv 2510.03988).
 
@@ -102,32 +107,34 @@ def lalp(student: str, corpus: pd.DataFrame, window: int) -> Timed:
     """
 
     def compute() -> float:
-        return float(np.mean(_of_steps(student, corpus, window).to_numpy()))
+        return float(np.mean(_of_steps(student, corpus, window, dtype).to_numpy()))
 
-    return timed(_key("likelihood", student, corpus, window=window), compute)
+    return timed(_key("likelihood", student, corpus, dtype, window=window), compute)
 
 
-def trajectory_lalp(student: str, corpus: pd.DataFrame, window: int) -> pd.DataFrame:
+def trajectory_lalp(
+    student: str, corpus: pd.DataFrame, window: int, dtype: str = FULL
+) -> pd.DataFrame:
     """`lalp` of each trajectory: a row each, the corpus' index, one column, lalp."""
 
     def compute() -> pd.DataFrame:
-        means = _of_steps(student, corpus, window).groupby(level=0).mean()
+        means = _of_steps(student, corpus, window, dtype).groupby(level=0).mean()
         return means.to_frame("lalp").reset_index(drop=True)
 
-    key = _key("trajectory_lalp", student, corpus, window=window)
+    key = _key("trajectory_lalp", student, corpus, dtype, window=window)
     return store.table(key, compute).set_index(corpus.index)
 
 
-def _of_steps(student: str, corpus: pd.DataFrame, window: int) -> pd.Series:
+def _of_steps(student: str, corpus: pd.DataFrame, window: int, dtype: str) -> pd.Series:
     """Mean log-probability of each step's tokens, with the place of its trajectory as index."""
     of_each = _steps(student, _completions(student, corpus), window)
     steps = [step for steps in of_each for step in steps]
     lengths = np.array([len(ids) - start for ids, start in steps])
     places = np.repeat(np.arange(len(of_each)), [len(steps) for steps in of_each])
-    return pd.Series(-token_sums(models.load(student), steps)[:, 0] / lengths, places)
+    return pd.Series(-token_sums(models.load(student, dtype), steps)[:, 0] / lengths, places)
 
 
-def grace(student: str, corpus: pd.DataFrame) -> Timed:
+def grace(student: str, corpus: pd.DataFrame, dtype: str = FULL) -> Timed:
     """GRACE of a corpus for the student before training; smaller is better (Panigrahi et al., arXiv
     2511.02833, as in the code released with it).
 
@@ -140,19 +147,25 @@ def grace(student: str, corpus: pd.DataFrame) -> Timed:
     """
 
     def compute() -> float:
-        net = models.load(student)
+        net = models.load(student, dtype)
         limit = max(2, LOGITS // net.get_input_embeddings().num_embeddings)
         cut = [Passage(ids[:limit], start) for ids, start in _completions(student, corpus)]
         passages = [passage for passage in cut if passage.start < len(passage.ids)][:GRADIENTS]
         return gradient_stability(projected_gradients(net, passages, DIMENSIONS))
 
     size = {"n": GRADIENTS, "dimensions": DIMENSIONS}
-    return timed(_key("grace", student, corpus, **size), compute)
+    return timed(_key("grace", student, corpus, dtype, **size), compute)
 
 
-def _key(stage: str, student: str, corpus: pd.DataFrame, **settings: int) -> str:
+def _key(stage: str, student: str, corpus: pd.DataFrame, dtype: str, **settings: Any) -> str:
     texts = corpus[["prompt", "text"]].to_numpy().tolist()
+    settings |= _other(dtype)
     return store.key(stage, VERSION, student=models.fingerprint(student), texts=texts, **settings)
+
+
+def _other(dtype: str) -> dict[str, str]:
+    """What a key says of a dtype: nothing of the one that all had before."""
+    return {} if dtype == FULL else {"dtype": dtype}
 
 
 def timed(key: str, compute: Callable[[], float]) -> Timed:
@@ -329,13 +342,13 @@ def gradient_stability(gradients: np.ndarray) -> float:
     return float(np.mean(traces))
 
 
-def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
+def hidden_states(model: str, problems: list[Problem], dtype: str = FULL) -> np.ndarray:
     """The last layer's hidden state at the last prompt token of each problem: array (problems,
     hidden), float32."""
     import torch
 
     def compute() -> pd.DataFrame:
-        net = models.load(model)
+        net = models.load(model, dtype)
         rows = []
         with torch.inference_mode():
             for problem in problems:
@@ -345,30 +358,35 @@ def hidden_states(model: str, problems: list[Problem]) -> np.ndarray:
         return pd.DataFrame(np.stack(rows)).rename(columns=str)
 
     prompts = [[problem.id, problem.prompt] for problem in problems]
-    key = store.key("hidden_states", VERSION, model=models.fingerprint(model), prompts=prompts)
-    return store.table(key, compute).to_numpy()
+    about = {"model": models.fingerprint(model), "prompts": prompts} | _other(dtype)
+    return store.table(store.key("hidden_states", VERSION, **about), compute).to_numpy()
 
 
-def latent_shift(before: str, after: str, problems: list[Problem], components: int = 2) -> Timed:
+def latent_shift(
+    before: str, after: str, problems: list[Problem], components: int = 2, dtype: str = FULL
+) -> Timed:
     """How far distillation moved the student's representation (paper: "latent shift"): the distance
     between the two models' centroids in their `latent_plane`."""
 
     def compute() -> float:
-        old, new = latent_plane([before, after], problems, components)
+        old, new = latent_plane([before, after], problems, components, dtype)
         return float(np.linalg.norm(old.mean(0) - new.mean(0)))
 
     both = {"before": models.fingerprint(before), "after": models.fingerprint(after)}
+    both |= _other(dtype)
     prompts = [[problem.id, problem.prompt] for problem in problems]
     return timed(
         store.key("latent_shift", VERSION, **both, prompts=prompts, axes=components), compute
     )
 
 
-def latent_plane(specs: list[str], problems: list[Problem], components: int = 2) -> list:
+def latent_plane(
+    specs: list[str], problems: list[Problem], components: int = 2, dtype: str = FULL
+) -> list:
     """Each model's hidden states, (problems, components), on the axes of one PCA fitted on the
     states of all of them."""
     from sklearn.decomposition import PCA
 
-    states = [hidden_states(spec, problems) for spec in specs]
+    states = [hidden_states(spec, problems, dtype) for spec in specs]
     axes = PCA(components, svd_solver="full").fit(np.concatenate(states))
     return [axes.transform(part) for part in states]

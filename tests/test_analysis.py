@@ -166,6 +166,18 @@ def test_a_corpus_ratio_is_that_of_the_means_of_its_trajectories():
     assert scores["grace"] == analysis.grace(STUDENT, table) and scores["grace"].seconds > 0
 
 
+def test_scores_in_bfloat16_are_near_those_in_float32_and_stored_apart():
+    table = pd.DataFrame({"prompt": [problem.prompt for problem in asked(6)], "text": "so 1"})
+    full = analysis.corpus_scores(STUDENT, table, 5)
+    half = analysis.corpus_scores(STUDENT, table, 5, "bfloat16")
+    for name in ("loss", "rsr", "lalp"):
+        assert half[name].value != full[name].value
+        assert half[name].value == pytest.approx(full[name].value, rel=0.05)
+    assert analysis.corpus_scores(STUDENT, table, 5) == full
+    states = analysis.hidden_states(STUDENT, asked(2), "bfloat16")
+    assert states == pytest.approx(analysis.hidden_states(STUDENT, asked(2)), abs=0.1)
+
+
 def test_gradients_worked_out_by_hand():
     """With as many dimensions as parameters the projection only turns signs: inner products are
     those of the gradients, rows of probability less the token, over the root of nine."""

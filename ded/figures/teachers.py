@@ -27,6 +27,7 @@ IN_A_BASE = {
     "alpha": 0.5,
     "linestyle": "none",
 }
+AT_EDGE = "At the left edge: teachers whose own score was not measured."
 WIDE = 5  # columns of a heat map beyond which cells have no room for intervals
 
 
@@ -37,12 +38,15 @@ def teacher_vs_student(
     """A teacher's ID pass@1 (x), that of the student distilled from it (y): a panel a base.
 
     Score rows of the teachers themselves, of their students (arm = teacher) and of the bases (arm
-    "before", dashed). The best students are ringed.
+    "before", dashed). The best students are ringed; those of teachers without an own score stand at
+    the left edge.
     """
     own, student, before = (parts.cells(table) for table in (own, student, before))
     panels, teachers = parts.with_mean(student), parts.looks(parts.names(student))
     chance = stats.chance(student)
-    words = parts.words("teacher_vs_student", student, chance=number(chance))
+    scored = own[own["arm"].isin(teachers)]["accuracy"].notna()
+    values = {"chance": number(chance), "edge": "" if scored.all() else AT_EDGE}
+    words = parts.words("teacher_vs_student", student, **values)
     figure, axes = parts.canvas(list(panels), 4, 1.8, words, sharex=True, sharey=True)
     shown_x, shown_y = [], []
     for ax, base in zip(axes, panels.values(), strict=True):
@@ -50,17 +54,22 @@ def teacher_vs_student(
         xs, ys = (_bars(table, teachers, base, whole) for table in (own, student))
         (level,) = _bars(before, ["before"], base, whole)
         parts.level(ax, level)
+        edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+        best = np.nanmax([y.estimate for y in ys], initial=-1)
         for x, y, look in zip(xs, ys, teachers.values(), strict=True):
-            parts.point(ax, x, y, **look)
-        x, y = np.array([[x.estimate, y.estimate] for x, y in zip(xs, ys, strict=True)]).T
-        best = y == np.nanmax(y, initial=-1)
-        ax.plot(x[best], y[best], "o", **RING)
+            place, at = (x, {}) if np.isfinite(x.estimate) else (0.0, edge)
+            parts.point(ax, place, y, **(look | at))
+            if y.estimate == best:
+                ax.plot(parts.centre(place), best, "o", **(RING | at))
         shown_x += xs
         shown_y += [*ys, level]
     for ax in axes:
         parts.rates_on(ax.xaxis, shown_x)  # limits that the diagonal does not stretch
         parts.rates_on(ax.yaxis, shown_y, chance)
-        ax.axline((0, 0), slope=1, color="0.7", linewidth=0.9, zorder=0)
+        if scored.any():
+            ax.axline((0, 0), slope=1, color="0.7", linewidth=0.9, zorder=0)
+        else:
+            ax.set_xticks([])
     parts.legend(figure, axes[0], teachers, ncols=5)
     return figure
 
@@ -82,14 +91,15 @@ def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
     mark a base, the rank of the teacher's student there.
     """
     own, student = parts.cells(own), parts.cells(student)
-    own = own[own["arm"].isin(parts.names(student))]
+    own = own[own["arm"].isin(parts.names(student)) & own["accuracy"].notna()]
     ranked = {"own score": (_places(own), OF_OWN), "student": (_places(student), OF_STUDENT)}
     in_base = student.groupby(["base", "arm"])["accuracy"].mean().unstack("base")
     by_base = in_base.rank(ascending=False)
     places = ranked["own score"][0]
     unplaced = [arm for arm in parts.names(student) if arm not in places]
     arms = [*sorted(places, key=lambda arm: (places[arm].estimate, arm)), *unplaced]
-    words = parts.words("teacher_rank", student)
+    order = ", by its own score" if places else ""
+    words = parts.words("teacher_rank", student, order=order)
     figure, (ax,) = parts.canvas([""], 1, 0.8 + 0.42 * len(arms), words)
     for row, arm in enumerate(arms):
         for name, (places, (lift, look)) in ranked.items():
@@ -208,7 +218,8 @@ def rank_correlations(points: pd.DataFrame) -> pd.DataFrame:
         rhos = rhos.dropna() if rhos.notna().any() else rhos
         cells = pd.DataFrame({"arm": name, "base": rhos.index, "replicate": 0, "value": rhos})
         rho = stats.numbers(stats.arm_interval(cells, name, "value"))
-        rho |= {"low": max(-1.0, rho["low"]), "high": min(1.0, rho["high"])}  # nan stays
+        if np.isfinite(rho["low"]):  # of one base there is no interval
+            rho |= {"low": max(-1.0, rho["low"]), "high": min(1.0, rho["high"])}
         rows.append({"predictor": name, **rho, "seconds": part["seconds"].mean()})
     return pd.DataFrame(rows)
 
@@ -243,6 +254,8 @@ def predictors(points: pd.DataFrame, note: str = "") -> parts.Figure:
         ax.axhline(0, color="black", linewidth=0.8, zorder=1)
         ax.axvline(0, color="black", linewidth=0.8, zorder=1)
         ax.set_xlabel(textwrap.fill(name, 26))
+        if panel.empty:
+            ax.set_xticks([])
         parts.percent(ax.yaxis)
     parts.legend(figure, axes[0], teachers, ncols=5)
     return figure

@@ -87,9 +87,9 @@ def _chosen(
     kept = curation.filter_branches(kept, most_branches).kept
     scored = kept
     if rule == "rsr" and len(kept):
-        scored = kept.join(analysis.trajectory_scores(unit.base, kept)["rsr"])
+        scored = kept.join(analysis.trajectory_scores(unit.base, kept, unit.dtype)["rsr"])
     if rule == "lalp" and len(kept):
-        scored = kept.join(analysis.trajectory_lalp(unit.base, kept, window))
+        scored = kept.join(analysis.trajectory_lalp(unit.base, kept, window, unit.dtype))
     selection = curation.select_trajectories(scored, unit.params.n_kept, rule, metric, unit.seed)
     return selection.chosen[[*kept]]
 

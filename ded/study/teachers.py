@@ -57,7 +57,7 @@ def untrained(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
     """Those of `PREDICTORS` that need no training and no answers of the teacher beyond its corpus,
     which is not empty.
     """
-    measured = analysis.corpus_scores(unit.base, corpus, unit.params.lalp_window)
+    measured = analysis.corpus_scores(unit.base, corpus, unit.params.lalp_window, unit.dtype)
     # these two cost nothing: sampling has measured them
     measured["entropy"] = Timed(analysis.token_entropy(corpus), 0.0)
     measured["length"] = Timed(float(corpus["n_tokens"].mean()), 0.0)
@@ -67,7 +67,7 @@ def untrained(unit: Unit, corpus: pd.DataFrame) -> dict[str, Timed]:
 def _measured(unit: Unit, corpus: pd.DataFrame, student: str) -> dict[str, Timed]:
     """`PREDICTORS` but for `own` and `smoke`, of a corpus and the student trained on it."""
     measured = untrained(unit, corpus)
-    shift = analysis.latent_shift(unit.base, student, _inputs(unit))
+    shift = analysis.latent_shift(unit.base, student, _inputs(unit), dtype=unit.dtype)
     measured["shift"] = Timed(shift.value, shift.seconds + _training_seconds(student))
     return measured
 
@@ -80,7 +80,8 @@ def plane(unit: Unit, students: dict[str, str]) -> list[tuple[str, np.ndarray, n
     """(name, before, after) of each of a unit's students: hidden states on the axes of one PCA."""
     if not students:
         return []
-    before, *after = analysis.latent_plane([unit.base, *students.values()], _inputs(unit))
+    specs = [unit.base, *students.values()]
+    before, *after = analysis.latent_plane(specs, _inputs(unit), dtype=unit.dtype)
     return [(name, before, states) for name, states in zip(students, after, strict=True)]
 
 

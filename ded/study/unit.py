@@ -51,6 +51,11 @@ class Unit(Generic[Params]):
         """The columns that name the unit in every table."""
         return {"base": short(self.base), "replicate": self.replicate}
 
+    @property
+    def dtype(self) -> str:
+        """That students are trained in, and looked into by `ded.analysis`."""
+        return self.params.trainer.dtype
+
     def sampling(self, temperature: float | None = None) -> dict[str, Any]:
         """The arguments of `generation.sample` that the parameters fix; temperature: the teachers'
         unless given.
