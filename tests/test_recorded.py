@@ -589,7 +589,7 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
         assert texts == ["own score: not measured"] * n_missing
         drawn = figures.teacher_vs_student(known, student, before)
         assert (len(drawn.axes[0].get_xticks()) == 0) == (n_missing == 2)
-        at_edge = [line for line in drawn.axes[0].lines if list(line.get_xdata()) == [0.0]]
+        at_edge = [line for line in drawn.axes[0].lines if list(line.get_xdata()) == [0.015]]
         assert at_edge, "students of teachers without a score of their own are shown too"
 
 

@@ -54,10 +54,10 @@ def teacher_vs_student(
         xs, ys = (_bars(table, teachers, base, whole) for table in (own, student))
         (level,) = _bars(before, ["before"], base, whole)
         parts.level(ax, level)
-        edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+        edge = {"transform": ax.get_yaxis_transform()}
         best = np.nanmax([y.estimate for y in ys], initial=-1)
         for x, y, look in zip(xs, ys, teachers.values(), strict=True):
-            place, at = (x, {}) if np.isfinite(x.estimate) else (0.0, edge)
+            place, at = (x, {}) if np.isfinite(x.estimate) else (0.015, edge)
             parts.point(ax, place, y, **(look | at))
             if y.estimate == best:
                 ax.plot(parts.centre(place), best, "o", **(RING | at))
