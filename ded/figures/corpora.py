@@ -103,8 +103,7 @@ def distances(statistics: pd.DataFrame) -> parts.Figure:
     for ax, metric in zip(axes, metrics, strict=True):
         ax.set_xlim(-0.04 * means[metric].max(), 1.1 * means[metric].max() + 0.1)
         for row, arm in enumerate(arms):
-            mean = parts.interval(means, arm, None, metric)
-            parts.with_bases(ax, mean, row, **parts.MEAN)
+            parts.with_bases(ax, stats.arm_interval(means, arm, metric), row, **parts.MEAN)
         parts.rows_on(ax, arms)
     return figure
 

@@ -217,11 +217,20 @@ def cells(scores: pd.DataFrame, family: str = "ID") -> pd.DataFrame:
     return stats.macro(scores, "OOD") if family == "OOD" else scores[scores["family"] == family]
 
 
-def interval(
-    table: pd.DataFrame, arm: str, base: str | None = None, value: str = "accuracy"
-) -> stats.Interval:
+def measures(cells: pd.DataFrame, values: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """{name: cell table} of columns of one ({column: name}), each the accuracy of its table; what
+    guessing scores is known of pass@1 alone."""
+    return {
+        name: cells
+        if column == "accuracy"
+        else cells.assign(accuracy=cells[column], chance=math.nan)
+        for column, name in values.items()
+    }
+
+
+def interval(table: pd.DataFrame, arm: str, base: str | None = None) -> stats.Interval:
     """The mean of an arm of a cell table, over all bases or of one."""
-    return stats.arm_interval(table if base is None else table[table["base"] == base], arm, value)
+    return stats.arm_interval(table if base is None else table[table["base"] == base], arm)
 
 
 def centre(value: Any) -> float:
@@ -288,8 +297,10 @@ def with_bases(ax: Axes, value: Any, y: float, below: float = 0.3, **look: Any) 
 
 
 def guessing(tables: Iterable[pd.DataFrame]) -> str:
-    """What guessing scores in each of these cell tables, as a caption says it."""
-    return " / ".join(dict.fromkeys(number(stats.chance(table)) for table in tables))
+    """What guessing scores in each of these cell tables, as far as it is known, as a caption says
+    it."""
+    chances = (stats.chance(table) for table in tables)
+    return " / ".join(dict.fromkeys(number(rate) for rate in chances if math.isfinite(rate)))
 
 
 def rates_on(axis: Axis, means: Iterable[Bar], chance: float = 0.0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,24 +39,20 @@ def recipe_pareto(panels: Mapping[str, pd.DataFrame], sizes: Mapping[str, float]
     equal steps are not drawn. No arm on the frontier is beaten by an arm as small or smaller. Right
     of a named point a dot a base.
     """
-    rows, levels = [], {}
-    for panel, table in panels.items():
-        drawn = [arm for arm in table["arm"].unique() if arm in ("before", *parts.names(table))]
-        means = {arm: parts.interval(table, arm) for arm in drawn}
-        places = {**sizes, "before": 0}
-        levels[panel] = {arm: mean for arm, mean in means.items() if arm not in places}
-        for arm in [arm for arm in drawn if arm in places]:
-            kind = "equal" if places[arm] == sizes["DED"] else "other"
-            row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": places[arm]}
-            row |= {"panel": panel, "bases": means[arm].bases} | stats.numbers(means[arm])
-            rows.append(row)
+    rows, places = [], {**sizes, "before": 0}
+    for panel, cells in panels.items():
+        for arm in [arm for arm in cells["arm"].unique() if arm in ("before", *parts.names(cells))]:
+            mean, size = parts.interval(cells, arm), places.get(arm, np.nan)
+            kind = "equal" if size == sizes["DED"] else "other"
+            row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": size}
+            row |= {"panel": panel, "bases": mean.bases, "chance": stats.chance(cells)}
+            rows.append(row | stats.numbers(mean))
     table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')")
     named = table["kind"] != "equal"
     table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
-    chance = {panel: stats.chance(cells) for panel, cells in panels.items()}
     first, guesses = next(iter(panels.values())), parts.guessing(panels.values())
     words = parts.words("recipe_pareto", first, guesses=guesses)
-    return _named_points(table, RECIPE_LOOKS, words, True, levels=levels, chance=chance)
+    return _named_points(table, RECIPE_LOOKS, words)
 
 
 @parts.styled
@@ -87,6 +82,8 @@ def _reported_points(reported: pd.DataFrame, student: str) -> pd.DataFrame:
         name=reported["short"].where(reported["short"] != "", reported["model"]),
         kind=[(row.source, row.base not in ("", student)) for row in reported.itertuples()],
         size=pd.to_numeric(reported["examples"], errors="coerce").fillna(BESIDE),
+        bases=[{} for _ in reported.index],
+        **{"low": np.nan, "high": np.nan, "chance": 0.0},
     )
     panels = []
     for column, panel, more in BENCHMARKS:
@@ -99,20 +96,16 @@ def _named_points(
     table: pd.DataFrame,
     marks: Mapping[Any, dict],
     words: Mapping[str, str],
-    frontier: bool = False,
     sources: Mapping[str, dict] | None = None,
-    levels: Mapping[str, Mapping[str, stats.Interval]] = MappingProxyType({}),
-    chance: Mapping[str, float] = MappingProxyType({}),
 ) -> parts.Figure:
     """A panel a `panel`, one under the other; a point a row of table, its `name` beside it.
 
-    `table`: arm, name ("": none), kind (of `marks`, its look), panel, size, estimate and, where
-    there is an interval, low, high, and bases. `sources` is the legend of what others reported;
-    `levels`: {panel: {name: interval}}.
+    `table`: arm, name ("": none), kind (of `marks`, its look), panel, size (nan: a level), chance,
+    estimate, low, high, and bases. `sources` is the legend of what others reported; without it the
+    frontier is drawn.
     """
     table = table[np.isfinite(table["estimate"].astype(float))]
-    if "bases" not in table:  # of what others reported
-        table = table.assign(low=np.nan, high=np.nan, bases=[{} for _ in table.index])
+    levels, table = table[table["size"].isna()], table.dropna(subset="size")
     panels = parts.names(table, "panel")
     height = 2.5 if len(panels) > 2 else 2.9
     figure, axes = parts.canvas(panels, 1, height, words, sharex=True)
@@ -131,15 +124,15 @@ def _named_points(
             if row.size == BESIDE:
                 ax.axhline(row.estimate, color="0.6", linestyle=":", linewidth=0.9, zorder=1)
         points.append([Named(row.name, row.x, row) for row in rows.itertuples() if row.name])
-        for name, mean in levels.get(panel, {}).items():
-            parts.level(ax, mean)
-            ax.text(0.15, mean.estimate, name, transform=ax.get_yaxis_transform(), **ABOVE_LEVEL)
-        steps = _frontier(rows, table["x"].max()) if frontier else np.empty((0, 2))
+        across = list(levels[levels["panel"] == panel].itertuples())
+        for row in across:
+            parts.level(ax, row)
+            ax.text(0.15, row.estimate, row.arm, transform=ax.get_yaxis_transform(), **ABOVE_LEVEL)
+        steps = np.empty((0, 2)) if sources else _frontier(rows, table["x"].max())
         parts.pale_steps(ax, steps, where="post")
         x, y = np.repeat(steps, 2, axis=0).T
         corners.append(np.column_stack([x[1:], y[:-1]]))
-        shown = [*rows.itertuples(), *levels.get(panel, {}).values()]
-        parts.rates_on(ax.yaxis, shown, chance.get(panel, 0.0))
+        parts.rates_on(ax.yaxis, [*rows.itertuples(), *across], rows["chance"].mean())
     if sources:
         look: dict[str, Any] = {"title_fontproperties": {"weight": "bold", "size": 9}, "ncols": 1}
         parts.legend(figure, axes[0], sources, title=words["legend"], fontsize=6.5, **look)

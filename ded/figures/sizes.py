@@ -53,18 +53,16 @@ def _curves(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return arms.sort_values("size", kind="stable")
 
 
-def _curve(
-    ax: parts.Axes, table: pd.DataFrame, rows: pd.DataFrame, measure: str = "accuracy"
-) -> list[parts.Bar]:
-    """A measure against size: a thin line with a dot a base, and their means, which it returns,
-    with their whiskers.
+def _curve(ax: parts.Axes, table: pd.DataFrame, rows: pd.DataFrame) -> list[parts.Bar]:
+    """Scores against size: a thin line with a dot a base, and their means, which it returns, with
+    their whiskers.
     """
     arms = _curves(rows, table)
     if arms.empty:  # not run
         return []
     place = size_axis([ax], arms["size"].tolist())
     x = [place[size] for size in arms["size"]]
-    means = [parts.rate(parts.interval(table, arm, value=measure)) for arm in arms["arm"]]
+    means = [parts.rate(parts.interval(table, arm)) for arm in arms["arm"]]
     bases = pd.DataFrame([mean.bases for mean in means])
     ax.plot(x, bases, color=parts.SKY, alpha=0.6, marker="o", markersize=2.5, linewidth=0.6)
     ax.plot(x, [mean.estimate for mean in means], color="black", linewidth=1.6, zorder=3)
@@ -86,13 +84,36 @@ def size_curve(
     `scores` may hold the arm "before", which then begins the curve. `rows`: arm, size, selection.
     `values`: {column of scores: its name}.
     """
-    values, table = values or {"accuracy": "ID pass@1"}, parts.cells(scores)
-    guessed, height = stats.chance(table), 3.0 if len(values) == 1 else 1.8
-    words = parts.words("size_curve", table)
-    figure, axes = parts.canvas(list(values.values()), 2, height, words)
-    for ax, measure in zip(axes, values, strict=True):
-        means = _curve(ax, table, rows, measure)
-        parts.rates_on(ax.yaxis, means, guessed * (measure == "accuracy"))
+    panels = parts.measures(parts.cells(scores), values or {"accuracy": "ID pass@1"})
+    return _size_curves(panels, rows, 2, 3.0 if len(panels) == 1 else 1.8)
+
+
+@parts.styled
+def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
+    """pass@1 against corpus size: the macro mean of the OOD families, each of them, and those that
+    the students had mastered before (group "mastered"), a panel each.
+    """
+    families = scores.drop_duplicates("family").groupby("group")["family"].apply(list)
+    titles = {"macro mean": "OOD"} | {name: name for name in families.get("OOD", ())}
+    titles |= {f"{name} (mastered)": name for name in families.get("mastered", ())}
+    panels = {title: parts.cells(scores, family) for title, family in titles.items()}
+    return _size_curves(panels, rows, 3, 1.7, sharey=True)
+
+
+def _size_curves(
+    panels: Mapping[str, pd.DataFrame],
+    rows: pd.DataFrame,
+    columns: int,
+    height: float,
+    **share: Any,
+) -> parts.Figure:
+    """A curve a cell table, its scores on an axis of its own, or of all (`share`)."""
+    words = parts.words("size_curve", next(iter(panels.values())))
+    figure, axes = parts.canvas(list(panels), columns, height, words, **share)
+    means = [_curve(ax, table, rows) for ax, table in zip(axes, panels.values(), strict=True)]
+    for ax, table, own in zip(axes, panels.values(), means, strict=True):
+        shown = [mean for each in means for mean in each] if share else own
+        parts.rates_on(ax.yaxis, shown, stats.chance(table))
     return figure
 
 
@@ -105,37 +126,19 @@ def size_by_base(
     arms, bases = _curves(rows, table), parts.names(table, "base")
     words = parts.words("size_by_base")
     figure, axes = parts.canvas(bases, 3, 1.9, words, sharey=True)
-    place, looks = size_axis(axes, arms["size"].tolist()), parts.looks(list(values))
+    place, looks = size_axis(axes, arms["size"].tolist()), parts.looks(list(values.values()))
     shown: list[parts.Bar] = []
     for ax, base in zip(axes, bases, strict=True):
-        for (measure, name), line in zip(values.items(), parts.LINES, strict=False):
-            means = [parts.rate(parts.interval(table, arm, base, measure)) for arm in arms["arm"]]
+        measures = parts.measures(table, values).items()
+        for (name, cells), line in zip(measures, parts.LINES, strict=False):
+            means = [parts.rate(parts.interval(cells, arm, base)) for arm in arms["arm"]]
             y = [mean.estimate for mean in means]
             shown += means
-            look = looks[measure] | {"linestyle": line, "linewidth": 1.2, "markersize": 4}
+            look = looks[name] | {"linestyle": line, "linewidth": 1.2, "markersize": 4}
             ax.plot(arms["size"].map(place), y, label=name, **look)
     for ax in axes:
         parts.rates_on(ax.yaxis, shown, stats.chance(table))
     parts.legend(figure, axes[0])
-    return figure
-
-
-@parts.styled
-def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
-    """pass@1 against corpus size: the macro mean of the OOD families, each of them, and those that
-    the students had mastered before (group "mastered"), a panel each.
-    """
-    families = scores.drop_duplicates("family").groupby("group")["family"].apply(list)
-    panels = {"macro mean": "OOD"} | {name: name for name in families.get("OOD", ())}
-    panels |= {f"{name} (mastered)": name for name in families.get("mastered", ())}
-    words = parts.words("ood_families", scores)
-    figure, axes = parts.canvas(list(panels), 3, 1.7, words, sharey=True)
-    tables = [parts.cells(scores, name) for name in panels.values()]
-    drawn = list(zip(axes, tables, strict=True))
-    shown = [mean for ax, table in drawn for mean in _curve(ax, table, rows)]
-    for ax, table in drawn:
-        parts.rates_on(ax.yaxis, shown, stats.chance(table))
-    axes[0].title.set_fontweight("bold")
     return figure
 
 
