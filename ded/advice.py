@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ded import folders, home, jobs, study
+from ded.errors import ParameterError, no_such
 from ded.params.schemas import TeacherSelection
 from ded.stats import Interval
 from ded.study.teachers import PREDICTORS, untrained
@@ -18,6 +19,7 @@ from ded.study.unit import Unit, short
 from ded.wording import interval, line
 
 NOTEBOOK = "01_teacher_selection"
+RUNS = ("reference", "recorded")  # that tell of costs where none is named
 PARTS = 5  # of a corpus, each scored for itself: how far they differ makes a score's interval
 COSTS = ["score", "run", "students", "regret", "regret_low", "regret_high"]
 
@@ -42,21 +44,33 @@ class Advice:
 
 def advise(params: TeacherSelection, runs: Sequence[str]) -> Advice:
     """Scores the candidates of a study's first unit as notebook 01 does (nothing is trained), and
-    judges by what `runs`, folders of outputs/, say of each score's cost.
+    judges by what `runs`, folders of outputs/ (none: `RUNS`), say of each score's cost.
 
     The rule, written before it was ever applied: go by the score whose cost is surely lowest, that
     is the one with the lowest upper bound, in the worst of the runs that measured it; an interval
     without any width measured no error, and counts for nothing. Run the smoke test after all where
     this bound is above `delta`, or was never measured; where the two top teachers' scores differ by
     less than the 95 % interval of their difference; or where a candidate has no score. ModelError
-    and others as the notebook's, before anything is computed.
+    and others as the notebook's, before anything is computed; ParameterError for a run without a
+    finished notebook 01, and for a single teacher.
     """
+    if len(params.teachers) < 2:
+        raise ParameterError("one teacher is no choice: name two or more")
+    for run in runs:
+        if not folders.finished(home() / "outputs" / run / NOTEBOOK):
+            there = sorted(
+                path.parts[-3] for path in home().glob(f"outputs/*/{NOTEBOOK}/manifest.json")
+            )
+            raise ParameterError(no_such(f"finished run of {NOTEBOOK}", run, there))
+    if len(study.recorded_teachers(params)) == len(params.teachers):  # nothing is sampled
+        engine = params.engine.model_copy(update={"name": "transformers"})
+        params = params.model_copy(update={"engine": engine})
     study.check(params)
     calls = study.calls(study.units(params)[:1], teacher=params.teachers)
     corpora = jobs.run(study.teacher_corpus, calls, params.n_jobs, "corpora")
     scored = [call | {"corpus": made.examples} for call, made in zip(calls, corpora, strict=True)]
     scores = pd.concat(jobs.run(of_teacher, scored, params.n_jobs, "scores"))
-    return judged(scores, costs(runs), params.delta)
+    return judged(scores, costs(runs or RUNS), params.delta)
 
 
 def of_teacher(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> pd.DataFrame:

@@ -186,7 +186,7 @@ def advise(
     questions: str = typer.Option("", help="A file of questions, or a source; else the preset's."),
     start: str = typer.Option("", "--from", help="The preset with all else; by default by size."),
     by: list[str] = typer.Option(
-        ["reference", "recorded"], help="Runs of 01 (outputs/...) that tell what a score costs."
+        [], help="Runs of 01 (outputs/...) that tell what a score costs; else reference, recorded."
     ),
     param: list[str] = Changes,
 ) -> None:

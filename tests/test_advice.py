@@ -1,6 +1,7 @@
 """Advice on a teacher before any training: what it computes, its rule, and its words."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ded import advice, cli, models, params, store, study
-from ded.errors import EngineError
+from ded.errors import EngineError, ParameterError
 from ded.study.teachers import PREDICTORS
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +171,25 @@ def test_what_is_scored_is_what_the_notebook_scores(mine):
     assert few["se"].isna().all() and np.isnan(
         advice.of_teacher(unit, asked.teachers[0], corpus.head(0))["value"].item()
     )
+
+
+def test_what_gives_no_advice_is_refused_before_anything_is_scored(mine):
+    finished("reference", SURE)
+    one = COMMAND[:5] + COMMAND[7:]
+    for command, why in (
+        (one, "one teacher is no choice"),
+        ([*COMMAND, "--by", "referense"], r"no finished run .* there are: reference; nearest"),
+    ):
+        done = CliRunner().invoke(cli.app, command)
+        assert isinstance(done.exception, ParameterError), done.output
+        assert re.search(why, str(done.exception))
+    assert store.entries().empty
+
+
+def test_recorded_teachers_need_no_engine_that_samples(mine, monkeypatch):
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    done = CliRunner().invoke(cli.app, [*COMMAND, "-p", "engine.name=vllm"])
+    assert done.exit_code == 0, done.output
 
 
 def test_traces_of_other_questions_are_an_error_before_anything_is_scored(mine):
