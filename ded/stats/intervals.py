@@ -203,25 +203,22 @@ def macro(scores: pd.DataFrame, group: str | None = None, value: str = "accuracy
     return cells.assign(error_rate=cells["arm"].map(_error_rates(scores)).fillna(0.0))
 
 
-def paired(
-    scores: pd.DataFrame, a: str, b: str, value: str = "accuracy", reference: str = REFERENCE
-) -> Interval:
+def paired(scores: pd.DataFrame, a: str, b: str, value: str = "accuracy") -> Interval:
     """Paired difference a - b (see `pooled`), with the names of the arms that lack a score."""
     pair = cells_of(scores, value, (a, b))[[a, b]]
-    return contrast(pair, scores[scores["arm"].isin((a, b))], reference)
+    return contrast(pair, scores[scores["arm"].isin((a, b))])
 
 
-def contrast(pair: pd.DataFrame, scores: pd.DataFrame, reference: str = REFERENCE) -> Interval:
+def contrast(pair: pd.DataFrame, scores: pd.DataFrame) -> Interval:
     """The first column minus the second of (base, replicate) x two arms, made of these scores.
 
     With their grader errors, what of the variance is evaluation noise (n answers a score), and how
-    far the difference could go: ``reference`` is the arm that the other is a change of, where it is
-    one of the two.
+    far the difference could go (`headroom`).
     """
     difference = (pair.iloc[:, 0] - pair.iloc[:, 1]).rename("value").reset_index()
     interval = pooled(difference, error_rate=error_rate(scores))
     levels = pair.groupby("base").mean().mean()
-    gain, loss = headroom(list(pair), levels.tolist(), chance(scores), reference)
+    gain, loss = headroom(list(pair), levels.tolist(), chance(scores))
     noise = math.nan
     if "n" in scores and interval.se > 0:
         of_a_pair = (pair * (1 - pair)).sum(axis=1).mean() / scores["n"].mean()
