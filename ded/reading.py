@@ -136,6 +136,19 @@ def training_questions(units: Sequence[study.Unit], agreement: pd.DataFrame) -> 
     return "\n".join(filter(None, lines))
 
 
+def own_scores(smoke: pd.DataFrame) -> str:
+    """Of how many candidates (rows of `study.teachers.candidate`) the own score was measured, and
+    what follows where it was not of all."""
+    if smoke.empty:
+        return "The teachers were given: there was no smoke test."
+    measured = smoke["own"].notna().groupby(smoke["teacher"].map(study.short), sort=False).all()
+    text = f"Own scores are measured of {measured.sum()} of {len(measured)} candidates"
+    if measured.all():
+        return f"{text}."
+    names = ", ".join(measured.index[~measured])
+    return f"{text}, not of {names}: none is the top one, and what rests on it is not judged."
+
+
 def pass_rates(rates: pd.DataFrame) -> str:
     """The share of rated questions that question compression keeps, and by base the threshold."""
     kept = rates[rates["kept"]]

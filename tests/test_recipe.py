@@ -15,7 +15,17 @@ import pandas as pd
 import pytest
 import rows
 
-from ded import evaluation, generation, grading, params, problems, stats, study, training
+from ded import (
+    evaluation,
+    generation,
+    grading,
+    params,
+    problems,
+    reading,
+    stats,
+    study,
+    training,
+)
 from ded.grading import seen
 from ded.params import schemas
 from ded.problems import lab as tasks
@@ -183,6 +193,10 @@ def test_the_teacher_is_the_one_whose_student_is_best_and_the_top_one_scores_hig
     )
     assert choice["top"].tolist() == ["lab:left", "lab:left", "lab:pairs"], "all that tie"
     assert choice["other"].tolist() == ["lab:third", "", ""], "neither chosen nor top, and measured"
+    unscored = table.assign(own=table["own"].where(table["teacher"] != "lab:third"))
+    assert set(study.teachers.choose(p, unscored)["top"]) == {""}, "the third may be higher"
+    assert "of 2 of 3 candidates, not of third: none is" in reading.own_scores(unscored)
+    assert reading.own_scores(table).endswith("3 of 3 candidates.")
     tied = table.assign(student=0.5)
     drawn = {
         study.teachers.choose(settings(students=[BASE]), tied)["teacher"].item() for _ in range(40)

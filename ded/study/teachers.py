@@ -225,8 +225,9 @@ def _score(unit: Unit, model: str) -> Timed:
 
 def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
     """The teachers of each base, a row for each that ties at the top: base, teacher (whose student
-    is best on ID math over the units of the selection), top (that scores highest itself), other
-    (one more); teacher_score, top_score: means over these units; teacher_ties: how many share it.
+    is best on ID math over the units of the selection), top (that scores highest itself; nobody
+    where not all were scored), other (one more); teacher_score, top_score: means over these units;
+    teacher_ties: how many share it.
 
     params.chosen names them, or the scores do. A tie of teachers, and the other one, are drawn by
     the seed, which knows no outcome; each of several tops has a row (`recipe.expected`), for who
@@ -242,10 +243,12 @@ def choose(params: Recipe, smoke: pd.DataFrame) -> pd.DataFrame:
         else:
             cells = smoke[smoke["base"] == base].pivot(index="replicate", columns="teacher")
             students, own = (cells[column].mean(skipna=False) for column in ("student", "own"))
-            best, tops = (list(x.index[x == x.max()]) for x in (students, own))
+            best = list(students.index[students == students.max()])
+            highest = own.max(skipna=False)  # whoever was not scored might be higher
+            tops = list(own.index[own == highest])
             scored, other = list(students.dropna().index), ""
             row |= {"teacher": _drawn(params, base, best), "teacher_score": students.max()}
-            row |= {"teacher_ties": len(best), "top_score": own.max()}
+            row |= {"teacher_ties": len(best), "top_score": highest}
         others = [teacher for teacher in scored if teacher not in (row["teacher"], *tops)]
         row["other"] = other or _drawn(params, f"{base} other", others)
         rows += [row | {"top": top} for top in tops or [""]]
