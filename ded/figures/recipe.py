@@ -12,7 +12,7 @@ from ded import stats
 
 from . import parts
 from .labels import Named, label
-from .sizes import BESIDE, STAR, sideways, size_axis
+from .sizes import BESIDE, STAR, size_axis
 
 ABOVE_LEVEL: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 6.5, "color": "0.25"}
 HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.2}
@@ -151,7 +151,7 @@ def _moved_apart(table: pd.DataFrame, place: Mapping[float, float]) -> pd.DataFr
     most, spots = same_size.nunique().max(), np.array(list(place.values()))
     widest = max(4.0, spots[-1] / spots[0]) ** (0.3 / max(8, most))
     step = min([widest, *(spots[1:] / spots[:-1]) ** (1 / (most + 1))])
-    shift = sideways(same_size.cumcount(), same_size.transform("size"), step)
+    shift = step ** (same_size.cumcount() - (same_size.transform("size") - 1) / 2)
     moved = table.merge(arms.assign(x=arms["size"].map(place) * shift), how="left")
     return moved.fillna({"x": moved["size"].map(place)})
 

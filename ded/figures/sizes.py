@@ -39,11 +39,6 @@ def size_axis(axes: Sequence[parts.Axes], sizes: Sequence[float]) -> dict[float,
     return place
 
 
-def sideways(i: Any, n: Any, step: float) -> Any:
-    """The factor by which the i-th of n at one place of a log axis is moved, `step` apart."""
-    return step ** (i - (n - 1) / 2)
-
-
 def _curves(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """One row an arm of selection CURVE that has a score: arm, size; the student before at 0."""
     before = pd.DataFrame({"arm": ["before"], "size": [0], "selection": [CURVE]})

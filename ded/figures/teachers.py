@@ -28,7 +28,6 @@ IN_A_BASE = {
     "linestyle": "none",
 }
 AT_EDGE = "At the left edge: teachers whose own score was not measured."
-WIDE = 5  # columns of a heat map beyond which cells have no room for intervals
 
 
 @parts.styled
@@ -144,25 +143,19 @@ def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
 
     table = parts.cells(student)
     arms, columns = parts.names(table), parts.with_mean(table)
-    scores = {
-        title: [parts.interval(table, arm, base) for arm in arms] for title, base in columns.items()
+    bars = {
+        title: _bars(table, arms, base, base is None or len(columns) == 1)
+        for title, base in columns.items()
     }
-    intervals = pd.DataFrame(scores, index=arms)
-    intervals = intervals.map(parts.rate)
-    values, texts = intervals.map(parts.centre), intervals.map(parts.text)
-    size = 7.5
-    if len(columns) > WIDE:  # no room for decimals, nor for intervals but those of the mean
-        size = 6.5
-        texts = values.map(lambda share: f"{100 * share:.0f}")
-        texts.iloc[:, -1] += [
-            f" ± {50 * (mean.high - mean.low):.0f}" for mean in intervals.iloc[:, -1]
-        ]
+    intervals = pd.DataFrame(bars, index=arms)
+    values = intervals.map(parts.centre)
+    texts = intervals.map(lambda bar: parts.text(bar).replace(" ± ", "\n± "))
     words = parts.words("teacher_interaction", table, chance=number(stats.chance(table)))
     width = min(parts.WIDTH, 2.2 + 1.1 * len(columns))
     figure, (ax,) = parts.canvas([""], 1, 0.9 + 0.33 * len(arms), words, width=width)
     look = {
         "cmap": seaborn.light_palette(parts.SKY, as_cmap=True),
-        "annot_kws": {"color": "black", "size": size},
+        "annot_kws": {"color": "black", "size": 6.5},
     }
     seaborn.heatmap(values, annot=texts, fmt="", cbar=False, ax=ax, **look)
     for cell in ax.texts:
