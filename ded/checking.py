@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -49,9 +50,10 @@ def check(
     plans = [settings for _, settings in plan.planned(preset, only, changes)]
     findings = [finding for settings in plans for finding in _packages(settings)]
     findings += [finding for settings in plans for finding in _models(settings)]
-    findings += [finding for settings in plans for finding in _candidates(settings)]
+    unusable = {finding.name for finding in findings if finding.kind == "model" and not finding.ok}
+    findings += [item for settings in plans for item in _candidates(settings, unusable)]
     findings += [*_gpus(plans), *_clusters(plans), *_memory(plans)]
-    findings += [*_sources(plans), *_questions(plans, findings)]
+    findings += [*_sources(plans), *_questions(plans, unusable)]
     table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
     table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())
     return table
@@ -102,16 +104,17 @@ def _models(settings: Parameters) -> Iterator[Finding]:
         yield Finding.of("model", spec, fault) if fault else Finding("model", spec, True)
 
 
-def _candidates(settings: Parameters) -> Iterator[Finding]:
+def _candidates(settings: Parameters, unusable: set[str]) -> Iterator[Finding]:
     """Folders of a data set, of which several are teachers, that are none."""
     recorded = study.recorded_teachers(settings)
     taken = set(map(study.short, recorded))
     places = [records.data_set_of(models.parse(spec).name) for spec in recorded]
+    if unusable.intersection(recorded):  # whose errors tell of the data set
+        return
     for data_set in {place: None for place in places if place and places.count(place) > 1}:
-        try:
+        others: list[str] = []
+        with suppress(SourceError):  # a hub that does not answer, where a cache does
             others = [folder for folder in records.folders(data_set) if folder not in taken]
-        except SourceError:  # which is told of its teachers
-            continue
         if others:
             note = f"it has folders that are none of the teachers: {', '.join(others)}"
             yield Finding("data set", data_set, None, note)
@@ -145,11 +148,10 @@ def _sources(plans: list[Parameters]) -> Iterator[Finding]:
             yield Finding("sandbox", "", not why_not, why_not or sandbox.memory_bound())
 
 
-def _questions(plans: list[Parameters], findings: list[Finding]) -> Iterator[Finding]:
+def _questions(plans: list[Parameters], unusable: set[str]) -> Iterator[Finding]:
     """Of the first unit of each notebook, where nothing needs to be downloaded: what the filters
     leave of recorded traces, and what tokenizers cannot read.
     """
-    unusable = {finding.name for finding in findings if finding.kind == "model" and not finding.ok}
     for settings in plans:
         unit = study.units(settings)[0]
         if unusable & {unit.base, *study.teachers_of(settings)}:

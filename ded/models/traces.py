@@ -95,7 +95,7 @@ def _records(model: str) -> Records:
     try:
         return records.find(parse(model).name)
     except SourceError as error:
-        raise ModelError(f"model {model!r}: {error}") from None
+        raise ModelError(f"model {model!r}: {error}", cause=error.cause) from None
 
 
 def read(model: str) -> dict[str, list[Trace]]:
@@ -106,7 +106,7 @@ def read(model: str) -> dict[str, list[Trace]]:
         part = {"rows": place.version(), "columns": place.columns.model_dump_json()}
         return _read(model, store.key("traces", VERSION, **part))
     except SourceError as error:
-        raise ModelError(f"model {model!r}: {error}") from None
+        raise ModelError(f"model {model!r}: {error}", cause=error.cause) from None
 
 
 @lru_cache(maxsize=2)  # a teacher's may be hundreds of megabytes; from the store it is soon there

@@ -202,8 +202,10 @@ def from_hub(
     except Exception as error:  # the clients' errors have no common root short of this
         why = f"{type(error).__name__}: {first_line(error, 200)}"
         copy = f"{name}/{folder}/" if folder else f"{name}.jsonl"
+        cause = f"data set {name} does not come from the hub ({why})"
         raise SourceError(
-            f"data set {name} does not come from the hub ({why}). Check the network, configuration "
-            "and split; accept its terms and run `hf auth login` if it is gated; or put a "
-            f"downloaded copy, {copy}, into the folder that DED_DATA names"
+            f"{cause}. Check the network, configuration and split; accept its terms and run "
+            f"`hf auth login` if it is gated; or put a downloaded copy, {copy}, into the folder "
+            "that DED_DATA names",
+            cause=cause,
         ) from error
