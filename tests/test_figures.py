@@ -243,7 +243,6 @@ NEW = (
     "paper_figure_1",
     "ablation",
     "predictors",
-    "by_base",
 )  # their tables hold no replicates
 
 
@@ -286,7 +285,6 @@ def plans():
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
         "valley": lambda: figures.size_curve(*valley_tables(), VALUES),
-        "by_base": lambda: figures.size_by_base(*valley_tables(), VALUES),
     }
 
 
@@ -404,7 +402,6 @@ def test_labels_of_ticks_do_not_touch(drawn, name):
         ("paper_figure_1", [0, 0]),
         ("ablation", [3, 1]),
         ("valley", [1 + len(SIZES)] * 2),
-        ("by_base", [0] * 3),
     ],
 )
 def test_intervals_are_drawn(drawn, name, expected):
@@ -414,7 +411,7 @@ def test_intervals_are_drawn(drawn, name, expected):
 def test_one_panel_a_base_a_teacher_a_family(drawn):
     assert titles(drawn["teacher_vs_student"]) == [*BASES, "mean of 3 bases"]
     assert titles(drawn["ood_families"]) == ["macro mean", *OOD]
-    assert titles(drawn["by_base"]) == BASES and titles(drawn["valley"]) == list(VALUES.values())
+    assert titles(drawn["valley"]) == list(VALUES.values())
     changed = [f"ID, changed: {name}" for name in ("shuffled", "zero", "preamble")]
     assert titles(drawn["robustness"]) == ["ID", *changed]
     assert titles(drawn["arm_scores"]) == ["ID pass@1", "ID pass@4"]
@@ -642,11 +639,6 @@ def test_a_curve_begins_before_distillation_and_shows_its_bases_within_what_a_ra
         assert ax.get_xticklabels()[0].get_text() == "before"
         ends = [end for segment in whiskers(ax) for _, end in segment]
         assert min(ends) >= 0 and max(ends) <= 1
-    for ax, base in zip(panels(drawn["by_base"]), BASES, strict=True):
-        cells = figures.cells(scores)
-        table = cells[cells["base"] == base].groupby("arm")[list(VALUES)].mean()
-        for line, value in zip(ax.lines, VALUES, strict=False):
-            assert line.get_ydata() == pytest.approx(table.loc[arms, value].to_numpy())
 
 
 def test_mastered_families_stand_apart_and_guessing_is_drawn_where_it_is_near():

@@ -174,11 +174,8 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     )
     climb = stats.judge([stats.claim("c", "s", stats.paired(cells, "random 16", "before"))])
     assert climb[0].verdict == "not judged"
-    assert (
-        figures.size_curve(scores, rows)
-        and figures.size_by_base(scores, rows, {"accuracy": "pass@1"})
-        and figures.forest(figures.claim_rows(climb), 0.03)
-    )
+    assert figures.size_curve(scores, rows)
+    assert figures.forest(figures.claim_rows(climb), 0.03)
     shown = tables.arm_table({"ID": cells, "OOD": stats.macro(scores, "OOD")})
     assert list(shown["arm"]) == ["before"], "what was not measured has no row"
     described = study.valley.describe_selections(unit(p), selections(p))

@@ -12,7 +12,7 @@ from .arms import ablation, arm_scores, claim_rows, forest, replay, robustness
 from .corpora import distances, distinct, funnel, pass_rates
 from .parts import cells, measures, replicates, style
 from .recipe import paper_figure_1, recipe_pareto
-from .sizes import ood_families, pareto, size_by_base, size_curve
+from .sizes import ood_families, pareto, size_curve
 from .teachers import (
     latent_shift,
     predictors,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 WIDTH = 6.0  # inches: the width of a page's text
 MARKERS = "osD^vPX<>*"
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 # seaborn's "colorblind", its yellow and pink darkened, which are lost on white
 BLUE, ORANGE, GREEN, RED, PINK = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
 BROWN, SKY, GREY, OLIVE, PURPLE = "#ca9161", "#56b4e9", "#949494", "#a89c00", "#7a5195"

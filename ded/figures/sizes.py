@@ -113,31 +113,6 @@ def _size_curves(
 
 
 @parts.styled
-def size_by_base(
-    scores: pd.DataFrame, rows: pd.DataFrame, values: Mapping[str, str]
-) -> parts.Figure:
-    """Values of the ID scores against corpus size, a line each, a panel a base; as `size_curve`."""
-    table = parts.cells(scores)
-    arms, bases = _curves(rows, table), parts.names(table, "base")
-    words = parts.words("size_by_base")
-    figure, axes = parts.canvas(bases, 3, 1.9, words, sharey=True)
-    place, looks = size_axis(axes, arms["size"].tolist()), parts.looks(list(values.values()))
-    shown: list[parts.Bar] = []
-    for ax, base in zip(axes, bases, strict=True):
-        measures = parts.measures(table, values).items()
-        for (name, cells), line in zip(measures, parts.LINES, strict=False):
-            means = [parts.rate(parts.interval(cells, arm, base)) for arm in arms["arm"]]
-            y = [mean.estimate for mean in means]
-            shown += means
-            look = looks[name] | {"linestyle": line, "linewidth": 1.2, "markersize": 4}
-            ax.plot(arms["size"].map(place), y, label=name, **look)
-    for ax in axes:
-        parts.rates_on(ax.yaxis, shown, stats.chance(table))
-    parts.legend(figure, axes[0])
-    return figure
-
-
-@parts.styled
 def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     """ID (x) against the OOD macro mean (y) of all arms, with the frontier.
 
