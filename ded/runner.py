@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from tqdm import tqdm
@@ -34,6 +34,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCO
 KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
 KERNEL["extra_arguments"] = ["--log-level=50"]  # its log repeats what the error says
 KERNEL |= {"cwd": ".", "progress_bar": False}  # papermill's counts cells
+REST = 0.05  # what a notebook takes besides its stages, as a share of these
 MEMORY = 2**30  # bytes that must be free for each process of notebooks that run side by side
 BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left{postfix}"
 _interrupted = threading.Event()
@@ -260,10 +261,14 @@ def _shown(run: Run) -> Iterator[str]:
         stage, jobs = by_unit.get("stage", {}).get("prefix"), by_unit.get("job")
         if stage in parts and jobs:
             begun[jobs["prefix"]] = stage  # one batch of the stage after the other
-            ended = [*begun.values()].count(stage) - 1
-            begin, share, n_batches = parts[stage]
-            done = (ended + jobs["n"] / max(1, jobs["total"])) / max(n_batches, ended + 1)
-            bar.update(max(0.0, begin + share * done - bar.n))
+            ended, place = [*begun.values()].count(stage) - 1, [*parts].index(stage)
+            new = (jobs["n"] - jobs["initial"]) / max(1, jobs["total"] - jobs["initial"])
+            size, n_batches = parts[stage]
+            # a stage that passed without jobs was looked up, and is neither done nor left
+            before = sum(parts[name].size for name in [*parts][:place] if name in begun.values())
+            bar.total = before + sum(part.size for part in [*parts.values()][place:])
+            done = before + size * (ended + new) / max(n_batches, ended + 1)
+            bar.update(max(0.0, done - bar.n))
         bar.set_postfix_str(progress.under_way([s for s in states if s["unit"] != "stage"]))
 
     with (
@@ -274,24 +279,31 @@ def _shown(run: Run) -> Iterator[str]:
         yield folder
 
 
-def _parts(run: Run) -> dict[str, tuple[float, float, int]]:
-    """{stage: where it begins, its share of the notebook's time, how many batches of jobs it runs},
-    with the time of an earlier run or the reference run, the rest of it after the last."""
+class _Part(NamedTuple):
+    """A stage of a notebook: its size, and how many batches of jobs it runs."""
+
+    size: float
+    n_batches: int
+
+
+def _parts(run: Run) -> dict[str, _Part]:
+    """{stage: what it is of the notebook}, the rest last.
+
+    Sizes are the tokens that an earlier run or the reference counted, the same whether they were
+    looked up or not; of a stage that counts none the mean of the others'.
+    """
     batches = _stages(run)
-    seconds: dict[str, float] = {}
+    tokens: dict[str, float] = {}
     for folder in (run.folder, home() / "outputs" / "reference" / run.name):
         with suppress(OSError, ValueError, LookupError):
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            timed = {name: stage["seconds"] for name, stage in manifest["stages"].items()}
-            seconds = timed | {"": manifest["wall_seconds"] - sum(timed.values())}
+            tokens = {name: stage["tokens"] for name, stage in manifest["stages"].items()}
             break
-    weights = {name: 1 + seconds.get(name, 0.0) for name in [*batches, ""]}
-    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
-    begins = accumulate(shares.values(), initial=0.0)
-    return {
-        name: (begin, shares[name], batches[name])
-        for name, begin in zip(batches, begins, strict=False)
-    }
+    counted = list(filter(None, tokens.values())) or [1.0]
+    mean = sum(counted) / len(counted)
+    sizes = {name: tokens.get(name) or mean for name in batches}
+    sizes[""] = REST * sum(sizes.values())
+    return {name: _Part(size, batches.get(name, 0)) for name, size in sizes.items()}
 
 
 def _stages(run: Run) -> dict[str, int]:

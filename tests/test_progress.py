@@ -99,16 +99,19 @@ def test_sampling_counts_rows_and_training_steps_with_the_loss(tiny, shown):
 
 
 def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path, monkeypatch):
-    """Each stage takes the share of time that it had in the reference run, its batches of jobs an
-    equal part of that each; the time that is left is what all took so far, at this rate."""
+    """Each stage takes the share of tokens that it had in the reference run, its batches of jobs an
+    equal part of that each; the time that is left is what all took so far, at this rate. What was
+    looked up, a stage or some of its jobs, is no part of it."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
-    stages = {"sampling": {"seconds": 9}, "distil and score": {"seconds": 29}}
+    stages = {"sampling": {"tokens": 900}, "distil and score": {"tokens": 0}}
+    stages["scores"] = {"tokens": 300}
     reference = tmp_path / "outputs" / "reference" / "01_small"
     reference.mkdir(parents=True)
-    (reference / "manifest.json").write_text(json.dumps({"stages": stages, "wall_seconds": 43}))
+    (reference / "manifest.json").write_text(json.dumps({"stages": stages}))
     batches = {
         "sampling": "jobs.run(f, [])",
         "distil and score": "jobs.run(f, [])\n    jobs.run(f, [])",
+        "scores": "jobs.run(f, [])",
     }
     cells = [f'with record.stage("{name}"):\n    {run}' for name, run in batches.items()]
     content = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
@@ -121,8 +124,8 @@ def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path
         monkeypatch.setenv(progress.FOLDER, kernel_manager_class.environment[progress.FOLDER])
         with progress.stage("distil and score"):
             for batch, n in {"distil": 4, "score": 2}.items():
-                with progress.bar(total=4, desc=batch, unit="job", delay=0) as bar:
-                    bar.update(n)
+                with progress.bar(total=4, initial=1, desc=batch, unit="job", delay=0) as bar:
+                    bar.update(n - 1)
                     bar.refresh()
                     while f"{batch}: {n}/4 jobs" not in shown.get("01_small", ""):
                         time.sleep(0.01)
@@ -132,5 +135,6 @@ def test_the_bar_of_a_notebook_moves_with_the_jobs_of_its_stages(shown, tmp_path
     values = {"out_dir": "", "preset": "small"}
     run = runner.Run(tmp_path / "notebooks" / "01_small.ipynb", values, Path("outputs/small"))
     assert runner.execute(run) == ""
-    # (1 + 9 + 30 * (1 + 2 / 4) / 2) / (43 + 3): of the 43 seconds 5 are of no stage
-    assert "01_small  71%" in shown["01_small"]
+    # the second stage, of unknown size, counts as the mean of the others: 600 * (1 + 1 / 3) / 2 of
+    # 600 + 300, and of a twentieth of all three
+    assert "01_small  40%" in shown["01_small"]
