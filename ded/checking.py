@@ -10,9 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ded import cluster, home, jobs, models, plan, problems, rates, store, study, training
+from ded import cluster, jobs, models, plan, problems, rates, store, study, training
 from ded.errors import DedError, SourceError
-from ded.files import read_yaml
 from ded.grading import packages, sandbox
 from ded.options import Cluster
 from ded.params.schemas import Parameters
@@ -37,6 +36,15 @@ class Finding:
         """The lack that an error tells of."""
         return cls(kind, name, False, str(error), getattr(error, "cause", ""))
 
+    @classmethod
+    def trying(cls, kind: str, name: str, look: Callable[[], Any]) -> "Finding":
+        """That `look` raises nothing, or what."""
+        try:
+            look()
+        except DedError as error:
+            return cls.of(kind, name, error)
+        return cls(kind, name, True)
+
 
 def check(
     preset: str, only: Sequence[str] = (), changes: Mapping[str, Any] = plan.NO_CHANGES
@@ -48,12 +56,12 @@ def check(
     recorded traces of these questions, GPUs and memory, disk, the sandbox.
     """
     plans = [settings for _, settings in plan.planned(preset, only, changes)]
-    findings = [finding for settings in plans for finding in _packages(settings)]
-    findings += [finding for settings in plans for finding in _models(settings)]
+    findings = [item for settings in plans for item in (*_packages(settings), *_models(settings))]
     unusable = {finding.name for finding in findings if finding.kind == "model" and not finding.ok}
-    findings += [item for settings in plans for item in _candidates(settings, unusable)]
-    findings += [*_gpus(plans), *_clusters(plans), *_memory(plans)]
-    findings += [*_sources(plans), *_questions(plans, unusable)]
+    for settings in plans:
+        findings += [*_gpus(settings), *_cluster(settings), *_memory(settings)]
+        findings += [*_candidates(settings, unusable), *_questions(settings, unusable)]
+    findings += _sources(plans)
     table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
     table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())
     return table
@@ -83,15 +91,9 @@ def _packages(settings: Parameters) -> Iterator[Finding]:
     if settings.engine.name == "vllm":
         installed = find_spec("vllm") is not None
         yield Finding("package", "vllm", installed, "" if installed else models.NO_VLLM)
-    wanted: dict[str, Callable[[], Any]] = {
-        "of programs": lambda: packages.places(tuple(settings.grading.packages)),
-        "to train": lambda: training.check_packages(settings.trainer),
-    }
-    for use, look in wanted.items():
-        try:
-            look()
-        except DedError as error:
-            yield Finding.of("packages", use, error)
+    programs = tuple(settings.grading.packages)
+    yield Finding.trying("packages", "of programs", lambda: packages.places(programs))
+    yield Finding.trying("packages", "to train", lambda: training.check_packages(settings.trainer))
 
 
 def _models(settings: Parameters) -> Iterator[Finding]:
@@ -148,34 +150,34 @@ def _sources(plans: list[Parameters]) -> Iterator[Finding]:
             yield Finding("sandbox", "", not why_not, why_not or sandbox.memory_bound())
 
 
-def _questions(plans: list[Parameters], unusable: set[str]) -> Iterator[Finding]:
-    """Of the first unit of each notebook, where nothing needs to be downloaded: what the filters
-    leave of recorded traces, and what tokenizers cannot read.
+def _questions(settings: Parameters, unusable: set[str]) -> Iterator[Finding]:
+    """Of the first unit, where nothing needs to be downloaded: what the filters leave of recorded
+    traces, and what tokenizers cannot read.
     """
-    for settings in plans:
-        unit = study.units(settings)[0]
-        if unusable & {unit.base, *study.teachers_of(settings)}:
-            continue
-        try:
-            asked = [*study.training_questions(settings)]
-            asked += study.evaluation_questions(settings).values()
-            if any(problems.source(each.source).hub_id for each in asked):
-                continue
-            for note in study.unknown_signs(unit):
-                yield Finding("prompts", "", None, note)
-        except DedError:  # which is told of the source
-            continue
-        for teacher in study.recorded_teachers(settings):
-            try:
-                n = study.attempts(settings)
-                yield _traces(teacher, n, study.trace_funnel(unit, teacher))
-                for note in study.unknown_in_traces(unit, teacher):
-                    yield Finding("prompts", "", None, note)
-            except DedError as error:
-                yield Finding.of("traces of", teacher, error)
+    unit = study.units(settings)[0]
+    if unusable & {unit.base, *study.teachers_of(settings)}:
+        return
+    try:
+        evaluated = study.evaluation_questions(settings).values()
+        asked = [*study.training_questions(settings), *evaluated]
+        if any(problems.source(each.source).hub_id for each in asked):
+            return
+        unit.questions()
+        unit.suite()
+    except DedError:  # which is told of the source
+        return
+    traces = [_traces(unit, teacher) for teacher in study.recorded_teachers(settings)]
+    yield from traces
+    if all(finding.ok for finding in traces):
+        yield from (Finding("prompts", "", None, note) for note in study.unknown_signs(unit))
 
 
-def _traces(teacher: str, n: int, funnel: pd.DataFrame) -> Finding:
+def _traces(unit: study.Unit, teacher: str) -> Finding:
+    n = study.attempts(unit.params)
+    try:
+        funnel = study.curate(unit, teacher, n).funnel
+    except DedError as error:
+        return Finding.of("traces of", teacher, error)
     kept, dropped = funnel["kept"].iloc[-1], funnel[funnel["dropped"] > 0]
     why = "; ".join(f"{row.step}: {row.reason}" for row in dropped.itertuples())
     each = f" of {n} asked of each question" if n > 1 else ""
@@ -186,71 +188,47 @@ def _traces(teacher: str, n: int, funnel: pd.DataFrame) -> Finding:
     return Finding("traces of", teacher, bool(kept), note)
 
 
-def _gpus(plans: list[Parameters]) -> Iterator[Finding]:
+def _gpus(settings: Parameters) -> Iterator[Finding]:
     """Those that are lacking, here or in what a cluster gives a job."""
     import torch
 
-    lacking: dict[tuple[int, str], dict[str, None]] = {}
-    for settings in plans:
-        here, where = torch.cuda.device_count(), "here"
-        if isinstance(settings.n_jobs, Cluster):
-            here, where = settings.n_jobs.gpus_per_job, "a job: set n_jobs.gpus_per_job"
-        whose = _on_gpus(settings)
-        if whose and here < (wanted := plan.gpus_a_job(settings)):
-            about = wanted, f"{here} {where}"
-            lacking[about] = lacking.get(about, {}) | dict.fromkeys(whose)
-    for (wanted, what), names in lacking.items():
-        yield Finding("GPUs", "", False, f"{wanted} needed for {', '.join(names)}; {what}")
-
-
-def _on_gpus(settings: Parameters) -> list[str]:
-    """What of a notebook needs a GPU."""
+    wanted, here, where = plan.gpus_a_job(settings), torch.cuda.device_count(), "here"
+    if isinstance(settings.n_jobs, Cluster):
+        here, where = settings.n_jobs.gpus_per_job, "a job: set n_jobs.gpus_per_job"
     assumed = rates.assumptions()
-    return [m for m in study.engines_of(settings) if rates.device_of(m, settings, assumed) == "gpu"]
+    for spec in study.engines_of(settings) if here < wanted else ():
+        if rates.device_of(spec, settings, assumed) == "gpu":
+            yield Finding("GPUs for", spec, False, f"{wanted} needed, {here} {where}")
 
 
-def _clusters(plans: list[Parameters]) -> Iterator[Finding]:
+def _cluster(settings: Parameters) -> Iterator[Finding]:
     """Whether the nodes can be worked with."""
-    for settings in plans:
-        if isinstance(settings.n_jobs, Cluster):
-            try:
-                cluster.connect(settings.n_jobs)
-                yield Finding("cluster", settings.n_jobs.address, True)
-            except DedError as error:
-                yield Finding.of("cluster", settings.n_jobs.address, error)
+    if isinstance(place := settings.n_jobs, Cluster):
+        yield Finding.trying("cluster", place.address, lambda: cluster.connect(place))
 
 
-def _memory(plans: list[Parameters]) -> Iterator[Finding]:
+def _memory(settings: Parameters) -> Iterator[Finding]:
     """What training takes of what is free."""
     import torch
 
-    (free, where), gpus = models.free_memory(), torch.cuda.device_count()
-    bytes_each = rates.assumptions()["training_bytes_a_parameter"]
-    for settings in plans:
-        trainer, there, place = settings.trainer, free / 2**30, where
-        if gpus and not _shared(trainer.accelerate):
-            there, place = there / gpus, "on each GPU"
-        if isinstance(settings.n_jobs, Cluster):
-            yield Finding("memory to train", "", None, "not looked at: a cluster's nodes train")
-            continue
-        n_jobs = min(jobs.count(settings.n_jobs), len(study.units(settings)))
-        at_once = f" for {n_jobs} jobs side by side" if n_jobs > 1 else ""
-        mend = f": {'lower n_jobs, ' if n_jobs > 1 else ''}set trainer.lora_rank or take more"
-        each = bytes_each["lora" if trainer.lora_rank else "full"] * n_jobs / 2**30
-        for spec in settings.students:
-            ok, note = None, "size not known: no config.json here or on the hub, no number in it"
-            if size := size_of(spec):
-                ok = size * each <= there
-                taken = f"about {plan.short(size * each)} of {plan.short(there)} GiB"
-                note = f"{taken} free {place}{at_once}"
-                note += "" if ok else mend
-            yield Finding("memory to train", spec, ok, note)
-
-
-def _shared(accelerate: str) -> bool:
-    """Whether a launch configuration shares a model out over its GPUs."""
-    file = home() / "params" / "accelerate" / f"{accelerate}.yml"
-    return bool(accelerate) and read_yaml(file).get("distributed_type") == "FSDP"
+    (free, where), gpus, trainer = models.free_memory(), torch.cuda.device_count(), settings.trainer
+    if isinstance(settings.n_jobs, Cluster):
+        yield Finding("memory to train", "", None, "not looked at: a cluster's nodes train")
+        return
+    if gpus and training.configuration(trainer)["distributed_type"] != "FSDP":
+        free, where = free / gpus, "on each GPU"
+    n_jobs = min(jobs.count(settings.n_jobs), len(study.units(settings)))
+    at_once = f" for {n_jobs} jobs side by side" if n_jobs > 1 else ""
+    mend = f": {'lower n_jobs, ' if n_jobs > 1 else ''}set trainer.lora_rank or take more"
+    kind = "lora" if trainer.lora_rank else "full"
+    each = rates.assumptions()["training_bytes_a_parameter"][kind] * n_jobs
+    for spec in settings.students:
+        ok, note = None, "size not known: no config.json here or on the hub, no number in it"
+        if size := size_of(spec):
+            ok = size * each <= free
+            need, there = plan.short(size * each / 2**30), plan.short(free / 2**30)
+            note = f"about {need} of {there} GiB free {where}{at_once}{'' if ok else mend}"
+        yield Finding("memory to train", spec, ok, note)
 
 
 def _disk(preset: str, only: Sequence[str], changes: Mapping[str, Any]) -> Finding:

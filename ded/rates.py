@@ -2,14 +2,13 @@
 as params/throughput.yml assumes, which says what its numbers mean.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-from pydantic import BaseModel, PositiveFloat
+from typing import Any, NamedTuple
 
 from ded import home, models, results
 from ded.errors import ParameterError, no_such
@@ -38,31 +37,17 @@ class Rate:
     source: str = ASSUMED
 
 
-class _Amount(BaseModel):
-    """What a run did of one kind of work on a model: see `ded.spent.work`."""
+class _Measured(NamedTuple):
+    """How fast a run of these parameters worked: see `Rate`, and `ded.spent.work`."""
 
-    tokens: PositiveFloat
-    limit: PositiveFloat
-    core_seconds: float
-    gpu_seconds: float
-
-
-class _Hardware(BaseModel):
-    """On which speeds depend."""
-
-    system: str
-    cpu: str
-    gpus: list[str]
-
-
-class _Manifest(BaseModel):
-    """What a run's manifest tells of its speed."""
-
-    hardware: _Hardware
-    params: dict[str, Any]
     finished: str
-    work: dict[str, dict[str, _Amount]]
-    source: str = ""
+    kind: str
+    model: str
+    device: str
+    params: dict[str, Any]
+    share: float
+    speed: float
+    source: str
 
 
 def assumptions(card: str = "") -> dict[str, Any]:
@@ -96,24 +81,20 @@ class Rates:
 
     def __init__(self, card: str = "") -> None:
         self.assumed = assumptions(card)
-        self._runs = [] if card else sorted(_earlier_runs(), key=lambda run: run.finished)
+        self._measured = [] if card else sorted(_measured(), key=lambda row: row.finished)
 
     def of(self, kind: str, model: str, device: str, settings: Parameters) -> Rate:
         """The rate of a kind of work (sample, train) on a model: of the last run that measured it,
         or that of the model nearest in size that is measured, else as assumed."""
         assumed = self._assumed(kind, model, device, settings)
-        size = size_of(model, active=True) or math.nan
-        nearest, rate = (True, math.log(ALIKE)), assumed
-        for run in self._runs:
-            if device not in ("cpu", "gpu") or not _like(run, kind, device, settings):
-                continue
-            for name, amount in run.work.get(kind, {}).items():
-                ratio = (size_of(name, active=True) or math.inf) / size
-                distance = name != model, abs(math.log(ratio))
-                seconds = amount.gpu_seconds if device == "gpu" else amount.core_seconds
-                if seconds >= ENOUGH and distance <= nearest:  # of the latest, where several are
-                    share, speed = amount.tokens / amount.limit, amount.tokens / seconds * ratio
-                    nearest, rate = distance, Rate(share, speed, assumed.start, run.source)
+        size, nearest, rate = size_of(model, active=True) or math.nan, (True, ALIKE), assumed
+        for row in self._measured:
+            if (row.kind, row.device) == (kind, device) and _alike(row, settings.model_dump()):
+                ratio = (size_of(row.model, active=True) or math.inf) / size
+                distance = row.model != model, max(ratio, 1 / ratio)
+                if distance <= nearest:
+                    nearest = distance
+                    rate = Rate(row.share, row.speed * ratio, assumed.start, row.source)
         return rate
 
     def _assumed(self, kind: str, model: str, device: str, settings: Parameters) -> Rate:
@@ -123,8 +104,8 @@ class Rates:
             share = (share * settings.max_tokens + prompt) / settings.max_length
         match device:
             case "cpu":
-                rows = (row for row in self.assumed["cpu"] if (size_of(model) or 0) <= row["up_to"])
-                row = next(rows)
+                size = size_of(model) or 0
+                row = next(row for row in self.assumed["cpu"] if size <= row["up_to"])
                 return Rate(share, row[kind], row["start"])
             case "gpu":
                 gpu, active = self.assumed["gpu"], size_of(model, active=True) or math.nan
@@ -135,27 +116,39 @@ class Rates:
         return Rate(share, math.nan, math.nan)
 
 
-def _earlier_runs() -> Iterator[_Manifest]:
-    """The runs under outputs/ on this hardware that worked; any other manifest is passed over."""
+def _measured() -> Iterator[_Measured]:
+    """What runs under outputs/ measured on this hardware; other manifests are passed over."""
     for file in home().glob("outputs/*/*/manifest.json"):
-        with suppress(OSError, ValueError):
-            run = _Manifest.model_validate_json(file.read_bytes())
-            if run.work and run.hardware == _hardware():
-                run.source = f"measured in {shown(file.parent)}, {run.finished[:10]}"
-                yield run
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+            run = json.loads(file.read_bytes())
+            if not run["work"] or not _hardware().items() <= run["hardware"].items():
+                continue
+            device = "gpu" if run["hardware"]["gpus"] else "cpu"
+            source = f"measured in {shown(file.parent)}, {run['finished'][:10]}"
+            for done in run["work"]:
+                if (seconds := done[f"{device}_seconds"]) >= ENOUGH:
+                    about = (
+                        run["finished"],
+                        done["kind"],
+                        done["model"],
+                        device,
+                        dict(run["params"]),
+                    )
+                    share, speed = done["tokens"] / done["limit"], done["tokens"] / seconds
+                    yield _Measured(*about, share, speed, source)
 
 
 @cache
-def _hardware() -> _Hardware:
-    """What the manifest of a run here would say."""
+def _hardware() -> dict[str, Any]:
+    """What speeds depend on of what the manifest of a run here would say."""
     import torch  # noqa: F401  # without it no GPU is told
 
-    return _Hardware.model_validate(results.hardware())
+    hardware = results.hardware()
+    return {name: hardware[name] for name in ("system", "cpu", "gpus")}
 
 
-def _like(run: _Manifest, kind: str, device: str, settings: Parameters) -> bool:
-    """Whether a run is as fast as one with these parameters on a device of this kind."""
-    name, elsewhere = DECISIVE[kind], [run.params.get("n_jobs"), settings.model_dump()["n_jobs"]]
-    places = [place if isinstance(place, dict) else None for place in elsewhere]
-    same = run.params.get(name) == getattr(settings, name).model_dump()
-    return same and places[0] == places[1] and (device == "gpu") == bool(run.hardware.gpus)
+def _alike(row: _Measured, planned: dict[str, Any]) -> bool:
+    """Whether a run with the planned parameters is as fast: here, or on the same cluster."""
+    decisive = DECISIVE[row.kind]
+    clusters = [isinstance(n, dict) and n for n in (row.params.get("n_jobs"), planned["n_jobs"])]
+    return row.params.get(decisive) == planned[decisive] and clusters[0] == clusters[1]

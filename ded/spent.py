@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # start: of an interpreter, up to its first work; import: later, of what only that work needs
 KINDS = ("start", "import", "sample", "grade", "train", "evaluate", "draw", "other")
@@ -92,18 +93,19 @@ def work(kind: str, model: str, n_gpus: int = 1) -> Iterator[defaultdict[str, fl
     """
     done, begun, before = defaultdict[str, float](float), time.perf_counter(), os.times()
     yield done
-    done["core_seconds"] = sum(os.times()[:4]) - sum(before[:4])
+    done["cpu_seconds"] = sum(os.times()[:4]) - sum(before[:4])
     done["gpu_seconds"] = n_gpus * (time.perf_counter() - begun)  # where there are any
     for name, more in done.items() if done["tokens"] else ():
         _account.seconds[kind, trained_from.get(model, model), name] += more
 
 
-def work_so_far() -> dict[str, dict[str, dict[str, float]]]:
-    """{kind: {model: {tokens, limit, core_seconds, gpu_seconds}}} of the work since the run began;
+def work_so_far() -> list[dict[str, Any]]:
+    """[{kind, model, tokens, limit, cpu_seconds, gpu_seconds}] of the work since the run began;
     that of a trained student counts to what it was before."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
+    rows: dict[tuple, dict[str, Any]] = {}
     for key, amount in _account.seconds.items():
         if isinstance(key, tuple):
             kind, model, name = key
-            table.setdefault(kind, {}).setdefault(model, {})[name] = round(amount, 2)
-    return table
+            row = rows.setdefault((kind, model), {"kind": kind, "model": model})
+            row[name] = round(amount, 2)
+    return list(rows.values())

@@ -217,7 +217,8 @@ def test_a_cluster_must_give_its_jobs_the_gpus_that_their_models_need(monkeypatc
     monkeypatch.setattr(checking.cluster, "connect", silent)
     monkeypatch.setattr(models, "check", lambda *_: None)
     table = checking.check("paper", ["01"], place).set_index("item")
-    assert "8 needed" in table.loc["GPUs", "note"] and "4 a job" in table.loc["GPUs", "note"]
+    lacking = table[table["kind"] == "GPUs for"]["note"]
+    assert len(lacking) and lacking.str.match("8 needed, 4 a job").all()
     assert not table.loc["cluster 10.255.255.1:6379", "ok"]
     assert "cluster's nodes" in table.loc["memory to train", "note"]
 
@@ -229,15 +230,23 @@ def earlier(tmp_path, monkeypatch):
     shutil.copytree(home() / "params", tmp_path / "params")
     shutil.copytree(home() / "notebooks", tmp_path / "notebooks")
     monkeypatch.chdir(tmp_path)
+    plan.size_of.cache_clear()  # of other tests' models
 
     def write(folder, finished="2026-01-31T12:00:00Z", **changes):
-        amount = {"tokens": 5e5, "limit": 2e6, "core_seconds": 50.0, "gpu_seconds": 60.0}
+        amount = {
+            "kind": "sample",
+            "model": "lab:student_1",
+            "tokens": 5e5,
+            "limit": 2e6,
+            "cpu_seconds": 50.0,
+            "gpu_seconds": 60.0,
+        }
         file = tmp_path / "outputs" / folder / "01" / "manifest.json"
         file.parent.mkdir(parents=True)
         manifest = {
             "hardware": results.hardware(),
             "params": parameters("01").model_dump(),
-            "work": {"sample": {"lab:student_1": amount | changes.pop("amount", {})}},
+            "work": [amount | changes.pop("amount", {})],
             "finished": finished,
         }
         file.write_text(json.dumps(manifest | changes))
@@ -271,7 +280,7 @@ def test_a_speed_that_a_run_measured_here_takes_the_place_of_what_is_assumed(ear
 def test_the_last_run_counts_and_of_models_that_nobody_measured_one_that_is_as_large(earlier):
     earlier("old")
     earlier("new", "2026-02-01T12:00:00Z", amount={"tokens": 1e6})
-    earlier("short", "2026-02-02T12:00:00Z", amount={"core_seconds": 1.0})
+    earlier("short", "2026-02-02T12:00:00Z", amount={"cpu_seconds": 1.0})
     assert of_students().speed == 2e4
     other = rates.Rates().of("sample", "lab:mixed", "cpu", parameters("01"))
     assert other.speed == pytest.approx(
@@ -288,8 +297,8 @@ def test_the_last_run_counts_and_of_models_that_nobody_measured_one_that_is_as_l
         {"hardware": results.hardware() | {"gpus": ["a card"]}},
         {"params": {"engine": {"name": "vllm"}, "n_jobs": 0}},
         {"params": {"engine": {}, "n_jobs": {"address": "ray"}}},
-        {"work": {}},  # all was looked up
-        {"work": {"sample": {"lab:student_1": {"tokens": -1}}}},
+        {"work": []},  # all was looked up
+        {"work": [{"kind": "sample", "tokens": -1}]},
         {"work": None},
         {"finished": None},
     ],
@@ -308,15 +317,16 @@ def test_what_was_worked_is_counted_and_what_was_looked_up_is_not(tiny):
     settings = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 2.0, "max_length": 64}
     student = training.sft("lab:student_1", table, **settings)
     generation.sample(student, questions, 1, **how)
-    work = spent.work_so_far()
-    sampled, trained = work["sample"]["lab:student_1"], work["train"]["lab:student_1"]
+    sampled, trained = spent.work_so_far()
+    assert [sampled["kind"], trained["kind"]] == ["sample", "train"]
+    assert sampled["model"] == trained["model"] == "lab:student_1"
     assert sampled["limit"] == 36 * 8 and table["n_tokens"].sum() < sampled["tokens"] <= 36 * 8
     assert trained["limit"] == 48 * 64 and 48 * 8 < trained["tokens"] < 48 * 64
-    assert all(part["core_seconds"] > 0 < part["gpu_seconds"] for part in (sampled, trained))
+    assert all(part["cpu_seconds"] > 0 < part["gpu_seconds"] for part in (sampled, trained))
     spent.begin()
     generation.sample("lab:student_1", questions, 2, **how)
     training.sft("lab:student_1", table, **settings)
-    assert spent.work_so_far() == {}
+    assert spent.work_so_far() == []
     generation.sample("lab:student_1", questions, 2, **how | {"max_tokens": 10})
-    more = spent.work_so_far()["sample"]["lab:student_1"]
+    (more,) = spent.work_so_far()
     assert more["tokens"] <= more["limit"] == 2 * (table["finish_reason"] == "length").sum()

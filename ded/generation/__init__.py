@@ -102,7 +102,8 @@ def sample(
             with spent.work("sample", model, n_gpus) as done, drawn as drawing:
                 for shard, table in drawing:
                     store.table(shard.key, table.copy)
-                    done["tokens"] += table["n_tokens"].sum() - shard.n_drawn
+                    before = 0 if shard.started is None else shard.started["n_tokens"].sum()
+                    done["tokens"] += table["n_tokens"].sum() - before
                     done["limit"] += sum(max_tokens - len(row.drawn) for row in shard.unfinished())
     # there may be no traces for a shard
     tables = [table for shard in shards if len(table := store.read_table(shard.key))]

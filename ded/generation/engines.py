@@ -71,11 +71,6 @@ class Shard:
     index: int
     started: pd.DataFrame | None = None
 
-    @property
-    def n_drawn(self) -> float:
-        """How many tokens are there of it."""
-        return 0 if self.started is None else self.started["n_tokens"].sum()
-
     def rows(self) -> list[Row | None]:
         """What is there of it, a row a problem; None for what nobody began."""
         if self.started is None:

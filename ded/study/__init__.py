@@ -37,10 +37,7 @@ from ded.study.preflight import (
     check,
     describe,
     recorded_teachers,
-    trace_funnel,
-    unknown_in_traces,
     unknown_signs,
-    unreadable,
     unusable,
 )
 from ded.study.registry import ARMS, arms

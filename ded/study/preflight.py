@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-import pandas as pd
-
 from ded import curation, generation, models, problems
 from ded.errors import DedError, EngineError, ModelError
 from ded.generation import budget, openai
@@ -16,7 +14,6 @@ from ded.models import traces
 from ded.models.spec import WITHOUT_WEIGHTS, options_of, parse
 from ded.params.schemas import Common
 from ded.problems.texts import CLOSE
-from ded.study import pipeline
 from ded.study.registry import arms
 from ded.study.unit import Unit, engines_of, short, teachers_of, units
 
@@ -58,12 +55,9 @@ def check(params: Common) -> None:
     if faults := [*map(str, unusable(params).values()), *namesakes]:
         raise ModelError("\n".join([f"{len(faults)} problem(s) with the models", *faults]))
     for first in units(params)[:1]:
-        notes = unknown_signs(first)
         for teacher in recorded_teachers(params):
-            if all_dropped := unreadable(first, teacher):
-                raise ModelError(f"model {teacher!r}: {all_dropped}")
-            notes += unknown_in_traces(first, teacher)
-        for note in notes:
+            _check_form(first, teacher)
+        for note in unknown_signs(first):
             warnings.warn(note, stacklevel=3)
 
 
@@ -113,52 +107,43 @@ def recorded_teachers(params: Common) -> list[str]:
     return [spec for spec in teachers_of(params) if parse(spec).kind == "recorded"]
 
 
-def trace_funnel(unit: Unit, teacher: str) -> pd.DataFrame:
-    """What the filters leave of a recorded teacher's traces of a unit's questions (step, kept,
-    dropped, reason): as many a question as the notebook takes.
-    """
-    return pipeline.curate(unit, teacher, attempts(unit.params)).funnel
-
-
 def attempts(params: Common) -> int:
     """How many trajectories of a question the notebook asks of a teacher."""
     return getattr(params, "n_attempts", 0) or getattr(params, "n_trajectories", 1)
 
 
-def unreadable(unit: Unit, teacher: str) -> str:
-    """'all 60 dropped: ...' where none of a recorded teacher's traces has the form that a corpus
-    is made of, "" otherwise; EngineError where there is none of the unit's questions.
+def _check_form(unit: Unit, teacher: str) -> None:
+    """ModelError where none of a recorded teacher's traces has the form that a corpus is made of;
+    EngineError where there is none of the unit's questions.
     """
     n, asked = attempts(unit.params), unit.questions()
     formed = curation.filter_format(generation.sample(teacher, asked, n, **unit.sampling()))
-    if len(formed.kept):
-        return ""
-    mend = "a trace is <think>...</think> and an answer, or names a column `thinking`"
-    why = f"all {len(formed.dropped)} dropped: {formed.funnel['reason'].item()}"
-    return f"{why}; {mend} (docs/your-own-model.md)"
+    if formed.kept.empty:
+        mend = "a trace is <think>...</think> and an answer, or names a column `thinking`"
+        why = f"all {len(formed.dropped)} dropped: {formed.funnel['reason'].item()}"
+        raise ModelError(f"model {teacher!r}: {why}; {mend} (docs/your-own-model.md)")
 
 
 def unknown_signs(unit: Unit) -> list[str]:
-    """A line for each model that is asked questions which its tokenizer can write only in part."""
+    """A line for each model that reads questions, or recorded traces, which its tokenizer can write
+    only in part."""
     asked = {"training": unit.questions()} | unit.suite()
+    prompts = {name: [q.prompt for q in questions] for name, questions in asked.items()}
+    traces_of = {
+        f"traces of {short(teacher)}": generation.sample(
+            teacher, asked["training"], 1, **unit.sampling()
+        )["text"]
+        for teacher in recorded_teachers(unit.params)
+    }
     lines = []
     for spec in dict.fromkeys([unit.base, *teachers_of(unit.params)]):
         if parse(spec).kind not in WITHOUT_WEIGHTS:
-            texts = {name: [q.prompt for q in questions] for name, questions in asked.items()}
-            shares = {name: _unknown_share(spec, of_name) for name, of_name in texts.items()}
+            read = prompts | (traces_of if spec == unit.base else {})
+            shares = {name: _unknown_share(spec, texts) for name, texts in read.items()}
             if parts := [f"{share:.0%} in {name}" for name, share in shares.items() if share]:
-                what = "of the tokens of its questions are <unk>, signs that it cannot read"
+                what = "of the tokens that it reads are <unk>, signs that it does not know"
                 lines.append(f"model {spec!r}: {what}: {', '.join(parts)}")
     return lines
-
-
-def unknown_in_traces(unit: Unit, teacher: str) -> list[str]:
-    """A line where the student's tokenizer can write a recorded teacher's traces only in part."""
-    traces_of = generation.sample(teacher, unit.questions(), 1, **unit.sampling())
-    if not (share := _unknown_share(unit.base, traces_of["text"])):
-        return []
-    what = f"of the tokens of {short(teacher)}'s traces are <unk>, signs that it cannot learn"
-    return [f"model {unit.base!r}: {share:.0%} {what}"]
 
 
 def _unknown_share(spec: str, texts: Iterable[str]) -> float:
