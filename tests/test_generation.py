@@ -114,6 +114,22 @@ def test_more_samples_add_to_those_that_are_there(calls):
     pd.testing.assert_frame_equal(more[more.sample_index < 2].reset_index(drop=True), few)
 
 
+def test_samples_drawn_in_one_go_are_those_drawn_one_by_one(monkeypatch, tmp_path):
+    """In one go the prompts are read once."""
+    asked = questions(6, "lab:sum/5-6") + questions(6, "lab:sort/7")
+    for n in (1, 2, 3):
+        one_by_one = sample(asked, n)
+    passes, forward = [], transformers.Batch.logits
+    monkeypatch.setattr(
+        transformers.Batch,
+        "logits",
+        lambda batch: passes.append(batch.tokens.shape[1]) or forward(batch),
+    )
+    monkeypatch.setenv("DED_STORE", str(tmp_path / "another"))
+    pd.testing.assert_frame_equal(sample(asked, 3), one_by_one)
+    assert [width for width in passes if width > 1] == passes[:1]
+
+
 def test_more_problems_keep_whole_shards(calls, monkeypatch):
     monkeypatch.setattr(generation, "SHARD", 4)
     asked = questions(11)

@@ -4,6 +4,7 @@ its next-token distributions are seen whole."""
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,14 +42,21 @@ def draw(model: str, shards: list[Shard], settings: Settings, engine: Engine) ->
     with it what a kill left to do."""
     total = sum(len(shard.unfinished()) for shard in shards)
     with progress.bar(total=total, desc=f"sampling {model}", unit="row") as bar:
+        prompted: dict[str, Any] = {}
         for shard in shards:
-            yield shard, draw_shard(model, shard, settings, engine, bar)
+            yield shard, draw_shard(model, shard, settings, engine, bar, prompted)
 
 
 def draw_shard(
-    model: str, shard: Shard, settings: Settings, engine: Engine, bar: tqdm
+    model: str,
+    shard: Shard,
+    settings: Settings,
+    engine: Engine,
+    bar: tqdm,
+    prompted: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """One shard: rows of like prompt length go together, ended rows leave the batch."""
+    """One shard: rows of like prompt length go together, ended rows leave the batch. prompted: see
+    `Batch.first_logits`."""
     net, tok = models.load(model, engine.dtype), models.load_tokenizer(model)
     rows, unfinished = shard.rows(), shard.unfinished()
     prompts = [models.prompt_ids(model, row.problem.prompt) + row.drawn for row in unfinished]
@@ -60,7 +68,7 @@ def draw_shard(
             batch = [alike[place] for place in group]
             asked, streams = [prompts[i] for i in batch], np.stack([noise[i] for i in batch])
             how = settings.temperature, settings.top_p, tok, engine
-            drawn = decode(net, asked, streams, *how, bar)
+            drawn = decode(net, asked, streams, *how, bar, prompted)
             for i, completion in zip(batch, drawn, strict=True):
                 rows[unfinished[i].place] = unfinished[i].continued(completion)
     table = shard.table(rows)
@@ -119,11 +127,24 @@ class Batch:
         sequences = [torch.tensor(ids, device=net.device) for ids in prompts]
         to_left: dict[str, Any] = {"batch_first": True, "padding_side": "left"}
         mask = pad_sequence([torch.ones_like(ids) for ids in sequences], **to_left)
-        self.net = net
+        self.net, self.prompts = net, prompts
         self.rows = torch.arange(len(prompts), device=net.device)  # which of the prompts are in it
         self.tokens = pad_sequence(sequences, **to_left, padding_value=pad_token)
         self.mask = None if mask.all() else mask
         self.cache = DynamicCache(config=net.config)
+
+    def first_logits(self, prompted: dict[str, Any]) -> torch.Tensor:
+        """Those after the prompts. prompted: these and the cache of the batch before, which are
+        taken where that had the same prompts, as it has in the next sample of each question; else
+        what it holds for the batch to come."""
+        if prompted.get("prompts") == self.prompts:
+            self.cache = deepcopy(prompted["cache"])
+            return prompted["logits"]
+        logits = self.logits()
+        if self.net.device.type == "cpu":  # a GPU's memory is counted without it
+            about = {"logits": logits, "cache": deepcopy(self.cache)}
+            prompted.update(prompts=self.prompts, **about)
+        return logits
 
     def logits(self) -> torch.Tensor:
         """Next-token logits (rows, vocabulary) after the tokens that were fed last."""
@@ -159,13 +180,15 @@ def decode(
     tok: PreTrainedTokenizerBase,
     engine: Engine = Engine(),
     bar: tqdm | None = None,
+    prompted: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Completions of prompts (token ids): [{token_ids, n_tokens, finish_reason, entropy_sum}, ...].
 
     noise: uniform numbers in [0, 1), shape (rows, most tokens); token t of a row is the inverse of
     its distribution function at noise[row, t], so a row's tokens do not depend on the rows beside
     it. engine: what else decides that distribution (`Engine.sampling`). bar: counts the rows that
-    end. entropy_sum: nats, of the distributions at temperature 1.
+    end. prompted: see `Batch.first_logits`. entropy_sum: nats, of the distributions at
+    temperature 1.
     """
     import torch
 
@@ -186,7 +209,10 @@ def decode(
         for t in range(most):
             rows = batch.rows
             alive = ~ended[rows]
-            logits, stands = batch.logits(), None if seen is None else seen[rows]
+            logits = (
+                batch.logits() if t else batch.first_logits({} if prompted is None else prompted)
+            )
+            stands = None if seen is None else seen[rows]
             nats, chosen = weigh(logits, uniform[rows, t], temperature, top_p, engine, stands)
             entropy[rows] += torch.where(alive, nats, 0.0).double()
             drawn[rows, t] = chosen
