@@ -540,6 +540,15 @@ def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(dra
     )
 
 
+def test_no_whisker_of_the_recipe_leaves_what_a_rate_can_be():
+    def wide(cells):
+        return cells.assign(accuracy=cells["accuracy"].where(cells["base"] != BASES[0], 0.99))
+
+    figure = figures.recipe_pareto({name: wide(c) for name, c in recipe_panels().items()}, RECIPE)
+    ends = [end for ax in panels(figure) for segment in whiskers(ax) for _, end in segment]
+    assert max(ends) == 1 and min(ends) >= 0
+
+
 def test_large_corpora_of_one_size_stand_apart():
     sizes = {"DED": 300} | {f"large {i}": 1600 for i in range(4)}
     (ax,) = panels(figures.recipe_pareto(recipe_panels(sizes, ["OOD"]), sizes))

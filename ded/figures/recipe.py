@@ -42,11 +42,11 @@ def recipe_pareto(panels: Mapping[str, pd.DataFrame], sizes: Mapping[str, float]
     rows, places = [], {**sizes, "before": 0}
     for panel, cells in panels.items():
         for arm in [arm for arm in cells["arm"].unique() if arm in ("before", *parts.names(cells))]:
-            mean, size = parts.interval(cells, arm), places.get(arm, np.nan)
+            mean, size = parts.rate(parts.interval(cells, arm)), places.get(arm, np.nan)
             kind = "equal" if size == sizes["DED"] else "other"
             row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": size}
-            row |= {"panel": panel, "bases": mean.bases, "chance": stats.chance(cells)}
-            rows.append(row | stats.numbers(mean))
+            row |= {"panel": panel, "chance": stats.chance(cells)}
+            rows.append(row | mean._asdict())
     table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')")
     named = table["kind"] != "equal"
     table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
