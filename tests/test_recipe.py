@@ -568,6 +568,11 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
         study.teachers.with_regret(wrong, figures.rank_correlations(study.teachers.points(wrong)))
     )
     assert "student's loss" not in said
+    one = study.teachers.points(table[table["base"] == table["base"].iloc[0]])
+    of_one = figures.rank_correlations(one)
+    assert not np.isfinite(of_one["low"]).any(), "one base has no interval"
+    text = study.teachers.advice(of_one.assign(regret=np.nan))
+    assert "[" not in text and "holds 0" not in text
     nothing = table.assign(**dict.fromkeys(("gain", "smoke"), np.nan))
     assert "Nothing" in study.teachers.advice(
         study.teachers.with_regret(

@@ -351,7 +351,8 @@ def advice(table: pd.DataFrame) -> str:
         return "Nothing was measured that could advise on a teacher."
     agreement = table["estimate"] * table["predictor"].map(signs)
     best = table.assign(agrees=agreement).sort_values("agrees").iloc[-1]
-    holds_zero = "" if best["low"] * best["high"] > 0 else ", an interval that holds 0"
+    # infinite ends, of one base, are no interval
+    holds_zero = ", an interval that holds 0" if -math.inf < best["low"] * best["high"] <= 0 else ""
     rho = interval(best["estimate"], best["low"], best["high"], sign=True, unit="number")
     ranks = (
         f"Of {len(table)} scores that need no training, '{best['predictor']}' ranks the teachers "
