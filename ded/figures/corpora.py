@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,24 +25,18 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
     that is kept.
     """
     k = int(rates["n"].max())
-    step = (rates["pass_rate"] * k).round().astype(int)
-    rates = rates.assign(step=step)
-    highest = rates[rates["kept"]].groupby("base")["pass_rate"].max()
-    kept = rates.groupby(UNIT)["kept"].mean().reset_index()
-    bases = parts.names(rates, "base")
-    shares = {base: stats.pooled(units, "kept") for base, units in kept.groupby("base")}
-    thresholds = {base: float(highest.get(base, 0.0)) for base in bases}
-    titles = [f"{base}: {parts.text(shares[base])} %\nof questions kept" for base in bases]
+    rates = rates.assign(step=(rates["pass_rate"] * k).round().astype(int))
+    bases, levels = parts.names(rates, "base"), sorted(rates["level"].unique())
     words = parts.words("pass_rates", rates, over="replicates", k=k)
-    figure, axes = parts.canvas(titles, 4, 1.8, words, sharey=True)
-    levels = sorted(rates["level"].unique())
+    figure, axes = parts.canvas(bases, 4, 2.0, words, sharey=True)
     greys = [str(grey) for grey in np.linspace(0.85, 0.2, len(levels))]
     bars = {"color": greys, "edgecolor": "white", "linewidth": 0.5, "width": 0.7, "rot": 0}
     for ax, base in zip(axes, bases, strict=True):
         questions = rates[rates["base"] == base]
-        ax.axvspan(
-            math.floor(thresholds[base] * k + 1e-9) + 0.5, k + 0.5, color="0.93", linewidth=0
-        )
+        kept = stats.pooled(questions.groupby(UNIT)["kept"].mean().reset_index(), "kept")
+        ax.set_title(f"{base}: {parts.text(kept)} %\nof questions kept")
+        last = max(questions.loc[questions["kept"], "step"], default=0)
+        ax.axvspan(last + 0.5, k + 0.5, color="0.93", linewidth=0)
         share = pd.crosstab(questions["step"], questions["level"], normalize="all")
         share = share.reindex(index=range(k + 1), columns=levels, fill_value=0.0)
         bars["xlabel"] = ax.get_xlabel()
