@@ -72,9 +72,8 @@ def corpus_scores(
     of_pass = timed(_key("loss", student, corpus, dtype), loss)
     means = trajectory_scores(student, corpus, dtype).mean()
     rsr = of_pass._replace(value=float(means["rank"] / means["surprisal"]))
-    further = {"lalp": lalp(student, corpus, window, dtype)}
-    further["grace"] = grace(student, corpus, dtype)
-    return {"loss": of_pass, "rsr": rsr} | further
+    local, stability = lalp(student, corpus, window, dtype), grace(student, corpus, dtype)
+    return {"loss": of_pass, "rsr": rsr, "lalp": local, "grace": stability}
 
 
 def trajectory_scores(student: str, corpus: pd.DataFrame, dtype: str = FULL) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ded import cluster, jobs, models, plan, problems, rates, store, study, training
-from ded.errors import DedError, SourceError
+from ded.errors import DedError
 from ded.grading import packages, sandbox
 from ded.options import Cluster
 from ded.params.schemas import Parameters
-from ded.problems import records
 from ded.size import parameters as size_of
 
 
@@ -60,7 +58,7 @@ def check(
     unusable = {finding.name for finding in findings if finding.kind == "model" and not finding.ok}
     for settings in plans:
         findings += [*_gpus(settings), *_cluster(settings), *_memory(settings)]
-        findings += [*_candidates(settings, unusable), *_questions(settings, unusable)]
+        findings += _questions(settings, unusable)
     findings += _sources(plans)
     table = pd.DataFrame(dict.fromkeys([*findings, _disk(preset, only, changes)]).keys())
     table.insert(0, "item", (table["kind"] + " " + table["name"]).str.strip())
@@ -104,22 +102,6 @@ def _models(settings: Parameters) -> Iterator[Finding]:
     for spec in study.engines_of(settings):
         fault = faults.get(spec)
         yield Finding.of("model", spec, fault) if fault else Finding("model", spec, True)
-
-
-def _candidates(settings: Parameters, unusable: set[str]) -> Iterator[Finding]:
-    """Folders of a data set, of which several are teachers, that are none."""
-    recorded = study.recorded_teachers(settings)
-    taken = set(map(study.short, recorded))
-    places = [records.data_set_of(models.parse(spec).name) for spec in recorded]
-    if unusable.intersection(recorded):  # whose errors tell of the data set
-        return
-    for data_set in {place: None for place in places if place and places.count(place) > 1}:
-        others: list[str] = []
-        with suppress(SourceError):  # a hub that does not answer, where a cache does
-            others = [folder for folder in records.folders(data_set) if folder not in taken]
-        if others:
-            note = f"it has folders that are none of the teachers: {', '.join(others)}"
-            yield Finding("data set", data_set, None, note)
 
 
 def _sources(plans: list[Parameters]) -> Iterator[Finding]:

@@ -100,18 +100,6 @@ def test_what_is_passed_begins(own):
     assert good == "12 pass the filters" and "pass the filters; dropped by recorded: no" in some
 
 
-def test_folders_of_a_data_set_that_are_no_teachers_are_named(own, tmp_path, monkeypatch):
-    monkeypatch.setenv("DED_DATA", str(tmp_path))
-    for name in ("anna", "ben", "cyd"):
-        (tmp_path / "org/set" / name).mkdir(parents=True)
-        shutil.copy(tmp_path / "good.jsonl", tmp_path / "org/set" / name / "gen1.jsonl")
-    changes = own | {"teachers": ["recorded:org/set/anna", "recorded:org/set/ben"]}
-    table = checking.check("smollm", ["01"], changes).set_index("item")
-    row = table.loc["data set org/set"]
-    assert row["ok"] is None and row["note"].endswith("none of the teachers: cyd")
-    assert "data set org/set" not in checking.check("smollm", ["01"], own)["item"].tolist()
-
-
 BROKEN = {
     "too many questions": ({"n_questions": 21}, "holds 20 questions of split 'train', and 21"),
     "too many to score": ({"eval_id": 21}, "holds 20 questions of split 'dev', and 21"),

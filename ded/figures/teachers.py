@@ -27,7 +27,6 @@ IN_A_BASE = {
     "alpha": 0.5,
     "linestyle": "none",
 }
-AT_EDGE = "At the left edge: teachers whose own score was not measured."
 
 
 @parts.styled
@@ -43,9 +42,7 @@ def teacher_vs_student(
     own, student, before = (parts.cells(table) for table in (own, student, before))
     panels, teachers = parts.with_mean(student), parts.looks(parts.names(student))
     chance = stats.chance(student)
-    scored = own[own["arm"].isin(teachers)]["accuracy"].notna()
-    values = {"chance": number(chance), "edge": "" if scored.all() else AT_EDGE}
-    words = parts.words("teacher_vs_student", student, **values)
+    words = parts.words("teacher_vs_student", student, chance=number(chance))
     figure, axes = parts.canvas(list(panels), 4, 1.8, words, sharex=True, sharey=True)
     shown_x, shown_y = [], []
     for ax, base in zip(axes, panels.values(), strict=True):
@@ -65,7 +62,7 @@ def teacher_vs_student(
     for ax in axes:
         parts.rates_on(ax.xaxis, shown_x)  # limits that the diagonal does not stretch
         parts.rates_on(ax.yaxis, shown_y, chance)
-        if scored.any():
+        if own["accuracy"].notna().any():
             ax.axline((0, 0), slope=1, color="0.7", linewidth=0.9, zorder=0)
         else:
             ax.set_xticks([])

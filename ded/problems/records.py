@@ -70,7 +70,7 @@ class Records:
             return self.files
         local = Path(from_hub(self.hub_id, folder=self.folder, revision=self.revision))
         if not local.is_dir():
-            raise _no_folder(self.hub_id, self.folder, folders(self.hub_id, self.revision))
+            raise _no_folder(self.hub_id, self.folder, self.revision)
         return files.shards(local, self.columns.config, self.columns.split)
 
 
@@ -94,28 +94,20 @@ def find(text: str) -> Records:
         if copy := files.copy_of(hub_id):
             local = copy / folder
             if not local.exists():
-                raise _no_folder(copy, folder, folders(hub_id))
+                raise _no_folder(hub_id, folder)
     shards = files.shards(local, columns.config, columns.split) if local else []
     return Records(place, "" if local else hub_id, folder, revision, shards, columns)
 
 
-def folders(hub_id: str, revision: str | None = None) -> list[str]:
-    """The folders of a hub data set, or of its local copy; SourceError where the hub gives none."""
+def _no_folder(hub_id: str, folder: str, revision: str | None = None) -> SourceError:
+    """The error of a folder that a hub data set, or its local copy, lacks: it lists those there."""
     if copy := files.copy_of(hub_id):
-        return sorted(path.name for path in copy.glob("*/"))
-    names = from_hub(hub_id, listed=True, revision=revision)
-    return sorted({name.partition("/")[0] for name in names if "/" in name})
-
-
-def _no_folder(place: Path | str, folder: str, there: list[str]) -> SourceError:
+        there = sorted(path.name for path in copy.glob("*/"))
+    else:
+        names = from_hub(hub_id, listed=True, revision=revision)
+        there = sorted({name.partition("/")[0] for name in names if "/" in name})
     hint = near(folder, there)
-    return SourceError(f"{place} has no folder {folder!r}, but {', '.join(there)}{hint}")
-
-
-def data_set_of(text: str) -> str:
-    """The hub data set of which `<org>/<name>/<folder>` is a folder, "" for any other place."""
-    match = HUB.fullmatch(text.partition("#")[0])
-    return match[1] if match and match[2] else ""
+    return SourceError(f"{copy or hub_id} has no folder {folder!r}, but {', '.join(there)}{hint}")
 
 
 def column_map(name: str) -> Map:
