@@ -77,9 +77,10 @@ def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:
     for claim in claims:
         recorded = claim.to_dict()
         deciding, n = wording.deciding(recorded), len(recorded["parts"])
-        part, shown = deciding[0], wording.labelled(deciding[0], recorded)
         share = f"{len(deciding)} of {n} parts {claim.verdict}" if n > 1 else ""
-        why = wording.why(recorded) if claim.verdict == "not judged" else ""
+        part, why = deciding[0], wording.why(recorded) if claim.verdict == "not judged" else ""
+        # why it is not judged names the part
+        shown = wording.difference(part) if why else wording.labelled(part, recorded)
         text = ", ".join(filter(None, dict.fromkeys((shown, share, why))))
         row = {key: part.get(key) for key in ("estimate", "high", "margin")}
         row |= {"low": part.get("low_adjusted"), "bases": part.get("bases") or {}}
