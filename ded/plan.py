@@ -51,7 +51,7 @@ def estimate(
 
     device: "cpu" (hours of one core) where the models are small enough, else "gpu" (hours of one
     GPU, or of a `card` of params/throughput.yml); "none" where trajectories are recorded or come
-    from an endpoint, UNKNOWN (and NaN) where nothing tells how large a model is.
+    from an endpoint, "?" (and NaN) where nothing tells how large a model is.
     """
     runs, rates, rows = planned(preset, only, changes), Rates(card), []
     for notebook, settings in runs:

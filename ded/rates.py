@@ -18,7 +18,6 @@ from ded.params.schemas import Parameters
 from ded.size import parameters as size_of
 
 TOO_LARGE = 2e8  # parameters of a student for a CPU
-UNKNOWN = "?"  # the device of a model whose size nothing tells
 ASSUMED = "assumed in params/throughput.yml"
 ENOUGH = 10.0  # seconds of work from which on a run tells how fast it went
 ALIKE = 4.0  # times as large or as small as a model that is measured
@@ -60,17 +59,13 @@ def assumptions(card: str = "") -> dict[str, Any]:
 
 def device_of(model: str, settings: Parameters, assumed: dict[str, Any]) -> str:
     """What the work of a model is counted on: "cpu" or "gpu"; "none" where it is sampled elsewhere,
-    or was; UNKNOWN."""
+    or was; "?" where nothing tells its size."""
     if models.parse(model).kind in WITHOUT_WEIGHTS:
         return "none"
     if (size := size_of(model)) is None:
-        return UNKNOWN
-    return "gpu" if size > assumed["cpu"][-1]["up_to"] or wants_gpu(settings) else "cpu"
-
-
-def wants_gpu(settings: Parameters) -> bool:
-    """Whether the largest student is too large for a CPU."""
-    return max(size_of(spec) or 0 for spec in settings.students) > TOO_LARGE
+        return "?"
+    largest = max(size_of(spec) or 0 for spec in settings.students)
+    return "gpu" if size > assumed["cpu"][-1]["up_to"] or largest > TOO_LARGE else "cpu"
 
 
 class Rates:
