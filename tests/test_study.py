@@ -66,6 +66,7 @@ DIVERSITY = {
     "n_trajectories": 6,
     "n_kept": 3,
     "metric": "levenshtein",
+    "most_branches": 5.0,
     "perturbations": ["shuffled", "zero"],
     "samples": 2,
 }

@@ -217,6 +217,7 @@ class TrajectoryDiversity(Common):
     n_trajectories: Annotated[int, Field(ge=2)]
     n_kept: Annotated[int, Field(ge=2)]
     metric: Metric
+    most_branches: Annotated[float, Field(ge=0)] = 5.0
     perturbations: Annotated[list[str], AfterValidator(_perturbed)]
 
 
