@@ -25,6 +25,7 @@ Exit codes: 0 all notebooks ran, 1 one failed, 2 parameters that cannot be run w
 started), 130 Ctrl-C.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -112,7 +113,8 @@ def reproduce(
         begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
         kept = [run.name for run in runs if log.is_kept(run)]
         typer.echo(f"complete already: {', '.join(kept) or 'none'}", err=True)
-        runs, side_by_side = [run for run in runs if run.name not in kept], 1
+        runs = [dataclasses.replace(run, reference=True) for run in runs if run.name not in kept]
+        side_by_side = 1
     written: set[Path] = set()
 
     def add_to_report(run: runner.Run) -> None:

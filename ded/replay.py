@@ -5,6 +5,7 @@ How far rounding alone moves a score was measured beforehand (params/tolerance.y
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,12 +37,14 @@ class Replay:
 def against_reference(
     record: results.Recorder, scores: pd.DataFrame, claims: Sequence[stats.Claim]
 ) -> Replay:
-    """The run's scores and claims beside those of the committed reference of its notebook. Of a run
-    of the reference's own preset, but other values, nothing is said: it may be the next reference.
+    """The run's scores and claims beside those of the committed reference of its notebook. Nothing
+    is said of the next reference, and of what may become it: a run of the reference's own preset,
+    but other values.
     """
     committed = whole.manifest(record.notebook) or {"params": {}}
-    if why := no_slice(record, committed):
-        next_one = committed["params"].get("preset") == record.params["preset"]
+    why, next_one = no_slice(record, committed), whole.NEXT in os.environ
+    if why or next_one:
+        next_one |= committed["params"].get("preset") == record.params["preset"]
         text = "" if next_one else f"Not held against the reference: {why}."
         return Replay(text, pd.DataFrame(columns=CELLS), pd.DataFrame(columns=EFFECTS))
     folder = whole.folder(record.notebook)

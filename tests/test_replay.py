@@ -83,6 +83,12 @@ def test_a_slice_is_held_against_the_reference_score_by_score(reference):
     assert figures.replay(far.cells).axes
 
 
+def test_the_next_reference_is_not_held_against_the_one_before(reference, monkeypatch):
+    monkeypatch.setenv(whole.NEXT, "03")
+    result = held()
+    assert result.text == "" and result.cells.empty and result.effects.empty
+
+
 def test_an_effect_that_differs_is_named_with_its_base(reference):
     other = held(shift=0.05)
     assert other.effects["within"].tolist() == [False, True]

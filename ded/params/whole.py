@@ -15,6 +15,7 @@ LABELS = {"preset", "out_dir", "fixed_on", "n_jobs"}  # parameters that decide n
 LISTS = ("students", "teachers", "arms")  # of a slice as many as there are of the whole, or fewer
 CHOOSING = {*LISTS, "n_replicates", "chosen"}
 RECIPE = "04_ded_recipe"  # the notebook that chooses a teacher for each base
+NEXT = "DED_NEXT_REFERENCE"  # variable of a run that is to take the place of the committed one
 ASKED = "reference"  # the value of `chosen` for what the reference chose
 Pairs = dict[str, tuple[Any, Any]]
 
