@@ -269,6 +269,7 @@ def clean(limits):
 
 def run(limits):
     """One run of the program that follows in stdin; returns the parts of its result."""
+    began = time.process_time()
     for name in limits["modules"]:
         __import__(name)  # once, for all runs
     pipes = [os.pipe() for _ in range(3)]
@@ -296,6 +297,7 @@ def run(limits):
     stderr, value = stderr[-2000:], value[1:]
     numbers = {"outcome": outcome, "code": code, "cpu": cpu, "wall": wall, "memory": peak}
     numbers |= {"idle": idle, "clean": clean(limits)}
+    numbers["spent"] = time.process_time() - began + cpu
     lengths = {"stdout": len(stdout), "stderr": len(stderr), "value": len(value)}
     header = json.dumps(numbers | lengths).encode()
     return struct.pack("<I", len(header)) + header, stdout, stderr, value

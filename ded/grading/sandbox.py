@@ -32,6 +32,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
+from ded import spent
 from ded.files import beside
 from ded.grading import cgroup
 from ded.grading.packages import places
@@ -214,6 +215,8 @@ class Sandbox(AbstractContextManager):
                 result[name] = self._receive(result[name])
         except (OSError, EOFError) as failure:
             result = {"outcome": "lost", "stderr": f"the sandbox ended: {failure}".encode()}
+        behind_walls = result.pop("spent", 0.0)  # else its processes are our own
+        spent.add({"grade": behind_walls if self._bwrap else 0.0})
         killed = self._cgroup.killed() if self._cgroup else 0
         if killed > self._killed:
             result["outcome"], self._killed = "memory", killed
