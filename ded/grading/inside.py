@@ -318,6 +318,7 @@ def main():
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()
+    compile("def f(): return", "", "exec")  # the first takes each child a millisecond
     with suppress(EOFError):  # when the grader is gone or done
         while True:
             for part in run(read_message()):
