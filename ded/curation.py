@@ -26,6 +26,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
 from ded import progress
+from ded.errors import ParameterError, no_such
 from ded.problems import Problem, content_hash, texts, trace
 
 EXACT = 5000  # subsets of one question up to which the best is found by looking at all of them
@@ -300,8 +301,10 @@ def pairwise_distances(
     trajectories: pd.DataFrame, metric: str = "levenshtein", workers: int = 1
 ) -> np.ndarray:
     """Symmetric (n, n) matrix of distances between n trajectories of a question (token_ids, text),
-    by one of `METRICS`.
+    by one of `METRICS`; ParameterError for another.
     """
+    if metric not in METRICS:
+        raise ParameterError(no_such("metric", metric, METRICS))
     return METRICS[metric](trajectories, workers)
 
 
