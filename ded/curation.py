@@ -303,9 +303,14 @@ def pairwise_distances(
     """Symmetric (n, n) matrix of distances between n trajectories of a question (token_ids, text),
     by one of `METRICS`; ParameterError for another.
     """
-    if metric not in METRICS:
-        raise ParameterError(no_such("metric", metric, METRICS))
-    return METRICS[metric](trajectories, workers)
+    return METRICS[metric_named(metric)](trajectories, workers)
+
+
+def metric_named(name: str) -> str:
+    """The name, where it is one of `METRICS`; ParameterError where it is not."""
+    if name not in METRICS:
+        raise ParameterError(no_such("metric", name, METRICS))
+    return name
 
 
 @dataclass(frozen=True)

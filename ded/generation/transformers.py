@@ -133,17 +133,18 @@ class Batch:
         self.mask = None if mask.all() else mask
         self.cache = DynamicCache(config=net.config)
 
-    def first_logits(self, prompted: dict[str, Any]) -> torch.Tensor:
+    def first_logits(self, prompted: dict[str, Any] | None) -> torch.Tensor:
         """Those after the prompts. prompted: these and the cache of the batch before, which are
         taken where that had the same prompts, as it has in the next sample of each question; else
-        what it holds for the batch to come."""
+        what it holds for the batch to come. None: no other batch is near."""
+        if prompted is None:
+            return self.logits()
         if prompted.get("prompts") == self.prompts:
             self.cache = deepcopy(prompted["cache"])
             return prompted["logits"]
         logits = self.logits()
         if self.net.device.type == "cpu":  # a GPU's memory is counted without it
-            about = {"logits": logits, "cache": deepcopy(self.cache)}
-            prompted.update(prompts=self.prompts, **about)
+            prompted.update(prompts=self.prompts, logits=logits, cache=deepcopy(self.cache))
         return logits
 
     def logits(self) -> torch.Tensor:
@@ -209,9 +210,7 @@ def decode(
         for t in range(most):
             rows = batch.rows
             alive = ~ended[rows]
-            logits = (
-                batch.logits() if t else batch.first_logits({} if prompted is None else prompted)
-            )
+            logits = batch.logits() if t else batch.first_logits(prompted)
             stands = None if seen is None else seen[rows]
             nats, chosen = weigh(logits, uniform[rows, t], temperature, top_p, engine, stands)
             entropy[rows] += torch.where(alive, nats, 0.0).double()

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from ded import problems
-from ded.errors import ParameterError, near, no_such
+from ded.errors import near, no_such
 from ded.lab import catalogue
 from ded.models.spec import bare, parse, with_options
 from ded.options import Cluster, Count, Engine, Grading, Options, Positive, Trainer, Whole
@@ -57,9 +57,7 @@ def _distinct(values: list) -> list:
 def _metric(name: str) -> str:
     from ded import curation
 
-    if name not in curation.METRICS:
-        raise ParameterError(no_such("metric", name, curation.METRICS))
-    return name
+    return curation.metric_named(name)
 
 
 def _compression(keep: Any) -> Any:
