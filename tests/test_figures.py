@@ -129,7 +129,7 @@ def rates_table():
 
 
 def diversity_tables():
-    """scores, statistics and facts of notebook 03."""
+    """scores and statistics of notebook 03."""
     gain, rng = (
         dict(zip(RULES, (0.643, 0.638, 0.618, 0.593, 0.640), strict=True)),
         np.random.default_rng(6),
@@ -140,17 +140,15 @@ def diversity_tables():
         return gain.get(arm, 0.5) - loss[family] - 0.04 * BASES.index(base)
 
     scores = make_scores(["before", *RULES], list(loss), score, 7)
-    statistics, facts = [], []
-    for i, base in enumerate(BASES):
+    statistics = []
+    for base in BASES:
         for replicate in range(REPLICATES):
             unit = {"base": base, "replicate": replicate}
             for arm, mean in zip(RULES, (30, 22, 12, 0, 26), strict=True):
                 low = np.maximum(0, rng.normal(mean, mean / 6, 40)).round()
                 frame = pd.DataFrame({"token_edits": low, "step_edits": low // 8})
                 statistics.append(frame.assign(arm=arm, **unit))
-            distinct = rng.binomial(12, 0.7 - 0.1 * i, 80).tolist()
-            facts.append(unit | {"lucky": 0.04 + 0.002 * replicate, "distinct": distinct})
-    return scores, pd.concat(statistics), facts
+    return scores, pd.concat(statistics)
 
 
 def forest_table():
@@ -249,7 +247,7 @@ NEW = (
 def plans():
     """{name: a call that draws it}"""
     own, student, before = teacher_tables()
-    (scores, arms), (rules, statistics, facts), table = (
+    (scores, arms), (rules, statistics), table = (
         tradeoff_tables(),
         diversity_tables(),
         forest_table(),
@@ -262,7 +260,6 @@ def plans():
     return {
         "funnel": lambda: figures.funnel(funnel_table()),
         "teacher_vs_student": lambda: figures.teacher_vs_student(own, student, before),
-        "teacher_rank": lambda: figures.teacher_rank(own, student),
         "predictors": lambda: figures.predictors(points_table()),
         "latent_shift": lambda: figures.latent_shift(shifts),
         "teacher_interaction": lambda: figures.teacher_interaction(student),
@@ -280,7 +277,6 @@ def plans():
         "robustness": lambda: figures.robustness(rules),
         # as the notebook hands it over: units one after the other, row labels repeated
         "distances": lambda: figures.distances(statistics.set_index(np.zeros(len(statistics)))),
-        "distinct": lambda: figures.distinct(facts, 4),
         "recipe_pareto": lambda: figures.recipe_pareto(recipe_panels(), RECIPE),
         "paper_figure_1": lambda: figures.paper_figure_1(tables.reported(["scores", "figure_1"])),
         "ablation": lambda: figures.ablation(ablation_table()),
@@ -454,24 +450,6 @@ def test_direct_labels_do_not_cover_each_other(drawn, name):
         )
         for other, other_axes, other_box in result[:i]:
             assert axes is not other_axes or not box.overlaps(other_box), (text, other)
-
-
-def test_ranks_are_ordered_by_own_scores_and_bracket_what_they_cannot_be_told_from():
-    """b and c tie exactly, a is above both everywhere; d is not among the students."""
-    rows = [
-        {"arm": arm, "base": base, "replicate": r, "family": "ID", "accuracy": score + 0.01 * noise}
-        for arm, score in {"c": 0.5, "b": 0.5, "a": 0.8, "d": 0.9}.items()
-        for base in "xy"
-        for r, noise in enumerate([0, 1 if arm == "a" else 2])
-    ]
-    own = pd.DataFrame(rows)
-    (ax,) = panels(figures.teacher_rank(own, own[own["arm"] != "d"]))
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "c"]
-    marks = [line.get_xdata() for line in ax.lines if line.get_markersize() == 6]
-    assert [list(x) for x in marks if len(x)] == [[1]] * 2 + [[2.5]] * 4, "own and student's"
-    assert [list(ends[:, 0]) for ends in whiskers(ax)] == [[1, 1]] * 2 + [[2, 3]] * 4
-    dots = [line.get_xdata() for line in ax.lines if line.get_markersize() == 2.5]
-    assert [x.mean() for x in dots if len(x) == 2] == pytest.approx([1, 2.5, 2.5]), "of two bases"
 
 
 def test_correlations_rank_within_bases():
@@ -766,11 +744,8 @@ def test_heat_map_frames_the_best_of_each_column_and_leaves_empty_what_was_not_m
     assert len(bold) == len(ax.patches) == 4 and {"81.2", "47.1", "63.6"} <= set(bold)
 
 
-def test_distances_have_a_panel_a_metric_and_2p_is_marked(drawn):
+def test_distances_have_a_panel_a_metric(drawn):
     assert titles(drawn["distances"]) == ["token edits", "step edits"]
-    assert "2P = 8" in words(drawn["distinct"]) and "lucky wrong chains: 4.2 ±" in words(
-        drawn["distinct"]
-    )
 
 
 def test_pass_rates_say_what_compression_keeps(drawn):

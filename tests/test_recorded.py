@@ -580,13 +580,10 @@ def test_what_a_recorded_teacher_does_not_show_is_not_measured_and_not_judged(no
     assert smoke["own"].isna().sum() == 2 and smoke["gain"].max() > 0
     for figure in (
         figures.teacher_vs_student(own, student, before),
-        figures.teacher_rank(own, student),
         figures.predictors(study.teachers.points(smoke)),
     ):
         figure.canvas.draw()
     for known, n_missing in ((own, 1), (own.assign(accuracy=math.nan), 2)):
-        texts = [text.get_text() for text in figures.teacher_rank(known, student).axes[0].texts]
-        assert texts == ["own score: not measured"] * n_missing
         drawn = figures.teacher_vs_student(known, student, before)
         assert (len(drawn.axes[0].get_xticks()) == 0) == (n_missing == 2)
         at_edge = [line for line in drawn.axes[0].lines if list(line.get_xdata()) == [0.015]]

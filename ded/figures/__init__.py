@@ -8,8 +8,8 @@ or labels tell the same. The Figures are not registered with pyplot: a notebook 
 returning it, and none leaks.
 """
 
-from .arms import ablation, arm_scores, claim_rows, forest, replay, robustness
-from .corpora import distances, distinct, funnel, pass_rates
+from .arms import ablation, arm_scores, claim_rows, forest, robustness
+from .corpora import distances, funnel, pass_rates
 from .parts import cells, measures, replicates, style
 from .recipe import paper_figure_1, recipe_pareto
 from .sizes import ood_families, pareto, size_curve
@@ -18,6 +18,5 @@ from .teachers import (
     predictors,
     rank_correlations,
     teacher_interaction,
-    teacher_rank,
     teacher_vs_student,
 )

@@ -1,5 +1,4 @@
-"""Arms: their scores, beside those committed too, and the differences between them with intervals,
-bases and verdicts."""
+"""Arms: their scores, and the differences between them with intervals, bases and verdicts."""
 
 from __future__ import annotations
 
@@ -164,26 +163,3 @@ def _side(row: Any) -> dict[str, Any]:
     if parts.whisker(row) is None or row.low <= 0 <= row.high:
         return NEITHER
     return ABOVE if row.low > 0 else BELOW
-
-
-@parts.styled
-def replay(cells: pd.DataFrame) -> parts.Figure:
-    """Score minus the committed one, a dot a cell, a row an arm, a panel a group of families.
-
-    Shaded: how far rounding alone moves a score of as few answers as the group's. `cells`: see
-    `ded.replay`.
-    """
-    arms = cells["arm"].unique().tolist()
-    groups = {str(name): rows for name, rows in cells.groupby("group", sort=False)}
-    height = 0.9 + 0.2 * len(arms)
-    figure, axes = parts.canvas(list(groups), 3, height, parts.words("replay"), sharey=True)
-    for ax, rows in zip(axes, groups.values(), strict=True):
-        parts.delta_band(ax, rows["tolerance"].max())
-        heights = rows["arm"].map(arms.index)
-        for within, mark, color in ((True, "o", parts.BLUE), (False, "X", parts.RED)):
-            shown = rows["within"] == within
-            ax.plot(
-                rows.loc[shown, "difference"], heights[shown], mark, color=color, markersize=3.5
-            )
-        parts.rows_on(ax, arms)
-    return figure

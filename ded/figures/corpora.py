@@ -1,10 +1,8 @@
-"""What happens before a training: pass rates, the steps of a curation, distances, distinct ones."""
+"""What happens before a training: pass rates, the steps of a curation, distances."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,26 +96,4 @@ def distances(statistics: pd.DataFrame) -> parts.Figure:
         for row, arm in enumerate(arms):
             parts.with_bases(ax, stats.arm_interval(means, arm, metric), row, **parts.MEAN)
         parts.rows_on(ax, arms)
-    return figure
-
-
-@parts.styled
-def distinct(facts: Sequence[Mapping[str, Any]], n_kept: int) -> parts.Figure:
-    """Questions by the number of truly different, valid trajectories they have, a dot a base.
-
-    A line at twice `n_kept`, P; in the title the lucky share. `facts`, a mapping a unit: base,
-    replicate, distinct (counts), lucky (share of correct answers with a wrong step).
-    """
-    table = pd.DataFrame(facts)[[*UNIT, "lucky", "distinct"]]
-    counts = table.explode("distinct").astype({"distinct": int})
-    shares = pd.crosstab(counts["base"], counts["distinct"], normalize="index")
-    lucky = parts.text(stats.pooled(table, "lucky"))
-    title = f"lucky wrong chains: {lucky} % of the correct answers"
-    words = parts.words("distinct", table, twice=2 * n_kept, median=counts["distinct"].median())
-    figure, (ax,) = parts.canvas([title], 1, 2.3, words)
-    ax.bar(shares.columns, shares.mean(), 0.8, color="0.85")
-    for n, of_bases in shares.items():
-        ax.plot([n] * len(of_bases), of_bases, "o", markersize=3.5, **parts.DOT)
-    ax.axvline(2 * n_kept, color="black", linestyle=parts.DASHED)
-    parts.percent(ax.yaxis)
     return figure

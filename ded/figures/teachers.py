@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,16 +16,6 @@ from . import parts
 
 ARROW = {"arrowstyle": "->,head_width=0.25", "color": "black", "linewidth": 1.5}
 RING = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": "black", "clip_on": False}
-# of `teacher_rank`, with how far each stands above the middle of its row
-OF_OWN = (0.22, {"marker": "D", "color": parts.ORANGE, "markersize": 6})
-OF_STUDENT = (0.0, {"marker": "o", "color": parts.BLUE, "markersize": 6})
-IN_A_BASE = {
-    "marker": "o",
-    "color": parts.BLUE,
-    "markersize": 2.5,
-    "alpha": 0.5,
-    "linestyle": "none",
-}
 
 
 @parts.styled
@@ -77,56 +66,6 @@ def _bars(
     base among several say nothing."""
     bars = [parts.rate(parts.interval(table, arm, base)) for arm in arms]
     return bars if whole else [bar._replace(low=np.nan, high=np.nan) for bar in bars]
-
-
-@parts.styled
-def teacher_rank(own: pd.DataFrame, student: pd.DataFrame) -> parts.Figure:
-    """Ranks of the teachers by their own ID pass@1 and by their students': a row a teacher.
-
-    Over each rank the bracket of those that it cannot be told from (see `_places`); below them a
-    mark a base, the rank of the teacher's student there.
-    """
-    own, student = parts.cells(own), parts.cells(student)
-    own = own[own["arm"].isin(parts.names(student)) & own["accuracy"].notna()]
-    ranked = {"own score": (_places(own), OF_OWN), "student": (_places(student), OF_STUDENT)}
-    in_base = student.groupby(["base", "arm"])["accuracy"].mean().unstack("base")
-    by_base = in_base.rank(ascending=False)
-    places = ranked["own score"][0]
-    unplaced = [arm for arm in parts.names(student) if arm not in places]
-    arms = [*sorted(places, key=lambda arm: (places[arm].estimate, arm)), *unplaced]
-    order = ", by its own score" if places else ""
-    words = parts.words("teacher_rank", student, order=order)
-    figure, (ax,) = parts.canvas([""], 1, 0.8 + 0.42 * len(arms), words)
-    for row, arm in enumerate(arms):
-        for name, (places, (lift, look)) in ranked.items():
-            if arm in places:
-                parts.point(ax, places[arm], row - lift, **look)
-            else:
-                ax.text(len(arms), row - lift, f"{name}: not measured", ha="right", fontsize=6.5)
-        for rank, n_bases in by_base.loc[arm].value_counts().items():
-            beside = rank + 0.09 * (np.arange(n_bases) - (n_bases - 1) / 2)
-            ax.plot(beside, np.full(n_bases, row + 0.25), **IN_A_BASE)
-    parts.rows_on(ax, arms)
-    ax.set(xticks=range(1, len(arms) + 1), xlim=(0.4, len(arms) + 0.6))
-    marks = {name: look | {"linestyle": "none"} for name, (_, (_, look)) in ranked.items()}
-    parts.legend(figure, ax, marks | {"student in one base": IN_A_BASE})
-    return figure
-
-
-def _places(cells: pd.DataFrame) -> dict[str, parts.Bar]:
-    """The rank of each arm by its mean, ties sharing the middle one.
-
-    It could be any between as many as are above it beyond their 95 % interval (of the paired
-    difference; where there is none, above at all) and as many as are below.
-    """
-    arms = parts.names(cells)
-    ranks = cells.groupby("arm")["accuracy"].mean().rank(ascending=False)
-    above = pd.DataFrame(False, index=arms, columns=arms)
-    for arm, other in itertools.permutations(arms, 2):
-        gap = stats.paired(cells, arm, other)
-        above.loc[arm, other] = (gap.low if np.isfinite(gap.low) else gap.estimate) > 0
-    first, last = 1 + above.sum(), len(arms) - above.sum(axis=1)
-    return {arm: parts.Bar(ranks[arm], first[arm], last[arm], {}) for arm in arms}
 
 
 @parts.styled
