@@ -1,6 +1,7 @@
 """Programs, functions, methods and assertions, graded by running them."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from ded.errors import ParameterError
 from ded.grading import code, grade, sandbox
 from ded.grading.code import extract, grade_programs, same_output, same_value
 from ded.grading.decision import CORRECT, Decision, Settings
-from ded.grading.sandbox import Limits
+from ded.grading.sandbox import Limits, Sandbox
 from ded.options import Grading
 from ded.problems import Problem
 from ded.problems.datasets import SETS
@@ -168,6 +169,45 @@ def test_verdicts():
     for (_, program, verdict, reason), decision in zip(cases, verdicts[1], strict=True):
         assert decision.verdict == verdict, (program, decision)
         assert decision.reason.startswith(reason), (program, decision)
+
+
+@needs_isolation
+@pytest.mark.parametrize(
+    ("program", "n_runs", "reason"),
+    [
+        ("def f(x): return x + x", 1, ""),
+        ("def f(x):\n    for _ in (1, 2): y = x * 2\n    return y", 1, ""),
+        ("def f(x): return x * 2 if x else 1", 1, "test 1: returned 1"),
+        ("def f(x): return x * 2 if x < 3 else 7", 1, "test 2: returned 7"),
+        ("def f(x): return 2 * x if x > -1 else x / 0", 4, "test 3: ZeroDivisionError"),
+        ("def f(x): return 2 * x if x > -1 else x ** 9 ** 9", 4, "test 3: over 0.5 s of CPU"),
+        # what would differ the second time
+        ("calls = []\ndef f(x): calls.append(x); return 2 * x * (len(calls) == 1)", 3, ""),
+        ("def f(x, calls=[]): calls += [x]; return 2 * x if [x] == calls else 1", 3, ""),
+        ("def f(x, *, calls=[]): calls += [x]; return 2 * x if [x] == calls else 1", 3, ""),
+        (
+            "def g(n):\n    def f(x): nonlocal n; n += 1; return 2 * x / n\n    return f\nf = g(0)",
+            3,
+            "",
+        ),
+        (
+            "class F:\n    n = 0\n    def __call__(f, x): f.n += 1; return 2 * x / f.n\nf = F()",
+            3,
+            "",
+        ),
+        ("def f(x): return (lambda: globals().setdefault('y', 2 * x))()", 3, ""),
+    ],
+)
+def test_tests_share_a_process_only_where_that_makes_no_difference(
+    program, n_runs, reason, monkeypatch
+):
+    runs, begin = [], Sandbox.begin
+    monkeypatch.setattr(
+        Sandbox, "begin", lambda *args, **how: runs.append(1) or begin(*args, **how)
+    )
+    (decision,) = grade_programs([(DOUBLE, program)], replace(QUIET, limits=Limits(cpu=0.5)))
+    assert len(runs) == n_runs and decision.reason.startswith(reason)
+    assert decision.verdict == ("wrong" if reason else "correct")
 
 
 @needs_isolation

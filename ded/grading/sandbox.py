@@ -93,8 +93,8 @@ class Result:
     "wall", which "idle" is part of), or "lost" (the sandbox itself failed). code: exit code, or
     minus the signal. cpu, wall, idle: seconds; memory: peak bytes of the main process. stdout:
     bytes, or the content of the file asked for; stderr: its last 2,000 bytes; value: what the
-    called function returned, as JSON (tuples, sets and dicts tagged as in talk.py), empty if it
-    did not return.
+    called function returned, as JSON (tuples, sets and dicts tagged as in talk.py), a line each
+    call; empty if it did not return.
     """
 
     outcome: str
@@ -115,9 +115,10 @@ class Program:
     source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its
     folder and `read` the file whose content is reported in place of stdout (both want a writable
     sandbox).
-    call: (entry, args): after the program has run, call its function `entry`, or `Class.method` on
-    a fresh object (without that class, its function `method`), and report the value; args are plain
-    data; what it prints is dropped.
+    call: (entry, args, ...): after the program has run, call its function `entry`, or
+    `Class.method` on a fresh object (without that class, its function `method`), and report the
+    value; args are plain data; what it prints is dropped. A function that can keep nothing from one
+    call for the next is called with each of the args, any other with the first.
     preamble: run before the source, in its names.
     link: "tests" or "program" for the ends of a talk over a socket: tests use the names of a
     program that runs in another sandbox, and must have the name `entry`.
@@ -125,7 +126,7 @@ class Program:
 
     source: str
     stdin: bytes = b""
-    call: tuple[str, list] | None = None
+    call: tuple | None = None
     preamble: str = ""
     link: str = ""
     entry: str = ""
