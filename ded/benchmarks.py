@@ -4,7 +4,7 @@
 
 scores: one row a (model, benchmark, group), group "all" first: metric, value with low and high
   (shares, 95 % interval), n (questions), samples (a question), the count of each verdict, pass@2,
-  pass@4, ..., maj@2, maj@4, ... (not of code), judged (answers that a judge decided, where any),
+  pass@4, ..., maj@<samples> (not of code), judged (answers that a judge decided, where any),
   n_tokens (mean), note (why a number is not to be judged), settings (a dict: everything that makes
   the number what it is). What was not measured is nan.
 samples: one row a (benchmark, question, seed): group, value (1, 0, nan for a failure of the
@@ -143,19 +143,17 @@ def _score(cells: pd.DataFrame) -> dict[str, Any]:
     samples, judged, correct = int(questions.size().max()), questions.count(), questions.sum()
     verdicts = cells["verdict"].value_counts().reindex(list(grader.VERDICTS), fill_value=0)
     votes = cells.get("vote", pd.Series(dtype=float)).dropna()  # none of code
-    ballots = votes.groupby(cells["question"]).agg(list)
-    pass_at, maj_at = {}, {}
+    ballots = votes.groupby(cells["question"]).agg(tuple)
+    pass_at = {}
     for k in (2**i for i in range(1, samples.bit_length())):
         # a question with fewer than k judged samples has no pass@k, and so has the mean
         enough = judged.min() >= k
         pass_at[f"pass@{k}"] = pass_at_k(judged, correct, k).mean() if enough else math.nan
-        if enough and len(ballots) == len(judged):
-            maj_at[f"maj@{k}"] = ballots.map(
-                lambda votes, k=k: evaluation.maj_at_k(votes, k)
-            ).mean()
     score: dict[str, Any] = {"metric": "pass@1", "value": interval.estimate}
     score |= {"low": interval.low, "high": interval.high, "n": len(judged), "samples": samples}
-    score |= verdicts.to_dict() | pass_at | maj_at
+    score |= verdicts.to_dict() | pass_at
+    if samples > 1 and judged.min() == samples and len(ballots) == len(judged):
+        score[f"maj@{samples}"] = ballots.map(evaluation.majority).mean()
     if "judged" in cells and cells["judged"].any():
         score["judged"] = int(cells["judged"].sum())
     return score | {"n_tokens": float(cells["n_tokens"].mean()), "note": _note(interval)}

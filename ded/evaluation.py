@@ -7,8 +7,7 @@ A suite is a dict: family name -> list of problems. The notebooks' suites have a
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -47,8 +46,7 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
     questions = by_question["correct"].max()
     votes = table.dropna(subset="vote")  # code has none
     ballots = votes.groupby(["family", "question"], sort=False)["vote"].agg(tuple)
-    majority = {cast: maj_at_k(cast, len(cast)) for cast in set(ballots)}
-    majorities = ballots.map(majority.__getitem__).astype(float)
+    majorities = ballots.map(majority).astype(float)
     scores = {
         "n": by_family.size(),
         **by_family[list(VERDICTS)].sum(),
@@ -140,33 +138,15 @@ def votes(graded: pd.DataFrame, asked: dict[str, Problem]) -> list[float]:
     return cast
 
 
-def maj_at_k(votes: Sequence[float], k: int) -> float:
-    """The probability that the majority of k of a question's samples is right, over all choices of
-    k from them; a majority of t answers that tie is right with 1/t.
+@lru_cache(maxsize=4096)  # few ballots differ
+def majority(votes: tuple[float, ...]) -> float:
+    """1 where the most frequent of a question's answers is the right one, 1/t where t tie, else 0.
 
-    votes: see `votes`, none of them nan. ValueError unless 1 <= k <= len(votes). Source: Wang et
-    al. 2023 (self-consistency).
+    votes: see `votes`, none of them nan. Source: Wang et al. 2023 (self-consistency).
     """
-    spare = len(votes) - k  # samples that are not chosen
-    if k < 1 or spare < 0:
-        raise ValueError(f"maj@{k} needs 1 <= k <= the {len(votes)} samples")
-    counts = Counter(max(vote, -1) for vote in votes)
-    right, blank = counts.pop(0, 0), counts.pop(-1, 0)
-    won = Fraction(0)
-    for most in range(max(1, right - spare), min(right, k) + 1):  # samples with the right answer
-        # choices of samples with wrong answers, none chosen more often, by (how many, ties)
-        choices = Counter({(0, 0): 1})
-        for count in counts.values():
-            further: Counter[tuple[int, int]] = Counter()
-            for (size, ties), ways in choices.items():
-                for taken in range(max(0, count - spare), min(count, most, k - most - size) + 1):
-                    chosen = ways * math.comb(count, taken)
-                    further[size + taken, ties + (taken == most)] += chosen
-            choices = further
-        for (size, ties), ways in choices.items():
-            ways *= math.comb(right, most) * math.comb(blank, k - most - size)
-            won += Fraction(ways, ties + 1)
-    return float(won / math.comb(len(votes), k))
+    counts = Counter(vote for vote in votes if vote >= 0)
+    leaders = [vote for vote, count in counts.items() if count == max(counts.values())]
+    return (0 in leaders) / max(1, len(leaders))
 
 
 def pass_rates(model: str, questions: list[Problem], samples: int, **sampling: Any) -> pd.DataFrame:

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 from statsmodels.formula.api import ols
 from statsmodels.stats.power import TTestPower
 
-from ded import evaluation, stats
+from ded import stats
 from ded.stats import Interval, Part, claim, judge, verdict
 from ded.stats.claims import holm
 
@@ -909,45 +908,6 @@ def test_pass_at_k_shapes_and_limits():
     for n, c, k in ((3, 1, 4), (3, 4, 1), (3, -1, 1), (3, 1, 0)):
         with pytest.raises(ValueError):
             stats.pass_at_k(n, c, k)
-
-
-VOTES = st.lists(st.integers(-1, 3), min_size=1, max_size=8)
-
-
-@settings(max_examples=60, deadline=None)
-@given(VOTES, st.data())
-def test_maj_at_k_counts_subsets(votes, data):
-    k = data.draw(st.integers(1, len(votes)))
-    won = []
-    for subset in itertools.combinations(votes, k):
-        counts = Counter(vote for vote in subset if vote >= 0)
-        leaders = [vote for vote in counts if counts[vote] == max(counts.values())]
-        won.append(leaders.count(0) / len(leaders) if leaders else 0)
-    assert evaluation.maj_at_k(votes, k) == pytest.approx(sum(won) / len(won))
-
-
-@pytest.mark.parametrize(
-    "votes, k, expected",
-    [
-        ([0, 0, 1], 1, 2 / 3),  # maj@1 is pass@1
-        ([0, 0, 1], 2, 2 / 3),  # 00 wins, 01 and 01 tie
-        ([0, 0, 1], 3, 1),
-        ([0, 1, 2], 3, 1 / 3),
-        ([0, 1, 1], 3, 0),
-        ([0, -1, -1], 3, 1),  # no vote against it
-        ([0, -1, -1], 2, 2 / 3),
-        ([-1, -1], 2, 0),
-    ],
-)
-def test_maj_at_k_by_hand(votes, k, expected):
-    assert evaluation.maj_at_k(votes, k) == pytest.approx(expected)
-
-
-def test_maj_at_k_limits():
-    assert evaluation.maj_at_k([0] * 40 + [1] * 24, 64) == 1
-    for k in (0, 4):
-        with pytest.raises(ValueError, match="needs 1 <= k <= the 3 samples"):
-            evaluation.maj_at_k([0, 0, 1], k)
 
 
 def benchmark(rng, questions=30, seeds=8, shift=0.0, rates=None):
