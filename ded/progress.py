@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,11 +73,6 @@ def bar(iterable: Any = None, **options: Any) -> tqdm.tqdm:
     if hasattr(made, "container"):  # a long text goes below the bar, not in its place
         made.container.layout.flex_flow = "row wrap"
     return made
-
-
-def stage(name: str) -> Any:
-    """A context: a notebook's stage, for whoever watches the notebook."""
-    return bar(desc=name, unit="stage", delay=0) if FOLDER in os.environ else nullcontext()
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from weakref import WeakKeyDictionary
 
 import psutil
 
-from ded import __version__, files, folders, home, jobs, progress, spent, store
+from ded import __version__, files, folders, home, jobs, spent, store
 from ded.errors import ParameterError, ReportError, no_such
 from ded.params import no_notebooks, presets, whole
 from ded.params.schemas import Common
@@ -167,8 +167,7 @@ class Recorder:
         """
         stage, started = self.stages.setdefault(name, Stage()), time.perf_counter()
         stage.tokens = 0
-        with progress.stage(name):
-            yield stage
+        yield stage
         seconds = time.perf_counter() - started
         stage.seconds = round(stage.seconds + seconds, 2)
         new = f", {stage.tokens:,} tokens" if stage.tokens else ""

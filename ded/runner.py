@@ -4,7 +4,6 @@ One works while another starts, draws, or waits for its slowest job; the jobs of
 (`ded.jobs.SLOTS`), so that there are never more of them than cores.
 """
 
-import json
 import logging
 import os
 import re
@@ -14,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 from tqdm import tqdm
@@ -35,9 +34,8 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCO
 KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
 KERNEL["extra_arguments"] = ["--log-level=50"]  # its log repeats what the error says
 KERNEL |= {"cwd": ".", "progress_bar": False}  # papermill's counts cells
-REST = 0.05  # what a notebook takes besides its stages, as a share of these
 MEMORY = 2**30  # bytes that must be free for each process of notebooks that run side by side
-BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left{postfix}"
+BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 _interrupted = threading.Event()
 _kernels: set[Any] = set()  # processes of the kernels that were started
 
@@ -168,7 +166,7 @@ def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) ->
             attempt(run)
         return
     # what has the most stages to go through one after the other would be the last to end
-    by_stages = sorted(runs, key=lambda run: -len(_stages(run)))
+    by_stages = sorted(runs, key=lambda run: -run.notebook.read_text().count("record.stage("))
     with jobs.slots(n_cores), ThreadPoolExecutor(at_a_time) as pool:
         attempts = [pool.submit(attempt, run) for run in by_stages]
         try:
@@ -253,66 +251,21 @@ def execute(run: Run, replace: bool = False) -> str:
 
 @contextmanager
 def _shown(run: Run) -> Iterator[str]:
-    """A bar of the notebook's stages and their jobs, with what is under way behind it; the folder
-    in which the notebook tells that."""
-    parts = _parts(run)
-    begun: dict[str, str] = {}  # the stage of each batch of jobs
+    """A bar of the jobs that the notebook is at, with what is under way behind it; the folder in
+    which the notebook tells that."""
     about: dict[str, Any] = {"desc": run.name, "bar_format": BAR, "mininterval": 0, "delay": 0}
 
     def move(states: list[progress.State]) -> None:
-        by_unit = {state["unit"]: state for state in reversed(states)}
-        stage, jobs = by_unit.get("stage", {}).get("prefix"), by_unit.get("job")
-        if stage in parts and jobs:
-            begun[jobs["prefix"]] = stage  # one batch of the stage after the other
-            ended, place = [*begun.values()].count(stage) - 1, [*parts].index(stage)
-            new = (jobs["n"] - jobs["initial"]) / max(1, jobs["total"] - jobs["initial"])
-            size, n_batches = parts[stage]
-            # a stage that passed without jobs was looked up, and is neither done nor left
-            before = sum(parts[name].size for name in [*parts][:place] if name in begun.values())
-            bar.total = before + sum(part.size for part in [*parts.values()][place:])
-            done = before + size * (ended + new) / max(n_batches, ended + 1)
-            bar.update(max(0.0, done - bar.n))
-        bar.set_postfix_str(progress.under_way([s for s in states if s["unit"] != "stage"]))
+        if at := next((state for state in states if state["unit"] == "job"), None):
+            bar.total, bar.n = at["total"], at["n"]
+        bar.set_postfix_str(progress.under_way(states))
 
     with (
         TemporaryDirectory(prefix="ded-progress-") as folder,
-        progress.bar(total=1.0, **about) as bar,
+        progress.bar(total=1, **about) as bar,
         progress.watched(Path(folder), move),
     ):
         yield folder
-
-
-class _Part(NamedTuple):
-    """A stage of a notebook: its size, and how many batches of jobs it runs."""
-
-    size: float
-    n_batches: int
-
-
-def _parts(run: Run) -> dict[str, _Part]:
-    """{stage: what it is of the notebook}, the rest last.
-
-    Sizes are the tokens that an earlier run or the reference counted, the same whether they were
-    looked up or not; of a stage that counts none the mean of the others'.
-    """
-    batches = _stages(run)
-    tokens: dict[str, float] = {}
-    for folder in (run.folder, home() / "outputs" / "reference" / run.name):
-        with suppress(OSError, ValueError, LookupError):
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            tokens = {name: stage["tokens"] for name, stage in manifest["stages"].items()}
-            break
-    counted = list(filter(None, tokens.values())) or [1.0]
-    mean = sum(counted) / len(counted)
-    sizes = {name: tokens.get(name) or mean for name in batches}
-    sizes[""] = REST * sum(sizes.values())
-    return {name: _Part(size, batches.get(name, 0)) for name, size in sizes.items()}
-
-
-def _stages(run: Run) -> dict[str, int]:
-    """How many batches of jobs each stage of a notebook runs, one after the other."""
-    stages = run.notebook.read_text(encoding="utf-8").split('record.stage(\\"')[1:]
-    return {text.partition("\\")[0]: text.count("jobs.run(") for text in stages}
 
 
 class _Echo:
