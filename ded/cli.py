@@ -295,7 +295,7 @@ def estimate(
     typer.echo(numbers.to_string(index=False, float_format="{:.3g}".format, na_rep="?"))
     typer.echo("\n".join(plan.totals(table, card)))
     if nodes:
-        table = plan.schedule(preset, only, _changes(param), nodes, gpus)
+        table = plan.schedule(preset, only, _changes(param), nodes, gpus, card)
         typer.echo(f"\non {nodes} node(s) of {gpus} GPUs, by simulation (docs/scaling.md)")
         typer.echo(table.to_string(index=False, float_format="{:.3g}".format))
 

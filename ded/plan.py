@@ -4,7 +4,6 @@ the rates of `ded.rates`.
 It reads no model and samples nothing. An upper bound: what is stored already costs nothing.
 """
 
-import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,8 +45,8 @@ def planned(
 def estimate(
     preset: str, only: Iterable[str] = (), changes: Mapping[str, Any] = NO_CHANGES, card: str = ""
 ) -> pd.DataFrame:
-    """A row a notebook and kind of work: the source of its rate, prompts, tokens in millions, hours
-    of the device, disk.
+    """A row a notebook and kind of work: the source of its rate, jobs, prompts, tokens in millions,
+    hours of the device, disk.
 
     device: "cpu" (hours of one core) where the models are small enough, else "gpu" (hours of one
     GPU, or of a `card` of params/throughput.yml); "none" where trajectories are recorded or come
@@ -68,28 +67,29 @@ def schedule(
     changes: Mapping[str, Any] = NO_CHANGES,
     nodes: int = 1,
     gpus: int = 8,
+    card: str = "",
 ) -> pd.DataFrame:
     """How long the estimated GPU-hours take on a cluster: a row a notebook, and one for all of them
     one after the other. hours: wall time; held: the share of the GPUs' time that jobs hold them.
 
-    Simulated: each job goes to the first place that is free, pools before arms, as notebooks ask
-    for them, and is taken to be faster by as many GPUs as it holds. ParameterError where a node has
-    too few for a job.
+    Simulated: one kind of work of a notebook after the other, its jobs, taken to be alike, in as
+    many rounds as there are places for them; a job is as much faster as it has GPUs. ParameterError
+    where a node has too few for a job.
     """
-    runs, rates, rows = planned(preset, only, changes), Rates(), []
-    for notebook, settings in runs:
-        each = gpus_a_job(settings)
-        if not (places := nodes * (gpus // each)):
-            raise ParameterError(f"{notebook}: a job takes {each} GPUs, and a node has {gpus}")
-        stages = [[hours / each for hours in stage] for stage in _stages(notebook, settings, rates)]
-        busy = each * sum(map(sum, stages))
-        hours = sum(_makespan(stage, places) for stage in stages)
-        rows.append(
-            {"notebook": notebook, "jobs": sum(map(len, stages)), "gpu_hours": busy}
-            | {"hours": hours}
-        )
-    table = pd.DataFrame(rows)
-    table.loc[len(table)] = ["all", *table[["jobs", "gpu_hours", "hours"]].sum()]
+    each = {notebook: gpus_a_job(settings) for notebook, settings in planned(preset, only, changes)}
+    for notebook, n in each.items():
+        if n > gpus:
+            raise ParameterError(f"{notebook}: a job takes {n} GPUs, and a node has {gpus}")
+    table = estimate(preset, only, changes, card)
+    table = table[(table["device"] == "gpu") & (table["jobs"] > 0)]
+    work = table.groupby(["notebook", "work"], sort=False, as_index=False)[["jobs", "hours"]].sum()
+    of_job = work["notebook"].map(each)
+    rounds = (work["jobs"] / (nodes * (gpus // of_job))).map(math.ceil)
+    work["gpu_hours"] = work["hours"]
+    work["hours"] = rounds * work["hours"] / work["jobs"] / of_job
+    columns = ["jobs", "gpu_hours", "hours"]
+    table = work.groupby("notebook", sort=False)[columns].sum().reset_index()
+    table.loc[len(table)] = ["all", *table[columns].sum()]
     return table.assign(held=table["gpu_hours"] / (table["hours"] * nodes * gpus))
 
 
@@ -97,36 +97,6 @@ def gpus_a_job(settings: Parameters) -> int:
     """GPUs that a job whose models are too large for a CPU works on."""
     engine = settings.engine
     return max(engine.tensor_parallel * engine.data_parallel, settings.trainer.processes)
-
-
-def _stages(notebook: str, settings: Parameters, rates: Rates) -> tuple[list[float], list[float]]:
-    """GPU-hours of the jobs that pools and bases take, and of those that train and score a student;
-    the latter wait for the former."""
-    first: list[float] = []
-    arms: list[float] = []
-    training, n_trained = 0.0, 0
-    for work in workload(notebook, settings):
-        cost = _cost(work, settings, rates)
-        if cost["device"] != "gpu" or not work.loads:
-            continue
-        each = cost["hours"] / work.loads
-        match work.kind:
-            case "students trained":  # what scores them comes next
-                training, n_trained = each, work.loads
-            case "students scored":
-                arms += [training + each] * n_trained
-                first += [each] * (work.loads - n_trained)
-            case _:
-                first += [each] * work.loads
-    return first, arms
-
-
-def _makespan(jobs_hours: Iterable[float], places: int) -> float:
-    """Hours until the last job ends, each begun in turn where a place is free first."""
-    free = [0.0] * places
-    for hours in jobs_hours:
-        heapq.heappush(free, heapq.heappop(free) + hours)
-    return max(free)
 
 
 def totals(table: pd.DataFrame, card: str = "") -> list[str]:
@@ -176,7 +146,7 @@ def _cost(work: Work, settings: Parameters, rates: Rates) -> dict[str, Any]:
         disk += work.checkpoints * size * rates.assumed["bytes_a_parameter"][settings.trainer.dtype]
     hours = (tokens / rate.speed + work.loads * rate.start) / 3600
     millions = {"sampled_m": of_kind["sample"] / 1e6, "trained_m": of_kind["train"] / 1e6}
-    about = {"device": device, "rate": rate.source, "prompts": work.prompts}
+    about = {"device": device, "rate": rate.source, "jobs": work.loads, "prompts": work.prompts}
     return about | millions | {"hours": hours, "disk_gib": disk / 2**30}
 
 
