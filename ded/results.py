@@ -17,14 +17,12 @@ until `finish`, and a finished run of other parameters beyond it (`ded.folders`)
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import math
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,18 +32,18 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import psutil
 
 from ded import __version__, files, folders, home, jobs, spent, store
-from ded.errors import ParameterError, ReportError, no_such
-from ded.params import no_notebooks, presets, whole
+from ded.errors import ParameterError, ReportError
+from ded.params import whole
 from ded.params.schemas import Common
 from ded.wording import UNITS, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import Image
     from matplotlib.figure import Figure
 
     from ded.stats import Claim
@@ -54,7 +52,6 @@ SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, 
 NO_CODE = (":(exclude)outputs", ":(exclude)README.md")  # what runs write, and what is made of that
 WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
 DPI = 150  # of recorded figures
-_drawn: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()  # those recorded, as PNG
 
 
 @dataclasses.dataclass
@@ -98,9 +95,11 @@ class Recorder:
         show_figures()
 
     @spent.on("draw")
-    def figure(self, name: str, figure: Figure) -> Figure:
-        """Saves <name>.png (of DPI) and <name>.svg, the same bytes each time; returns it."""
+    def figure(self, name: str, figure: Figure) -> Image:
+        """Saves <name>.png (of DPI) and <name>.svg, the same bytes each time; returns the former
+        for display, as wide as the figure: to draw it again would take as long."""
         import matplotlib
+        from IPython.display import Image
 
         style = {"svg.hashsalt": name, "svg.fonttype": "none", "savefig.bbox": "tight"}
         without = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
@@ -108,9 +107,8 @@ class Recorder:
             for kind, metadata in without.items():
                 with self._replacing(f"{name}.{kind}") as file:
                     figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
-                    if kind == "png":
-                        _drawn[figure] = file.read_bytes()
-        return figure
+        width = round(figure.get_figwidth() * figure.dpi)
+        return Image(str(self._beside() / f"{name}.png"), width=width)
 
     def table(
         self, name: str, frame: pd.DataFrame, caption: str = "", unit: str = "share"
@@ -193,7 +191,6 @@ class Recorder:
             "wall_seconds": round(time.time() - self._started, 2),
             "core_seconds": spent.so_far(),
             "work": work,
-            "peak_memory_gib": _peak_memory(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": sorted(self.files),
             "tables": self.tables,
@@ -262,13 +259,9 @@ def read_metrics(folder: Path) -> dict | None:
 def not_there(folder: Path, notebook: str = "") -> str:
     """What to do about results that are not in `folder`, outputs/<preset>: all, or a notebook's."""
     whose = f" of notebook {notebook[:2]}" if notebook else ""
-    lack, preset = f"no results{whose} in {files.shown(folder)}", folder.name
-    if not presets():
-        return f"{lack}, and {no_notebooks()}"
-    if preset.partition("+")[0] not in presets():
-        return f"{lack}, and {no_such('preset', preset, presets())}"
     command = f"run {notebook[:2]}" if notebook else "reproduce"
-    return f"{lack}; to make them: ded {command} --preset {preset}"
+    mend = f"to make them: ded {command} --preset {folder.name.partition('+')[0]}"
+    return f"no results{whose} in {files.shown(folder)}; {mend}"
 
 
 def finished_at(folder: Path) -> str:
@@ -287,24 +280,10 @@ def show_figures() -> None:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
         import pandas as pd
-        from matplotlib.figure import Figure
+        from IPython.core.pylabtools import select_figure_formats
 
         pd.set_option("display.max_colwidth", None)
-        shell.display_formatter.formatters["image/png"].for_type(Figure, _shown)
-
-
-@spent.on("draw")
-def _shown(figure: Figure) -> tuple[str, dict[str, int]]:
-    """A figure as a cell shows it: as it was recorded, for to draw it again takes as long, in the
-    size that it has by itself."""
-    from IPython.core.pylabtools import print_figure
-
-    png, dpi = _drawn.get(figure), DPI
-    if png is None:
-        png, dpi = print_figure(figure, bbox_inches="tight"), figure.dpi
-    pixels = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
-    width, height = (round(n * figure.dpi / dpi) for n in pixels)
-    return base64.b64encode(png).decode(), {"width": width, "height": height}
+        select_figure_formats(shell, {"png"}, bbox_inches="tight")
 
 
 def _noted(claim: Any, note: str, **changes: str) -> Any:
@@ -385,10 +364,3 @@ def hardware() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in gpus],
     }
-
-
-def _peak_memory() -> dict[str, float]:
-    """Peak resident memory in GiB of this process and of the largest child that has ended."""
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB here
-    whose = {"notebook": resource.RUSAGE_SELF, "largest_finished_child": resource.RUSAGE_CHILDREN}
-    return {name: round(resource.getrusage(who).ru_maxrss / unit, 2) for name, who in whose.items()}

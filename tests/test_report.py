@@ -501,16 +501,15 @@ def test_a_tuning_run_is_marked_and_an_empty_folder_is_an_error(outputs):
     manifest["params"]["split"] = "dev"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "tuning run: not to be cited" in Page(report.write(outputs).read_text()).text
-    Path("params", "small").mkdir()  # a preset
-    for empty in (outputs.parent / "none", Path("params")):
-        with pytest.raises(ReportError, match=f"no results in .*{empty.name}, and no preset"):
-            report.write(empty)
-        assert not (empty / "report.html").exists()
+    empty = outputs.parent / "none"
+    with pytest.raises(ReportError, match=r"no results in .*none; .* ded reproduce --preset none"):
+        report.write(empty)
+    assert not (empty / "report.html").exists()
 
 
-def test_a_folder_without_notebooks_is_told_with_the_mend(tmp_path, monkeypatch):
+def test_a_folder_without_results_is_told_with_the_mend(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lacking = "no results in outputs/lab, and no notebooks in .*put them here: ded new"
+    lacking = "no results in outputs/lab; to make them: ded reproduce --preset lab"
     for make in (report.write, core_seconds):
         with pytest.raises(ReportError, match=lacking):
             make(Path("outputs/lab"))
