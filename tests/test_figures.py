@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 
 from ded import figures, stats, tables
 
@@ -433,25 +433,6 @@ def test_headline_points_are_the_intervals_of_the_statistics(drawn):
     assert ring.get_ydata()[0] == pytest.approx(best["accuracy"].mean()), "beta's best student"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "pareto",
-        "recipe_pareto",
-        "paper_figure_1",
-    ],
-)
-def test_direct_labels_do_not_cover_each_other(drawn, name):
-    result = [(text, axes, box) for text, axes, box in boxes(drawn[name], Annotation)]
-    assert len(result) >= 7
-    for i, (text, axes, box) in enumerate(result):
-        assert axes.bbox.padded(1).fully_containsx(box.x0) and axes.bbox.padded(1).fully_containsx(
-            box.x1
-        )
-        for other, other_axes, other_box in result[:i]:
-            assert axes is not other_axes or not box.overlaps(other_box), (text, other)
-
-
 def test_correlations_rank_within_bases():
     """A predictor that is higher in the base where gains are lower still ranks perfectly."""
     base = {"base": list("aaaabbbb"), "teacher": list("wxyz") * 2, "turn": 0, "seconds": 1.0}
@@ -484,34 +465,34 @@ def test_frontier_holds_no_beaten_arm(drawn):
     )
 
 
-def at_points(ax):
-    """{name: where it points} of the direct labels of a panel."""
-    return {
-        note.get_text().strip(): note.xy
-        for note in ax.findobj(Annotation)
-        if note.get_text().strip()
-    }
+def at_points(figure, ax):
+    """{name in the legend: where its point stands} of a panel."""
+    (legend,) = figure.legends
+    marks = [(mark.get_color(), mark.get_marker()) for mark in legend.legend_handles]
+    names = dict(zip(marks, (text.get_text() for text in legend.get_texts()), strict=True))
+    points = [bars.lines[0] for bars in ax.containers]
+    return {names[point.get_color(), point.get_marker()]: point.get_xydata()[0] for point in points}
 
 
 def test_the_recipe_stands_where_its_numbers_say_and_its_frontier_only_rises(drawn):
-    last = panels(drawn["recipe_pareto"])[-1]
+    figure = drawn["recipe_pareto"]
+    last = panels(figure)[-1]
     words = [label.get_text() for label in last.get_xticklabels()]
     ticks = dict(zip(words, last.get_xticks(), strict=True))
     assert list(ticks) == ["before", "100", "300", "1,600"] and 0 < ticks["before"] < ticks["100"]
-    for ax, table in zip(panels(drawn["recipe_pareto"]), recipe_panels().values(), strict=True):
-        means, result = table.groupby("arm")["accuracy"].mean(), at_points(ax)
+    for ax, table in zip(panels(figure), recipe_panels().values(), strict=True):
+        means, result = table.groupby("arm")["accuracy"].mean(), at_points(figure, ax)
         names = dict(zip(("before", "small", "DED", "large"), ticks.values(), strict=True))
-        assert {arm: xy[0] for arm, xy in result.items()} == pytest.approx(names)
-        assert {arm: xy[1] for arm, xy in result.items()} == pytest.approx(
-            means[[*names]].to_dict()
-        )
+        assert {arm: result[arm][0] for arm in names} == pytest.approx(names)
+        assert {arm: result[arm][1] for arm in names} == pytest.approx(means[[*names]].to_dict())
+        assert set(result) == {*names, "other corpora of DED's size"}
         equal = [arm for arm, size in RECIPE.items() if size == 300 and arm != "DED"]
         strokes = [bars.lines[0].get_xydata()[0] for bars in ax.containers]
         strokes = [(x, y) for x, y in strokes if x == ticks["300"] and y != means["DED"]]
         assert {y for _, y in strokes} == {*means[equal].dropna()}, "at their size, not beside it"
-        level = next(text for text in ax.texts if text.get_text() == "a teacher")
-        assert level.get_position()[1] == pytest.approx(means["a teacher"])
-    first = panels(drawn["recipe_pareto"])[0]
+        levels = [line.get_ydata() for line in ax.lines if line.get_color() == "0.25"]
+        assert any(np.allclose(y, means["a teacher"]) for y in levels if len(y))
+    first = panels(figure)[0]
     (line,) = (line for line in first.lines if line.get_drawstyle() == "steps-post")
     assert line.get_ydata() == pytest.approx([0.35, 0.45, 0.52, 0.52]), (
         "small lies below before, DED below breadth"
@@ -529,30 +510,27 @@ def test_no_whisker_of_the_recipe_leaves_what_a_rate_can_be():
 
 def test_large_corpora_of_one_size_stand_apart():
     sizes = {"DED": 300} | {f"large {i}": 1600 for i in range(4)}
-    (ax,) = panels(figures.recipe_pareto(recipe_panels(sizes, ["OOD"]), sizes))
-    assert len({round(ax.transData.transform(xy)[0]) for xy in at_points(ax).values()}) == 5
+    figure = figures.recipe_pareto(recipe_panels(sizes, ["OOD"]), sizes)
+    (ax,) = panels(figure)
+    places = [ax.transData.transform(xy)[0] for xy in at_points(figure, ax).values()]
+    assert len({round(x) for x in places}) == 5
 
 
 def test_the_papers_figure_1_is_marked_as_reported_and_tells_sources_apart(drawn):
     figure = drawn["paper_figure_1"]
     (legend,), (first, second) = figure.legends, panels(figure)
     assert legend.get_title().get_text() == "Reported by others, not measured here"
-    assert len({handle.get_marker() for handle in legend.legend_handles}) == 4
-    result, later = at_points(first), at_points(second)
-    assert result["NTele-R1-32B-Math"][1] == pytest.approx(0.8187) and later["NTele-R1-32B-Math"][
-        1
-    ] == pytest.approx(0.7729)
-    assert "NTele-R1-32B" in result and "NTele-R1-32B" not in later, "not known"
-    assert {"s1-32B (I)", "s1.1-32B (I)", "LIMO-32B (I)"} <= set(later) and "s1-32B" in result
+    result, later = at_points(figure, first), at_points(figure, second)
+    assert len(legend.get_texts()) == 12 and "[4] OpenThinker-32B model card" in words(figure)
+    assert result["NTele-R1-32B-Math [1]"][1] == pytest.approx(0.8187)
+    assert later["NTele-R1-32B-Math [1]"][1] == pytest.approx(0.7729)
+    assert "NTele-R1-32B [1]" in result and "NTele-R1-32B [1]" not in later, "not known"
+    assert "LIMO-32B, s1-32B, s1.1-32B: of AIME 2025" in words(figure).replace("\n", " ")
     ticks = [label.get_text() for label in second.get_xticklabels()]
     assert ticks[0] == "before" and ticks[-1] == "no corpus" and "3,000" in ticks
-    assert (
-        result["DS-32B"][0]
-        < result["AReaL-boba-SFT-32B"][0]
-        < result["NTele-R1-32B"][0]
-        < result["Light-R1-32B-DS"][0]
-        < result["QwQ-32B"][0]
-    )
+    order = ["DS-32B [2]", "AReaL-boba-SFT-32B [2]", "NTele-R1-32B [1]", "Light-R1-32B-DS [3]"]
+    places = [result[name][0] for name in [*order, "QwQ-32B [2]"]]
+    assert places == sorted(places)
     hollow = [
         bars.lines[0] for bars in first.containers if bars.lines[0].get_markerfacecolor() == "white"
     ]

@@ -1,4 +1,4 @@
-"""Figures of notebook 04: named points against corpus size, measured here and reported."""
+"""Figures of notebook 04: scores against corpus size, measured here and reported."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ import pandas as pd
 from ded import stats
 
 from . import parts
-from .labels import Named, label
 from .sizes import BESIDE, STAR, size_axis
 
-ABOVE_LEVEL: dict[str, Any] = {"ha": "left", "va": "bottom", "fontsize": 6.5, "color": "0.25"}
-HOLLOW = {"markerfacecolor": "white", "markeredgewidth": 1.2}
-RECIPE_LOOKS = {
-    "other": {"marker": "o", "color": parts.BLUE, "markeredgecolor": parts.BLUE} | HOLLOW,
-    "equal": {"marker": "_", "color": "0.5", "markeredgecolor": "0.5", "markersize": 9},
+EQUAL = "other corpora of DED's size"
+LOOKS: dict[str, dict[str, Any]] = {
     "before": STAR,
     "DED": {"marker": "D", "color": "black", "markersize": 6},
+    EQUAL: {"marker": "_", "color": "0.5", "markeredgecolor": "0.5", "markersize": 9},
 }
-BENCHMARKS = (  # column of the reported scores, panel, what the name says more
-    ("aime_2024", "AIME 2024", ""),
-    ("aime_2025", "AIME 2025", ""),
-    ("aime_2025_i", "AIME 2025", " (I)"),
-)
+APART = 0.025  # of the axis, between points of one size
+BENCHMARKS = {  # column of the reported scores: panel
+    "aime_2024": "AIME 2024",
+    "aime_2025": "AIME 2025",
+    "aime_2025_i": "AIME 2025",
+}
 
 
 @parts.styled
@@ -35,125 +33,113 @@ def recipe_pareto(panels: Mapping[str, pd.DataFrame], sizes: Mapping[str, float]
     1, filled with what was measured.
 
     `panels`: {title: cell table}. `sizes`: {arm: examples}; a model that has none, as a teacher, is
-    a level. DED is a filled diamond, other arms of its size are strokes without a name, those of
-    equal steps are not drawn. No arm on the frontier is beaten by an arm as small or smaller. Right
-    of a named point a dot a base.
+    a level. DED is a filled diamond, other arms of its size are strokes, those of equal steps are
+    not drawn. No arm on the frontier is beaten by an arm as small or smaller. Right of a point a
+    dot a base.
     """
     rows, places = [], {**sizes, "before": 0}
     for panel, cells in panels.items():
-        for arm in [arm for arm in cells["arm"].unique() if arm in ("before", *parts.names(cells))]:
-            mean, size = parts.rate(parts.interval(cells, arm)), places.get(arm, np.nan)
-            kind = "equal" if size == sizes["DED"] else "other"
-            row = {"arm": arm, "kind": arm if arm in RECIPE_LOOKS else kind, "size": size}
-            row |= {"panel": panel, "chance": stats.chance(cells)}
-            rows.append(row | mean._asdict())
-    table = pd.DataFrame(rows).query("not arm.str.endswith('equal steps')")
-    named = table["kind"] != "equal"
-    table = table.assign(name=table["arm"].where(named, ""), low=table["low"].where(named))
+        arms = [arm for arm in cells["arm"].unique() if arm in ("before", *parts.names(cells))]
+        for arm in (arm for arm in arms if not arm.endswith("equal steps")):
+            row = {"panel": panel, "name": arm, "size": places.get(arm, np.nan)}
+            row |= {
+                "chance": stats.chance(cells),
+                **parts.rate(parts.interval(cells, arm))._asdict(),
+            }
+            if row["size"] == sizes["DED"] and arm != "DED":
+                row |= {"name": EQUAL, "low": np.nan, "bases": {}}
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    names = table.sort_values("size", kind="stable")["name"].unique()
+    levels = table.loc[table["size"].isna(), "name"]
+    looks = parts.looks([name for name in names if name not in LOOKS]) | LOOKS
+    looks |= dict.fromkeys(levels, parts.BEFORE)
     first, guesses = next(iter(panels.values())), parts.guessing(panels.values())
     words = parts.words("recipe_pareto", first, guesses=guesses)
-    return _named_points(table, RECIPE_LOOKS, words)
+    return _against_size(table, {name: looks[name] for name in names}, words, ncols=3)
 
 
 @parts.styled
 def paper_figure_1(reported: pd.DataFrame) -> parts.Figure:
     """The paper's Figure 1 redrawn from what was reported: nothing in it is measured here.
 
-    `reported`: `tables.reported(["scores", "figure_1"])`. A panel a benchmark, a marker a source;
-    hollow: from another base than the paper's student. Where only AIME 2025 I is known, the name
-    says so. Models without a corpus of known size (the teachers) stand on the right, with a dotted
-    line.
+    `reported`: `tables.reported(["scores", "figure_1"])`. A panel a benchmark, a colour and marker
+    a model and source; hollow: from another base than the paper's student. Models without a corpus
+    of known size (the teachers) stand on the right, with a dotted line.
     """
     student = reported["model"].iloc[0]
-    points = _reported_points(reported, student)
-    sources = parts.looks(parts.names(points, "source"))
-    marks = {}
-    for source, look in sources.items():
-        marks[source, False] = look
-        marks[source, True] = look | HOLLOW | {"markeredgecolor": look["color"]}
-    words = parts.words("paper_figure_1", student=student)
-    return _named_points(points, marks, words, sources=sources)
-
-
-def _reported_points(reported: pd.DataFrame, student: str) -> pd.DataFrame:
-    """A row a reported score; `kind` is (source, whether it was made from another base)."""
+    numbers = {source: f"[{i}]" for i, source in enumerate(reported["source"].unique(), 1)}
+    named = reported["short"].where(reported["short"] != "", reported["model"])
     table = reported.assign(
-        arm=reported["model"],
-        name=reported["short"].where(reported["short"] != "", reported["model"]),
-        kind=[(row.source, row.base not in ("", student)) for row in reported.itertuples()],
+        name=named + " " + reported["source"].map(numbers),
         size=pd.to_numeric(reported["examples"], errors="coerce").fillna(BESIDE),
         bases=[{} for _ in reported.index],
         **{"low": np.nan, "high": np.nan, "chance": 0.0},
     )
-    panels = []
-    for column, panel, more in BENCHMARKS:
-        scores = pd.to_numeric(table[column], errors="coerce") / 100
-        panels.append(table.assign(name=table["name"] + more, panel=panel, estimate=scores))
-    return pd.concat(panels).dropna(subset="estimate")
+    panels = [
+        table.assign(panel=panel, estimate=pd.to_numeric(table[column], errors="coerce") / 100)
+        for column, panel in BENCHMARKS.items()
+    ]
+    points = pd.concat(panels).dropna(subset="estimate")
+    looks = parts.looks(parts.names(points, "name"))
+    for name in points.loc[~points["base"].isin(["", student]), "name"].unique():
+        edge = {"markeredgecolor": looks[name]["color"], "markeredgewidth": 1.2, "markersize": 5}
+        looks[name] |= {"markerfacecolor": "white"} | edge
+    words = parts.words(
+        "paper_figure_1",
+        student=student,
+        sources="; ".join(f"{number} {source}" for source, number in numbers.items()),
+        part=", ".join(named[reported["aime_2025_i"] != ""]),
+    )
+    bold = {"title_fontproperties": {"weight": "bold", "size": 9}, "title": words["legend"]}
+    return _against_size(points, looks, words, frontier=False, ncols=4, fontsize=6.5, **bold)
 
 
-def _named_points(
+def _against_size(
     table: pd.DataFrame,
-    marks: Mapping[Any, dict],
+    looks: Mapping[str, dict],
     words: Mapping[str, str],
-    sources: Mapping[str, dict] | None = None,
+    frontier: bool = True,
+    **legend: Any,
 ) -> parts.Figure:
-    """A panel a `panel`, one under the other; a point a row of table, its `name` beside it.
+    """A panel a `panel`, one under the other; a point a row of table, those of one size side by
+    side in an order that all panels share.
 
-    `table`: arm, name ("": none), kind (of `marks`, its look), panel, size (nan: a level), chance,
-    estimate, low, high, and bases. `sources` is the legend of what others reported; without it the
-    frontier is drawn.
+    `table`: name (of `looks`), panel, size (nan: a level), chance, estimate, low, high, and bases.
+    `legend`: as `parts.legend` takes it.
     """
     table = table[np.isfinite(table["estimate"].astype(float))]
-    levels, table = table[table["size"].isna()], table.dropna(subset="size")
-    panels = parts.names(table, "panel")
+    panels, sizes = parts.names(table, "panel"), table.dropna(subset="size")
     height = 2.5 if len(panels) > 2 else 2.9
     figure, axes = parts.canvas(panels, 1, height, words, sharex=True)
-    table = _moved_apart(table, size_axis(axes, table["size"].tolist()))
-    first, last = np.log(table["x"].min()), np.log(table["x"].max())
-    margin = 0.07 * max(0.5, last - first)
-    axes[0].set_xlim(np.exp(first - margin), np.exp(last + margin))
-    beside = np.exp(0.2 * margin)
-    points, corners = [], []
+    place = size_axis(axes, sizes["size"].tolist())
+    reach = max(place.values()) / min(place.values())
+    of_name = sizes.drop_duplicates("name").set_index("name")["size"]
+    x = of_name.map(place).to_dict()
+    for size, spot in place.items():
+        alike = [name for name in of_name.index[of_name == size] if name != EQUAL]
+        steps = APART * (np.arange(len(alike)) - (len(alike) - 1) / 2)
+        x |= dict(zip(alike, spot * reach**steps, strict=True))
+    axes[0].set_xlim(min(x.values()) * reach**-0.05, max(x.values()) * reach**0.05)
     for ax, panel in zip(axes, panels, strict=True):
         rows = table[table["panel"] == panel].sort_values("size", kind="stable")
+        rows = rows.assign(x=rows["name"].map(x))
         for row in rows.itertuples(index=False):
-            parts.point(ax, row.x, row, zorder=4, **marks[row.kind])
-            for dot in row.bases.values() if row.name else ():
-                ax.plot(row.x * beside, dot, "o", markersize=2.5, **parts.DOT)
+            if np.isnan(row.size):
+                parts.level(ax, row)
+                continue
+            parts.point(ax, row.x, row, zorder=4, **looks[row.name])
+            for dot in row.bases.values():
+                ax.plot(row.x * reach**0.01, dot, "o", markersize=2.5, **parts.DOT)
             if row.size == BESIDE:
                 ax.axhline(row.estimate, color="0.6", linestyle=":", linewidth=0.9, zorder=1)
-        points.append([Named(row.name, row.x, row) for row in rows.itertuples() if row.name])
-        across = list(levels[levels["panel"] == panel].itertuples())
-        for row in across:
-            parts.level(ax, row)
-            ax.text(0.15, row.estimate, row.arm, transform=ax.get_yaxis_transform(), **ABOVE_LEVEL)
-        steps = np.empty((0, 2)) if sources else _frontier(rows, table["x"].max())
-        parts.pale_steps(ax, steps, where="post")
-        x, y = np.repeat(steps, 2, axis=0).T
-        corners.append(np.column_stack([x[1:], y[:-1]]))
-        parts.rates_on(ax.yaxis, [*rows.itertuples(), *across], rows["chance"].mean())
-    if sources:
-        look: dict[str, Any] = {"title_fontproperties": {"weight": "bold", "size": 9}, "ncols": 1}
-        parts.legend(figure, axes[0], sources, title=words["legend"], fontsize=6.5, **look)
-    for ax, named, path in zip(axes, points, corners, strict=True):
-        label(ax, named, path=path)
+        if frontier:
+            steps = _frontier(rows.dropna(subset="size"), max(x.values()))
+            parts.pale_steps(ax, steps, where="post")
+        parts.rates_on(ax.yaxis, rows.itertuples(), rows["chance"].mean())
+    marks = {name: {"linestyle": "none"} | look for name, look in looks.items()}
+    parts.legend(figure, axes[0], marks, **legend)
     return figure
-
-
-def _moved_apart(table: pd.DataFrame, place: Mapping[float, float]) -> pd.DataFrame:
-    """The table with x: named arms of one size stand apart, by the same amount in each panel.
-
-    And not in among those of the next size.
-    """
-    arms = table.loc[table["name"] != "", ["size", "kind", "arm"]].drop_duplicates()
-    same_size = arms.groupby("size")["arm"]
-    most, spots = same_size.nunique().max(), np.array(list(place.values()))
-    widest = max(4.0, spots[-1] / spots[0]) ** (0.3 / max(8, most))
-    step = min([widest, *(spots[1:] / spots[:-1]) ** (1 / (most + 1))])
-    shift = step ** (same_size.cumcount() - (same_size.transform("size") - 1) / 2)
-    moved = table.merge(arms.assign(x=arms["size"].map(place) * shift), how="left")
-    return moved.fillna({"x": moved["size"].map(place)})
 
 
 def _frontier(rows: pd.DataFrame, end: float) -> np.ndarray:

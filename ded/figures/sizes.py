@@ -11,7 +11,6 @@ import pandas as pd
 from ded import stats
 
 from . import parts
-from .labels import Named, label
 
 CURVE = "random"  # the selection that is drawn as a curve
 BESIDE = np.inf  # the size of a model that was not made from a corpus of known size
@@ -125,21 +124,22 @@ def pareto(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     sizes = dict(zip(curve["arm"], curve["size"].map("{:,}".format), strict=True)) | {"before": ""}
     marks = parts.looks(others.tolist(), 2)
     figure, (ax,) = parts.canvas([""], 1, 4.2, parts.words("pareto", inside, curve=CURVE))
-    points = []
+    bars = []
+    beside = {"textcoords": "offset points", "fontsize": 7, "zorder": 6}
     for arm in [*curve["arm"], *others]:
         x, y = (parts.rate(parts.interval(table, arm)) for table in (inside, outside))
-        points.append(Named(sizes.get(arm, ""), x, y))
+        bars.append((x, y))
         look = STAR if arm == "before" else marks.get(arm, parts.MEAN)
         thin = {"elinewidth": 0.6, "capsize": 0, "markersize": 6, "zorder": 3}
         parts.point(ax, x, y, **(thin | look))
-    means = pd.DataFrame([named.place for named in points])
+        ax.annotate(sizes.get(arm, ""), (x.estimate, y.estimate), (4, 6), **beside)
+    means = pd.DataFrame([(x.estimate, y.estimate) for x, y in bars])
     path = means.head(len(curve)).to_numpy()
     ax.plot(*path.T, color="black", linewidth=1, zorder=2)
     frontier = means[stats.unbeaten(means)].sort_values([0, 1]).to_numpy()
     parts.pale_steps(ax, frontier, where="pre")
-    for axis, table in ((ax.xaxis, inside), (ax.yaxis, outside)):
-        shown = [getattr(named, axis.axis_name)._replace(bases={}) for named in points]
+    for axis, table, i in ((ax.xaxis, inside, 0), (ax.yaxis, outside, 1)):
+        shown = [point[i]._replace(bases={}) for point in bars]
         parts.rates_on(axis, shown, stats.chance(table))
     parts.legend(figure, ax, marks, ncols=4)
-    label(ax, [named for named in points if named.name], points, path)
     return figure
