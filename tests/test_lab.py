@@ -510,3 +510,11 @@ def test_shipped_models_are_ordinary_directories(monkeypatch, name):
         assert shown.startswith(
             tok.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
         )
+
+
+def test_the_page_shows_the_scores_that_are_recorded(monkeypatch):
+    monkeypatch.delenv("DED_LAB", raising=False)
+    page = scoring.README.read_text(encoding="utf-8")
+    assert page.endswith(f"{scoring.page()}\n")
+    for words in ("| student_1 ", "| mean, teacher ", "entropy |", "million tokens |"):
+        assert words in scoring.page()

@@ -18,7 +18,6 @@ SUM_LEVELS, N = range(5, 11), 300
 N_TEXTS, M = 100, 16  # questions and trajectories of each by which a teacher's texts are measured
 SCORES, README = lab.HERE / "scores.json", lab.HERE / "README.md"
 MARK = "<!-- tables -->"  # what follows it in the page is written by `record`
-TEXTS = ("own", "entropy", "length", "distinct", "steps", "programs")
 
 
 def sampling() -> dict[str, Any]:
@@ -104,62 +103,31 @@ def record(names: list[str]) -> None:
         ordered = {name: recorded[name] for name in lab.names() if name in recorded}
         write_text(SCORES, json.dumps(ordered, indent=1) + "\n")
     head = README.read_text(encoding="utf-8").partition(MARK)[0]
-    write_text(README, f"{head}{MARK}\n\n{page()}")
-
-
-# ---- the tables of the lab's page --------------------------------------------------------------
+    write_text(README, f"{head}{MARK}\n\n{page()}\n")
 
 
 def page() -> str:
-    """The models' scores, the teachers' texts, lineage and training, as Markdown."""
+    """The models' scores in per cent at the levels of the studies, the teachers' texts, lineage and
+    training, as Markdown."""
     recorded = json.loads(SCORES.read_text(encoding="utf-8"))
-    parts = [_conditions(recorded), _texts(recorded), _trained(list(recorded))]
-    return "\n".join(parts)
-
-
-def _conditions(recorded: dict) -> str:
-    """pass@1 in percent of every model at the levels of the studies, with the means by role."""
     sources = [tasks.Lab(text) for text in lab.recipes()["rules"]["evaluation"]]
     columns = {s.text: [f"{s.family} {level}" for level in s.levels()] for s in sources}
-    table = pd.DataFrame(
-        {
-            source: {
-                name: pd.Series(entry["scores"])[keys].mean() for name, entry in recorded.items()
-            }
-            for source, keys in columns.items()
-        }
-    )
-    roles = {name: lab.recipes()["models"][name]["role"] for name in recorded}
-    means = table.groupby(pd.Series(roles), sort=False).mean().rename(index="mean, {}".format)
-    shown = (100 * pd.concat([table, means])).round().astype(int)
-    return _markdown(["pass@1, %", *columns], shown.reset_index().values.tolist())
-
-
-def _texts(recorded: dict) -> str:
-    rows = []
+    scored, lineage = {}, {}
     for name, entry in recorded.items():
-        if facts := entry.get("texts"):
-            recipe = lab.recipes()["models"][name]
-            manner = ", ".join(f"{word} {share:g}" for word, share in recipe["manner"].items())
-            rows.append(
-                [name, " or ".join(recipe["styles"]), manner, *(facts[key] for key in TEXTS)]
-            )
-    headings = ["teacher", "order", "manner", "own", "entropy, nats a token", "tokens"]
-    headings += [f"different correct texts of {M}", f"that differ in steps, of {M}", "code"]
-    return _markdown(headings, rows)
-
-
-def _trained(names: list[str]) -> str:
-    rows = []
-    for name in names:
+        at_level = 100 * pd.Series(entry["scores"])
+        scored[name] = {source: at_level[keys].mean() for source, keys in columns.items()}
         made = json.loads((lab.checkpoint(name) / "lab.json").read_text(encoding="utf-8"))
-        recipe, millions, minutes = made["recipe"], made["tokens"] / 1e6, made["seconds"] / 60
-        origin = [name, recipe["role"], recipe.get("parent", "-"), recipe["seed"]]
-        rows.append([*origin, f"{millions:.2f}", made["steps"], f"{minutes:.0f}", made["loss"]])
-    lineage = "model | role | parent | seed | million tokens | steps | minutes | final loss"
-    return _markdown(lineage.split(" | "), rows)
-
-
-def _markdown(headings: list[str], rows: list[list]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
+        about = {key: made["recipe"].get(key, "-") for key in ("role", "parent", "seed")}
+        about |= {"million tokens": round(made["tokens"] / 1e6, 2), "steps": made["steps"]}
+        lineage[name] = about | {"minutes": round(made["seconds"] / 60), "final loss": made["loss"]}
+    scores, models = (pd.DataFrame.from_dict(rows, orient="index") for rows in (scored, lineage))
+    means = scores.groupby(models["role"], sort=False).mean().rename(index="mean, {}".format)
+    teachers = {name: entry["texts"] for name, entry in recorded.items() if "texts" in entry}
+    tables = {
+        "pass@1, %": pd.concat([scores, means]).round().astype(int),
+        "teacher": pd.DataFrame.from_dict(teachers, orient="index"),
+        "model": models,
+    }
+    return "\n\n".join(
+        table.rename_axis(heading).to_markdown(floatfmt="g") for heading, table in tables.items()
+    )
