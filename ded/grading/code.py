@@ -140,7 +140,7 @@ def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Decisions on (problem, program) pairs; what `settings.seen` holds is not run."""
     if not settings.seen:
         return grade_programs(pairs, settings)
-    run = partial(grade_programs, settings=replace(settings, progress=False))
+    run = partial(grade_programs, settings=settings)
     versions, how = packages.versions(settings.options.packages), settings.options.isolation
     return seen.grade(pairs, run, settings.seen, VERSION, how, settings.limits, *versions)
 

@@ -44,17 +44,6 @@ def read_message():
 
 
 # --- in the child: lower every limit, then become the program -------------------------------------
-def refuse_calls():
-    if not sys.argv[3]:  # a machine without one
-        return
-    code = ctypes.create_string_buffer(bytes.fromhex(sys.argv[3]))
-    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(code))
-    zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
-    if prctl(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
-        raise OSError("no seccomp filter")
-
-
 def cap(which, amount):
     ceiling = resource.getrlimit(which)[1]
     amount = amount if ceiling == resource.RLIM_INFINITY else min(amount, ceiling)
@@ -77,6 +66,17 @@ def lower_limits(limits):
     cap(resource.RLIMIT_NPROC, limits["processes"])  # counted for the uid, in this user namespace
 
 
+def input_file(content, folder):
+    """A file without a name to read this from; nothing where there is no scratch space."""
+    if not folder:
+        return os.open("/dev/null", os.O_RDONLY)
+    file = os.open(f"{folder}.stdin", os.O_RDWR | os.O_CREAT)
+    os.unlink(f"{folder}.stdin")
+    write_all(file, content)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
+
+
 def child(limits, stdout, stderr, value):
     """Never returns: whatever happens, the process ends here. The arguments after `limits` are
     pipes to write to.
@@ -90,10 +90,7 @@ def child(limits, stdout, stderr, value):
             socket = sys.modules["socket"]
             with socket.socket(fileno=os.dup(0)) as channel:
                 _, (peer,), *_ = socket.recv_fds(channel, 1, 1)
-        stdin = os.memfd_create("stdin")
-        write_all(stdin, job["stdin"])
-        os.lseek(stdin, 0, os.SEEK_SET)
-        os.dup2(stdin, 0)
+        os.dup2(input_file(job["stdin"], limits["folder"]), 0)
         os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] or job["link"] else stdout, 1)
         os.dup2(stderr, 2)
         os.dup2(value, VALUE_FD)
@@ -108,7 +105,6 @@ def child(limits, stdout, stderr, value):
         for name, content in job["files"].items():
             with open(name, "wb") as file:
                 file.write(content)
-        refuse_calls()
         os.write(VALUE_FD, b"\n")  # from here on, waiting is the program's own
         code = become(job)
     except BaseException as failure:
@@ -303,6 +299,16 @@ def run(limits):
     return struct.pack("<I", len(header)) + header, stdout, stderr, value
 
 
+def refuse_calls():
+    """Install the filter in argv; children inherit it, and to have each install it takes long."""
+    code = ctypes.create_string_buffer(bytes.fromhex(sys.argv[3]))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(code))
+    zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
+    prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
+    if prctl(22, ctypes.c_ulong(2), program) and ISOLATED:  # PR_SET_SECCOMP
+        raise OSError("no seccomp filter")
+
+
 def main():
     os.umask(0o022)
     if CGROUP >= 0:
@@ -318,6 +324,8 @@ def main():
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()
+    if sys.argv[3]:  # not on a machine without one
+        refuse_calls()
     compile("def f(): return", "", "exec")  # the first takes each child a millisecond
     with suppress(EOFError):  # when the grader is gone or done
         while True:

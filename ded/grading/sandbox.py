@@ -112,8 +112,8 @@ class Result:
 class Program:
     """What to run, and how.
 
-    source: the program; stdin: its input; argv: its arguments; files: {name: bytes} put into its
-    folder and `read` the file whose content is reported in place of stdout (both want a writable
+    source: the program; argv: its arguments; stdin: its input; files: {name: bytes} put into its
+    folder and `read` the file whose content is reported in place of stdout (these want a writable
     sandbox).
     call: (entry, args, ...): after the program has run, call its function `entry`, or
     `Class.method` on a fresh object (without that class, its function `method`), and report the

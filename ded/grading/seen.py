@@ -14,11 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ded import progress
 from ded.grading.decision import Decision, Pair
 
 FINAL = ("correct", "wrong")  # an error may be none the next time
-CHUNK = 24  # programs between two looks: jobs side by side then share what they ran
 
 
 def grade(
@@ -28,26 +26,20 @@ def grade(
 
     settings: all else that decides.
     """
-    jobs = list(zip(_keys(pairs, settings), pairs, strict=True))
-    decisions: dict[str, Decision] = {}
+    keys = _keys(pairs, settings)
     file.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=120)) as base:
         base.execute("create table if not exists programs (key primary key, verdict, reason)")
-        starts = range(0, len(jobs), CHUNK)
-        for start in progress.bar(starts, desc="code", unit=f"{CHUNK} programs", delay=5):
-            chunk = dict(jobs[start : start + CHUNK])
-            query = f"select * from programs where key in ({','.join('?' * len(chunk))})"
-            for key, verdict, reason in base.execute(query, list(chunk)):
-                decisions[key] = Decision(verdict, reason)
-            new = {key: pair for key, pair in chunk.items() if key not in decisions}
-            ran = dict(zip(new, run(list(new.values())) if new else [], strict=True))
-            decisions |= ran
-            rows = [
-                (key, *decision[:2]) for key, decision in ran.items() if decision.verdict in FINAL
-            ]
-            with base:
-                base.executemany("insert or ignore into programs values (?, ?, ?)", rows)
-    return [decisions[key] for key, _ in jobs]
+        query = "select verdict, reason from programs where key = ?"
+        rows = {key: base.execute(query, (key,)).fetchone() for key in keys}
+        decisions = {key: Decision(*row) for key, row in rows.items() if row}
+        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in decisions}
+        ran = dict(zip(new, run(list(new.values())) if new else [], strict=True))
+        final = [(key, *made[:2]) for key, made in ran.items() if made.verdict in FINAL]
+        with base:
+            base.executemany("insert or ignore into programs values (?, ?, ?)", final)
+    decisions |= ran
+    return [decisions[key] for key in keys]
 
 
 def _keys(pairs: list[Pair], settings: tuple) -> list[str]:
