@@ -121,9 +121,8 @@ class Trainer(Options):
     lora_alpha: Whole = 0
     # less memory for about a third more computation; auto: on a GPU whose memory would not suffice
     gradient_checkpointing: bool | Literal["auto"] = "auto"
-    # the examples of a micro batch end to end instead of padded; the loss is the same. varlen: each
-    # attends by PyTorch's kernel for unequal lengths instead of under a mask
-    packing: bool | Literal["varlen"] = False
+    # the examples of a micro batch end to end instead of padded; the loss is the same
+    packing: bool = False
     # Liger's layer kernels, on a GPU
     liger: bool = False
     # examples a process and forward pass; 0: all of its share of batch_size, an optimizer step's,

@@ -1,6 +1,7 @@
 """SFT: what is learnt (the completion, whole), what fixes the weights, and that TRL alone would do
 the same."""
 
+import copy
 import json
 import random
 import shutil
@@ -505,7 +506,6 @@ def losses(spec):
     [
         {"packing": True},
         {"packing": True, "micro_batch": 2},
-        {"packing": "varlen", "micro_batch": 2},
         {"micro_batch": 1},
         {"gradient_checkpointing": True},
     ],
@@ -523,10 +523,24 @@ def test_how_a_batch_is_worked_off_does_not_change_what_is_learnt(way, monkeypat
     assert plain[-1] < 0.8 * plain[0] and record(spec)["trainer"] == way
 
 
-@pytest.mark.parametrize("window", [None, 3])
-def test_packed_examples_attend_to_themselves_alone(window):
+def under_a_mask(query, key, value, starts, *_, window_size, **more):
+    """What `varlen_attn` does, where there is no GPU."""
     import torch
 
+    example = torch.repeat_interleave(starts.diff())
+    seen = (example[:, None] == example).tril()
+    if window_size[0] >= 0:
+        seen = seen.triu(-window_size[0])
+    heads_first = [part.transpose(0, 1)[None] for part in (query, key, value)]
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return attend(*heads_first, attn_mask=seen, **more)[0].transpose(0, 1)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_packed_examples_attend_to_themselves_alone(window, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", under_a_mask)
     rng = torch.Generator().manual_seed(0)
     query = torch.randn(1, 4, 9, 8, generator=rng)
     key, value = torch.randn(2, 1, 2, 9, 8, generator=rng)
@@ -539,6 +553,26 @@ def test_packed_examples_attend_to_themselves_alone(window):
     scores = 0.3 * query @ key.repeat_interleave(2, dim=1).mT
     expected = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ value.repeat_interleave(2, 1)
     assert torch.allclose(together, expected.transpose(1, 2), atol=1e-5)
+
+
+def test_a_model_reads_packed_examples_as_it_reads_them_alone(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", under_a_mask)
+    net = copy.deepcopy(models.load(STUDENT))
+    rows = [
+        torch.tensor([row["input_ids"]]) for row in training.build_examples(STUDENT, corpus(2), 99)
+    ]
+    lengths = [row.shape[1] for row in rows]
+    starts = torch.tensor([0, lengths[0], sum(lengths)], dtype=torch.int32)
+    packed = {"input_ids": torch.cat(rows, 1), "cu_seq_lens_q": starts, "cu_seq_lens_k": starts}
+    packed["position_ids"] = torch.cat([torch.arange(n)[None] for n in lengths], 1)
+    packed |= {"max_length_q": max(lengths), "max_length_k": max(lengths)}
+    with torch.no_grad():
+        alone = torch.cat([net(input_ids=row).logits for row in rows], 1)
+        net.set_attn_implementation(attention.register())
+        together = net(**packed, use_cache=False).logits
+    assert torch.allclose(together, alone, atol=1e-4)
 
 
 def test_a_large_models_batch_goes_by_rows_of_like_length(monkeypatch, tmp_path):
@@ -698,8 +732,8 @@ def test_of_ligers_kernels_those_of_the_layers_are_applied(monkeypatch):
 
 def test_attention_by_lengths_on_a_gpu_is_in_bfloat16(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    with pytest.raises(TrainingError, match=r"'varlen' needs bfloat16 .* set trainer.dtype"):
-        trainer.check_packages(Trainer(packing="varlen"))
+    with pytest.raises(TrainingError, match=r"packing needs bfloat16 .* set trainer.dtype"):
+        trainer.check_packages(Trainer(packing=True))
 
 
 def test_out_of_memory_is_one_error_with_the_mend(monkeypatch):

@@ -107,7 +107,7 @@ def test_a_token_takes_what_autograd_keeps_of_it(dtype, rank):
         (40, EVEN, KEPT, 1, False),  # does not fit: as it was told
         (200, MIXED, {"liger": True}, 1, False),  # nothing padded, nothing masked
         (200, [40 * n for n in range(1, 9)], {}, 8, False),  # short ones
-        (200, MIXED, {"packing": "varlen"}, 8, False),
+        (200, MIXED, {"packing": True}, 8, False),
         (24, EVEN, {"lora_rank": 16, "liger": True}, 1, False),
         (20, EVEN, {}, 1, True),  # does not fit: the least
     ],

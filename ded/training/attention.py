@@ -1,4 +1,4 @@
-"""Attention of examples that lie end to end (`trainer.packing: varlen`): each to itself alone, by
+"""Attention of examples that lie end to end (`trainer.packing`, on a GPU): each to itself alone, by
 PyTorch's kernel for rows of unequal lengths, without padding or a mask."""
 
 from typing import Any
@@ -24,32 +24,10 @@ def packed_attention(
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    attend = varlen_attn if query.is_cuda else under_a_mask
     # rotated in float32; the kernel wants bfloat16, which autocast computes in
     rows = [part[0].transpose(0, 1).to(value.dtype) for part in (query, key, value)]
     starts, longest = settings["cu_seq_lens_q"], settings["max_length_q"]
     before = (settings.get("sliding_window") or 0) - 1  # tokens that are seen; -1: all
     about: dict[str, Any] = {"scale": settings.get("scaling"), "window_size": (before, 0)}
-    output = attend(*rows, starts, starts, longest, longest, enable_gqa=True, **about)
+    output = varlen_attn(*rows, starts, starts, longest, longest, enable_gqa=True, **about)
     return output[None], None
-
-
-def under_a_mask(
-    query: Any,
-    key: Any,
-    value: Any,
-    starts: Any,
-    *_: Any,
-    window_size: tuple[int, int],
-    **more: Any,
-) -> Any:
-    """What `varlen_attn` does, where there is no GPU."""
-    import torch
-
-    example = torch.repeat_interleave(starts.diff())
-    seen = (example[:, None] == example).tril()
-    if window_size[0] >= 0:
-        seen = seen.triu(-window_size[0])
-    heads_first = [part.transpose(0, 1)[None] for part in (query, key, value)]
-    attend = torch.nn.functional.scaled_dot_product_attention
-    return attend(*heads_first, attn_mask=seen, **more)[0].transpose(0, 1)

@@ -18,7 +18,7 @@ from ded.training.job import Job, micro_batch
 
 USED = 0.9  # of what is free; the rest is for what the estimate misses, and for gaps
 # What a micro batch costs beyond its tokens, in tokens, and how much more a token costs under a
-# mask (rows of unlike length, or packed): fitted to the rates measured there.
+# mask (rows of unlike length): fitted to the rates measured there.
 LAUNCH = 1300
 MASKED = 1.4
 TILE = 2**28  # bytes of the part of the logits that TRL has at a time on a GPU
@@ -125,14 +125,14 @@ def widths(config: Any) -> tuple[int, int, int, int]:
     return hidden, heads * width, key_heads * width, inner
 
 
-def cost(lengths: list[int], batch: int, micro: int, packed: bool | str) -> float:
+def cost(lengths: list[int], batch: int, micro: int, packed: bool) -> float:
     """What micro batches of so many examples cost, in tokens, padding, masks and starts included;
     `batch` examples go together and are laid out by length."""
     total = 0.0
     for start in range(0, len(lengths), batch):
         rows = sorted(lengths[start : start + batch])
         for part in (rows[i : i + micro] for i in range(0, len(rows), micro)):
-            masked = len(part) > 1 if packed is True else not packed and part[0] < part[-1]
+            masked = not packed and part[0] < part[-1]
             n_tokens = sum(part) if packed else len(part) * part[-1]
             total += LAUNCH + n_tokens * (MASKED if masked else 1)
     return total

@@ -97,9 +97,9 @@ def check_packages(trainer: Trainer) -> None:
     if trainer.liger and not (torch.cuda.is_available() and find_spec("liger_kernel")):
         needs = "a GPU and the package liger-kernel (requirements/gpu.lock)"
         raise TrainingError(f"trainer.liger needs {needs}; without them set it to false")
-    if trainer.packing == "varlen" and torch.cuda.is_available() and trainer.dtype == "float32":
-        mend = "trainer.dtype: bfloat16, or another trainer.packing"
-        raise TrainingError(f"trainer.packing = 'varlen' needs bfloat16 on a GPU: set {mend}")
+    if trainer.packing and torch.cuda.is_available() and trainer.dtype == "float32":
+        mend = "set trainer.dtype: bfloat16, or packing to false"
+        raise TrainingError(f"trainer.packing needs bfloat16 on a GPU: {mend}")
     reporter = trainer.report_to
     if reporter != "none" and not find_spec(reporter):
         mend = f"pip install {reporter}, or set it to 'none'"
@@ -135,7 +135,7 @@ def _arguments(job: Job, world: int, chosen: Layout) -> Any:
         ddp_backend=None if gpu or world == 1 else "gloo",
         bf16=trainer.dtype == "bfloat16",
         gradient_checkpointing=chosen.recomputed,
-        padding_free=bool(trainer.packing),
+        padding_free=trainer.packing,
         train_sampling_strategy="sequential" if world > 1 or chosen.free_gib else "random",
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
@@ -171,7 +171,7 @@ def _trainer(job: Job, arguments: Any, world: int, chosen: Layout) -> Any:
         lora = LoraConfig("CAUSAL_LM", r=rank, lora_alpha=alpha, target_modules="all-linear")
     trainer_class = SFTTrainer if torch.cuda.is_available() else completion_trainer()
     net = _load(job, dtype)
-    if job.trainer.packing == "varlen":
+    if job.trainer.packing and torch.cuda.is_available():
         net.set_attn_implementation(attention.register())
     if job.trainer.liger:  # of its kernels the layers'; TRL has a head of its own
         apply_liger_kernel(net, {"fused_linear_cross_entropy": False})

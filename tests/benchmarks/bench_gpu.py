@@ -460,7 +460,7 @@ PARTS = [  # the most wanted first: a run that is cut short has them
     Part("mixed automatic", "mixed", ours, {"kind": "mixed"} | AUTO),
     Part("large generate", "sample 1.5B", generate, {"model": "large"}),
     Part("large engine", "sample 1.5B", engine, {"model": "large"}),
-    Part("mixed varlen", "mixed", ours, {"kind": "mixed", "packing": "varlen"} | AUTO),
+    Part("mixed packed", "mixed", ours, {"kind": "mixed", "packing": True} | AUTO),
     Part("longest bare TRL", "longest", bare, {"kind": "longest"}),
     Part("longest automatic", "longest", ours, {"kind": "longest"} | AUTO),
     Part("mixed by length, 2", "mixed", ours, {"kind": "mixed", "micro_batch": 2} | AUTO),
