@@ -7,20 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ded import folders, home, jobs, study
 from ded.errors import ParameterError, no_such
 from ded.params.schemas import TeacherSelection
-from ded.stats import Interval
 from ded.study.teachers import PREDICTORS, untrained
 from ded.study.unit import Unit, short
 from ded.wording import interval, line
 
 NOTEBOOK = "01_teacher_selection"
 RUNS = ("reference", "recorded")  # that tell of costs where none is named
-PARTS = 5  # of a corpus, each scored for itself: how far they differ makes a score's interval
 COSTS = ["score", "run", "students", "regret", "regret_low", "regret_high"]
 
 
@@ -28,7 +25,7 @@ COSTS = ["score", "run", "students", "regret", "regret_low", "regret_high"]
 class Advice:
     """What there is to know before a smoke test.
 
-    scores: teacher, examples, score (of `PREDICTORS`), value, se, seconds, gib; a row a teacher and
+    scores: teacher, examples, score (of `PREDICTORS`), value, seconds, gib; a row a teacher and
     score. costs: score, run, students (their specs), regret, regret_low, regret_high (shares of ID
     pass@1). best: the score to go by, "" where none was measured. order: the teachers by it, the
     best first. reasons: why the smoke test is to be run after all; none where the score may be
@@ -49,9 +46,9 @@ def advise(params: TeacherSelection, runs: Sequence[str]) -> Advice:
     The rule, written before it was ever applied: go by the score whose cost is surely lowest, that
     is the one with the lowest upper bound, in the worst of the runs that measured it; an interval
     without any width measured no error, and counts for nothing. Run the smoke test after all where
-    this bound is above `delta`, or was never measured; where the two top teachers' scores differ by
-    less than the 95 % interval of their difference; or where a candidate has no score. ModelError
-    and others as the notebook's, before anything is computed; ParameterError for a run without a
+    this bound is above `delta`, or was never measured; or where a candidate has no score. That
+    teachers score alike is part of what a score was measured to cost. ModelError and others as the
+    notebook's, before anything is computed; ParameterError for a run without a
     finished notebook 01, and for a single teacher.
     """
     if len(params.teachers) < 2:
@@ -74,21 +71,13 @@ def advise(params: TeacherSelection, runs: Sequence[str]) -> Advice:
 
 
 def of_teacher(unit: Unit[TeacherSelection], teacher: str, corpus: pd.DataFrame) -> pd.DataFrame:
-    """`Advice.scores` of one teacher; a score's standard error is over `PARTS` parts of the corpus,
-    examples by turns."""
-    parts = [corpus.iloc[start::PARTS] for start in range(PARTS)]
+    """`Advice.scores` of one teacher."""
     whole = untrained(unit, corpus) if len(corpus) else {}
-    of_parts = [untrained(unit, part) for part in parts] if len(corpus) >= 2 * PARTS else []
     rows: list[dict[str, Any]] = [
-        {"score": name, **score._asdict(), "se": _error([part[name].value for part in of_parts])}
-        for name, score in whole.items()
+        {"score": name} | score._asdict() for name, score in whole.items()
     ]
-    table = pd.DataFrame(rows or [{"score": "", "value": math.nan, "se": math.nan}])
+    table = pd.DataFrame(rows or [{"score": "", "value": math.nan}])
     return table.assign(teacher=short(teacher), examples=len(corpus))
-
-
-def _error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1) / math.sqrt(PARTS)) if values else math.nan
 
 
 def costs(runs: Iterable[str]) -> pd.DataFrame:
@@ -124,11 +113,6 @@ def judged(scores: pd.DataFrame, costs: pd.DataFrame, delta: float) -> Advice:
         reasons.append(f"the cost may be above {line(delta)} points")
     by_best = measured[measured["score"] == best].set_index("teacher")
     order = (by_best["value"] * PREDICTORS[best].sign).sort_values(ascending=False).index.tolist()
-    for first, second in [order[:2]] if len(order) > 1 else []:
-        gap = by_best["value"][first] - by_best["value"][second]
-        spread = Interval(gap, math.hypot(*by_best["se"][[first, second]]), PARTS - 1, PARTS)
-        if not spread.low * spread.high > 0:
-            reasons.append(f"{first} and {second} differ by less than the interval of their scores")
     return Advice(scores, costs, best, order, reasons)
 
 
@@ -136,23 +120,16 @@ def judged(scores: pd.DataFrame, costs: pd.DataFrame, delta: float) -> Advice:
 
 
 def of_teachers(advice: Advice) -> pd.DataFrame:
-    """A row a teacher, the best first: examples, and each score with half of its 95 % interval and
-    its rank."""
+    """A row a teacher, the best first: examples, and each score with its rank."""
     rows = advice.scores.dropna(subset="value").copy()
     signs = rows["score"].map(lambda name: PREDICTORS[name].sign)
     rows["rank"] = (-signs * rows["value"]).groupby(rows["score"]).rank(method="min")
-    shown = [_shown(row) for row in rows.itertuples()]
+    shown = [f"{row.value:.3g} ({row.rank:.0f})".replace("-", "−") for row in rows.itertuples()]
     cells = rows.assign(shown=shown).pivot(index="teacher", columns="score", values="shown")
     examples = advice.scores.groupby("teacher", sort=False)["examples"].first()
     order = [*advice.order, *(name for name in examples.index if name not in advice.order)]
     columns = [name for name in PREDICTORS if name in cells]
     return examples.to_frame().join(cells[columns]).loc[order].fillna("–").reset_index()
-
-
-def _shown(row: Any) -> str:
-    ends = Interval(row.value, row.se, PARTS - 1, PARTS)
-    half = f" ± {ends.high - row.value:.2g}" if math.isfinite(ends.high) else ""
-    return f"{row.value:.3g}{half} ({row.rank:.0f})".replace("-", "−")
 
 
 def of_scores(advice: Advice) -> pd.DataFrame:

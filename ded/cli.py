@@ -206,7 +206,7 @@ def advise(
     values = own.fewer(params.load(start, advice.NOTEBOOK, values)) | values
     asked = TeacherSelection.model_validate(params.load(start, advice.NOTEBOOK, values))
     advised = advice.advise(asked, by)
-    typer.echo("each score ± half of its 95 % interval, and the rank that it gives")
+    typer.echo("each score, and the rank that it gives")
     typer.echo(f"{advice.of_teachers(advised).to_string(index=False)}\n")
     typer.echo("what a score takes a teacher; what choosing by it cost, points of ID pass@1")
     typer.echo(f"{advice.of_scores(advised).to_string(index=False)}\n")

@@ -28,10 +28,10 @@ def finished(name, regrets, students=("lab:student_1", "lab:student_2")):
     (folder / "manifest.json").write_text(json.dumps({"params": {"students": students}}))
 
 
-def scores(values, se=0.01):
+def scores(values):
     """{teacher: {score: value}} as a table of scores."""
     rows = [
-        {"teacher": teacher, "score": score, "value": value, "se": se, "seconds": 1.0, "gib": 2.0}
+        {"teacher": teacher, "score": score, "value": value, "seconds": 1.0, "gib": 2.0}
         for teacher, of_teacher in values.items()
         for score, value in of_teacher.items()
     ]
@@ -68,15 +68,6 @@ def test_the_score_whose_cost_is_surely_lowest_decides(here):
         "cost, reference",
         "cost, recorded",
     ]
-
-
-def test_scores_too_close_to_tell_apart_ask_for_the_smoke_test(here):
-    finished("reference", SURE)
-    costs = advice.costs(["reference"])
-    close = advice.judged(scores(TWO, se=0.5), costs, 0.03)
-    assert close.reasons == ["left and mixed differ by less than the interval of their scores"]
-    assert advice.judged(scores(TWO, se=np.nan), costs, 0.03).reasons == close.reasons
-    assert "Run the smoke test: left and mixed" in advice.sentences(close)
 
 
 def test_what_nobody_measured_is_no_ground_to_trust_a_score(here):
@@ -161,16 +152,14 @@ def test_what_is_scored_is_what_the_notebook_scores(mine):
     [unit] = study.units(asked)[:1]
     corpus = study.teacher_corpus(unit, asked.teachers[0]).examples
     table = advice.of_teacher(unit, asked.teachers[0], corpus).set_index("score")
-    assert table["examples"].unique().tolist() == [20] and table.loc["loss", "se"] > 0
+    assert table["examples"].unique().tolist() == [20]
     outcome = study.teachers.untrained(unit, corpus)
     assert {name: table.loc[name, "value"] for name in outcome} == pytest.approx(
         {name: score.value for name, score in outcome.items()}, nan_ok=True
     )
     assert table.loc["rsr", "seconds"] > 0 and table.loc["rsr", "gib"] > 0
-    few = advice.of_teacher(unit, asked.teachers[0], corpus.head(9))
-    assert few["se"].isna().all() and np.isnan(
-        advice.of_teacher(unit, asked.teachers[0], corpus.head(0))["value"].item()
-    )
+    none = advice.of_teacher(unit, asked.teachers[0], corpus.head(0))
+    assert none["examples"].item() == 0 and none["value"].isna().all()
 
 
 def test_what_gives_no_advice_is_refused_before_anything_is_scored(mine):
