@@ -8,7 +8,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,16 +60,15 @@ def run(
             raise BenchmarkError(f"{unknown}; `lm-eval ls tasks` lists them")
         names += sorted(manager.task_index[task].tags) if task in manager.all_tags else [task]
     try:
-        with _offline_without_network():
-            results = lm_eval.simple_evaluate(
-                _language_model(model, engine, truncated if chat else None),
-                tasks=names,
-                task_manager=manager,
-                limit=limit or None,
-                log_samples=False,
-                apply_chat_template=chat,
-                gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
-            )
+        results = lm_eval.simple_evaluate(
+            _language_model(model, engine, truncated if chat else None),
+            tasks=names,
+            task_manager=manager,
+            limit=limit or None,
+            log_samples=False,
+            apply_chat_template=chat,
+            gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
+        )
     except ModelError:
         raise
     except Exception as error:  # tasks are programs of many authors, and fail in as many ways
@@ -87,25 +85,6 @@ def run(
     table = pd.DataFrame([{"model": model, **row} for row in rows])
     table["settings"] = [settings | row["settings"] for row in rows]
     return table
-
-
-@contextmanager
-def _offline_without_network() -> Iterator[None]:
-    """Without a network only what is cached is looked for meanwhile: else the hub's clients ask for
-    each file again and again, for minutes."""
-    import datasets
-    import httpx
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    try:
-        httpx.head(constants.ENDPOINT, timeout=10)
-    except httpx.HTTPError:
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _language_model(model: str, engine: Engine, truncated: Counter[str] | None) -> Any:

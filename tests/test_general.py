@@ -152,27 +152,6 @@ def test_an_answer_begins_after_the_thinking_or_is_empty(
     assert row["truncated"] == truncated or (truncated is None and math.isnan(row["truncated"]))
 
 
-def test_without_a_network_only_the_cache_is_looked_at(folder, monkeypatch):
-    import datasets
-    import httpx
-    from huggingface_hub import constants
-
-    def no_network(*_, **__):
-        raise httpx.ConnectError("no network")
-
-    def evaluated(*_, **__):
-        assert constants.is_offline_mode() and datasets.config.HF_HUB_OFFLINE
-        raise ValueError("not cached")
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(httpx, "head", no_network)
-    monkeypatch.setattr("lm_eval.simple_evaluate", evaluated)
-    with pytest.raises(BenchmarkError, match="not cached"):
-        general.run("lab:student_1", ["toy"], include_path=folder)
-    assert not (constants.is_offline_mode() or datasets.config.HF_HUB_OFFLINE), "for its own time"
-
-
 @pytest.mark.parametrize(
     ("task", "message"),
     [
