@@ -59,9 +59,6 @@ Changes = typer.Option(
 Replace = typer.Option(
     False, "--replace", help="Take the place of a finished run of other parameters, once complete."
 )
-SideBySide = typer.Option(
-    3, min=1, help="Notebooks at a time; their jobs share the cores, n_jobs of all together."
-)
 GradingOption = typer.Option("{}", help="Settings: '{judge: \"hf:<org>/<name>\", percent: same}'.")
 Only = typer.Option([], "--only", metavar="NOTEBOOK", help="This notebook only ('01' will do).")
 HARNESS = "lm_eval:"  # before the tasks of the harness, in place of a problem source
@@ -100,7 +97,6 @@ def reproduce(
     with_uncommitted_changes: bool = typer.Option(
         False, "--with-uncommitted-changes", help="Run as the reference all the same."
     ),
-    side_by_side: int = SideBySide,
 ) -> None:
     """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
     from ded import reference as log
@@ -108,7 +104,7 @@ def reproduce(
     runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
     if reference is not None and any(run.folder.parent.name != preset for run in runs):
         raise ParameterError("a reference run takes its preset as it stands: leave out -p")
-    begin, end = None, None
+    begin, end, side_by_side = None, None, 3
     if reference is not None:
         begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
         kept = [run.name for run in runs if log.is_kept(run)]
@@ -178,7 +174,7 @@ def study(
     typer.echo()
     estimate(name, only, [], 0, 8, "")
     if not dry_run and (yes or typer.confirm("\nrun it?", err=True)):
-        reproduce(name, only, [], replace, None, False, 2)
+        reproduce(name, only, [], replace, None, False)
 
 
 @app.command()
@@ -472,9 +468,8 @@ def grade(
     elif out:
         files.write_text(Path(out), text)
     table = pd.DataFrame(rows)
-    counts = pd.crosstab(table["kind"], table["verdict"]).reindex(columns=list(VERDICTS))
-    counts.loc["all"] = counts.sum()
-    shown = counts.fillna(0).astype(int).tail(1 if len(counts) == 2 else len(counts))
+    counts = pd.crosstab(table["kind"], table["verdict"], margins=True, margins_name="all")
+    shown = counts.reindex(columns=list(VERDICTS), fill_value=0)
     rules = table["rule"].replace("", "no rule").value_counts()
     decided = ", ".join(f"{rule} {count:,}" for rule, count in rules.items())
     text = f"{shown.rename_axis(None).rename_axis(None, axis=1)}\ndecided by: {decided}"
@@ -559,15 +554,6 @@ def build(
     from ded.lab import build as builder
 
     builder.main(names or [], scale=scale, out=out)
-
-
-@lab.command("list")
-def list_models() -> None:
-    """List the lab's models."""
-    from ded.lab import catalogue
-
-    for name in catalogue.names():
-        typer.echo(f"lab:{name}")
 
 
 def main() -> None:

@@ -76,11 +76,11 @@ class ExploreError(DedError, ValueError):
     """Nothing to show, or nowhere to write."""
 
 
-def near(name: object, names: Iterable[object], prefix: str = "") -> str:
+def near(name: object, names: Iterable[object]) -> str:
     """'; nearest: x' where one of `names` resembles this one, else ''."""
     texts = [text for text in names if isinstance(text, str)]
     matches = difflib.get_close_matches(str(name).lower(), texts, n=1, cutoff=0.5)
-    return f"; nearest: {prefix}{matches[0]}" if matches else ""
+    return f"; nearest: {matches[0]}" if matches else ""
 
 
 def no_such(what: str, name: object, names: Iterable[str]) -> str:

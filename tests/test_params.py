@@ -138,7 +138,7 @@ def test_an_unknown_lab_model_is_named_with_the_nearest(monkeypatch):
     assert params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmost"]})
     with pytest.raises(
         ParameterError,
-        match=r"teachers\[0\] = 'lab:teacher_leftmst' .*nearest: lab:teacher_leftmost",
+        match=r"teachers\[0\] = 'lab:teacher_leftmst' .*nearest: teacher_leftmost",
     ):
         params.check(Small, GOOD | {"teachers": ["lab:teacher_leftmst"]})
 

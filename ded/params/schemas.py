@@ -30,8 +30,7 @@ from ded.options import Cluster, Count, Engine, Grading, Options, Positive, Trai
 def _checked(spec: str) -> str:
     kind, name, _ = parse(spec)
     if kind == "lab" and name not in catalogue.names():
-        hint = near(name, catalogue.names(), prefix="lab:")
-        raise ValueError(f"names no lab model; see `ded lab list`{hint}")
+        raise ValueError(f"names {no_such('lab model', name, catalogue.names())}")
     return spec
 
 
