@@ -45,7 +45,7 @@ reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 
 reference: setup ## the reference, preset lab-full (hours; WHY='...'): each notebook is committed as it ends, and kept by a second call
 	$(BIN)/ded reproduce --preset lab-full --reference "$(WHY)" $(ARGS)
-	$(BIN)/ded report --folder outputs/reference --readme README.md
+	$(BIN)/ded report --preset reference --readme README.md
 
 report: setup ## write outputs/PRESET/report.html from recorded results (the end of `reproduce` does it too)
 	$(BIN)/ded report --preset $(PRESET) $(ARGS)

@@ -299,14 +299,13 @@ def estimate(
 @app.command()
 def report(
     preset: str = Preset,
-    folder: Path | None = typer.Option(None, help="The results, in place of outputs/PRESET."),
     readme: Path | None = typer.Option(None, help="A Markdown file whose marked results to renew."),
     time: bool = typer.Option(False, "--time", help="Print where the time went, and no page."),
 ) -> None:
     """Write one HTML page, report.html, from the recorded results of a preset."""
     from ded import report as pages
 
-    folder = folder or home() / "outputs" / preset
+    folder = home() / "outputs" / preset
     if time:
         from ded.report.time import core_seconds
 
@@ -337,20 +336,19 @@ def compare(
 def export(
     out: Path = typer.Option(..., help="A new folder."),
     preset: str = Preset,
-    notebook: str = typer.Option("04", help="The notebook that made them."),
     student: bool = typer.Option(False, "--student", help="The student, in place of the corpus."),
 ) -> None:
-    """Write the curated corpus of a run as a Hugging Face data set directory, with a card.
+    """Write the curated corpus of a run of 04 as a Hugging Face data set directory, with a card.
 
     With --student its student as a model directory.
     """
     from ded import export as exporter
 
-    folder = home() / "outputs" / preset / params.find_notebook(notebook).stem
+    folder = home() / "outputs" / preset / params.whole.RECIPE
     about = exporter.facts(folder)
     if student:
-        if "student" not in about["metrics"]:
-            raise ExportError(f"{folder} records no student; of the notebooks, 04 does")
+        if not about["metrics"].get("student"):
+            raise ExportError(f"{folder} records no student: no arm was trained")
         exporter.student(about["metrics"]["student"], about, out)
     else:
         exporter.corpus(exporter.recorded_corpus(folder), about, out)

@@ -36,9 +36,8 @@ COMMAND_LINE = "the command line"
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameter may be
 IPYTHON = {"In", "Out"}  # IPython's history, plain values in every notebook's namespace
 INJECTED = "# Parameters"  # papermill's heading of the cell with the parameters passed to it
-# how a text begins that was meant for another value; papermill writes down as text what it has no
-# literal for (NumPy's numbers, tuples, sets), and reads files by YAML 1.1, where 1e-3 is text
-LITERAL = re.compile(r"\s*([\[({\d.+-]|(true|false|yes|no|on|off|null|none|nan|inf)\s*$)", re.I)
+# papermill writes down as text what it has no literal for (NumPy's numbers, tuples, sets), and
+# reads files by YAML 1.1, where 1e-3 is text
 AS_TEXT = (
     "; it is text: write it without quotes, and for papermill as a plain number (1.0e-3), list, "
     "dict, true or false: all else it hands on as text"
@@ -263,13 +262,10 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
             # text may be a key that was put in the wrong place
             what = head if isinstance(value, int | float) else name
             return f"{what}: unknown parameter{near(error['loc'][-1], owner.model_fields)}"
-        case "literal_error" if isinstance(value, str):
-            allowed = re.findall("'(.+?)'", context["expected"])
-            return f"{head}: {error['msg']}{near(value, allowed)}"
     hint = ""
     if error["type"] == "string_type":
         hint = "; write it in quotes"
-    elif isinstance(value, str) and LITERAL.match(value):
+    elif isinstance(value, str) and error["type"] != "literal_error":
         hint = AS_TEXT
     return f"{head}: {error['msg']}{hint}"
 

@@ -114,14 +114,10 @@ def left_from_the_lab(layers: Iterable[Layer], values: Parameters) -> str:
         if for_the_lab.get(key)
         and (Fitted in fields[key].metadata or '"lab:' in json.dumps(dumped[key]))
     ]
-    told = ", ".join(f"{key} {_brief(dumped[key])}" for key in left)
+    told = ", ".join(f"{key} {dumped[key]!s:.40}" for key in left)
     mend = "set them, or extend a preset that does (extends: gpu)"
     what = f"students {students} are not the lab's, but values made for the lab stand behind them"
     return f"{what}: {told}; {mend}" if left else ""
-
-
-def _brief(value: Any) -> str:
-    return f"{value[0]} ..." if isinstance(value, list) else str(value)
 
 
 def _of_the_lab(students: Any) -> bool:

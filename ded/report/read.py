@@ -51,7 +51,6 @@ class Notebook:
     replay: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
     manifest_text: str = ""
-    missing: list[str] = field(default_factory=list)
     figures: list[Image] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     parameters: Table | None = None
@@ -106,7 +105,6 @@ def read(folder: Path) -> Notebook:
     if (later := folder / f"{name}.failed.ipynb").is_file():
         notebook.error = _last_error(json.loads(later.read_text(encoding="utf-8"))["cells"])
     there = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
-    notebook.missing = sorted({*manifest["files"]} - {*there})
     notebook.tables = _tables(there, manifest.get("tables", {}))
     drawn = {file.stem: _image(file) for file in there.values() if file.suffix == ".png"}
     notebook.figures = [drawn[name] for name in dict.fromkeys([*FIGURES, *drawn]) if name in drawn]
