@@ -157,7 +157,9 @@ def test_questions_of_one_level_have_no_easy_half(monkeypatch):
     cells = scores[scores["family"] == "ID"]
     (one,) = stats.judge([stats.claim("c", "s", stats.paired(cells, "easy 8", "random 4"))])
     assert one.verdict == "not judged" and "easy 8" in one.note
-    assert figures.size_curve(scores, rows) and figures.arm_scores({"ID": cells})
+    assert figures.size_curve({"ID": figures.cells(scores)}, rows) and figures.arm_scores(
+        {"ID": cells}
+    )
 
 
 def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
@@ -174,7 +176,7 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     )
     climb = stats.judge([stats.claim("c", "s", stats.paired(cells, "random 16", "before"))])
     assert climb[0].verdict == "not judged"
-    assert figures.size_curve(scores, rows)
+    assert figures.size_curve({"ID": figures.cells(scores)}, rows)
     assert figures.forest(figures.claim_rows(climb), 0.03)
     shown = tables.arm_table({"ID": cells, "OOD": stats.macro(scores, "OOD")})
     assert list(shown["arm"]) == ["before"], "what was not measured has no row"

@@ -13,7 +13,6 @@ from ded import stats, wording
 
 from . import parts
 
-HOLLOW = {"markersize": 6, "color": "0.4", "markerfacecolor": "white"}
 ABOVE: dict[str, Any] = {"marker": "D", "color": parts.BLUE}
 BELOW: dict[str, Any] = {"marker": "X", "color": parts.RED}
 NEITHER: dict[str, Any] = {"marker": "o", "color": "0.3"}
@@ -26,45 +25,27 @@ LINE, BAR, GAP = 0.155, 0.24, 0.1  # inches of a line of text in a forest, a bar
 def arm_scores(panels: Mapping[str, pd.DataFrame]) -> parts.Figure:
     """Scores by arm, a panel a cell table ({title: cells}): the bases' mean with its interval, a
     dot a base."""
-    return _strips(panels, "arm_scores")
-
-
-@parts.styled
-def robustness(scores: pd.DataFrame, reference: str = "ID") -> parts.Figure:
-    """pass@1 by arm on the questions as they are, and on each perturbation (group "robust").
-
-    The former stands, hollow, in the panels of the latter.
-    """
-    changed = parts.names(scores[scores["group"] == "robust"], "family")
-    titles = {reference: reference} | {name: f"{reference}, changed: {name}" for name in changed}
-    panels = {title: parts.cells(scores, family) for family, title in titles.items()}
-    return _strips(panels, "robustness", reference)
-
-
-def _strips(panels: Mapping[str, pd.DataFrame], name: str, reference: str = "") -> parts.Figure:
-    """A row an arm, a panel a cell table; `reference`: that whose means stand in the others."""
     first, rows = next(iter(panels.values())), parts.names(pd.concat(panels.values()))
     if (first["arm"] == "before").any():
         rows.append("before")
-    means = {
-        title: {arm: parts.rate(parts.interval(table, arm)) for arm in rows}
-        for title, table in panels.items()
-    }
-    guesses = {title: stats.chance(table) for title, table in panels.items()}
-    words = parts.words(name, first, reference=reference, guessed=parts.guessing(panels.values()))
-    share = {"sharey": True, "sharex": bool(reference)}
-    figure, axes = parts.canvas(list(panels), 3, 0.9 + 0.3 * len(rows), words, **share)
-    shown = [mean for of_one in means.values() for mean in of_one.values()]
-    for ax, title in zip(axes, panels, strict=True):
-        parts.rates_on(ax.xaxis, shown if reference else means[title].values(), guesses[title])
-        for row, arm in enumerate(rows):
-            if reference and title != reference:
-                ax.plot(means[reference][arm].estimate, row, "o", **HOLLOW)
-            parts.with_bases(ax, means[title][arm], row, **parts.MEAN)
-        if "before" in rows:
-            ax.axvline(means[title]["before"].estimate, **parts.BEFORE)
+    words = parts.words("arm_scores", first, guessed=parts.guessing(panels.values()))
+    figure, axes = parts.canvas(list(panels), 3, 0.9 + 0.3 * len(rows), words, sharey=True)
+    for ax, table in zip(axes, panels.values(), strict=True):
+        means = {arm: parts.rate(parts.interval(table, arm)) for arm in rows}
+        parts.rates_on(ax.xaxis, means.values(), stats.chance(table))
+        for row, mean in enumerate(means.values()):
+            parts.with_bases(ax, mean, row, **parts.MEAN)
+        if "before" in means:
+            ax.axvline(means["before"].estimate, **parts.BEFORE)
         parts.rows_on(ax, ["student before" if row == "before" else row for row in rows])
     return figure
+
+
+def robustness(scores: pd.DataFrame) -> parts.Figure:
+    """pass@1 by arm on the ID questions as they are, and on each perturbation (group "robust")."""
+    changed = parts.names(scores[scores["group"] == "robust"], "family")
+    titles = {"ID": "ID"} | {name: f"ID, changed: {name}" for name in changed}
+    return arm_scores({title: parts.cells(scores, family) for family, title in titles.items()})
 
 
 def claim_rows(claims: Sequence[stats.Claim]) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,19 +69,23 @@ def _curve(ax: parts.Axes, table: pd.DataFrame, rows: pd.DataFrame) -> list[part
 
 @parts.styled
 def size_curve(
-    scores: pd.DataFrame, rows: pd.DataFrame, values: Mapping[str, str] | None = None
+    panels: Mapping[str, pd.DataFrame], rows: pd.DataFrame, alike: bool = False
 ) -> parts.Figure:
-    """ID scores against corpus size (the shape of the paper's Figure 1), of selection CURVE; a
-    panel a value, pass@1 alone where none are named.
+    """Scores against corpus size (the shape of the paper's Figure 1), of selection CURVE; a panel a
+    cell table ({title: cells}), on axes of their own or, `alike`, on one.
 
-    `scores` may hold the arm "before", which then begins the curve. `rows`: arm, size, selection.
-    `values`: {column of scores: its name}.
+    The tables may hold the arm "before", which then begins the curve. `rows`: arm, size, selection.
     """
-    panels = parts.measures(parts.cells(scores), values or {"accuracy": "ID pass@1"})
-    return _size_curves(panels, rows, 2, 3.0 if len(panels) == 1 else 1.8)
+    words = parts.words("size_curve", next(iter(panels.values())))
+    columns, height = 3 if alike else 2, 3.0 if len(panels) == 1 else 1.8
+    figure, axes = parts.canvas(list(panels), columns, height, words, sharey=alike)
+    means = [_curve(ax, table, rows) for ax, table in zip(axes, panels.values(), strict=True)]
+    for ax, table, own in zip(axes, panels.values(), means, strict=True):
+        shown = [mean for each in means for mean in each] if alike else own
+        parts.rates_on(ax.yaxis, shown, stats.chance(table))
+    return figure
 
 
-@parts.styled
 def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     """pass@1 against corpus size: the macro mean of the OOD families, each of them, and those that
     the students had mastered before (group "mastered"), a panel each.
@@ -91,24 +94,7 @@ def ood_families(scores: pd.DataFrame, rows: pd.DataFrame) -> parts.Figure:
     titles = {"macro mean": "OOD"} | {name: name for name in families.get("OOD", ())}
     titles |= {f"{name} (mastered)": name for name in families.get("mastered", ())}
     panels = {title: parts.cells(scores, family) for title, family in titles.items()}
-    return _size_curves(panels, rows, 3, 1.7, sharey=True)
-
-
-def _size_curves(
-    panels: Mapping[str, pd.DataFrame],
-    rows: pd.DataFrame,
-    columns: int,
-    height: float,
-    **share: Any,
-) -> parts.Figure:
-    """A curve a cell table, its scores on an axis of its own, or of all (`share`)."""
-    words = parts.words("size_curve", next(iter(panels.values())))
-    figure, axes = parts.canvas(list(panels), columns, height, words, **share)
-    means = [_curve(ax, table, rows) for ax, table in zip(axes, panels.values(), strict=True)]
-    for ax, table, own in zip(axes, panels.values(), means, strict=True):
-        shown = [mean for each in means for mean in each] if share else own
-        parts.rates_on(ax.yaxis, shown, stats.chance(table))
-    return figure
+    return size_curve(panels, rows, alike=True)
 
 
 @parts.styled

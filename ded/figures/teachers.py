@@ -72,10 +72,9 @@ def _bars(
 def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
     """Heat map of the students' ID pass@1 by teacher and base, and the mean of the bases.
 
-    A column's best are framed; what was not measured is empty.
+    What was not measured is empty.
     """
     import seaborn
-    from matplotlib.patches import Rectangle
 
     table = parts.cells(student)
     arms, columns = parts.names(table), parts.with_mean(table)
@@ -94,12 +93,6 @@ def teacher_interaction(student: pd.DataFrame) -> parts.Figure:
         "annot_kws": {"color": "black", "size": 6.5},
     }
     seaborn.heatmap(values, annot=texts, fmt="", cbar=False, ax=ax, **look)
-    for cell in ax.texts:
-        x, y = (int(middle) for middle in cell.get_position())
-        if values.iat[y, x] == values.iloc[:, x].max():
-            cell.set_fontweight("bold")  # the frame is faint in black and white
-            frame = {"fill": False, "edgecolor": parts.RED, "linewidth": 2.2}
-            ax.add_patch(Rectangle((x + 0.03, y + 0.05), 0.94, 0.9, **frame))
     ax.set(xlabel="student base", ylabel="teacher")
     ax.tick_params(axis="y", rotation=0)
     return figure
