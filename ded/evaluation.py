@@ -90,15 +90,13 @@ def per_question(
     decisive |= {"generation": generation.VERSION, "grading": grader.identity(grading)}
     questions = problems.fingerprint(asked)
     key = store.key("evaluation", VERSION, problems=questions, samples=samples, **decisive)
-    if store.has(key):
-        scored = store.read_table(key)
-    else:
+
+    def scores() -> pd.DataFrame:
         drawn = generation.sample(model, asked, samples, **sampling)
-        seen = store.root() / "programs.sqlite"
-        graded = grader.grade(drawn, asked, options=grading, workers=workers, seen=seen)
-        scored = _scored(graded, {problem.id: problem for problem in asked})
-        if not (scored["verdict"] == "error").any():
-            scored = store.table(key, lambda: scored)
+        graded = grader.grade(drawn, asked, options=grading, workers=workers)
+        return _scored(graded, {problem.id: problem for problem in asked})
+
+    scored = grader.stored(key, scores)
     members = [(name, problem.id) for name, family in suite.items() for problem in family]
     return pd.DataFrame(members, columns=["family", "question"]).merge(scored, on="question")
 

@@ -1,5 +1,5 @@
 """Notebook 04's steps on models that know nothing and corpora worked out by hand; its verdicts'
-rules; programs that run once.
+rules.
 """
 
 import json
@@ -20,13 +20,11 @@ from ded import (
     generation,
     grading,
     params,
-    problems,
     reading,
     stats,
     study,
     training,
 )
-from ded.grading import seen
 from ded.params import schemas
 from ded.problems import lab as tasks
 from ded.study import recipe
@@ -584,64 +582,25 @@ def test_the_advice_names_the_best_cheap_score_with_its_cost():
 # ---- programs that run once
 
 
-def test_each_distinct_program_of_a_problem_runs_once(tmp_path):
-    ran = []
+def test_what_was_graded_is_looked_up_but_for_failures_of_the_grader(worked, monkeypatch):
+    asked, verdicts = [], ["wrong", "correct", "error", "correct"]
 
-    def run(pairs):
-        ran.extend(program for _, program in pairs)
-        return [
-            grading.Decision(
-                "error" if program == "sick" else "correct" if program == q.answer else "wrong",
-                program,
-            )
-            for q, program in pairs
-        ]
+    def ran(pairs, settings):
+        asked.append(len(pairs))
+        return [grading.Decision(verdicts[len(asked) - 1], "why") for _ in pairs]
 
-    a, b = problems.load("lab:code", 2, "dev", "once")
-    first = seen.grade(
-        [(a, a.answer), (b, a.answer), (a, "sick")], run, tmp_path / "s" / "programs.sqlite", 1
-    )
-    assert [v for v, *_ in first] == ["correct", "wrong", "error"] and len(ran) == 3
-    again = seen.grade(
-        [(b, a.answer), (a, "new"), (a, a.answer), (a, "sick")],
-        run,
-        tmp_path / "s" / "programs.sqlite",
-        1,
-    )
-    assert [each[:2] for each in again] == [
-        ("wrong", a.answer),
-        ("wrong", "new"),
-        ("correct", a.answer),
-        ("error", "sick"),
-    ]
-    assert ran[3:] == ["new", "sick"], "an error is the grader's, and is tried again"
-    seen.grade([(a, a.answer)], run, tmp_path / "s" / "programs.sqlite", 2)
-    assert len(ran) == 6, "other settings, another verdict"
-    many = [(a, str(i)) for i in range(100)]
-    assert seen.grade(many, run, tmp_path / "s" / "programs.sqlite", 1) == [
-        ("wrong", str(i), "") for i in range(100)
-    ]
-
-
-def test_evaluation_and_corpora_share_what_ran(worked, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "ded.grading.code.grade_programs",
-        lambda pairs, settings, patient=True: (
-            asked.append(len(pairs)) or [grading.Decision("wrong")] * len(pairs)
-        ),
-    )
+    monkeypatch.setitem(grading.GRADERS, "code", replace(grading.GRADERS["code"], decide=ran))
     p = settings()
     questions = unit(p).questions(p.code_source)
-    first = study.graded(unit(p), SOLVER, 1, questions)
-    assert sum(asked) == 40 and set(first["verdict"]) == {"wrong"}
-    assert (
-        study.graded(unit(p), SOLVER, 3, questions[:7])["verdict"].tolist() == ["wrong"] * 21
-        and sum(asked) == 40
-    )
-    assert set(grading.grade(first, questions)["verdict"]) == {"wrong"} and sum(asked) == 80, (
-        "without a file nothing is looked up"
-    )
+    first, again = (study.graded(unit(p), SOLVER, 1, questions) for _ in range(2))
+    assert asked == [len(questions)] and set(first["verdict"]) == {"wrong"}
+    pd.testing.assert_frame_equal(first, again)
+    few = [set(study.graded(unit(p), SOLVER, 1, questions[:7])["verdict"]) for _ in range(2)]
+    assert few == [{"correct"}] * 2 and asked == [len(questions), 7]
+    p = p.model_copy(update={"grading": p.grading.model_copy(update={"isolation": "rlimits"})})
+    for verdict in ("error", "correct", "correct"):
+        assert set(study.graded(unit(p), SOLVER, 1, questions[:7])["verdict"]) == {verdict}
+    assert asked[2:] == [7, 7]
 
 
 def test_the_lab_presets_are_as_the_paper_scaled():

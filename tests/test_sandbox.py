@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ded.grading import cgroup, sandbox
-from ded.grading.code import decide, grade_programs
+from ded.grading.code import grade_programs
 from ded.grading.decision import CORRECT, Settings
 from ded.grading.sandbox import Limits, Sandbox
 from ded.problems import Problem
@@ -298,17 +298,6 @@ def test_the_cpu_time_of_short_children_counts(box, evasion):
     n_done = result.stdout.count(b"x")
     assert n_done and result.cpu > 0.029 * n_done
     assert result.outcome == "cpu" or result.cpu < 0.5
-
-
-def test_what_waits_is_looked_up_like_all_else(tmp_path):
-    pairs = [(LINE, f"import time\ntime.sleep({n})") for n in range(997, 1000)] + [(LINE, "")]
-    settings = replace(QUIET, limits=WAITING, seen=tmp_path / "seen.sqlite")
-    first = decide(pairs, settings)
-    assert [verdict for verdict, *_ in first] == ["wrong"] * 4
-    assert "no answer in time" in first[0].reason and "printed" in first[3].reason
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(Sandbox, "begin")  # nothing runs again
-        assert decide(pairs, settings) == first
 
 
 def test_endless_loops_end_by_cpu_time(box):

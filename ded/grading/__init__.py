@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from ded import generation, spent
+from ded import generation, spent, store
 from ded.errors import no_such
 from ded.grading import choice, code, gym, math, packages, rules
 from ded.grading.decision import VERDICTS, VERSION, Decision, Grader, Pair, Settings
@@ -33,7 +33,7 @@ GRADERS: dict[str, Grader] = {  # by the kind of a problem
     "exact": Grader(lambda text, problem: text, rules.same_text),
     "choice": Grader(choice.extract, rules.same_text, absent="no choice"),
     "math": Grader(math.extract, math.grade_answers, rule=lambda _: "math-verify"),
-    "code": Grader(code.extract, code.decide, "no program", judged=False, rule=code.rule),
+    "code": Grader(code.extract, code.grade_programs, "no program", judged=False, rule=code.rule),
     "gym": Grader(gym.extract, gym.decide),
 }
 
@@ -67,7 +67,7 @@ def grade(
     problems: those that the rows refer to; ``kind`` chooses the grader (one of `GRADERS`).
     options: the parameter `grading`. A judge is asked about *unparsed* rows only, and never about
         code.
-    settings: further fields of `Settings`: workers, limits, progress, seen.
+    settings: further fields of `Settings`: workers, limits, progress.
 
     Returns a copy with the columns ``verdict`` (one of `VERDICTS`), ``answer`` (what was extracted,
     None if nothing was), ``reason`` ("" where the verdict says it all) and ``rule`` (which of the
@@ -106,6 +106,16 @@ def grade(
         reason=[row.decision.reason for row in rows],
         rule=[row.decision.rule for row in rows],
     )
+
+
+def stored(key: str, graded: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table of this key, from the store or else from `graded()`; it is stored unless a verdict
+    is *error*, which may be the machine's fault and is tried again.
+    """
+    if store.has(key):
+        return store.read_table(key)
+    table = graded()
+    return table if (table["verdict"] == "error").any() else store.table(key, lambda: table)
 
 
 def identity(options: Grading) -> list:

@@ -28,14 +28,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
-from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any
 
 import psutil
 
-from ded.grading import packages, seen
-from ded.grading.decision import CORRECT, VERSION, Decision, Pair, Settings, mapped
+from ded.grading.decision import CORRECT, Decision, Pair, Settings, mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.grading.talk import AT_FAULT, ENDED
 from ded.problems.record import Problem
@@ -134,15 +132,6 @@ def _definitions(program: str) -> tuple[set[str], bool]:
     matches = [_DEFINITION.match(line) for line in lines]
     named = [text or "" for match in matches if match for text in match.groups()]
     return set(re.findall(r"\w+", " ".join(named))), all(matches)
-
-
-def decide(pairs: list[Pair], settings: Settings) -> list[Decision]:
-    """Decisions on (problem, program) pairs; what `settings.seen` holds is not run."""
-    if not settings.seen:
-        return grade_programs(pairs, settings)
-    run = partial(grade_programs, settings=settings)
-    versions, how = packages.versions(settings.options.packages), settings.options.isolation
-    return seen.grade(pairs, run, settings.seen, VERSION, how, settings.limits, *versions)
 
 
 def rule(problem: Problem) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ded import progress
@@ -40,15 +39,12 @@ class Settings:
         machine cannot isolate as it asks.
     limits: of code, None for the defaults; a problem's own limits come first.
     progress: whether to show progress bars.
-    seen: the file in which verdicts on programs are kept and looked up, so that each distinct
-        program runs once; None for no such file.
     """
 
     workers: int = 1
     options: Grading = Grading()
     limits: Limits | None = None
     progress: bool = True
-    seen: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Each comes with what it requires, from where it is installed for this Python.
 """
 
-from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -35,11 +34,6 @@ def places(names: tuple[str, ...]) -> dict[str, Path]:
             need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})
         ]
     return places
-
-
-def versions(names: Iterable[str]) -> list[str]:
-    """`name version` of each."""
-    return [f"{name} {_distribution(name).version}" for name in names]
 
 
 def _distribution(name: str) -> metadata.Distribution:

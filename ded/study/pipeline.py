@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from ded import curation, evaluation, generation, jobs, problems, store, training
+from ded import curation, evaluation, generation, grading, jobs, problems, store, training
 from ded.curation import Filtered
-from ded.grading import VERDICTS, grade
+from ded.grading import VERDICTS
 from ded.models import traces
 from ded.models.spec import parse
 from ded.params.schemas import TeacherSelection
@@ -30,12 +30,17 @@ MEASURES = ("accuracy", "pass_at_k", "maj_at_k", "n_tokens", *RATES)
 def graded(unit: Unit, teacher: str, n: int, questions: list[Problem]) -> pd.DataFrame:
     """n graded trajectories of each question by a teacher.
 
-    What came as text alone is counted by the student's tokenizer; each distinct program runs once.
+    What came as text alone is counted by the student's tokenizer.
     """
     sampled = generation.sample(teacher, questions, n, **unit.sampling())
     counted = generation.counted(sampled, unit.base)
-    seen = store.root() / "programs.sqlite"
-    return grade(counted, questions, unit.params.grading, seen=seen)
+    how, columns = unit.params.grading, ["problem_id", "text", "finish_reason"]
+    asked = {"texts": counted[columns], "problems": problems.fingerprint(questions)}
+    key = store.key("graded", 1, **asked, grading=grading.identity(how))
+    verdicts = grading.stored(
+        key, lambda: grading.grade(counted[columns], questions, how).drop(columns=columns)
+    )
+    return counted.assign(**{name: verdicts[name].to_numpy() for name in verdicts})
 
 
 def filtered(unit: Unit, trajectories: pd.DataFrame, questions: list[Problem]) -> Filtered:
