@@ -5,26 +5,21 @@ so each job gets one thread; results then do not depend on the number of cores o
 """
 
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import joblib
-from filelock import FileLock, Timeout
 
-from ded import cluster, progress, spent, store
+from ded import cluster, progress, spent, store, workers
 from ded.errors import JobError
 from ded.options import Cluster
 
-SLOTS = "DED_SLOTS"  # variable that names the folder of `slots`
 START = 20.0  # seconds that workers take to start, several times as many where cores are busy
 Function = TypeVar("Function", bound=Callable[..., Any])
 THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
@@ -37,6 +32,7 @@ QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",  # bars of the libraries inside a job: the parent shows the one that counts
 }
+ENVIRONMENT = QUIET | dict.fromkeys(THREAD_VARIABLES, "1")  # of a worker
 
 
 def count(n_jobs: int) -> int:
@@ -95,19 +91,22 @@ def _finished(
 ) -> Generator[tuple[int, Any, spent.Amounts]]:
     """What the tasks return, as they end; to close it stops those that are under way."""
     if isinstance(n_jobs, Cluster):
-        environment = QUIET | dict.fromkeys(THREAD_VARIABLES, "1") | _ours()
-        environment.pop(SLOTS, None)  # of this machine
+        environment = ENVIRONMENT | workers.ours()
+        environment.pop(workers.FOLDER, None)  # of this machine
         names = [f"job {i + 1} of {n}" for _, (_, i, n, _), _ in tasks]
         return cluster.run(n_jobs, dict(zip(names, tasks, strict=True)), environment)
+    how: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1}
+    how["n_jobs"] = min(count(n_jobs), len(tasks))
+    if workers.FOLDER in os.environ and n_jobs != 1:  # each thread waits for what a worker does
+        calls = [joblib.delayed(_shared_job)(*arguments) for _, arguments, _ in tasks]
+        return joblib.Parallel(backend="threading", **how)(calls)
     parallel = joblib.Parallel(
-        min(count(n_jobs), len(tasks)),
         backend="loky",
-        return_as="generator_unordered",
-        batch_size=1,
         max_nbytes=None,  # arguments travel as they are, never as read-only maps of a file
         inner_max_num_threads=1,
-        initializer=_start_worker,
-        initargs=(os.getpid(), _ours()),
+        initializer=workers.start,
+        initargs=(os.getpid(), QUIET | workers.ours()),
+        **how,
     )
     # of loky, when idle workers have timed out between two stages, as they are to do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
@@ -139,7 +138,7 @@ def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any
     """One call, here or in a worker: its number, its result, and what was spent since the one
     before. An error carries a note that names the call and the place."""
     try:
-        with _slot(), spent.on("other"):
+        with spent.on("other"):
             return index, function(**kwargs), spent.take()
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -150,63 +149,19 @@ def _job(function: Callable, index: int, n: int, kwargs: dict) -> tuple[int, Any
         raise
 
 
-@contextmanager
-def slots(n: int) -> Iterator[None]:
-    """At most n jobs at a time in all processes that are started meanwhile: in each of them
-    `jobs.run` starts its own workers, and a job waits for a slot. A slot is a locked file, free as
-    soon as the process that holds it has gone."""
-    with TemporaryDirectory(prefix="ded-slots-") as folder:
-        for i in range(n):
-            Path(folder, str(i)).touch()
-        os.environ[SLOTS] = folder
-        try:
-            yield
-        finally:
-            del os.environ[SLOTS]
-
-
-def _slot() -> Any:
-    """A context with a slot of its own, where there are slots."""
-    files = sorted(Path(os.environ[SLOTS]).iterdir()) if SLOTS in os.environ else []
-    while files:
-        for file in files:
-            with suppress(Timeout):
-                return FileLock(file).acquire(timeout=0)
-        time.sleep(0.1)
-    return nullcontext()
+def _shared_job(function: Callable, index: int, n: int, kwargs: dict) -> Any:
+    """`_job` in a worker that notebooks share."""
+    try:
+        return workers.call(_job, function, index, n, kwargs)
+    except workers.WorkerDiedError as error:
+        error.add_note(f"job {index + 1} of {n} failed: {function.__name__}: {error}")
+        raise
 
 
 def _short(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"<{type(value).__name__} {'x'.join(map(str, value.shape))}>"
     return f"{value!r:.40}"
-
-
-def end_unless(alive: Callable[[], bool], group: bool = False) -> None:
-    """Ends this process, or its whole process group, once `alive()` is false: when its parent has
-    gone, say, killed without a word."""
-
-    def watch() -> None:
-        while alive():
-            time.sleep(0.5)
-        if group:
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _ours() -> dict[str, str]:
-    """The environment's variables that are ded's: where they have changed, workers are new ones."""
-    return {name: value for name, value in os.environ.items() if name.startswith("DED_")}
-
-
-def _start_worker(parent: int, ours: dict[str, str]) -> None:
-    """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
-    os.environ.update(QUIET | ours)
-    spent.in_worker()
-    end_unless(lambda: os.getppid() == parent)
-    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Runs notebooks with checked parameters, some side by side, and shows their verdicts.
 
-One works while another starts, draws, or waits for its slowest job; the jobs of all share the cores
-(`ded.jobs.SLOTS`), so that there are never more of them than cores.
+One works while another starts, draws, or waits for its slowest job; the jobs of all go to the same
+workers (`ded.workers`), one a core.
 """
 
 import logging
@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from ded import files, folders, home, jobs, params, progress, results, store, wording
+from ded import files, folders, home, jobs, params, progress, results, store, wording, workers
 from ded.errors import ParameterError, near
 from ded.params import whole
 from ded.params.schemas import SCHEMAS
@@ -34,7 +34,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCO
 KERNEL: dict[str, Any] = {"kernel_name": "python3", "language": "python", "start_timeout": 120}
 KERNEL["extra_arguments"] = ["--log-level=50"]  # its log repeats what the error says
 KERNEL |= {"cwd": ".", "progress_bar": False}  # papermill's counts cells
-MEMORY = 2**30  # bytes that must be free for each process of notebooks that run side by side
+MEMORY = 2**30  # bytes that must be free for each notebook and worker, for several at a time
 BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
 _interrupted = threading.Event()
 _kernels: set[Any] = set()  # processes of the kernels that were started
@@ -159,7 +159,7 @@ def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) ->
     asked = [run.values.get("n_jobs", 1) for run in runs]
     counts = [jobs.count(n) if isinstance(n, int) else 1 for n in asked]  # else a cluster's
     n_cores = max(counts, default=1)
-    fit = int(psutil.virtual_memory().available / (n_cores * MEMORY))
+    fit = int(psutil.virtual_memory().available / MEMORY) - n_cores
     at_a_time = min(side_by_side, len(runs), fit)
     if min(at_a_time, *counts) < 2:
         for run in runs:
@@ -167,7 +167,7 @@ def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) ->
         return
     # what has the most stages to go through one after the other would be the last to end
     by_stages = sorted(runs, key=lambda run: -run.notebook.read_text().count("record.stage("))
-    with jobs.slots(n_cores), ThreadPoolExecutor(at_a_time) as pool:
+    with workers.shared(n_cores, jobs.ENVIRONMENT), ThreadPoolExecutor(at_a_time) as pool:
         attempts = [pool.submit(attempt, run) for run in by_stages]
         try:
             for ended in attempts:
@@ -272,7 +272,7 @@ class _Echo:
     """What a notebook prints, shown above the bar, and of two side by side which of them."""
 
     def __init__(self, run: Run) -> None:
-        self.before = f"  {run.name[:2]} " if jobs.SLOTS in os.environ else "  "
+        self.before = f"  {run.name[:2]} " if workers.FOLDER in os.environ else "  "
 
     def write(self, text: str) -> None:
         for line in filter(str.strip, text.splitlines()):

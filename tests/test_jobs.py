@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ded import jobs, spent, store
+from ded import jobs, spent, store, workers
 from ded.errors import ModelError
 
 ROOT = Path(__file__).parents[1]
@@ -137,21 +137,85 @@ def test_what_jobs_spend_is_told_with_their_results(n_jobs):
     assert spent.so_far()["train"] >= 0.29
 
 
-def test_jobs_share_slots_and_one_that_is_killed_gives_its_slot_back(tmp_path):
-    def alone(i):
-        (tmp_path / "here").mkdir()  # an error where another is at it
-        time.sleep(0.05)
-        (tmp_path / "here").rmdir()
+@pytest.fixture
+def shared_workers():
+    with workers.shared(1, jobs.ENVIRONMENT):
+        yield
+    assert workers.FOLDER not in os.environ
 
+
+@pytest.mark.slow
+def test_a_shared_worker_has_one_job_at_a_time_of_all_that_ask(shared_workers, tmp_path):
+    code = f"""
+        import os, pathlib, sys, time
+        from ded import jobs
+        def alone(i):
+            pathlib.Path({str(tmp_path)!r}, "here").mkdir()  # an error where another is at it
+            time.sleep(0.05)
+            pathlib.Path({str(tmp_path)!r}, "here").rmdir()
+            return os.environ["DED_MINE"], os.getpid(), os.environ["OMP_NUM_THREADS"]
+        print(*jobs.run(alone, [dict(i=i) for i in range(9)], 2), sep="\\n")
+    """
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    askers = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            env=env | {"DED_MINE": name},
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        for name in ("first", "second")
+    ]
+    first, second = (asker.communicate(timeout=300)[0].splitlines() for asker in askers)
+    assert len({*first, *second}) == 2  # one process, in the environment of who asks
+    assert all("'first'" in line and "'1'" in line for line in first) and len(first) == 9
+    assert all("'second'" in line and "'1'" in line for line in second) and len(second) == 9
+
+
+@pytest.mark.slow
+def test_of_a_shared_worker_that_dies_one_job_is_lost_and_another_comes(shared_workers):
     def dies(i):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if i:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    with jobs.slots(1):
-        jobs.run(alone, [{"i": i} for i in range(4)], 2)
-        with pytest.raises(jobs.JobError):
-            jobs.run(dies, [{"i": 0}, {"i": 1}], 2)
-        jobs.run(alone, [{"i": i} for i in range(2)], 2)
-    assert jobs.SLOTS not in os.environ
+    with pytest.raises(jobs.JobError, match="job 2 of 2 failed: dies: its worker was killed"):
+        jobs.run(dies, [{"i": 0}, {"i": 1}], 2)
+    assert jobs.run(square, [{"x": 2}, {"x": 3}], 2) == [4, 9]
+
+
+@pytest.mark.slow
+def test_what_a_shared_worker_prints_and_raises_is_seen_where_the_job_came_from(
+    shared_workers, capsys
+):
+    def fails(i):
+        print("about to fail")
+        raise ZeroDivisionError("no way")
+
+    with pytest.raises(jobs.JobError, match=r"job 1 of 2 failed: fails\(i=0\): Zero") as caught:
+        jobs.run(fails, [{"i": 0}, {"i": 1}], 2)
+    assert "about to fail" in capsys.readouterr().err
+    assert "in fails" in "".join(caught.value._render_traceback_())
+
+
+@pytest.mark.slow
+def test_a_shared_worker_ends_the_job_of_one_that_was_killed(shared_workers, tmp_path):
+    code = f"""
+        import os, pathlib, time
+        from ded import jobs
+        def job(i):
+            pathlib.Path({str(tmp_path)!r}, "begun").touch()
+            time.sleep(600)
+        jobs.run(job, [dict(i=i) for i in range(2)], 2)
+    """
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    asker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=env)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "begun").exists():
+        assert asker.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    asker.kill()
+    asker.wait()
+    assert jobs.run(square, [{"x": 2}, {"x": 3}], 2) == [4, 9]
 
 
 def test_what_the_store_holds_is_taken_here_and_the_rest_is_a_worker_s(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ded import jobs
+from ded import workers
 from ded.errors import EngineError
 
 
@@ -59,7 +59,7 @@ def _measured(completion: Any) -> dict[str, Any]:
 def main(job_file: Path) -> None:
     """Draws the requests of a job file and writes their rows beside it, ".rows"."""
     job = json.loads(job_file.read_text())
-    jobs.end_unless(lambda: os.getppid() == job["parent"], group=True)
+    workers.end_unless(lambda: os.getppid() == job["parent"], group=True)
     from vllm import LLM
 
     llm = LLM(**job["llm"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 from pydantic import TypeAdapter
 
-from ded import jobs
+from ded import workers
 from ded.errors import TrainingError
 from ded.training.job import Job
 from ded.training.trainer import fit
@@ -19,7 +19,7 @@ def main(file: Path) -> None:
     when the launcher, or on its machine the process that asked for the training, has gone."""
     job = TypeAdapter(Job).validate_json(file.read_bytes())
     launcher, elsewhere = os.getppid(), job.host != socket.gethostname()
-    jobs.end_unless(
+    workers.end_unless(
         lambda: os.getppid() == launcher and (elsewhere or psutil.pid_exists(job.owner))
     )
     try:

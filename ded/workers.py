@@ -1,0 +1,177 @@
+"""Workers: processes with one job at a time, that end with whom they work for; and those that
+notebooks share which run side by side.
+
+What a worker imports and loads is then paid once, not by each notebook again. A shared worker
+listens on a socket; whoever has a job for it holds the lock beside the socket meanwhile. One that
+dies takes its job with it and no other, and another takes its place.
+"""
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cloudpickle
+from filelock import FileLock, Timeout
+
+from ded import spent
+
+FOLDER = "DED_WORKERS"  # variable that names the folder of the locks and sockets
+PATIENCE = 300.0  # seconds in which a new worker listens, however busy the cores are
+LOOK = 0.05  # seconds between two looks
+SERVE = "import sys; from ded import workers; workers.serve(*sys.argv[1:])"
+
+
+class WorkerDiedError(RuntimeError):
+    """The worker that a job was given to has gone."""
+
+
+def ours() -> dict[str, str]:
+    """The environment's variables that are ded's."""
+    return {name: value for name, value in os.environ.items() if name.startswith("DED_")}
+
+
+def start(parent: int, variables: Mapping[str, str]) -> None:
+    """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
+    os.environ.update(variables)
+    spent.in_worker()
+    end_unless(lambda: os.getppid() == parent)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def end_unless(alive: Callable[[], bool], group: bool = False) -> None:
+    """Ends this process, or its whole process group, once `alive()` is false: when its parent has
+    gone, say, killed without a word."""
+
+    def watch() -> None:
+        while alive():
+            time.sleep(0.5)
+        if group:
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def shared(n: int, variables: Mapping[str, str]) -> Iterator[None]:
+    """n workers for all processes that are started meanwhile; variables: of the environment that
+    they start with."""
+    environment, ended = os.environ | variables, threading.Event()
+    processes: dict[Path, subprocess.Popen] = {}
+
+    def keep(address: Path) -> None:
+        command = [sys.executable, "-c", SERVE, str(address), str(os.getpid())]
+        while not ended.wait(LOOK):
+            address.unlink(missing_ok=True)
+            # in a session of its own: an interrupt is for this process, which then ends it
+            worker = subprocess.Popen(command, env=environment, start_new_session=True)
+            processes[address] = worker
+            worker.wait()
+
+    with TemporaryDirectory(prefix="ded-workers-") as folder:
+        addresses = [Path(folder, f"{i}.socket") for i in range(n)]
+        threads = [threading.Thread(target=keep, args=[address]) for address in addresses]
+        for address, thread in zip(addresses, threads, strict=True):
+            address.with_suffix(".lock").touch()
+            thread.start()
+        os.environ[FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[FOLDER]
+            ended.set()
+            for thread in threads:
+                while thread.is_alive():
+                    for process in [*processes.values()]:
+                        process.kill()
+                    thread.join(LOOK)
+
+
+def call(function: Callable, *arguments: Any) -> Any:
+    """function(*arguments) in the next shared worker that is free. What it printed is printed here,
+    what it raised is raised; WorkerDiedError where the worker died."""
+    with _free() as address, _connected(address) as worker:
+        try:
+            job = cloudpickle.dumps((function, arguments))
+            worker.send_bytes(pickle.dumps((job, ours(), sys.path)))
+            printed, result, error, way = pickle.loads(worker.recv_bytes())
+        except (EOFError, OSError) as gone:
+            raise WorkerDiedError("its worker was killed; was memory short?") from gone
+    if printed:
+        print(printed, end="", file=sys.stderr)
+    if error is not None:
+        raise error from RuntimeError(way)
+    return result
+
+
+@contextmanager
+def _free() -> Iterator[Path]:
+    """The address of a worker that nobody else has a job for meanwhile."""
+    folder = Path(os.environ[FOLDER])
+    while True:
+        for lock in sorted(folder.glob("*.lock")):
+            with suppress(Timeout), FileLock(lock).acquire(timeout=0):
+                yield lock.with_suffix(".socket")
+                return
+        time.sleep(LOOK)
+
+
+def _connected(address: Path) -> Connection:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return Client(str(address))
+        except (FileNotFoundError, ConnectionRefusedError):  # it starts
+            if time.monotonic() > until:
+                raise WorkerDiedError(f"no worker came within {PATIENCE:.0f} s") from None
+            time.sleep(LOOK)
+
+
+def serve(address: str, parent: str) -> None:
+    """A shared worker: one job after the other."""
+    start(int(parent), {})
+    with Listener(address) as listener:
+        while True:
+            with listener.accept() as client, suppress(EOFError):
+                _answer(client)
+
+
+def _answer(client: Connection) -> None:
+    """Does the job that the client sends, in its environment. The client's end is this process's
+    too: what it waits for must not hold up the next."""
+    job, variables, sys.path[:] = pickle.loads(client.recv_bytes())
+    for name in ours():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in variables.items() if name != FOLDER})
+    done = threading.Event()
+
+    def watch() -> None:
+        client.poll(None)  # it sends nothing more: it has gone
+        if not done.is_set():
+            os._exit(1)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    result, fault, way = None, None, ""
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(printed):
+        try:
+            function, arguments = pickle.loads(job)
+            result = function(*arguments)
+        except Exception as error:
+            fault, way = error, traceback.format_exc()
+    done.set()
+    client.send_bytes(cloudpickle.dumps((printed.getvalue(), result, fault, way)))
+    watcher.join()
