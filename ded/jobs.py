@@ -96,7 +96,7 @@ def _finished(
         names = [f"job {i + 1} of {n}" for _, (_, i, n, _), _ in tasks]
         return cluster.run(n_jobs, dict(zip(names, tasks, strict=True)), environment)
     how: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1}
-    how["n_jobs"] = min(count(n_jobs), len(tasks))
+    how["n_jobs"] = n_workers = min(count(n_jobs), len(tasks))
     if workers.FOLDER in os.environ and n_jobs != 1:  # each thread waits for what a worker does
         calls = [joblib.delayed(_shared_job)(*arguments) for _, arguments, _ in tasks]
         return joblib.Parallel(backend="threading", **how)(calls)
@@ -105,7 +105,7 @@ def _finished(
         max_nbytes=None,  # arguments travel as they are, never as read-only maps of a file
         inner_max_num_threads=1,
         initializer=workers.start,
-        initargs=(os.getpid(), QUIET | workers.ours()),
+        initargs=(os.getpid(), n_workers, QUIET | workers.ours()),
         **how,
     )
     # of loky, when idle workers have timed out between two stages, as they are to do

@@ -31,6 +31,7 @@ from ded import spent
 FOLDER = "DED_WORKERS"  # variable that names the folder of the locks and sockets
 PATIENCE = 300.0  # seconds in which a new worker listens, however busy the cores are
 LOOK = 0.05  # seconds between two looks
+n_side_by_side = 1  # workers on this machine, this process among them
 SERVE = "import sys; from ded import workers; workers.serve(*sys.argv[1:])"
 
 
@@ -43,8 +44,11 @@ def ours() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("DED_")}
 
 
-def start(parent: int, variables: Mapping[str, str]) -> None:
-    """In a new worker: quiet libraries, and an end when the parent has gone (SIGKILL)."""
+def start(parent: int, n: int, variables: Mapping[str, str]) -> None:
+    """In a new worker, one of n: variables of its environment, and an end when the parent has gone
+    (SIGKILL)."""
+    global n_side_by_side
+    n_side_by_side = n
     os.environ.update(variables)
     spent.in_worker()
     end_unless(lambda: os.getppid() == parent)
@@ -73,7 +77,7 @@ def shared(n: int, variables: Mapping[str, str]) -> Iterator[None]:
     processes: dict[Path, subprocess.Popen] = {}
 
     def keep(address: Path) -> None:
-        command = [sys.executable, "-c", SERVE, str(address), str(os.getpid())]
+        command = [sys.executable, "-c", SERVE, str(address), str(os.getpid()), str(n)]
         while not ended.wait(LOOK):
             address.unlink(missing_ok=True)
             # in a session of its own: an interrupt is for this process, which then ends it
@@ -103,10 +107,9 @@ def shared(n: int, variables: Mapping[str, str]) -> Iterator[None]:
 def call(function: Callable, *arguments: Any) -> Any:
     """function(*arguments) in the next shared worker that is free. What it printed is printed here,
     what it raised is raised; WorkerDiedError where the worker died."""
-    with _free() as address, _connected(address) as worker:
+    job = cloudpickle.dumps((function, arguments))
+    with _free() as address, _begun(address, pickle.dumps((job, ours(), sys.path))) as worker:
         try:
-            job = cloudpickle.dumps((function, arguments))
-            worker.send_bytes(pickle.dumps((job, ours(), sys.path)))
             printed, result, error, way = pickle.loads(worker.recv_bytes())
         except (EOFError, OSError) as gone:
             raise WorkerDiedError("its worker was killed; was memory short?") from gone
@@ -129,23 +132,28 @@ def _free() -> Iterator[Path]:
         time.sleep(LOOK)
 
 
-def _connected(address: Path) -> Connection:
+def _begun(address: Path, job: bytes) -> Connection:
+    """The connection to the worker, which has taken the job; another than who may be about to end
+    there, as one does whose client was killed."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return Client(str(address))
-        except (FileNotFoundError, ConnectionRefusedError):  # it starts
+            worker = Client(str(address))
+            worker.send_bytes(job)
+            worker.recv_bytes()
+            return worker
+        except (EOFError, OSError):  # it starts, or ends
             if time.monotonic() > until:
                 raise WorkerDiedError(f"no worker came within {PATIENCE:.0f} s") from None
             time.sleep(LOOK)
 
 
-def serve(address: str, parent: str) -> None:
-    """A shared worker: one job after the other."""
-    start(int(parent), {})
+def serve(address: str, parent: str, n: str) -> None:
+    """A shared worker, one of n: one job after the other."""
+    start(int(parent), int(n), {})
     with Listener(address) as listener:
         while True:
-            with listener.accept() as client, suppress(EOFError):
+            with listener.accept() as client, suppress(EOFError, OSError):
                 _answer(client)
 
 
@@ -153,6 +161,7 @@ def _answer(client: Connection) -> None:
     """Does the job that the client sends, in its environment. The client's end is this process's
     too: what it waits for must not hold up the next."""
     job, variables, sys.path[:] = pickle.loads(client.recv_bytes())
+    client.send_bytes(b"taken")
     for name in ours():
         del os.environ[name]
     os.environ.update({name: value for name, value in variables.items() if name != FOLDER})

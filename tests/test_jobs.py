@@ -239,6 +239,19 @@ def test_what_the_store_holds_is_taken_here_and_the_rest_is_a_worker_s(tmp_path,
     assert ran(1, 3) == [True, True]
 
 
+@pytest.mark.slow
+def test_a_worker_knows_with_how_many_it_shares_a_gpu(shared_workers):
+    def n(i):
+        return workers.n_side_by_side
+
+    calls = [{"i": i} for i in range(3)]
+    assert jobs.run(n, calls, 3) == [1] * 3  # of the shared one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(workers.FOLDER)
+        assert jobs.run(n, calls, 2) == [2] * 3
+    assert workers.n_side_by_side == 1
+
+
 def test_count():
     assert jobs.count(3) == 3 and jobs.count(0) >= 1
     with pytest.raises(ValueError, match="n_jobs is -1"):

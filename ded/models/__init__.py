@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ded import spent, store
+from ded import spent, store, workers
 from ded.errors import ModelError, first_line
 from ded.lab import catalogue
 from ded.models import chat, endpoint, package, tokens, traces
@@ -170,14 +170,15 @@ def free_memory() -> tuple[float, str]:
 
 
 def free_on_gpu() -> int:
-    """Bytes that this process may still take of its GPU, what PyTorch keeps for it included; 0
-    where there is none."""
+    """Bytes that this process may still take of its GPU, what PyTorch keeps for it included; of
+    workers side by side each has its share. 0 where there is none."""
     import torch
 
     if not torch.cuda.is_available():
         return 0
     kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return torch.cuda.mem_get_info()[0] + kept
+    free, all_of_it = torch.cuda.mem_get_info()
+    return min(free + kept, all_of_it // workers.n_side_by_side)
 
 
 @lru_cache(maxsize=16)
