@@ -92,12 +92,12 @@ def _finished(
     """What the tasks return, as they end; to close it stops those that are under way."""
     if isinstance(n_jobs, Cluster):
         environment = ENVIRONMENT | workers.ours()
-        environment.pop(workers.FOLDER, None)  # of this machine
+        environment.pop(workers.DOOR, None)  # of this machine
         names = [f"job {i + 1} of {n}" for _, (_, i, n, _), _ in tasks]
         return cluster.run(n_jobs, dict(zip(names, tasks, strict=True)), environment)
     how: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1}
     how["n_jobs"] = n_workers = min(count(n_jobs), len(tasks))
-    if workers.FOLDER in os.environ and n_jobs != 1:  # each thread waits for what a worker does
+    if workers.DOOR in os.environ and n_jobs != 1:  # each thread waits for what a worker does
         calls = [joblib.delayed(_shared_job)(*arguments) for _, arguments, _ in tasks]
         return joblib.Parallel(backend="threading", **how)(calls)
     parallel = joblib.Parallel(

@@ -272,7 +272,7 @@ class _Echo:
     """What a notebook prints, shown above the bar, and of two side by side which of them."""
 
     def __init__(self, run: Run) -> None:
-        self.before = f"  {run.name[:2]} " if workers.FOLDER in os.environ else "  "
+        self.before = f"  {run.name[:2]} " if workers.DOOR in os.environ else "  "
 
     def write(self, text: str) -> None:
         for line in filter(str.strip, text.splitlines()):

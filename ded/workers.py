@@ -1,15 +1,16 @@
 """Workers: processes with one job at a time, that end with whom they work for; and those that
 notebooks share which run side by side.
 
-What a worker imports and loads is then paid once, not by each notebook again. A shared worker
-listens on a socket; whoever has a job for it holds the lock beside the socket meanwhile. One that
-dies takes its job with it and no other, and another takes its place.
+What a worker imports and loads is then paid once, not by each notebook again. Jobs wait at one
+socket for the next that is free, in the order in which they came. A worker that dies takes its job
+with it and no other, and another takes its place.
 """
 
 import io
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,18 +19,15 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from multiprocessing.connection import Client, Connection, Listener
-from pathlib import Path
+from multiprocessing.connection import Client, Connection
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import cloudpickle
-from filelock import FileLock, Timeout
 
 from ded import spent
 
-FOLDER = "DED_WORKERS"  # variable that names the folder of the locks and sockets
-PATIENCE = 300.0  # seconds in which a new worker listens, however busy the cores are
+DOOR = "DED_WORKERS"  # variable that names the socket of the shared ones
 LOOK = 0.05  # seconds between two looks
 n_side_by_side = 1  # workers on this machine, this process among them
 SERVE = "import sys; from ded import workers; workers.serve(*sys.argv[1:])"
@@ -74,28 +72,27 @@ def shared(n: int, variables: Mapping[str, str]) -> Iterator[None]:
     """n workers for all processes that are started meanwhile; variables: of the environment that
     they start with."""
     environment, ended = os.environ | variables, threading.Event()
-    processes: dict[Path, subprocess.Popen] = {}
+    processes: dict[int, subprocess.Popen] = {}
 
-    def keep(address: Path) -> None:
-        command = [sys.executable, "-c", SERVE, str(address), str(os.getpid()), str(n)]
+    def keep(place: int, door: socket.socket) -> None:
+        command = [sys.executable, "-c", SERVE, str(door.fileno()), str(os.getpid()), str(n)]
+        # in a session of its own: an interrupt is for this process, which then ends it
+        how: dict[str, Any] = {"env": environment, "start_new_session": True}
         while not ended.wait(LOOK):
-            address.unlink(missing_ok=True)
-            # in a session of its own: an interrupt is for this process, which then ends it
-            worker = subprocess.Popen(command, env=environment, start_new_session=True)
-            processes[address] = worker
-            worker.wait()
+            processes[place] = subprocess.Popen(command, pass_fds=[door.fileno()], **how)
+            processes[place].wait()
 
-    with TemporaryDirectory(prefix="ded-workers-") as folder:
-        addresses = [Path(folder, f"{i}.socket") for i in range(n)]
-        threads = [threading.Thread(target=keep, args=[address]) for address in addresses]
-        for address, thread in zip(addresses, threads, strict=True):
-            address.with_suffix(".lock").touch()
+    with TemporaryDirectory(prefix="ded-workers-") as folder, socket.socket(socket.AF_UNIX) as door:
+        door.bind(f"{folder}/door")
+        door.listen()
+        threads = [threading.Thread(target=keep, args=[place, door]) for place in range(n)]
+        for thread in threads:
             thread.start()
-        os.environ[FOLDER] = folder
+        os.environ[DOOR] = f"{folder}/door"
         try:
             yield
         finally:
-            del os.environ[FOLDER]
+            del os.environ[DOOR]
             ended.set()
             for thread in threads:
                 while thread.is_alive():
@@ -108,7 +105,7 @@ def call(function: Callable, *arguments: Any) -> Any:
     """function(*arguments) in the next shared worker that is free. What it printed is printed here,
     what it raised is raised; WorkerDiedError where the worker died."""
     job = cloudpickle.dumps((function, arguments))
-    with _free() as address, _begun(address, pickle.dumps((job, ours(), sys.path))) as worker:
+    with _taken(pickle.dumps((job, ours(), sys.path))) as worker:
         try:
             printed, result, error, way = pickle.loads(worker.recv_bytes())
         except (EOFError, OSError) as gone:
@@ -120,41 +117,24 @@ def call(function: Callable, *arguments: Any) -> Any:
     return result
 
 
-@contextmanager
-def _free() -> Iterator[Path]:
-    """The address of a worker that nobody else has a job for meanwhile."""
-    folder = Path(os.environ[FOLDER])
+def _taken(job: bytes) -> Connection:
+    """The connection to the worker that has taken the job, once its turn has come."""
     while True:
-        for lock in sorted(folder.glob("*.lock")):
-            with suppress(Timeout), FileLock(lock).acquire(timeout=0):
-                yield lock.with_suffix(".socket")
-                return
-        time.sleep(LOOK)
-
-
-def _begun(address: Path, job: bytes) -> Connection:
-    """The connection to the worker, which has taken the job; another than who may be about to end
-    there, as one does whose client was killed."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            worker = Client(str(address))
+        worker = Client(os.environ[DOOR])
+        with suppress(EOFError, OSError):  # who opened was about to end, for its client was killed
             worker.send_bytes(job)
             worker.recv_bytes()
             return worker
-        except (EOFError, OSError):  # it starts, or ends
-            if time.monotonic() > until:
-                raise WorkerDiedError(f"no worker came within {PATIENCE:.0f} s") from None
-            time.sleep(LOOK)
 
 
-def serve(address: str, parent: str, n: str) -> None:
-    """A shared worker, one of n: one job after the other."""
+def serve(door: str, parent: str, n: str) -> None:
+    """A shared worker, one of n: one job after the other, in the order in which they came."""
     start(int(parent), int(n), {})
-    with Listener(address) as listener:
+    with socket.socket(fileno=int(door)) as queue:
         while True:
-            with listener.accept() as client, suppress(EOFError, OSError):
-                _answer(client)
+            client, _ = queue.accept()
+            with Connection(client.detach()) as connection, suppress(EOFError, OSError):
+                _answer(connection)
 
 
 def _answer(client: Connection) -> None:
@@ -164,7 +144,7 @@ def _answer(client: Connection) -> None:
     client.send_bytes(b"taken")
     for name in ours():
         del os.environ[name]
-    os.environ.update({name: value for name, value in variables.items() if name != FOLDER})
+    os.environ.update({name: value for name, value in variables.items() if name != DOOR})
     done = threading.Event()
 
     def watch() -> None:

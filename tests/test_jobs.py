@@ -141,7 +141,7 @@ def test_what_jobs_spend_is_told_with_their_results(n_jobs):
 def shared_workers():
     with workers.shared(1, jobs.ENVIRONMENT):
         yield
-    assert workers.FOLDER not in os.environ
+    assert workers.DOOR not in os.environ
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_a_worker_knows_with_how_many_it_shares_a_gpu(shared_workers):
     calls = [{"i": i} for i in range(3)]
     assert jobs.run(n, calls, 3) == [1] * 3  # of the shared one
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(workers.FOLDER)
+        patch.delenv(workers.DOOR)
         assert jobs.run(n, calls, 2) == [2] * 3
     assert workers.n_side_by_side == 1
 
