@@ -95,10 +95,6 @@ def test_easy_and_hard_are_parts_of_the_same_pool():
     assert (
         abs(len(easy) - len(hard)) <= len(pools["random"]) / 2
     )  # three levels: a third against two
-    described = study.valley.describe_selections(unit(p), pools).set_index("selection")
-    assert described.loc["easy", "level"] == easy.mean() and described["examples"].to_dict() == {
-        name: len(pool) for name, pool in pools.items()
-    }
 
 
 @pytest.mark.usefixtures("worked", "rated")
@@ -180,8 +176,7 @@ def test_a_teacher_without_a_right_answer_ends_in_what_was_not_measured():
     assert figures.forest(figures.claim_rows(climb), 0.03)
     shown = tables.arm_table({"ID": cells, "OOD": stats.macro(scores, "OOD")})
     assert list(shown["arm"]) == ["before"], "what was not measured has no row"
-    described = study.valley.describe_selections(unit(p), selections(p))
-    assert (described["examples"] == 0).all() and study.valley.pool(unit(p)).tokens > 0
+    assert not any(map(len, selections(p).values())) and study.valley.pool(unit(p)).tokens > 0
 
 
 @pytest.mark.parametrize("difficulty, rated_prompts", [("level", []), ("pass_rate", [3 * 60 * 2])])

@@ -16,37 +16,27 @@ UNIT = ["base", "replicate"]
 
 @parts.styled
 def pass_rates(rates: pd.DataFrame) -> parts.Figure:
-    """Questions by the pass rate of the student before distillation, and by level.
+    """Questions by the pass rate of the student before distillation, and which of them question
+    compression keeps: a panel a base.
 
-    Compression drops the shaded, and where it draws some of those before. `rates`: base, replicate,
-    level, n (samples), pass_rate, kept (by compression), a row a question. In the titles the share
-    that is kept.
+    `rates`: base, replicate, n (samples), pass_rate, kept (by compression), a row a question.
     """
-    k = int(rates["n"].max())
-    rates = rates.assign(step=(rates["pass_rate"] * k).round().astype(int))
-    bases, levels = parts.names(rates, "base"), sorted(rates["level"].unique())
-    words = parts.words("pass_rates", rates, over="replicates", k=k)
-    figure, axes = parts.canvas(bases, 4, 2.0, words, sharey=True)
-    greys = [str(grey) for grey in np.linspace(0.85, 0.2, len(levels))]
-    bars = {"color": greys, "edgecolor": "white", "linewidth": 0.5, "width": 0.7, "rot": 0}
+    import seaborn
+
+    k, looks = int(rates["n"].max()), {"kept": parts.BLUE, "dropped": "0.85"}
+    rates = rates.assign(fate=rates["kept"].map({True: "kept", False: "dropped"}))
+    bars = {"hue": "fate", "palette": looks, "hue_order": list(looks), "multiple": "stack"}
+    bars |= {"stat": "probability", "bins": np.linspace(-0.5, k + 0.5, k + 2) / k, "alpha": 1}
+    bases, words = parts.names(rates, "base"), parts.words("pass_rates", k=k)
+    figure, axes = parts.canvas(bases, 4, 1.9, words, sharey=True)
     for ax, base in zip(axes, bases, strict=True):
-        questions = rates[rates["base"] == base]
-        kept = stats.pooled(questions.groupby(UNIT)["kept"].mean().reset_index(), "kept")
-        ax.set_title(f"{base}: {parts.text(kept)} %\nof questions kept")
-        last = max(questions.loc[questions["kept"], "step"], default=0)
-        ax.axvspan(last + 0.5, k + 0.5, color="0.93", linewidth=0)
-        share = pd.crosstab(questions["step"], questions["level"], normalize="all")
-        share = share.reindex(index=range(k + 1), columns=levels, fill_value=0.0)
-        bars["xlabel"] = ax.get_xlabel()
-        share.add_prefix("level ").plot.bar(ax=ax, stacked=True, legend=False, **bars)
-        for step in range(k + 1):
-            units = questions.assign(share=questions["step"] == step).groupby(UNIT)["share"].mean()
-            whole = stats.pooled(units.reset_index(), "share")
-            parts.point(ax, step, whole, marker="", color=parts.RED, elinewidth=1.4)
-        ax.set_xticks(range(k + 1), [f"{100 * step / k:g}" for step in range(k + 1)])
+        labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
+        seaborn.histplot(rates[rates["base"] == base], x="pass_rate", ax=ax, legend=False, **bars)
+        ax.set(**labels)
+        parts.percent(ax.xaxis)
         parts.percent(ax.yaxis)
-    axes[0].set_ylim(0, min(1, axes[0].get_ylim()[1]))
-    parts.legend(figure, axes[0])
+    marks = {name: {"color": color, "linewidth": 6} for name, color in looks.items()}
+    parts.legend(figure, axes[0], marks)
     return figure
 
 

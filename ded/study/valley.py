@@ -65,21 +65,3 @@ def even_cut(difficulty: pd.Series) -> float:
     """
     cuts = sorted(difficulty.dropna().unique())[:-1]
     return min(cuts, key=lambda cut: abs((difficulty <= cut).mean() - 0.5), default=math.nan)
-
-
-def describe_selections(unit: Unit, selections: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """What each selection has to choose from: base, replicate, selection, examples, and their mean
-    level and tokens.
-    """
-    level = {question.id: float(question.level) for question in unit.questions()}
-    rows = [
-        unit.row
-        | {
-            "selection": name,
-            "examples": len(table),
-            "level": table["problem_id"].map(level).astype(float).mean(),
-            "tokens": table["n_tokens"].mean(),
-        }
-        for name, table in selections.items()
-    ]
-    return pd.DataFrame(rows)
