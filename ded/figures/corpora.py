@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,12 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
 
     k, looks = int(rates["n"].max()), {"kept": parts.BLUE, "dropped": "0.85"}
     rates = rates.assign(fate=rates["kept"].map({True: "kept", False: "dropped"}))
-    bars = {"hue": "fate", "palette": looks, "hue_order": list(looks), "multiple": "stack"}
+    bars: dict[str, Any] = {
+        "hue": "fate",
+        "palette": looks,
+        "hue_order": list(looks),
+        "multiple": "stack",
+    }
     bars |= {"stat": "probability", "bins": np.linspace(-0.5, k + 0.5, k + 2) / k, "alpha": 1}
     bases, words = parts.names(rates, "base"), parts.words("pass_rates", k=k)
     figure, axes = parts.canvas(bases, 4, 1.9, words, sharey=True)
