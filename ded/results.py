@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from ded.stats import Claim
 
-SCHEMA = 1  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
+SCHEMA = 2  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 NO_CODE = (":(exclude)outputs", ":(exclude)README.md")  # what runs write, and what is made of that
 WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
 DPI = 150  # of recorded figures

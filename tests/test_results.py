@@ -56,7 +56,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path, capsys):
     assert "sampling: 0.0 s, 1,234 tokens" in capsys.readouterr().out
     metrics = json.loads((a.folder / "metrics.json").read_text())
     assert metrics == {
-        "schema": 1,
+        "schema": results.SCHEMA,
         "notebook": "01_small",
         "preset": "small",
         "claims": [{"name": "rises", "verdict": "inconclusive", "estimate": 0.1}],

@@ -13,10 +13,6 @@ from .intervals import ALPHA, Interval, numbers, unmeasured
 DELTA = 0.03  # the difference that matters: 3 points
 POWER = 0.8
 WORST_FIRST = ("not reproduced", "not judged", "inconclusive", "reproduced")
-RULE = (
-    "in points: reproduced if {conditions} by the lower bound (Holm over {m}); not reproduced if "
-    "{refutations} by the upper bound"
-)
 
 
 def holm(p_values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +123,6 @@ class Claim:
     detectable: float = math.nan
     delta: float = DELTA
     level: float = ALPHA
-    rule: str = ""
     note: str = ""
     outside: str = ""  # which of the paper's conditions the run does not meet (`ded.reading`)
 
@@ -214,8 +209,8 @@ def judge(claims: Sequence[Claim], delta: float = DELTA) -> list[Claim]:
         head = intervals[0]
         placed = replace(unjudged, p_value=p_value, p_holm=p_holm, level=level, delta=delta)
         placed = replace(placed, estimate=head.estimate, low=head.lower(level), high=head.upper())
-        rule, note = _rule(placed, m), _note(placed, outcome, verdicts)
-        placed = replace(placed, n=head.n, detectable=max(seen), rule=rule, note=note)
+        note = _note(placed, outcome, verdicts)
+        placed = replace(placed, n=head.n, detectable=max(seen), note=note)
         judged.append(replace(placed, verdict=outcome))
     return judged
 
@@ -231,20 +226,6 @@ def withheld(judged: Sequence[Claim], why: str) -> list[Claim]:
         replace(claim, verdict="not judged", note=text)
         for claim, text in zip(judged, texts, strict=True)
     ]
-
-
-def _rule(judged: Claim, m: int) -> str:
-    """The claim's rule in words and points."""
-    conditions, refutations = [], []
-    for part in judged.parts:
-        what = "the difference" if part.label == judged.name else part.label
-        if part.test_p_value is not None:
-            conditions.append(f"{what} is significant")
-            continue
-        conditions.append(f"{what} is above {line(-part.margin)}")
-        refutations.append(f"{what} is below {line(part.refuted_below(judged.delta))}")
-    all_of, any_of = " and ".join(conditions), " or ".join(refutations)
-    return RULE.format(m=m, conditions=all_of, refutations=any_of)
 
 
 def _first_of(order: Sequence[str], verdicts: Sequence[str]) -> str:
@@ -297,10 +278,9 @@ def any_of(name: str, statement: str, judged: Sequence[Claim]) -> Claim:
         open_ones = [member for member in judged if member.verdict == outcome]
         telling = min(open_ones, key=lambda member: member.p_value)
         note = f"{len(open_ones)} of {n} {outcome}, such as {telling.name} ({telling.note})"
-    rule = f"reproduced if one of {n} is; not reproduced if all are refuted; each {strongest.rule}"
     parts = tuple(
         replace(part, interval=part.interval and replace(part.interval, chosen=True))
         for part in strongest.parts
     )
     heading = replace(strongest, name=name, statement=statement, parts=parts)
-    return replace(heading, p_value=strongest.p_holm, verdict=outcome, rule=rule, note=note)
+    return replace(heading, p_value=strongest.p_holm, verdict=outcome, note=note)
