@@ -178,7 +178,7 @@ def test_a_newer_schema_is_refused_and_one_without_is_the_first(tmp_path):
     file.write_text(json.dumps({k: v for k, v in metrics.items() if k != "schema"}))
     assert results.read_metrics(tmp_path)["claims"] == metrics["claims"]
     file.write_text(json.dumps(metrics | {"schema": results.SCHEMA + 1}))
-    with pytest.raises(ReportError, match=r"metrics\.json is of schema 2; ded .* reads up to 1"):
+    with pytest.raises(ReportError, match=r"metrics\.json is of schema 3; ded .* reads up to 2"):
         results.read_metrics(tmp_path)
 
 
