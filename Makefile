@@ -43,7 +43,7 @@ shell: setup ## a shell in which `ded`, `papermill` and `jupyter` are those of t
 reproduce: setup ## run the notebooks with PRESET into outputs/PRESET/
 	$(BIN)/ded reproduce --preset $(PRESET) $(ARGS)
 
-reference: setup ## the reference, preset lab-full (hours; WHY='...'): each notebook is committed as it ends, and kept by a second call
+reference: setup ## the reference, preset lab-full (hours; WHY='...'): each notebook is committed as it ends; a second call goes on from the store
 	$(BIN)/ded reproduce --preset lab-full --reference "$(WHY)" $(ARGS)
 	$(BIN)/ded report --preset reference --readme README.md
 

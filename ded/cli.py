@@ -107,9 +107,7 @@ def reproduce(
     begin, end, side_by_side = None, None, 3
     if reference is not None:
         begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
-        kept = [run.name for run in runs if log.is_kept(run)]
-        typer.echo(f"complete already: {', '.join(kept) or 'none'}", err=True)
-        runs = [dataclasses.replace(run, reference=True) for run in runs if run.name not in kept]
+        runs = [dataclasses.replace(run, reference=True) for run in runs]
         side_by_side = 1
     written: set[Path] = set()
 

@@ -9,25 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ded import files, folders, home, params, results
+from ded import files, folders, home, results
 from ded.errors import ParameterError
 from ded.params import whole
 from ded.problems import content_hash
 from ded.runner import Run
 
 HEAD = "| begun (UTC) | notebook | commit | params | why |\n| --- | --- | --- | --- | --- |\n"
-
-
-def is_kept(run: Run) -> bool:
-    """Whether the run's results are there already, made by the code as it is committed now."""
-    earlier, manifest = folders.finished(whole.folder(run.name)), whole.manifest(run.name)
-    if not (earlier and manifest) or earlier.keys() != run.values.keys():
-        return False
-    commit = manifest["commit"]
-    if results.git("cat-file", "-t", commit) != "commit":  # nor is one with changes
-        return False
-    changed = results.git("diff", "--name-only", commit, "--", ".", *results.NO_CODE)
-    return not (changed or params.differences(earlier, run.values))
 
 
 def keep(why: str) -> Callable[[Run], None]:

@@ -39,7 +39,7 @@ from ded import __version__, files, folders, home, jobs, spent, store
 from ded.errors import ParameterError, ReportError
 from ded.params import whole
 from ded.params.schemas import Common
-from ded.wording import UNITS, VERDICTS
+from ded.wording import VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,6 @@ class Recorder:
             print(f"results: {files.shown(self.folder)}")
         self.claims: dict[str, dict] = {}
         self.metrics: dict[str, Any] = {}
-        self.tables: dict[str, dict[str, str]] = {}
         self.stages: dict[str, Stage] = {}
         self.fingerprints: dict[str, dict[str, str]] = {"models": {}, "data": {}}
         self._exploratory = whole.joined(notebook, self.params)
@@ -110,25 +109,15 @@ class Recorder:
         width = round(figure.get_figwidth() * figure.dpi)
         return Image(str(self._beside() / f"{name}.png"), width=width)
 
-    def table(
-        self, name: str, frame: pd.DataFrame, caption: str = "", unit: str = "share"
-    ) -> pd.DataFrame:
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Saves <name>.csv, without the index; returns the table for display.
 
-        With a caption the report shows it too, up to 40 rows, with a column `x` and the ends of
-        its interval, `x low` and `x high` (or `x_low`, `x_high`; low and high alone are those of
-        `estimate`), as one. unit: what these are, one of UNITS; a share is shown in per cent.
         Of scores it notes the share that a judge decided, for metrics.json and the claims.
         """
-        if unit not in UNITS:
-            raise ValueError(f"table {name!r}: unit {unit!r}; allowed: {', '.join(UNITS)}")
         with self._replacing(f"{name}.csv") as file:
             frame.to_csv(file, index=False, lineterminator="\n")
-        self.tables.pop(name, None)
         if {"judged", "n"} <= set(frame):
             self.metric("judged", frame["judged"].sum() / frame["n"].sum())
-        if caption:
-            self.tables[name] = {"caption": caption, "unit": unit}
         return frame
 
     def metric(self, name: str, value: Any) -> None:
@@ -193,7 +182,6 @@ class Recorder:
             "work": work,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": sorted(self.files),
-            "tables": self.tables,
         }
         run = {"schema": SCHEMA, "notebook": self.notebook, "preset": self.params.get("preset")}
         results = run | {"claims": list(self.claims.values()), "metrics": self.metrics}

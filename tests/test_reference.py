@@ -106,7 +106,6 @@ def test_a_notebook_is_committed_as_it_ends_in_the_place_of_the_one_before(repo)
     git("commit", "-m", "second")
     run = planned(repo)
     reference.begin("a | reason")(run)
-    assert not reference.is_kept(run)
     finish(repo)
     reference.keep("a | reason")(run)
     there = {file.name for file in earlier.parent.iterdir()}
@@ -114,10 +113,6 @@ def test_a_notebook_is_committed_as_it_ends_in_the_place_of_the_one_before(repo)
     assert "reference" not in git("status", "--porcelain")
     assert git("log", "-1", "--format=%s") == "reference, 01_small: a / reason"
     assert "LOG.md" in git("show", "--name-only", "--format=")
-    assert reference.is_kept(run) and not reference.is_kept(planned(repo, seed=2))
-    (repo / "pyproject.toml").write_text('[project]\nname = "ded"  # edited\n')
-    git("commit", "-am", "other code")
-    assert not reference.is_kept(run), "by the code of that time"
 
 
 KILLED = """
@@ -142,8 +137,8 @@ def test_a_run_that_is_killed_keeps_what_is_complete_and_is_resumed(repo):
     script = KILLED.format(tests=str(Path(__file__).parent))
     killed = subprocess.run([sys.executable, "-c", script], cwd=repo, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
-    first, second = planned(repo), planned(repo, "02_small")
-    assert reference.is_kept(first) and not reference.is_kept(second)
+    assert "01_small" in git("log", "-1", "--format=%s")
+    second = planned(repo, "02_small")
     reference.begin("again")(second)
     assert [row[1::3] for row in rows(repo)] == [
         ["01_small", "why"],
@@ -152,4 +147,4 @@ def test_a_run_that_is_killed_keeps_what_is_complete_and_is_resumed(repo):
     ]
     finish(repo, "02_small")
     reference.keep("again")(second)
-    assert reference.is_kept(second) and git("log", "-1", "--format=%s").endswith("again")
+    assert git("log", "-1", "--format=%s").endswith("again")

@@ -389,16 +389,9 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
             "summary.csv",
             "others.csv",
             "rank_correlations.csv",
-            "long.csv",
-            "own.csv",
             "funnel.csv",
         ],
-        tables={
-            "long": {"caption": "A long one", "unit": "share"},
-            "own": {"caption": "My lengths", "unit": "number"},
-        },
     )
-    (folder / "own.csv").write_text("arm,tokens,tokens_low,tokens_high\nours,0.5,0.25,0.75\n")
     (folder / "summary.csv").write_text(
         "arm,student ID,student ID low,student ID high\nbefore,0.3817,0.364,0.3993\nleft,,,\n"
     )
@@ -408,7 +401,6 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
     (folder / "rank_correlations.csv").write_text(
         "predictor,estimate,low,high,n\nown,0.309,-0.03,0.61,24\n"
     )
-    (folder / "long.csv").write_text("arm,estimate,low,high\n" + "longtable,0.1,0.0,0.2\n" * 41)
     rows = [
         "sampled,10,0,,s1,0,left",
         "answer,6,4,wrong: 3; cut: off: 1,s1,0,left",
@@ -427,8 +419,6 @@ def test_tables_funnel_and_cost_say_what_the_files_say(outputs):
         < text.rindex("What the paper and others report")
     )
     assert "own 0.31 [−0.03, 0.61] 24" in text  # a correlation is no per cent
-    assert "longtable" not in text
-    assert "My lengths [95 % interval] arm tokens ours 0.50 [0.25, 0.75]" in text
     assert "left 10 6 answer: wrong 6; answer: cut: off 1" in text
     assert (
         "own scores 12.3 1,234,567" in text

@@ -155,7 +155,7 @@ def test_a_folder_is_named_by_what_was_changed():
 
 def test_a_cell_that_runs_again_replaces_what_it_recorded(tmp_path):
     recorder = record(tmp_path)
-    recorder.table("scores", pd.DataFrame({"arm": ["b"]}), caption="Scores", unit="number")
+    recorder.table("scores", pd.DataFrame({"arm": ["b"]}))
     recorder.metric("own", 2)
     recorder.claim(Claim("falls", "not judged"))
     recorder.claim(Claim("rises", "reproduced", 0.2))
@@ -167,9 +167,6 @@ def test_a_cell_that_runs_again_replaces_what_it_recorded(tmp_path):
     assert list(metrics["metrics"].items()) == [("own", 2), ("rows", [{"x": 1}])]
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["files"] == ["headline.png", "headline.svg", "scores.csv"]
-    assert manifest["tables"] == {"scores": {"caption": "Scores", "unit": "number"}}
-    record(tmp_path)  # the table without a caption
-    assert json.loads((tmp_path / "manifest.json").read_text())["tables"] == {}
 
 
 def test_a_newer_schema_is_refused_and_one_without_is_the_first(tmp_path):
@@ -208,8 +205,6 @@ def test_only_allowed_verdicts_units_and_names_are_recorded(tmp_path):
     recorder = results.Recorder(tmp_path, "01_small", PARAMS)
     with pytest.raises(ValueError, match="'true'; allowed: reproduced"):
         recorder.claim({"name": "x", "verdict": "true"})
-    with pytest.raises(ValueError, match="unit 'percent'; allowed: share, number"):
-        recorder.table("x", pd.DataFrame({"x": [1]}), unit="percent")
     with pytest.raises(TypeError, match="cannot be recorded"):
         recorder.metric("b", object())
     with pytest.raises(ValueError, match="plain file name"):

@@ -105,7 +105,7 @@ def read(folder: Path) -> Notebook:
     if (later := folder / f"{name}.failed.ipynb").is_file():
         notebook.error = _last_error(json.loads(later.read_text(encoding="utf-8"))["cells"])
     there = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
-    notebook.tables = _tables(there, manifest.get("tables", {}))
+    notebook.tables = _tables(there)
     drawn = {file.stem: _image(file) for file in there.values() if file.suffix == ".png"}
     notebook.figures = [drawn[name] for name in dict.fromkeys([*FIGURES, *drawn]) if name in drawn]
     return notebook
@@ -144,10 +144,10 @@ def _last_error(cells: list[dict]) -> str:
     return f"{errors[-1]['ename']}: {errors[-1]['evalue'][:500]}" if errors else ""
 
 
-def _tables(there: dict[str, Path], declared: dict[str, dict[str, str]]) -> dict[str, Table]:
-    """The tables to show, by name; declared: what the notebook said of its own."""
+def _tables(there: dict[str, Path]) -> dict[str, Table]:
+    """The tables to show, by name."""
     tables = {}
-    for name, shown in (TABLES | declared).items():
+    for name, shown in TABLES.items():
         frame = pd.read_csv(there[file]) if (file := f"{name}.csv") in there else pd.DataFrame()
         if 0 < len(frame) <= MOST_ROWS:
             tables[name] = table(frame, **shown)

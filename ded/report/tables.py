@@ -40,8 +40,8 @@ class Table:
 
 
 def table(frame: pd.DataFrame, caption: str, unit: str = "share") -> Table:
-    """A recorded or reported table, its columns with an interval named as `Recorder.table` asks for
-    and shown as "x [low, high]"."""
+    """A recorded or reported table. A column `x` and the ends of its interval, `x low` and `x high`
+    (or `x_low`, `x_high`; low and high alone are those of `estimate`), stand as "x [low, high]"."""
     names = [(name, f"{name}{gap}low", f"{name}{gap}high") for name in frame for gap in " _"]
     names.append(("estimate", "low", "high"))
     ends = {name: (low, high) for name, low, high in names if {name, low, high} <= set(frame)}
