@@ -490,7 +490,7 @@ def _grading(text: str) -> Grading:
 
 @stored.command("size")
 def store_size() -> None:
-    """Tell how large the store is: by what entries are, and by the presets whose runs need them."""
+    """List what is stored and how large it is: by the presets whose runs need it, and by kind."""
     _show_entries(store.entries())
 
 
@@ -501,15 +501,6 @@ def _show_entries(entries: Any) -> None:
     table.loc[len(table)] = ["all", "", *table[["entries", "bytes"]].sum()]
     gib = (table.pop("bytes") / 2**30).map("{:,.2f}".format)
     typer.echo(table.assign(GiB=gib).to_string(index=False))
-
-
-@stored.command("list")
-def store_list() -> None:
-    """List the entries, the largest last."""
-    entries = store.entries().sort_values("bytes")
-    if len(entries):
-        mib = (entries["bytes"] / 2**20).map("{:,.2f}".format)
-        typer.echo(entries.drop(columns="bytes").assign(MiB=mib).to_string(index=False))
 
 
 @stored.command("prune")

@@ -24,7 +24,6 @@ from ded.errors import ParameterError
 from ded.files import shown
 
 COMPLETE = ".complete"  # holds a whole run whose files are being moved
-LONGEST = 60  # letters of a label
 
 
 def place(
@@ -48,19 +47,13 @@ def place(
 def label(preset: str, changes: Mapping[str, Any]) -> str:
     """The name of the folder for a preset with changes: lab+seed=2+n_kept=4.
 
-    Of a value that is long or no word six digits of its hash: lab+teachers~3f9a01.
+    Where that is long, or values are no words, six digits of a hash: lab+seed+teachers~3f9a01.
     """
-    parts = []
-    for key, value in changes.items():
-        part = f"{key}={value}"
-        short = re.fullmatch(r"[\w.=-]{1,40}", part)
-        parts.append(part if short else f"{key.partition('.')[0]}~{_digest({key: value})}")
-    text = "+".join([preset, *parts])
-    return text if len(text) <= LONGEST else f"{preset}+{len(parts)}-changes~{_digest(changes)}"
-
-
-def _digest(changes: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:6]
+    text = "+".join([preset, *(f"{key}={value}" for key, value in changes.items())])
+    if re.fullmatch(r"[\w.=+-]{1,60}", text):
+        return text
+    digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:6]
+    return f"{preset}+{'+'.join(changes)[:40]}~{digest}"
 
 
 def _of_preset(preset: str, notebook: str) -> dict[str, Any]:

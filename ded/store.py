@@ -184,7 +184,7 @@ def _note(notes: Path, key: str) -> None:
 
 
 def entries() -> pd.DataFrame:
-    """A row an entry: key, kind, bytes, when it was written (UTC), presets whose runs need it."""
+    """A row an entry: key, kind, bytes, presets whose runs need it."""
     import pandas as pd
 
     presets: dict[str, set[str]] = {}
@@ -196,10 +196,9 @@ def entries() -> pd.DataFrame:
         with suppress(OSError, ValueError, KeyError):  # damaged ones are replaced when asked for
             contents = _json.loads(record.read_text(encoding="utf-8"))["files"]
             key, kind = record.parent.name, KINDS.get("/".join(contents), "model")
-            size, written = sum(n for n, _ in contents.values()), record.stat().st_mtime
-            rows.append((key, kind, size, written, ", ".join(sorted(presets.get(key, ())))))
-    table = pd.DataFrame(rows, columns=["key", "kind", "bytes", "written", "needed_by"])
-    return table.assign(written=pd.to_datetime(table["written"], unit="s").dt.floor("s"))
+            size = sum(n for n, _ in contents.values())
+            rows.append((key, kind, size, ", ".join(sorted(presets.get(key, ())))))
+    return pd.DataFrame(rows, columns=["key", "kind", "bytes", "needed_by"])
 
 
 def remove(keys: Iterable[str]) -> int:

@@ -146,10 +146,11 @@ def test_a_finished_run_of_other_parameters_is_not_written_over(tmp_path, monkey
 def test_a_folder_is_named_by_what_was_changed():
     changes = {"seed": 2, "engine.dtype": "bfloat16", "teachers": ["hf:a/b", "hf:c/d"]}
     name = folders.label("lab", changes)
-    assert name.startswith("lab+seed=2+engine.dtype=bfloat16+teachers~") and len(name) == 48
+    assert re.fullmatch("lab[+]seed[+]engine.dtype[+]teachers~[0-9a-f]{6}", name)
+    assert folders.label("lab", {"seed": 2, "n_kept": 4}) == "lab+seed=2+n_kept=4"
     assert folders.label("lab", {}) == "lab"
     many = {f"parameter_{i}": i for i in range(9)}
-    assert re.fullmatch(r"lab[+]9-changes~[0-9a-f]{6}", folders.label("lab", many))
+    assert len(folders.label("lab", many)) <= 60
     assert folders.label("lab", many) != folders.label("lab", many | {"parameter_1": 0})
 
 
