@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from ded import folders, home, jobs, study
-from ded.errors import ParameterError, no_such
+from ded import folders, home, jobs, results, study
+from ded.errors import ParameterError
 from ded.params.schemas import TeacherSelection
 from ded.study.teachers import PREDICTORS, untrained
 from ded.study.unit import Unit, short
@@ -54,11 +54,9 @@ def advise(params: TeacherSelection, runs: Sequence[str]) -> Advice:
     if len(params.teachers) < 2:
         raise ParameterError("one teacher is no choice: name two or more")
     for run in runs:
-        if not folders.finished(home() / "outputs" / run / NOTEBOOK):
-            there = sorted(
-                path.parts[-3] for path in home().glob(f"outputs/*/{NOTEBOOK}/manifest.json")
-            )
-            raise ParameterError(no_such(f"finished run of {NOTEBOOK}", run, there))
+        folder = home() / "outputs" / run
+        if not folders.finished(folder / NOTEBOOK):
+            raise ParameterError(results.not_there(folder, NOTEBOOK))
     if len(study.recorded_teachers(params)) == len(params.teachers):  # nothing is sampled
         engine = params.engine.model_copy(update={"name": "transformers"})
         params = params.model_copy(update={"engine": engine})

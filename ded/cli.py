@@ -322,12 +322,12 @@ def compare(
     """Set two runs side by side: parameters that differ, claims, figures."""
     from ded.report import compare as pages
 
+    names = first, second
     folders = pages.folder_of(first), pages.folder_of(second)
-    names = pages.labels(*folders)
     for pair in pages.notebooks(*folders):
         texts = [table.markdown() for table in pages.tables(pair, names)]
         typer.echo("\n\n".join([f"# {pair[0].name}", *texts, ""]))
-    typer.echo(f"side by side: {os.path.relpath(pages.page(*folders, out))}")
+    typer.echo(f"side by side: {os.path.relpath(pages.page(*folders, names, out))}")
 
 
 @app.command()

@@ -11,7 +11,6 @@ What is written is read back by `datasets.load_dataset(out)` and
 """
 
 import json
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,8 +28,6 @@ from ded.report.tables import TABLES, funnel_table, table
 NUMBERS = ("sample_index", "n_tokens", "replicate", "level", "pass_rate")
 # of one machine's run, or what the text says already
 UNPUBLISHED = ("token_ids", "logprobs", "entropy_sum", "missing_mass", "engine")
-# where the hub's size categories end
-SIZES = {1e3: "n<1K", 1e4: "1K<n<10K", 1e5: "10K<n<100K", 1e6: "100K<n<1M", math.inf: "n>1M"}
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -103,7 +100,6 @@ def corpus(table: pd.DataFrame, about: Mapping[str, Any], out: Path) -> Path:
             corpus=rows,
             loses=loses,
             file=file,
-            size=next(name for end, name in SIZES.items() if len(rows) < end),
             own=_all_own([*sources, *about["models"]]),
             licences={source: problems.source(source).licence for source in sources},
         )
@@ -128,16 +124,10 @@ def _loses(student: str, rows: pd.DataFrame) -> bool:
 def student(spec: str, about: Mapping[str, Any], out: Path) -> Path:
     """Copies the model `spec`, a checkpoint on this machine, into `out`, a new folder, with a card.
 
-    Returns `out`. The student's base is the recorded metric `student_base`, else one of the run's
-    students. ExportError for a model that was not trained here.
+    Returns `out`. The student's base is the recorded metric `student_base`. ModelError where the
+    model is not in the store.
     """
-    folder = Path(models.locate(spec))
-    if not folder.is_dir():
-        raise ExportError(f"{spec!r} is no checkpoint on this machine: train a student here")
-    record = folder / "training.json"
-    base = about["metrics"].get("student_base")
-    bases = [base] if base else about["params"].get("students", [])
-    on_hub = len(bases) == 1 and bases[0].startswith("hf:")
+    folder, base = Path(models.locate(spec)), about["metrics"]["student_base"]
     with _new_folder(out) as work:
         not_entry = shutil.ignore_patterns("entry.json")
         shutil.copytree(folder, work, dirs_exist_ok=True, ignore=not_entry)
@@ -146,10 +136,10 @@ def student(spec: str, about: Mapping[str, Any], out: Path) -> Path:
             "student_card.md.j2",
             about,
             spec=spec,
-            bases=bases,
-            base_model=models.parse(bases[0]).name if on_hub else "",
+            base=base,
+            base_model=models.parse(base).name if base.startswith("hf:") else "",
             own=_all_own(about["models"]),
-            record=json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {},
+            record=json.loads((folder / "training.json").read_text(encoding="utf-8")),
         )
     return out
 

@@ -167,7 +167,7 @@ def test_what_gives_no_advice_is_refused_before_anything_is_scored(mine):
     one = COMMAND[:5] + COMMAND[7:]
     for command, why in (
         (one, "one teacher is no choice"),
-        ([*COMMAND, "--by", "referense"], r"no finished run .* there are: reference; nearest"),
+        ([*COMMAND, "--by", "referense"], "no results of notebook 01 in outputs/referense"),
     ):
         done = CliRunner().invoke(cli.app, command)
         assert isinstance(done.exception, ParameterError), done.output

@@ -1,11 +1,10 @@
 """Two runs side by side: the parameters that differ, what each claims, and their figures."""
 
-import os
 import re
 from pathlib import Path
 
 from ded import files, home, results, wording
-from ded.errors import ReportError, no_such
+from ded.errors import ReportError
 from ded.params import differences
 from ded.report.read import Notebook, read
 from ded.report.render import rendered
@@ -15,12 +14,11 @@ from ded.report.tables import Table, differing
 def folder_of(run: str) -> Path:
     """The results of a run: a folder, or a preset's under outputs/; ReportError where there are
     none."""
-    folder = next((path for path in (home() / "outputs" / run, Path(run)) if path.is_dir()), None)
-    if folder and any(results.read_metrics(path) for path in folder.glob("*/")):
-        return folder
-    runs = sorted({path.parents[1].name for path in home().glob("outputs/*/*/metrics.json")})
-    lack = results.not_there(home() / "outputs" / run)
-    raise ReportError(no_such("finished run", run, runs) if runs else lack)
+    places = home() / "outputs" / run, Path(run)
+    folder = next((path for path in places if any(path.glob("*/metrics.json"))), None)
+    if folder is None:
+        raise ReportError(results.not_there(places[0]))
+    return folder
 
 
 def notebooks(first: Path, second: Path) -> list[tuple[Notebook, Notebook]]:
@@ -45,9 +43,12 @@ def tables(pair: tuple[Notebook, Notebook], names: tuple[str, str]) -> list[Tabl
     return [table for table in (parameters, claims) if table.rows]
 
 
-def page(first: Path, second: Path, file: Path | None = None) -> Path:
-    """Writes it all as one HTML page, outputs/compare/<first>-<second>.html; returns its path."""
-    names = labels(first, second)
+def page(
+    first: Path, second: Path, names: tuple[str, str] = ("a", "b"), file: Path | None = None
+) -> Path:
+    """Writes it all as one HTML page, outputs/compare/<first>-<second>.html; returns its path.
+
+    names: what the two are called."""
     if file is None:
         plain = (re.sub(r"\W+", "-", name).strip("-") for name in names)
         file = home() / "outputs" / "compare" / f"{'-'.join(plain)}.html"
@@ -55,13 +56,6 @@ def page(first: Path, second: Path, file: Path | None = None) -> Path:
     pairs = notebooks(first, second)
     sections = [(pair[0].title, tables(pair, names), _figures(pair)) for pair in pairs]
     return files.write_text(file, rendered("compare.html.j2", names=names, sections=sections))
-
-
-def labels(first: Path, second: Path) -> tuple[str, str]:
-    """What the two are called: their folders' names, or paths where these are the same."""
-    if first.name != second.name:
-        return first.name, second.name
-    return os.path.relpath(first), os.path.relpath(second)
 
 
 def _figures(pair: tuple[Notebook, Notebook]) -> list[tuple]:
