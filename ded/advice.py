@@ -119,28 +119,25 @@ def judged(scores: pd.DataFrame, costs: pd.DataFrame, delta: float) -> Advice:
 
 def of_teachers(advice: Advice) -> pd.DataFrame:
     """A row a teacher, the best first: examples, and each score with its rank."""
-    rows = advice.scores.dropna(subset="value").copy()
-    signs = rows["score"].map(lambda name: PREDICTORS[name].sign)
-    rows["rank"] = (-signs * rows["value"]).groupby(rows["score"]).rank(method="min")
-    shown = [f"{row.value:.3g} ({row.rank:.0f})".replace("-", "−") for row in rows.itertuples()]
-    cells = rows.assign(shown=shown).pivot(index="teacher", columns="score", values="shown")
-    examples = advice.scores.groupby("teacher", sort=False)["examples"].first()
-    order = [*advice.order, *(name for name in examples.index if name not in advice.order)]
-    columns = [name for name in PREDICTORS if name in cells]
-    return examples.to_frame().join(cells[columns]).loc[order].fillna("–").reset_index()
+    values = advice.scores.pivot(index=["teacher", "examples"], columns="score", values="value")
+    values = (
+        values.filter(PREDICTORS)
+        .reset_index("examples")
+        .reindex([*advice.order, *values.index.unique("teacher").difference(advice.order)])
+    )
+    for name in values.columns.drop("examples"):
+        ranks = (-PREDICTORS[name].sign * values[name]).rank(method="min").map(" ({:.0f})".format)
+        values[name] = (values[name].map("{:.3g}".format) + ranks).replace("nan (nan)", "–")
+    return values.reset_index()
 
 
 def of_scores(advice: Advice) -> pd.DataFrame:
-    """A row a score: what it is, what it takes (seconds a teacher, GiB at most), and by each run
-    what choosing by it has cost in points."""
-    takes = advice.scores.groupby("score", sort=False)
-    table = pd.DataFrame({"seconds": takes["seconds"].mean(), "GiB": takes["gib"].max()})
-    table = table.drop(index="", errors="ignore").map("{:.2g}".format).replace("nan", "–")
+    """A row a score: what it is, and by each run what choosing by it has cost in points."""
+    table = advice.costs.assign(cost=[_cost(row) for row in advice.costs.itertuples()])
+    table = table.pivot(index="score", columns="run", values="cost").add_prefix("cost, ")
+    table = table.reindex(advice.scores["score"].drop_duplicates()).drop(index="", errors="ignore")
     table.insert(0, "what", [PREDICTORS[str(name)].label for name in table.index])
-    for run, rows in advice.costs.groupby("run", sort=False):
-        texts = {row.score: _cost(row) for row in rows.itertuples()}
-        table[f"cost, {run}"] = table.index.map(texts).fillna("–")
-    return table.reset_index()
+    return table.fillna("–").reset_index()
 
 
 def _cost(row: Any) -> str:

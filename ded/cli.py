@@ -202,7 +202,7 @@ def advise(
     advised = advice.advise(asked, by)
     typer.echo("each score, and the rank that it gives")
     typer.echo(f"{advice.of_teachers(advised).to_string(index=False)}\n")
-    typer.echo("what a score takes a teacher; what choosing by it cost, points of ID pass@1")
+    typer.echo("what choosing by a score cost, points of ID pass@1")
     typer.echo(f"{advice.of_scores(advised).to_string(index=False)}\n")
     typer.echo(advice.sentences(advised))
 

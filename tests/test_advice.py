@@ -64,10 +64,9 @@ def test_the_score_whose_cost_is_surely_lowest_decides(here):
     assert both.best == "loss" and both.order == ["mixed", "left"], "the worst of the runs counts"
     assert both.reasons == ["the cost may be above 3 points"]
     assert "of hf:ORG/NAME" in advice.sentences(both)
-    assert [name for name in advice.of_scores(both) if "cost" in name] == [
-        "cost, reference",
-        "cost, recorded",
-    ]
+    table = advice.of_scores(both).set_index("score")
+    assert table.loc["rsr", "cost, recorded"] == "+5.0 [2.0, 8.0]"
+    assert table.loc["loss", "cost, reference"] == "−1.0 [−5.0, 6.0]"
 
 
 def test_what_nobody_measured_is_no_ground_to_trust_a_score(here):
