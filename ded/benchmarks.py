@@ -297,9 +297,5 @@ def _published_name(model: str) -> str:
 
 
 def _text(settings: dict[str, Any]) -> str:
-    texts = []
-    for key in SETTINGS_SHOWN:
-        value = settings.get(key)
-        if value is not None:
-            texts.append(f"{key} {' to '.join(value) if isinstance(value, list) else value}")
-    return ", ".join(texts)
+    shown = [key for key in SETTINGS_SHOWN if settings.get(key) is not None]
+    return ", ".join(f"{key} {settings[key]}" for key in shown)

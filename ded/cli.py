@@ -280,13 +280,13 @@ def estimate(
 ) -> None:
     """Tell what a preset will cost: prompts, tokens, hours, disk.
 
-    At the speeds of earlier runs on this hardware; else as params/throughput.yml assumes.
+    At the speeds of earlier runs on this hardware, which the column rate names; else as
+    params/throughput.yml assumes.
     """
     from ded import plan
 
     table = plan.estimate(preset, only, _changes(param), card)
-    numbers = table.drop(columns="rate")  # told below
-    typer.echo(numbers.to_string(index=False, float_format="{:.3g}".format, na_rep="?"))
+    typer.echo(table.to_string(index=False, float_format="{:.3g}".format, na_rep="?"))
     typer.echo("\n".join(plan.totals(table, card)))
     if nodes:
         table = plan.schedule(preset, only, _changes(param), nodes, gpus, card)

@@ -58,7 +58,8 @@ def estimate(
             about = {"notebook": notebook, "work": work.kind, "model": work.model}
             rows.append(about | _cost(work, settings, rates))
     keys = ["notebook", "work", "model", "device", "rate"]
-    return pd.DataFrame(rows).groupby(keys, sort=False, as_index=False).sum(min_count=1)
+    table = pd.DataFrame(rows).groupby(keys, sort=False, as_index=False).sum(min_count=1)
+    return table[[*table.columns.drop("rate"), "rate"]]
 
 
 def schedule(
@@ -100,32 +101,18 @@ def gpus_a_job(settings: Parameters) -> int:
 
 
 def totals(table: pd.DataFrame, card: str = "") -> list[str]:
-    """What `estimate` comes to, a line a device (which of a GPU is its `card`), what is not in it,
-    and whose rates it is by."""
-    texts = []
-    for device, part in table.groupby("device"):
-        match device:
-            case "none":
-                texts.append("recorded or endpoint: no hours here")
-            case "?":
-                names = ", ".join(part["model"].unique())
-                texts.append(f"not counted, for nothing tells their size: {names}")
-            case _:
-                unit = "core" if device == "cpu" else card or "GPU"
-                hours = part["hours"].sum()
-                time = f"{hours:.2f} hours" if hours >= 0.1 else f"{short(60 * hours)} minutes"
-                texts.append(f"{time} of one {unit}")
-                texts += [f"  {text}" for text in _sources(part)]
+    """What `estimate` comes to: hours of a core and of a GPU (a `card`), what is not in them, and
+    the disk."""
+    texts, hours = [], table.groupby("device")["hours"].sum()
+    for device, unit in {"cpu": "core", "gpu": card or "GPU"}.items():
+        if device in hours:
+            n = hours[device]
+            time = f"{n:.2f} hours" if n >= 0.1 else f"{short(60 * n)} minutes"
+            texts.append(f"{time} of one {unit}")
+    if unknown := list(table.loc[table["device"] == "?", "model"].unique()):
+        texts.append(f"not counted, for nothing tells their size: {', '.join(unknown)}")
     disk, at_least = table["disk_gib"], "at least " if table["disk_gib"].isna().any() else ""
     return [*texts, f"{at_least}{short(disk.sum())} GiB of disk"]
-
-
-def _sources(table: pd.DataFrame) -> Iterator[str]:
-    """Whose rates the rows are counted by, and which rows where there are several."""
-    for source, rows in table.groupby("rate", sort=False):
-        models = rows.groupby("work", sort=False)["model"].unique()
-        parts = [f"{work}, {', '.join(names)}" for work, names in models.items()]
-        yield source if table["rate"].nunique() == 1 else f"{source}: {'; '.join(parts)}"
 
 
 def short(number: float) -> str:

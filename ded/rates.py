@@ -18,7 +18,7 @@ from ded.params.schemas import Parameters
 from ded.size import parameters as size_of
 
 TOO_LARGE = 2e8  # parameters of a student for a CPU
-ASSUMED = "assumed in params/throughput.yml"
+ASSUMED = "assumed"  # in params/throughput.yml
 ENOUGH = 10.0  # seconds of work from which on a run tells how fast it went
 ALIKE = 4.0  # times as large or as small as a model that is measured
 OPERATIONS = {"sample": 2, "train": 6}  # a parameter and token
@@ -117,7 +117,7 @@ def _measured() -> Iterator[_Measured]:
                 continue
             device = "gpu" if run["hardware"]["gpus"] else "cpu"
             params, finished = dict(run["params"]), run["finished"]
-            source = f"measured in {shown(file.parent)}, {finished[:10]}"
+            source = f"{shown(file.parent)}, {finished[:10]}"
             for done in run["work"]:
                 if (seconds := done[f"{device}_seconds"]) >= ENOUGH:
                     share, speed = done["tokens"] / done["limit"], done["tokens"] / seconds

@@ -363,10 +363,6 @@ def test_what_differs_from_the_preset_and_a_later_failure_are_said(outputs):
     page = Page(report.write(outputs).read_text())
     changed = "engine.dtype float16 (was the default)"
     assert f"Not as its preset stands: seed 7 (was {values['seed']}), {changed}." in page.text
-    assert (
-        f"parameter preset lab this run seed {values['seed']} 7 engine.dtype default float16"
-        in page.text
-    )
     assert "A later attempt failed; these results stand: ModelError: no model" in page.text
     assert "✓ reproduced 1" in page.text
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ded import files, home, params, results, wording
 from ded.errors import ParameterError
-from ded.report.tables import BESIDE, FIGURES, TABLES, Table, differing, funnel_table, table
+from ded.report.tables import BESIDE, FIGURES, TABLES, Table, funnel_table, table
 from ded.tables import reported as rows_of
 
 MOST_ROWS = 40  # a longer table is data, not one for a reader
@@ -32,8 +32,8 @@ class Notebook:
     """One notebook's results for the page.
 
     state: "done", "failed" or "not run"; of the last two there is what has no default here.
-    error: why it failed, or why a later attempt did. changed, parameters: what differs from the
-    preset as it stands, as text and as a table. page: the name of the executed notebook's own page,
+    error: why it failed, or why a later attempt did. changed: what differs from the preset as it
+    stands. page: the name of the executed notebook's own page,
     or "". paper, beside: the claim, and tables of what others measured, in params/reported.yml.
     method: HTML. claims, replay: as in metrics.json. tables: by name.
     """
@@ -53,7 +53,6 @@ class Notebook:
     manifest_text: str = ""
     figures: list[Image] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
-    parameters: Table | None = None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def read(folder: Path) -> Notebook:
     notebook.claims = [claim | {"parts": wording.parts(claim)} for claim in metrics["claims"]]
     notebook.manifest_text = (folder / "manifest.json").read_text(encoding="utf-8").strip()
     notebook.manifest = manifest = json.loads(notebook.manifest_text)
-    notebook.changed, notebook.parameters = _compared(name, notebook.params)
+    notebook.changed = _changed(name, notebook.params)
     if (later := folder / f"{name}.failed.ipynb").is_file():
         notebook.error = _last_error(json.loads(later.read_text(encoding="utf-8"))["cells"])
     there = {file: folder / file for file in manifest["files"] if (folder / file).is_file()}
@@ -128,14 +127,13 @@ def _opening(name: str, cells: list[dict]) -> tuple[str, str]:
     return title.removeprefix("# ").strip() or name, str(html)
 
 
-def _compared(name: str, values: dict[str, Any]) -> tuple[str, Table | None]:
-    """What differs between a run's parameters and its preset as it stands, as text and table."""
-    preset = str(values.get("preset"))
+def _changed(name: str, values: dict[str, Any]) -> str:
+    """What differs between a run's parameters and its preset as it stands."""
     try:
-        pairs = params.differences(params.load(preset, name), values)
+        pairs = params.differences(params.load(str(values.get("preset")), name), values)
     except ParameterError:  # of a preset or notebook that is not here
-        return "", None
-    return params.described(pairs), differing(pairs, f"preset {preset}", "this run")
+        return ""
+    return params.described(pairs, most=40)
 
 
 def _last_error(cells: list[dict]) -> str:
