@@ -45,14 +45,16 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
     by_question = table.groupby(["family", "question"], sort=False)
     questions = by_question["correct"].max()
     votes = table.dropna(subset="vote")  # code has none
-    ballots = votes.groupby(["family", "question"], sort=False)["vote"].agg(tuple)
-    majorities = ballots.map(majority).astype(float)
+    ballots = defaultdict[tuple, tuple](tuple)
+    for family, question, vote in votes[["family", "question", "vote"]].itertuples(index=False):
+        ballots[family, question] += (vote,)
+    majorities = pd.Series({key: majority(cast) for key, cast in ballots.items()}, dtype=float)
     scores = {
         "n": by_family.size(),
         **by_family[list(VERDICTS)].sum(),
         "accuracy": by_family["value"].mean(),
         "pass_at_k": questions.groupby("family", sort=False).mean(),
-        "maj_at_k": majorities.groupby("family", sort=False).mean(),
+        "maj_at_k": majorities.groupby(level=0, sort=False).mean(),
         "n_tokens": by_family["n_tokens"].mean(),
         "think_rate": by_family["think"].mean(),
         "untagged_rate": by_family["untagged"].mean(),

@@ -100,12 +100,14 @@ class Recorder:
         import matplotlib
         from IPython.display import Image
 
-        style = {"svg.hashsalt": name, "svg.fonttype": "none", "savefig.bbox": "tight"}
+        style = {"svg.hashsalt": name, "svg.fonttype": "none"}
         without = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+        # measured once: asked for "tight", matplotlib draws the figure for each format before
+        box = figure.get_tightbbox().padded(0.1)
         with matplotlib.rc_context(style):
             for kind, metadata in without.items():
                 with self._replacing(f"{name}.{kind}") as file:
-                    figure.savefig(file, format=kind, dpi=DPI, metadata=metadata)
+                    figure.savefig(file, format=kind, dpi=DPI, bbox_inches=box, metadata=metadata)
         width = round(figure.get_figwidth() * figure.dpi)
         return Image(str(self._beside() / f"{name}.png"), width=width)
 

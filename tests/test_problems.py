@@ -30,7 +30,7 @@ GOLDEN = {
 
 def make(rng):
     number = rng.randrange(1000)
-    return f"number {number}", Problem(f"n:{number}", "number", 1, str(number), str(number))
+    return f"number {number}", lambda: Problem(f"n:{number}", "number", 1, f"{number}", f"{number}")
 
 
 # ---- hash and split

@@ -705,7 +705,7 @@ def test_a_new_kind_of_source_is_a_class_and_a_line(monkeypatch):
             def make(rng):
                 base = rng.randrange(int(self.name))
                 prompt = f"square {base}"
-                return prompt, Problem.made("squares", 0, prompt, str(base**2))
+                return prompt, lambda: Problem.made("squares", 0, prompt, str(base**2))
 
             return problems.draw(make, n, split, seed)
 

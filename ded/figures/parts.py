@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ded import stats
+from ded import results, stats
 from ded.files import read_yaml
 from ded.wording import number
 
@@ -41,13 +41,11 @@ CHANCE = {"color": "0.25", "linestyle": ":", "linewidth": 1, "zorder": 1}
 # --- style and canvas -----------------------------------------------------------------------------
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style for what is drawn inside: seaborn's, and house.mplstyle."""
-    import seaborn
-    from matplotlib import pyplot  # whose import also makes notebooks show a returned Figure
+    """The house style for what is drawn inside: house.mplstyle."""
+    import matplotlib.style
 
-    own = Path(__file__).with_name("house.mplstyle")
-    sizes = seaborn.plotting_context("paper")
-    with pyplot.style.context([seaborn.axes_style("ticks"), sizes, own]):
+    results.show_figures()  # as the import of pyplot does, which is slow
+    with matplotlib.style.context(Path(__file__).with_name("house.mplstyle")):
         yield
 
 
@@ -58,15 +56,21 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     def figure(*args: Any, **kwargs: Any) -> Figure:
         with style():
             made = draw(*args, **kwargs)
-            made.draw_without_rendering()  # ticks are made on drawing: here, while the style holds
-            # constrained layout moves a little with each drawing: kept as it is now
-            made.set_layout_engine("none")
+            lay_out(made)
             for ax in made.axes:
                 _thin_ticks(ax)
-            made.draw_without_rendering()
+            made.get_tightbbox()  # ticks are made on measuring: here, while the style holds
             return made
 
     return figure
+
+
+def lay_out(figure: Figure) -> None:
+    """Gives all that stands in a figure its place. An engine of its own would do so before each
+    drawing, a little differently, and each file that is saved would be drawn twice."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    ConstrainedLayoutEngine().execute(figure)
 
 
 def _thin_ticks(ax: Axes) -> None:
@@ -104,7 +108,7 @@ def canvas(
 
     panels, columns = len(titles), min(columns, len(titles))
     rows, lines = math.ceil(panels / columns), textwrap.wrap(words["note"], int(width * 19))
-    figure = Figure((width, height * rows + 0.12 * len(lines)), layout="constrained")
+    figure = Figure((width, height * rows + 0.12 * len(lines)))
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
     for empty in axes[panels:]:

@@ -3,11 +3,12 @@
 import json
 import random
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 
 from ded.errors import near, no_such
 from ded.problems.prompts import worded
-from ded.problems.record import Problem, content_hash, draw
+from ded.problems.record import Candidate, Problem, content_hash, draw
 from ded.problems.source import Source
 
 # Of 0.1.25. Drawn from Python sets (seen over three hash seeds), so that every process would see
@@ -44,15 +45,18 @@ class ReasoningGym(Source):
         self.check()
         entries = self._entries(seed)
 
-        def make(_: random.Random) -> tuple[str, Problem]:
+        def make(_: random.Random) -> Candidate:
             entry = next(entries)
-            question, level = entry["question"], entry["metadata"].get("difficulty")
-            level = level if type(level) is int else 0
-            prompt, meta = worded("gym", question, {"task": self.name, "entry": entry})
-            name, answer = f"{self.name}:{content_hash(question):016x}", entry["answer"] or ""
-            return question, Problem(name, self.name, level, prompt, answer, "gym", meta)
+            return entry["question"], partial(self._problem, entry)
 
         return draw(make, n, split, seed)
+
+    def _problem(self, entry: dict) -> Problem:
+        question, level = entry["question"], entry["metadata"].get("difficulty")
+        level = level if type(level) is int else 0
+        prompt, meta = worded("gym", question, {"task": self.name, "entry": entry})
+        name, answer = f"{self.name}:{content_hash(question):016x}", entry["answer"] or ""
+        return Problem(name, self.name, level, prompt, answer, "gym", meta)
 
     def _entries(self, seed: str) -> Iterator[dict]:
         """Endless entries, as JSON has them: the scorer sees them so too."""

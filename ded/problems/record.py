@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ded.errors import SourceError
 
@@ -26,7 +27,7 @@ class Problem:
     the text shown to the model; answer: the reference answer; kind: how it is graded ("exact",
     "code", "math", "choice", "gym"); meta: what the grader or an analysis needs besides (the terms
     of a sum, the tests of a program, "group": a sub-group, "template": the prompt's, "hide": never
-    to be shown in reports).
+    to be shown in reports); to be changed in a copy only, as the rest.
     """
 
     id: str
@@ -46,6 +47,10 @@ class Problem:
         return cls(name, family, level, prompt, answer, kind, meta)
 
 
+# the canonical text of a problem, and what builds it, for most are of another split
+Candidate = tuple[str, Callable[[], Problem]]
+
+
 def content_hash(text: str) -> int:
     """A 64-bit hash of `text`, the same on every machine and in every process."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
@@ -58,27 +63,26 @@ def split_of(canonical: str) -> str:
 
 
 def draw(
-    make: Callable[[random.Random], tuple[str, Problem]], n: int, split: str, seed: str
+    make: Callable[[random.Random], Candidate], n: int, split: str, seed: str
 ) -> list[Problem]:
     """n distinct problems of one split, a pure function of (make, n, split, seed).
 
-    make(rng) returns (canonical text, Problem). Problems of other splits and repeats are rejected.
-    A longer draw with the same seed starts with the shorter one. SourceError when the source runs
-    dry.
+    make(rng) returns the next candidate. Those of other splits and repeats are rejected. A longer
+    draw with the same seed starts with the shorter one. SourceError when the source runs dry.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
     rng, rejected = random.Random(seed), 0
     drawn: dict[str, Problem] = {}
     while len(drawn) < n:
-        canonical, problem = make(rng)
-        if problem.id not in drawn and split_of(canonical) == split:
+        canonical, build = make(rng)
+        if split_of(canonical) == split and (problem := build()).id not in drawn:
             drawn[problem.id] = problem
             continue
         rejected += 1
         if rejected > 1000 + 200 * n:
             fewer = f"found only {len(drawn)} of {n} distinct problems in split {split!r}"
-            raise SourceError(f"{fewer} of {problem.family!r}: ask for fewer")
+            raise SourceError(f"{fewer} of {build().family!r}: ask for fewer")
     return list(drawn.values())
 
 
@@ -95,5 +99,10 @@ def chance(questions: Sequence[Problem]) -> float:
 
 def fingerprint(problems: list[Problem]) -> str:
     """A hash of the content of `problems`, in order: what a stage's key holds for them."""
+    return _fingerprint(tuple(problems))
+
+
+@lru_cache(maxsize=64)  # each model is asked the same questions
+def _fingerprint(problems: tuple[Problem, ...]) -> str:
     text = json.dumps([vars(problem) for problem in problems], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -3,6 +3,7 @@
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from ded.files import beside
@@ -30,6 +31,7 @@ class Parts(NamedTuple):
     tags: list[str]
 
 
+@lru_cache(maxsize=1024)  # grading and the filters take the same texts apart
 def split(text: str) -> Parts:
     """The thinking in a trajectory's text and its answer, both stripped.
 

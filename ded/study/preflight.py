@@ -4,7 +4,7 @@ an error at once, what would be lost on the way is told.
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from ded import curation, generation, models, problems
@@ -128,30 +128,38 @@ def unknown_signs(unit: Unit) -> list[str]:
     """A line for each model that reads questions, or recorded traces, which its tokenizer can write
     only in part."""
     asked = {"training": unit.questions()} | unit.suite()
-    prompts = {name: [q.prompt for q in questions] for name, questions in asked.items()}
+    prompts = {name: tuple(q.prompt for q in questions) for name, questions in asked.items()}
     traces_of = {
-        f"traces of {short(teacher)}": generation.sample(
-            teacher, asked["training"], 1, **unit.sampling()
-        )["text"]
+        f"traces of {short(teacher)}": tuple(
+            generation.sample(teacher, asked["training"], 1, **unit.sampling())["text"]
+        )
         for teacher in recorded_teachers(unit.params)
     }
-    lines = []
+    lines, share = [], lru_cache(_unknown_share)
+    alike: dict[tuple, str] = {}  # models of a family share a tokenizer, as all of the lab do
     for spec in dict.fromkeys([unit.base, *teachers_of(unit.params)]):
-        if parse(spec).kind not in WITHOUT_WEIGHTS:
+        if parse(spec).kind not in WITHOUT_WEIGHTS and (signs := _signs(spec)):
             read = prompts | (traces_of if spec == unit.base else {})
-            shares = {name: _unknown_share(spec, texts) for name, texts in read.items()}
+            like = alike.setdefault(signs, spec)
+            shares = {name: share(like, texts) for name, texts in read.items()}
             if parts := [f"{share:.0%} in {name}" for name, share in shares.items() if share]:
                 what = "of the tokens that it reads are <unk>, signs that it does not know"
                 lines.append(f"model {spec!r}: {what}: {', '.join(parts)}")
     return lines
 
 
-def _unknown_share(spec: str, texts: Iterable[str]) -> float:
-    """The share of <unk> among the tokens of the texts."""
+def _signs(spec: str) -> tuple:
+    """What decides which signs a tokenizer knows; empty of one that can write everything."""
     tok = models.load_tokenizer(spec)
     if tok.unk_token_id is None or tok.unk_token_id in (tok.eos_token_id, tok.bos_token_id):
-        return 0.0  # byte-level: it can write everything
-    if not (given := list(texts)):
-        return 0.0
-    ids = [i for row in tok(given, add_special_tokens=False)["input_ids"] for i in row]
+        return ()  # byte-level
+    backend = getattr(tok, "backend_tokenizer", None)
+    return (backend.to_str() if backend else spec, tok.unk_token_id)
+
+
+def _unknown_share(spec: str, texts: tuple[str, ...]) -> float:
+    """The share of <unk> among the tokens of the texts."""
+    tok = models.load_tokenizer(spec)
+    given = tok(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    ids = [i for row in given for i in row]
     return ids.count(tok.unk_token_id) / max(1, len(ids))

@@ -90,9 +90,12 @@ class Unit(Generic[Params]):
         """The evaluation questions (params.split): "ID", its perturbed copies in notebook 03, "ID
         code" in notebook 04, each OOD family.
         """
+        return {"ID": self._evaluation["ID"]} | self._perturbed | self._evaluation
+
+    @cached_property
+    def _perturbed(self) -> dict[str, list[Problem]]:
         asked, names = self._evaluation["ID"], getattr(self.params, "perturbations", ())
-        perturbed = {name: [problems.perturb(q, name) for q in asked] for name in names}
-        return {"ID": asked} | perturbed | self._evaluation
+        return {name: [problems.perturb(q, name) for q in asked] for name in names}
 
     @cached_property
     def _evaluation(self) -> dict[str, list[Problem]]:

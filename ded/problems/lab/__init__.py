@@ -19,7 +19,7 @@ from ded.errors import no_such
 from ded.problems.lab import letters, programs, sums
 from ded.problems.lab.letters import DIGITS, LETTERS, OOD
 from ded.problems.lab.sums import MODULUS, PERTURBATIONS, PLAIN, STYLES, Manner, perturb, trace
-from ded.problems.record import Problem, draw, split_of
+from ded.problems.record import Candidate, Problem, draw, split_of
 from ded.problems.source import Source
 
 # 20,000 problems or more at each level
@@ -82,8 +82,8 @@ def _drawn(family: str, level: int, n: int, split: str, seed: str) -> list[Probl
     return draw(maker(family, level), n, split, seed)
 
 
-def maker(family: str, level: int) -> Callable[[random.Random], tuple[str, Problem]]:
-    """make(rng) -> (canonical text, Problem) of one family and level; else ValueError."""
+def maker(family: str, level: int) -> Callable[[random.Random], Candidate]:
+    """make(rng), what `draw` takes, of one family and level; else ValueError."""
     if family not in LEVELS:
         raise ValueError(no_such("lab family", family, LEVELS))
     makers = {"sum": sums.make, "code": programs.make}
@@ -94,9 +94,9 @@ def next_problem(family: str, level: int, split: str, rng: random.Random) -> Pro
     """The next problem of a split from a running generator, for pre-training; it may repeat."""
     make = maker(family, level)
     while True:
-        canonical, problem = make(rng)
+        canonical, build = make(rng)
         if split_of(canonical) == split:
-            return problem
+            return build()
 
 
 def solution(

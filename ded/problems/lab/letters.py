@@ -4,7 +4,7 @@ import random
 import string
 from itertools import accumulate
 
-from ded.problems.record import Problem
+from ded.problems.record import Candidate, Problem
 
 LETTERS, DIGITS = list(string.ascii_lowercase), list(string.digits)
 ALPHABET = LETTERS[:10]  # of the families: few, so that each is seen often enough to be learnt
@@ -14,11 +14,15 @@ OOD = (
 )
 
 
-def make(family: str, level: int, rng: random.Random) -> tuple[str, Problem]:
-    """(canonical text, a problem of `level` symbols) of a family of `OOD`."""
+def make(family: str, level: int, rng: random.Random) -> Candidate:
+    """A problem of `level` symbols of a family of `OOD`."""
     words = _words(family, level, rng)
     prompt = f"{family} {' '.join(words)}"
-    return prompt, Problem.made(family, level, prompt, " ".join(solve(family, words)))
+
+    def build() -> Problem:
+        return Problem.made(family, level, prompt, " ".join(solve(family, words)))
+
+    return prompt, build
 
 
 def _words(family: str, level: int, rng: random.Random) -> list[str]:

@@ -3,11 +3,12 @@ running it.
 """
 
 import random
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from ded.problems.lab.letters import LETTERS
-from ded.problems.record import Problem
+from ded.problems.record import Candidate, Problem
 
 # operations with a number: their sign in Python
 OPERATIONS = {"add": "+", "subtract": "-", "times": "*", "modulo": "%", "divide": "//"}
@@ -16,20 +17,24 @@ ALONE = {"square": "{0} * {0}", "negate": "- {0}"}  # operations without one
 _ARGUMENTS = (-7, 0, 1, 2, 5, 9, 13, 46)
 
 
-def make(level: int, rng: random.Random) -> tuple[str, Problem]:
-    """(canonical text, a problem of `level` operations)."""
+def make(level: int, rng: random.Random) -> Candidate:
+    """A problem of `level` operations."""
     steps = []
     for _ in range(level):
         name = rng.choice((*OPERATIONS, *ALONE))
         least = 2 if name in ("times", "modulo", "divide") else 1
         steps.append(name if name in ALONE else f"{name} {rng.randrange(least, 10)}")
     prompt = "python " + " , ".join(steps)
+    return prompt, partial(_problem, prompt, steps)
+
+
+def _problem(prompt: str, steps: list[str]) -> Problem:
     _, answer = solve(steps, "statements")
     scope: dict[str, Any] = {}
     exec(answer, scope)  # our own text: a model's goes to the sandbox
     tests = [{"args": [x], "expected": scope["f"](x)} for x in _ARGUMENTS]
     facts = {"entry": "f", "tests": tests, "steps": steps}
-    return prompt, Problem.made("code", level, prompt, answer, "code", **facts)
+    return Problem.made("code", len(steps), prompt, answer, "code", **facts)
 
 
 def solve(steps: list[str], style: str) -> tuple[str, str]:

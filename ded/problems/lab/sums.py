@@ -6,9 +6,10 @@ correct orders of work.
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 from ded.problems.lab.letters import DIGITS, LETTERS
-from ded.problems.record import Problem
+from ded.problems.record import Candidate, Problem
 
 MODULUS = 7
 SIGNED = [sign + digit for sign in "+-" for digit in DIGITS[:MODULUS]]
@@ -38,8 +39,8 @@ class Manner:
 PLAIN = Manner()
 
 
-def make(level: int, rng: random.Random) -> tuple[str, Problem]:
-    """(canonical text, a problem of `level` terms).
+def make(level: int, rng: random.Random) -> Candidate:
+    """A problem of `level` terms.
 
     In the canonical text order and zeros do not count, so that a perturbed evaluation question is
     in no corpus either.
@@ -48,7 +49,7 @@ def make(level: int, rng: random.Random) -> tuple[str, Problem]:
     rest = [(rng.choice((1, -1)), rng.randrange(MODULUS)) for _ in range(level - 1)]
     terms = (first, *rest)
     signed = sorted(f"{sign * digit:+d}" for sign, digit in terms if digit)
-    return f"sum {' '.join(signed)}", problem_of(terms)
+    return f"sum {' '.join(signed)}", partial(problem_of, terms)
 
 
 def problem_of(terms: Terms, prompt: str | None = None) -> Problem:
