@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ded import jobs, progress
+from ded import jobs
 from ded.errors import ModelError
 from ded.lab import catalogue as lab
 from ded.lab import scoring
@@ -129,13 +129,12 @@ def train(
     [[million tokens, pass@1], ...]}.
     """
     rule = scoring.stop_rule(recipe) if score else {}
-    run = _Run(model, recipe, scale, score)
+    run = _Run(model, recipe, score)
     run.stretch(recipe["tokens"] * scale)
     run.stretch(recipe.get("decay", 0.0) * scale, 1.0, 0.0, rule)
     for _ in range(rule["further"]["times"] if rule else 0):
         if not run.passed(rule):
             run.stretch(rule["further"]["tokens"] * scale, 0.5, 0.0, rule)
-    run.bar.close()
     last, seconds = run.losses[-200:], round(time.time() - run.started)
     loss = round(sum(last) / len(last), 4)
     totals = {"tokens": run.n_tokens, "steps": len(run.losses), "seconds": seconds}
@@ -145,9 +144,7 @@ def train(
 class _Run:
     """One model in training: its optimizers, its stream, and how far it is."""
 
-    def __init__(
-        self, model: Any, recipe: dict, scale: float, score: Callable[[Any], float] | None
-    ) -> None:
+    def __init__(self, model: Any, recipe: dict, score: Callable[[Any], float] | None) -> None:
         self.model, self.score = model, score
         self.optimizers = _optimizers(model, recipe.get("learning_rate", 4e-3))
         self.n_tokens, self.losses = 0, list[float]()
@@ -155,8 +152,6 @@ class _Run:
         self.progress, self.started = 0.0, time.time()
         source = stream(recipe, recipe["seed"], lambda: self.progress)
         self.batches = batches(source, recipe["seed"])
-        total = 1e6 * scale * (recipe["tokens"] + recipe.get("decay", 0.0))
-        self.bar = progress.bar(total=total, desc="training", unit="token", unit_scale=True)
 
     def passed(self, rule: dict) -> bool:
         """Whether its last score is what it is stopped at."""
@@ -193,8 +188,6 @@ class _Run:
         self.model.train()
         self.losses.append(_backward(self.model, micro_batches))
         self.n_tokens += sum(ids.numel() for ids, _ in micro_batches)
-        self.bar.set_postfix_str(f"loss {self.losses[-1]:.3f}", refresh=False)
-        self.bar.update(self.n_tokens - self.bar.n)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor

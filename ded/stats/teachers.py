@@ -100,28 +100,24 @@ def regret(
     return interval if interval.over == "bases" else _widened(interval), table
 
 
-def transfer_regret(student: pd.DataFrame, value: str = "value") -> tuple[Interval, pd.DataFrame]:
+def transfer_regret(student: pd.DataFrame, value: str = "value") -> Interval:
     """What is lost on one base by using the teacher that won on another, against its own winner.
 
     Cross-fitted as `regret`: both winners are chosen on half of the replicates of their base (equal
     halves, so that neither choice is better informed) and scored on the other half of the target.
     The bases share their winners, so that the standard error is widened by CROSS_FIT in any case.
-    Returns the interval (of the mean over the other bases) and the matrix of mean losses, source
-    base x target base. With a single base there is nothing to judge: the interval is nan.
+    The mean over the other bases; with a single base there is nothing to judge, and it is nan.
     """
     cells = intervals.cells_of(student, value)
     n_others = cells.index.unique("base").size - 1
-    halves, losses = [], []
+    halves = []
     for (chosen_on,), (scored_on,) in _halves("replicate", cells):
         winners = _winners(_means(chosen_on))
         of_each = scored_on @ winners.T  # what each base's winner makes of each target
         best = _taught(scored_on, winners)
         others = (of_each.sum(axis=1, skipna=False) - best) / n_others
         halves.append(pd.DataFrame({OWN_BEST: best, OTHERS_BEST: others}))
-        losses.append(of_each.rsub(best, axis=0))
-    matrix = pd.concat(losses).groupby("base").mean().T
-    matrix = matrix.rename_axis("source").rename_axis("target", axis=1)
-    return _widened(_contrast(pd.concat(halves), student, student, value)), matrix
+    return _widened(_contrast(pd.concat(halves), student, student, value))
 
 
 def without_each(

@@ -143,7 +143,7 @@ def claims(own: pd.DataFrame, student: pd.DataFrame, delta: float) -> list[stats
     tables = {"own": own, "student": student, "value": "accuracy"}
     highest, _ = stats.top_against_rest(**tables)
     regret, _ = stats.regret(**tables)
-    transfer, _ = stats.transfer_regret(student, "accuracy")
+    transfer = stats.transfer_regret(student, "accuracy")
     interaction = stats.interaction(student, "accuracy")
     asked = [
         stats.claim(
