@@ -201,10 +201,8 @@ def test_verdicts():
 def test_tests_share_a_process_only_where_that_makes_no_difference(
     program, n_runs, reason, monkeypatch
 ):
-    runs, begin = [], Sandbox.begin
-    monkeypatch.setattr(
-        Sandbox, "begin", lambda *args, **how: runs.append(1) or begin(*args, **how)
-    )
+    runs, run = [], Sandbox.run
+    monkeypatch.setattr(Sandbox, "run", lambda *args, **how: runs.append(1) or run(*args, **how))
     (decision,) = grade_programs([(DOUBLE, program)], replace(QUIET, limits=Limits(cpu=0.5)))
     assert len(runs) == n_runs and decision.reason.startswith(reason)
     assert decision.verdict == ("wrong" if reason else "correct")

@@ -6,7 +6,7 @@ What a problem's ``meta`` may hold:
   [...], "expected": value}`` (functions; then ``entry`` is the function's name, or
   "Solution.method");
 - or ``assertions``: Python source that uses the program's names (``candidate`` is its ``entry``)
-  and asserts, as in HumanEval and MBPP; it runs in a sandbox of its own and talks with the program,
+  and asserts, as in HumanEval and MBPP; it runs in a process of its own and talks with the program,
   which runs once;
 - ``preamble``: source run before the program (LiveCodeBench's imports); ``input_mode``: "stdio" or
   "file" (input.txt, output.txt);
@@ -15,13 +15,12 @@ What a problem's ``meta`` may hold:
   code 0 or 1 if it prints nothing);
 - ``time_limit`` (CPU seconds) and ``memory_limit`` (MiB) of one test, in place of the defaults.
 
-No expected output enters the program's sandbox. Tests run in order and stop at the first that
+No expected output enters the program's process. Tests run in order and stop at the first that
 fails.
 """
 
 import json
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +174,7 @@ def _together(limits: Limits) -> int:
 
 def _try(pairs: list[Pair], workers: int, settings: Settings) -> list[Decision]:
     options = settings.options
-    where = settings.limits, options.isolation, False, tuple(options.packages)
+    where = settings.limits, options.isolation, tuple(options.packages)
     threads = threading.local()
 
     def run(pair: Pair) -> Decision:
@@ -191,8 +190,7 @@ def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
     """The decision on one program; the verdict `AGAIN` stands for an error that a quieter machine
     might not make.
 
-    box: serves functions and lends its limits and isolation; programs that may write files get a
-    sandbox of their own.
+    box: where it runs, and whose limits count where the problem has none.
     """
     meta = problem.meta
     cpu, memory = meta.get("time_limit"), meta.get("memory_limit")
@@ -203,19 +201,18 @@ def grade_program(problem: Problem, program: str, box: Sandbox) -> Decision:
     if not meta["tests"]:
         return Decision("error", "the problem has no tests")
     spent = 0.0
-    with box.sibling(writable=True) as own_box:
-        runs = chain.from_iterable(
-            _called(list(tests), how, meta, box, limits)
-            if called
-            else (_fed(test, how, meta, own_box, limits) for test in tests)
-            for called, tests in groupby(meta["tests"], lambda test: "args" in test)
-        )
-        for number, (fault, cpu) in enumerate(runs, 1):
-            if fault:
-                return Decision(fault.verdict, f"test {number}: {fault.reason}")
-            spent += cpu
-            if spent > limits.total_cpu:
-                return Decision("wrong", f"all tests together: over {limits.total_cpu:g} s of CPU")
+    runs = chain.from_iterable(
+        _called(list(tests), how, meta, box, limits)
+        if called
+        else (_fed(test, how, meta, box, limits) for test in tests)
+        for called, tests in groupby(meta["tests"], lambda test: "args" in test)
+    )
+    for number, (fault, cpu) in enumerate(runs, 1):
+        if fault:
+            return Decision(fault.verdict, f"test {number}: {fault.reason}")
+        spent += cpu
+        if spent > limits.total_cpu:
+            return Decision("wrong", f"all tests together: over {limits.total_cpu:g} s of CPU")
     return CORRECT
 
 
@@ -297,8 +294,7 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
     names = ("input.txt", "correct_output.txt", "solution_output.txt")
     contents = (test["input"].encode(), test["output"].encode(), stdout)
     files = dict(zip(names, contents, strict=True))
-    with box.sibling(writable=True) as own_box:
-        result = own_box.run(checker, argv=names, files=files)
+    result = box.run(checker, argv=names, files=files)
     if result.outcome != "exit" or result.code not in (0, 1):
         return AGAIN if result.outcome in ("wall", "lost") else "error"
     words = _text(result.stdout).split()
@@ -312,25 +308,15 @@ def _check(checker: str, test: dict, stdout: bytes, box: Sandbox) -> str:
 
 
 def _assertions(program: dict, meta: dict, box: Sandbox, limits: Limits) -> Decision:
-    """The assertions and the program run side by side, each in a sandbox of its own, and talk."""
+    """The assertions and the program run side by side and talk."""
     name, *method = meta.get("entry", "").replace("()", "").split(".")
     tests = {"source": meta["assertions"], "entry": name}
     if "candidate" in meta["assertions"]:
         tests["preamble"] = f"candidate = {'().'.join([name, *method])}"
-    ends = socket.socketpair()
-    box.begin(**program, link="program", entry=name, peer=ends[0], limits=limits)
-    patient = replace(limits, idle=float("inf"))
-    result = box.twin.run(**tests, link="tests", peer=ends[1], limits=patient)
-    answered = box.finish()
-    # who waits for a peer at work is not asleep: what counts is when both wait, which by the limit
-    # on the tests' CPU time is a quarter of the time that a sleeper waits, at least
-    both_idle = answered.idle + result.idle - max(answered.wall, result.wall)
-    idle = answered.idle if 4 * both_idle > answered.idle else 0.0
-    if fault := _fault(replace(answered, idle=idle), limits):
-        return fault
+    result = box.run(**program, entry=name, tests=tests, limits=limits)
     fault = _fault(result, limits) or CORRECT
     if (result.outcome, result.code) == ("exit", ENDED):
-        return Decision("wrong", "ended before its tests")
+        return Decision("wrong", fault.reason if result.stderr else "ended before its tests")
     if (result.outcome, result.code) == ("exit", AT_FAULT):
         return Decision("error", f"the assertions themselves fail: {fault.reason}")
     return fault

@@ -6,12 +6,14 @@ the isolation, where it is process 1 of its own PID namespace, so that no signal
 reaches it. It reads jobs from stdin, writes results to stdout, and knows no expected output. All
 untrusted code, compiling included, happens in a forked child; the child itself reads its program
 and input, so that the supervisor's memory, which the next child inherits, holds none of them.
+Assertions are a process that reads what they are only after it has forked one for the program.
 
 argv: the uid for programs ("-1" to keep our own), the open file with which a process joins the
 cgroup of this sandbox ("-1" for none), the seccomp filter in hexadecimal digits ("" for none), and
-a folder of packages for them if there is one. A job is two marshalled dicts, limits and program,
-each after 4 bytes of length. A result is a JSON object, after 4 bytes of length, in which stdout,
-stderr and the returned value stand with their lengths, and then those three.
+a folder of packages for them if there is one. A job is marshalled dicts, limits, a program and, if
+there are any, its tests, each after 4 bytes of length. A result is a JSON object, after 4 bytes of
+length, in which stdout, stderr and the returned value stand with their lengths, and then those
+three.
 """
 
 import ctypes
@@ -28,13 +30,14 @@ import sys
 import time
 from contextlib import suppress
 
-from ded.grading.talk import PEER_FD, VALUE_FD, become, read_exactly, write_all
+from ded.grading.talk import FROM_PEER, TO_PEER, VALUE_FD, become, read_exactly, write_all
 
 TICK = 0.05  # seconds between looks at the memory and CPU of everything that runs, on average
 MIB = 1 << 20
 INODE, SOCKET = 2 << 10, 416 << 10  # bytes of the kernel's, at most (man 7 socket, wmem_max)
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
 UID, CGROUP = map(int, sys.argv[1:3])
+TMP_MODE = stat.S_IFDIR | 0o1777
 prctl = ctypes.CDLL(None).prctl
 
 
@@ -63,18 +66,30 @@ def lower_limits(limits):
         os.setgroups([])
         os.setresgid(UID, UID, UID)
         os.setresuid(UID, UID, UID)
+        prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: tests out of reach of their program
     cap(resource.RLIMIT_NPROC, limits["processes"])  # counted for the uid, in this user namespace
 
 
 def input_file(content, folder):
-    """A file without a name to read this from; nothing where there is no scratch space."""
-    if not folder:
-        return os.open("/dev/null", os.O_RDONLY)
+    """A file without a name to read this from."""
     file = os.open(f"{folder}.stdin", os.O_RDWR | os.O_CREAT)
     os.unlink(f"{folder}.stdin")
     write_all(file, content)
     os.lseek(file, 0, os.SEEK_SET)
     return file
+
+
+def parted(program):
+    """Part into tests and, as a child, their program, which talk through pipes: here the job that
+    this process has from now on.
+    """
+    to_program, to_tests = os.pipe(), os.pipe()
+    is_program = os.fork() == 0
+    os.dup2((to_program if is_program else to_tests)[0], FROM_PEER)
+    os.dup2((to_tests if is_program else to_program)[1], TO_PEER)
+    if is_program:
+        return program | {"link": "program"}
+    return read_message() | {"link": "tests"}
 
 
 def child(limits, stdout, stderr, value):
@@ -86,22 +101,21 @@ def child(limits, stdout, stderr, value):
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         job = read_message()
-        if job["link"]:
-            socket = sys.modules["socket"]
-            with socket.socket(fileno=os.dup(0)) as channel:
-                _, (peer,), *_ = socket.recv_fds(channel, 1, 1)
-        os.dup2(input_file(job["stdin"], limits["folder"]), 0)
-        os.dup2(os.open("/dev/null", os.O_WRONLY) if job["call"] or job["link"] else stdout, 1)
+        job = parted(job) if limits["tests"] else job | {"link": ""}
+        if job["call"] or job["link"]:
+            stdin = stdout = os.open("/dev/null", os.O_RDWR)
+        else:
+            stdin = input_file(job["stdin"], limits["folder"])
+        os.dup2(stdin, 0)
+        os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.dup2(value, VALUE_FD)
-        os.closerange(VALUE_FD + 1, 4096)
-        if job["link"]:
-            os.dup2(peer, PEER_FD)
         os.closerange(3, VALUE_FD)
+        os.closerange(TO_PEER + 1, 4096)
         lower_limits(limits)
-        if limits["folder"]:
+        with suppress(FileExistsError):  # tests and program share it
             os.mkdir(limits["folder"])
-            os.chdir(limits["folder"])
+        os.chdir(limits["folder"])
         for name, content in job["files"].items():
             with open(name, "wb") as file:
                 file.write(content)
@@ -163,7 +177,7 @@ def usage(pid):
     ticks = sum(int(part) for fields in stats.values() for part in fields[11:15])
     memory = sum(int(fields[21]) for fields in stats.values()) * resource.getpagesize()
     if ISOLATED:
-        scratch = os.statvfs("/tmp" if os.path.exists("/tmp") else "/")
+        scratch = os.statvfs("/tmp")
         memory += (scratch.f_files - scratch.f_ffree) * INODE
         with open("/proc/net/unix", "rb") as file:
             memory += len(file.readlines()[1:]) * SOCKET
@@ -254,12 +268,11 @@ def read_file(limits):
 
 
 def clean(limits):
-    """Whether the program left nothing in scratch space."""
-    if not limits["folder"]:
-        return True
+    """Whether the program left nothing in scratch space, and that as it was."""
     with suppress(OSError):
         os.rmdir(limits["folder"])
-        return not (ISOLATED and os.listdir("/tmp"))
+        same = os.stat("/tmp").st_mode == TMP_MODE and not os.listxattr("/tmp")
+        return not ISOLATED or (same and not os.listdir("/tmp"))
     return False
 
 
@@ -318,7 +331,7 @@ def main():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets those signals that it handles
     if ISOLATED and UID < 0:
-        # the same uid as the programs: be out of reach of ptrace and of /proc/1/mem
+        # all have the same uid: be out of reach of ptrace and of /proc/1/mem, children too
         prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
     sys.path += sys.argv[4:]
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out

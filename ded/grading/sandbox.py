@@ -1,11 +1,11 @@
 """Run generated Python where it can do no harm, and measure what it used.
 
-    with Sandbox(writable=True) as box:
+    with Sandbox() as box:
         result = box.run(source, stdin=b"1 2\\n")
 
 Isolation "bubblewrap": namespaces of its own for processes, network, mounts, IPC and (for an
-ordinary user) users; the file system is a bare Python, the system's libraries and, where asked for,
-a scratch folder in memory; nothing of the environment. Isolation "rlimits": the same limits without
+ordinary user) users; the file system is a bare Python, the system's libraries and a scratch folder
+in memory; nothing of the environment. Isolation "rlimits": the same limits without
 a wall around them. Programs can then read what the user can read, reach the network and leave
 processes behind: for code that is trusted, and only where the caller names it.
 
@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import zlib
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -113,22 +113,19 @@ class Program:
     """What to run, and how.
 
     source: the program; argv: its arguments; stdin: its input; files: {name: bytes} put into its
-    folder and `read` the file whose content is reported in place of stdout (these want a writable
-    sandbox).
+    folder, and `read` the file whose content is reported in place of stdout.
     call: (entry, args, ...): after the program has run, call its function `entry`, or
     `Class.method` on a fresh object (without that class, its function `method`), and report the
     value; args are plain data; what it prints is dropped. A function that can keep nothing from one
     call for the next is called with each of the args, any other with the first.
     preamble: run before the source, in its names.
-    link: "tests" or "program" for the ends of a talk over a socket: tests use the names of a
-    program that runs in another sandbox, and must have the name `entry`.
+    entry: a name that it must have, if there are tests.
     """
 
     source: str
     stdin: bytes = b""
     call: tuple | None = None
     preamble: str = ""
-    link: str = ""
     entry: str = ""
     argv: tuple[str, ...] = ()
     files: dict[str, bytes] = field(default_factory=dict)
@@ -137,10 +134,9 @@ class Program:
 
 class Sandbox(AbstractContextManager):
     """A place to run programs one after another. `run` starts each from the same state; no process
-    outlives its run.
+    outlives its run. Each has a scratch folder, /tmp and /dev/shm, to itself: a sandbox in which
+    one left files is made anew.
 
-    writable: whether programs get a scratch folder, /tmp and /dev/shm, new for each run: a sandbox
-    in which one left files is made anew. Without it they have nowhere to leave anything.
     packages: what programs may import beside the standard library; ParameterError for one that is
     not installed.
     bwrap: a bubblewrap to try out, as the beginning of a command; None is one that is known to
@@ -152,14 +148,12 @@ class Sandbox(AbstractContextManager):
         self,
         limits: Limits | None = None,
         isolation: str = "bubblewrap",
-        writable: bool = False,
         packages: tuple[str, ...] = (),
         bwrap: tuple[str, ...] = (),
     ) -> None:
         if not bwrap and (reason := why_not(isolation)):
             raise RuntimeError(reason)
-        self.limits, self.isolation, self.writable = limits or Limits(), isolation, writable
-        self.packages, self._places = packages, places(packages)
+        self.limits, self._places = limits or Limits(), places(packages)
         self.process: Any = None  # a Popen with two pipes
         self._cgroup: cgroup.Cgroup | None = None
         self._killed = 0  # by the limit of the cgroup, so far
@@ -169,46 +163,35 @@ class Sandbox(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def sibling(self, writable: bool = False) -> "Sandbox":
-        """Another one like this."""
-        return Sandbox(self.limits, self.isolation, writable, self.packages)
+    def run(
+        self, source: str, limits: Limits | None = None, tests: dict | None = None, **how: Any
+    ) -> Result:
+        """Run a program to its end or its limits.
 
-    @functools.cached_property
-    def twin(self) -> "Sandbox":
-        """The one for tests that talk to a program in this one; closed with it."""
-        return self.sibling()
-
-    def run(self, source: str, **how: Any) -> Result:
-        """Run a program to its end or its limits; see `begin`."""
-        self.begin(source, **how)
-        return self.finish()
-
-    def begin(self, source: str, limits: Any = None, peer: Any = None, **how: Any) -> None:
-        """Start a program. limits: in place of ours; peer: an end of a socket, for a program with a
-        `link`, which is closed here; how: further fields of `Program`.
+        limits: in place of ours; tests: source, preamble and entry of a program that uses the names
+        of this one, from a process of its own, and whose end is reported; how: further fields of
+        `Program`.
         """
-        program = Program(source, **how)
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
+        messages = [vars(Program(source, **how)), *([vars(Program(**tests))] if tests else [])]
         if self.process is None:
             self._start(limits.files)
-        folder = f"{self.folder}/run" if self.writable else ""
-        bounds = vars(limits) | {"wall": wall, "folder": folder, "read": program.read}
-        bounds["modules"] = [name for name in _WARM if name in program.preamble]
-        bounds["modules"] += ["socket"] if peer else []
+        bounds = vars(limits) | {"wall": wall, "folder": f"{self.folder}/run", "tests": bool(tests)}
+        preamble = messages[0]["preamble"]
+        bounds |= {"modules": [name for name in _WARM if name in preamble], "read": how.get("read")}
         if self._cgroup:
             self._cgroup.limit(limits.memory + limits.files + HELD + 3 * limits.output)
         # the supervisor keeps `wall`; this guards against its own end
         self._deadline = time.monotonic() + 2 * wall + 30
-        with suppress(OSError), peer or nullcontext():  # one that has ended is told by `finish`
-            for message in (bounds, vars(program)):
+        with suppress(OSError):  # a supervisor that has ended is told by `_result`
+            for message in (bounds, *messages):
                 data = marshal.dumps(message)
                 self._jobs.sendall(struct.pack("<I", len(data)) + data)
-            if peer:
-                socket.send_fds(self._jobs, [b"."], [peer.fileno()])
+        return self._result()
 
-    def finish(self) -> Result:
-        """What became of the program that was begun."""
+    def _result(self) -> Result:
+        """What became of the program."""
         try:
             (length,) = struct.unpack("<I", self._receive(4))
             result = json.loads(self._receive(length))
@@ -235,8 +218,8 @@ class Sandbox(AbstractContextManager):
             if os.geteuid() == 0:  # one each: the process limit counts by uid
                 uid = 20_000 + next(_numbers) % 40_000
             self.folder = "/tmp"
-            command = _walls(self._bwrap, self.writable, scratch, self._places)
-        elif self.writable or self._places:
+            command = _walls(self._bwrap, scratch, self._places)
+        else:
             self.folder = tempfile.mkdtemp(prefix="ded-sandbox-")
             for name, place in self._places.items():
                 os.makedirs(f"{self.folder}/packages", exist_ok=True)
@@ -271,14 +254,12 @@ class Sandbox(AbstractContextManager):
 
     def close(self) -> None:
         """End it and everything in it. The next `run` starts a fresh one."""
-        if "twin" in vars(self):
-            self.twin.close()
         if self.process is not None:
             self._jobs.close()
             self.process.kill()
             with suppress(OSError), self.process:  # whose end closes the pipes and waits
                 pass
-            if not self._bwrap and self.folder:
+            if not self._bwrap:
                 shutil.rmtree(self.folder, ignore_errors=True)
             if self._cgroup:
                 self._cgroup.close()
@@ -351,7 +332,7 @@ def bubblewrap() -> tuple[tuple[str, ...], str]:
     )
     options = ((),) if os.geteuid() == 0 else (("--disable-userns",), ())
     for path, option in itertools.product(filter(None, candidates), options):
-        with Sandbox(writable=True, bwrap=(path, *option)) as box:
+        with Sandbox(bwrap=(path, *option)) as box:
             result = box.run(program)
         if (result.outcome, result.stdout) == ("exit", b"True -1\n"):
             return (path, *option), ""
@@ -362,11 +343,9 @@ def bubblewrap() -> tuple[tuple[str, ...], str]:
     return (), f"bubblewrap cannot isolate code here ({why}). {mend}: isolation='rlimits'."
 
 
-def _walls(
-    bwrap: tuple[str, ...], writable: bool, scratch: int, packages: dict[str, Path]
-) -> list[str]:
-    """The bubblewrap command line up to the program to start. scratch: MiB of space in a writable
-    sandbox. packages: {name in /packages: where it lies}.
+def _walls(bwrap: tuple[str, ...], scratch: int, packages: dict[str, Path]) -> list[str]:
+    """The bubblewrap command line up to the program to start. scratch: MiB of space for files.
+    packages: {name in /packages: where it lies}.
 
     Root makes the namespaces as root and each program becomes an unused uid (root is exempt from
     the process limit); anyone else gets a user namespace, where that limit starts afresh.
@@ -390,7 +369,6 @@ def _walls(
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
     command += ["--symlink", "/proc/self/fd", "/dev/fd"]
-    if writable:
-        command += ["--perms", "1777", "--size", str(scratch << 20), "--tmpfs", "/tmp"]
-        command += ["--symlink", "/tmp", "/dev/shm"]
+    command += ["--perms", "1777", "--size", str(scratch << 20), "--tmpfs", "/tmp"]
+    command += ["--symlink", "/tmp", "/dev/shm"]
     return [*command, "--remount-ro", "/", "--chdir", "/"]

@@ -1,7 +1,7 @@
 """What becomes of a process in the sandbox: the program, or the tests that talk with one.
 
 Runs behind the walls only, where `ded.grading.inside` forks a process and hands it a job. What goes
-out is data: the value of a call, as JSON, or one end of a talk over a socket.
+out is data: the value of a call, as JSON, or one end of a talk through pipes.
 """
 
 import builtins
@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import CodeType, FunctionType
 
 VALUE_FD = 250  # where a child writes the returned value, after a line that says that it starts
-PEER_FD = 251  # the socket between tests and their program
+FROM_PEER, TO_PEER = 251, 252  # the pipes between tests and their program
 ENDED = 3  # the exit code of tests whose program ended before they did
 AT_FAULT = 4  # and of tests that fail by themselves
 
@@ -77,7 +77,7 @@ def encode(value):
     raise NotPlain(f"{type(value).__name__} is not plain data")
 
 
-# --- tests and the program under test: two processes, in sandboxes of their own, that talk --------
+# --- tests and the program under test: two processes that talk ----------------------------
 FILL: dict = {"list": list.extend, "dict": dict.update, "set": set.update}
 OPERATIONS: dict = {
     name: getattr(builtins, name) for name in ("getattr", "setattr", "iter", "next", "len", "bool")
@@ -138,12 +138,12 @@ class Link:
         contents: dict[int, tuple] = {}
         flat = self.flat(value, contents)
         data = json.dumps([flat, list(contents.items())]).encode("ascii")
-        write_all(PEER_FD, struct.pack("<I", len(data)) + data)
+        write_all(TO_PEER, struct.pack("<I", len(data)) + data)
 
     def receive(self):
         """What the other end sent; EOFError when that has ended."""
-        (length,) = struct.unpack("<I", read_exactly(4, PEER_FD))
-        flat, contents = json.loads(read_exactly(length, PEER_FD))
+        (length,) = struct.unpack("<I", read_exactly(4, FROM_PEER))
+        flat, contents = json.loads(read_exactly(length, FROM_PEER))
         for number, (tag, _) in contents:
             if number == len(self.objects):
                 self.number(self.kinds[tag]())
