@@ -98,7 +98,10 @@ def reproduce(
         False, "--with-uncommitted-changes", help="Run as the reference all the same."
     ),
 ) -> None:
-    """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts."""
+    """Run the notebooks with a preset into outputs/PRESET/ and show the verdicts.
+
+    As a reference run into outputs/reference/, in the place of the one before.
+    """
     from ded import reference as log
 
     runs = runner.planned(preset, only, _changes(param))  # all are checked before any work
@@ -107,8 +110,9 @@ def reproduce(
     begin, end, side_by_side = None, None, 3
     if reference is not None:
         begin, end = log.begin(reference, with_uncommitted_changes), log.keep(reference)
-        runs = [dataclasses.replace(run, reference=True) for run in runs]
-        side_by_side = 1
+        place, os.environ[params.whole.NEXT] = Path("outputs", "reference"), "1"
+        runs = [dataclasses.replace(run, folder=place / run.name) for run in runs]
+        side_by_side, replace = 1, True
     written: set[Path] = set()
 
     def add_to_report(run: runner.Run) -> None:

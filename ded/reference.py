@@ -1,15 +1,13 @@
 """The reference run: its log, outputs/reference/LOG.md, with a line a notebook that is written
 before it begins, so that no look at the test split goes unrecorded; and its results, each notebook
-put there and committed as it ends, so that a run that is killed keeps what is complete.
+committed as it ends, so that a run that is killed keeps what is complete.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from ded import files, folders, home, results
+from ded import files, results
 from ded.errors import ParameterError
 from ded.params import whole
 from ded.problems import content_hash
@@ -19,27 +17,22 @@ HEAD = "| begun (UTC) | notebook | commit | params | why |\n| --- | --- | --- | 
 
 
 def keep(why: str) -> Callable[[Run], None]:
-    """What is to be done after each notebook of a reference run: its results take the place of the
-    earlier ones, and are committed with the log."""
+    """What is to be done after each notebook of a reference run: its results, which have taken the
+    place of the earlier ones, are committed with the log."""
 
-    def put(run: Run) -> None:
-        folder, source = whole.folder(run.name), home() / run.folder
-        manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
-        written = {*manifest["files"], "manifest.json", "metrics.json", f"{run.name}.ipynb"}
-        with folders.working(folder) as work:
-            for name in written:
-                shutil.copy(source / name, work)
-            folders.publish(Path(work), folder)
-        for file in folder.iterdir():
-            if file.is_file() and file.name not in written:
+    def commit(run: Run) -> None:
+        manifest = json.loads((run.folder / "manifest.json").read_text(encoding="utf-8"))
+        written = {*manifest["files"], f"{run.name}.ipynb"}
+        for file in run.folder.iterdir():
+            if file.is_file() and file.name not in written | {"manifest.json", "metrics.json"}:
                 file.unlink()  # of an earlier run
-        where = "--", files.shown(folder), files.shown(folder.with_name("LOG.md"))
+        where = "--", files.shown(run.folder), files.shown(run.folder.with_name("LOG.md"))
         results.git("add", "--all", *where)
         results.git("commit", "--message", f"reference, {run.name}: {_line(why)}", *where)
         if results.git("status", "--porcelain", *where):
             print(f"{run.name}: not committed; git commit {' '.join(where[1:])}")
 
-    return put
+    return commit
 
 
 def _line(why: str) -> str:

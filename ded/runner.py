@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from ded import files, folders, home, jobs, params, progress, results, store, wording, workers
 from ded.errors import ParameterError, near
-from ded.params import whole
 from ded.params.schemas import SCHEMAS
 
 LEGEND = "Differences in points, with the interval that decides (docs/statistics.md, Verdicts)."
@@ -49,7 +48,6 @@ class Run:
     # where its results go; relative to the repository, so that no machine's folders are recorded
     folder: Path
     origins: dict[str, str] = field(default_factory=dict)  # the place that set each parameter
-    reference: bool = False  # whether it is to be the committed reference
 
     @property
     def name(self) -> str:
@@ -225,7 +223,6 @@ def execute(run: Run, replace: bool = False) -> str:
             with _shown(run) as told:
                 into = f"{work}/{file}"
                 places = {results.WORK: os.path.abspath(work), progress.FOLDER: told}
-                places |= {whole.NEXT: run.name} if run.reference else {}
                 how = {"kernel_manager_class": _kernel_class(places), "stdout_file": _Echo(run)}
                 papermill.execute_notebook(notebook, into, changed, **how, **KERNEL)
         except papermill.PapermillExecutionError as error:
