@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,27 +21,20 @@ def pass_rates(rates: pd.DataFrame) -> parts.Figure:
 
     `rates`: base, replicate, n (samples), pass_rate, kept (by compression), a row a question.
     """
-    import seaborn
-
-    k, looks = int(rates["n"].max()), {"kept": parts.BLUE, "dropped": "0.85"}
-    rates = rates.assign(fate=rates["kept"].map({True: "kept", False: "dropped"}))
-    bars: dict[str, Any] = {
-        "hue": "fate",
-        "palette": looks,
-        "hue_order": list(looks),
-        "multiple": "stack",
-    }
-    bars |= {"stat": "probability", "bins": np.linspace(-0.5, k + 0.5, k + 2) / k, "alpha": 1}
+    k, looks = int(rates["n"].max()), {True: ("kept", parts.BLUE), False: ("dropped", "0.85")}
     bases, words = parts.names(rates, "base"), parts.words("pass_rates", k=k)
     figure, axes = parts.canvas(bases, 4, 1.9, words, sharey=True)
     for ax, base in zip(axes, bases, strict=True):
-        labels = {"xlabel": ax.get_xlabel(), "ylabel": ax.get_ylabel()}
-        seaborn.histplot(rates[rates["base"] == base], x="pass_rate", ax=ax, legend=False, **bars)
-        ax.set(**labels)
+        of_base = rates[rates["base"] == base]
+        shares = pd.crosstab(of_base["pass_rate"], of_base["kept"], normalize="all")
+        below = 0.0
+        for kept, (name, color) in looks.items():
+            height = shares.get(kept, 0.0 * shares.index)
+            ax.bar(shares.index, height, 0.8 / k, below, color=color, label=name)
+            below = below + height
         parts.percent(ax.xaxis)
         parts.percent(ax.yaxis)
-    marks = {name: {"color": color, "linewidth": 6} for name, color in looks.items()}
-    parts.legend(figure, axes[0], marks)
+    parts.legend(figure, axes[0])
     return figure
 
 

@@ -57,8 +57,6 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         with style():
             made = draw(*args, **kwargs)
             lay_out(made)
-            for ax in made.axes:
-                _thin_ticks(ax)
             made.get_tightbbox()  # ticks are made on measuring: here, while the style holds
             return made
 
@@ -71,23 +69,6 @@ def lay_out(figure: Figure) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     ConstrainedLayoutEngine().execute(figure)
-
-
-def _thin_ticks(ax: Axes) -> None:
-    """Leaves out ticks of a log axis with labels of its own that would touch the one before."""
-    from matplotlib.ticker import FixedLocator
-
-    own = isinstance(ax.xaxis.get_major_locator(), FixedLocator)
-    labels = [label for label in ax.get_xticklabels() if label.get_visible()]
-    if ax.get_xscale() != "log" or not own or not labels:
-        return
-    shown: dict[float, str] = {}
-    end = -math.inf
-    for spot, label in zip(ax.get_xticks(), labels, strict=True):
-        box = label.get_window_extent()
-        if box.x0 > end:
-            shown[spot], end = label.get_text(), box.x1 + label.get_fontsize() / 2
-    ax.set_xticks(list(shown), list(shown.values()))
 
 
 def canvas(

@@ -13,6 +13,7 @@ from . import parts
 
 CURVE = "random"  # the selection that is drawn as a curve
 BESIDE = np.inf  # the size of a model that was not made from a corpus of known size
+NEAR = 0.15  # of the axis: a size that is nearer to the one before has no label
 STAR = {"marker": "*", "color": "0.35", "markersize": 9}
 
 
@@ -28,12 +29,15 @@ def size_axis(axes: Sequence[parts.Axes], sizes: Sequence[float]) -> dict[float,
         place = {0.0: real[0] / gap} | place
     if BESIDE in sizes:
         place[BESIDE] = real[-1] * gap
-    words = {0.0: "before", BESIDE: "no corpus"}
-    labels = [words.get(size) or f"{size:,.0f}" for size in place]
+    words, shown = {0.0: "before", BESIDE: "no corpus"}, dict[float, str]()
+    apart = (max(place.values()) / min(place.values())) ** NEAR
+    for size, spot in place.items():
+        if not shown or spot / max(shown) >= apart:
+            shown[spot] = words.get(size) or f"{size:,.0f}"
     for ax in axes:
         ax.set_xscale("log")
         ax.minorticks_off()
-        ax.set_xticks(list(place.values()), labels)
+        ax.set_xticks(list(shown), list(shown.values()))
     return place
 
 
