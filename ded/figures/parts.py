@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 6.0  # inches: the width of a page's text
+LETTERS = 14  # of a legend, an inch
 MARKERS = "osD^vPX<>*"
 # seaborn's "colorblind", its yellow and pink darkened, which are lost on white
 BLUE, ORANGE, GREEN, RED, PINK = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
@@ -105,9 +106,7 @@ def canvas(
     return figure, axes[:panels]
 
 
-def words(
-    figure: str, table: pd.DataFrame | None = None, over: str = "", **values: Any
-) -> dict[str, str]:
+def words(figure: str, table: pd.DataFrame | None = None, **values: Any) -> dict[str, str]:
     """x, y, note of a figure (words.yml), with the values put in.
 
     With a table, the note begins with its `replicates`.
@@ -115,17 +114,17 @@ def words(
     texts = read_yaml(Path(__file__).with_name("words.yml"))[figure]
     filled = {key: text.format(**values).strip() for key, text in texts.items()}
     if table is not None:
-        filled["note"] = f"{replicates(table, over)} {filled['note']}"
+        filled["note"] = f"{replicates(table)} {filled['note']}"
     return filled
 
 
-def replicates(table: pd.DataFrame, over: str = "") -> str:
+def replicates(table: pd.DataFrame) -> str:
     """A sentence: the number of replicates and bases in a table, and what its intervals are over,
-    as `stats.unit_of` has it where `over` does not say."""
+    as `stats.unit_of` has it."""
     counts = table.groupby("base")["replicate"].nunique()
     few, many = counts.min(), counts.max()
     n = f"{few}" if few == many else f"{few}-{many}"
-    over = over or stats.unit_of(counts)
+    over = stats.unit_of(counts)
     bars = f"95 % t-intervals over {over}"
     if few < 2 and over == "replicates":
         bars = "no interval where there is one replicate"
@@ -150,14 +149,13 @@ def legend(figure: Figure, ax: Axes, marks: Mapping[str, dict] | None = None, **
     """
     for name, mark in (marks or {}).items():
         ax.plot([], [], label=name, **mark)
+    handles, names = ax.get_legend_handles_labels()
     place: dict[str, Any] = {"loc": "outside upper center", "ncols": 6} | look
-    for ncols in range(place["ncols"], 0, -1):
-        made = figure.legend(*ax.get_legend_handles_labels(), **(place | {"ncols": ncols}))
-        if made.get_window_extent().width <= figure.bbox.width or ncols == 1:
-            n_rows = math.ceil(len(made.get_texts()) / ncols)
-            figure.set_figheight(figure.get_figheight() + 0.16 * max(0, n_rows - 3))
-            return
-        made.remove()
+    room = LETTERS * figure.get_figwidth() / (6 + max(map(len, names), default=0))
+    ncols = max(1, min(place["ncols"], int(room)))
+    figure.legend(handles, names, **(place | {"ncols": ncols}))
+    n_rows = math.ceil(len(names) / ncols)
+    figure.set_figheight(figure.get_figheight() + 0.16 * max(0, n_rows - 3))
 
 
 # --- axes -----------------------------------------------------------------------------------------
