@@ -152,12 +152,10 @@ def sentences(advice: Advice) -> str:
         label = PREDICTORS[advice.best].label
         texts.append(f"Of the scores that need no training, '{label}' has the lowest sure cost.")
     for row in advice.costs[advice.costs["score"] == advice.best].itertuples():
-        is_lab = all(name.startswith("lab:") for name in str(row.students).split(", "))
-        whose = "tiny models and teachers made by rule: of others a hint, no measurement"
-        whose = whose if is_lab else f"of {row.students}"
         texts.append(
             f"Choosing by it instead of by the smoke test cost {_cost(row)} points of ID pass@1 in "
-            f"{row.run} ({whose}; it was picked by this very number, and so is flattered)."
+            f"{row.run}, of {row.students} (of others a hint, no measurement; it was picked by "
+            "this very number, and so is flattered)."
         )
     if advice.order:
         texts.append(f"It ranks {' > '.join(advice.order)}.")

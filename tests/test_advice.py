@@ -57,7 +57,10 @@ def test_the_score_whose_cost_is_surely_lowest_decides(here):
     assert set(advised.costs["score"]) == {"rsr", "loss"}, "the shift needs the training"
     assert (advised.best, advised.order, advised.reasons) == ("rsr", ["left", "mixed"], [])
     text = advice.sentences(advised)
-    assert "+0.1 [−1.0, 2.0] points" in text and "a hint, no measurement" in text
+    assert (
+        "+0.1 [−1.0, 2.0] points" in text
+        and "of lab:student_1, lab:student_2 (of others a hint, no measurement" in text
+    )
     assert text.endswith("Take left; the smoke test may be left out.")
     finished("recorded", {"rsr": (0.05, 0.02, 0.08), "loss": (0, 0, 0.07)}, ["hf:ORG/NAME"])
     both = advice.judged(scores(TWO), advice.costs(["reference", "recorded"]), 0.03)

@@ -70,17 +70,12 @@ def choice(students: list[str]) -> dict[str, dict[str, Any]]:
     file = folder(RECIPE) / "choice.csv"
     if not file.is_file():
         return {}
-    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    specs = {student.partition(":")[2]: student for student in students}
     recorded: dict[str, dict[str, Any]] = {}
-    for student in students:
-        own = [row for row in rows if row["base"] == student.partition(":")[2]]
-        for row in own[:1]:
-            tops = [row["top"] for row in own]
-            recorded[student] = {
-                "teacher": row["teacher"],
-                "top": tops,
-                "other": row.get("other", ""),
-            }
+    for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
+        if spec := specs.get(row["base"]):
+            about = {"teacher": row["teacher"], "top": [], "other": row.get("other", "")}
+            recorded.setdefault(spec, about)["top"].append(row["top"])
     return recorded
 
 
