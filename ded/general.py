@@ -36,7 +36,7 @@ def run(
 ) -> pd.DataFrame:
     """Scores (see `ded.benchmarks`) of a model: a row a metric of each task, as "lm_eval:<task>".
 
-    A task group such as mmlu has group "all" and a row for each of its members. low and high are
+    A task group such as mmlu comes with rows of its members. low and high are
     the value and 1.96 of the harness's standard errors to either side, nan where it gives none;
     verdict counts are nan: the harness knows right and wrong only. include_path: a folder of task
     files, used in place of the harness's own. limit: documents a task, 0 is all. chat: apply the
@@ -81,10 +81,16 @@ def run(
     settings |= {"max_tokens": max_tokens or None, "batch_size": BATCH_SIZE, "limit": limit or None}
     settings |= {"engine": engine.name, "dtype": engine.dtype}
     settings |= {"model": models.fingerprint(model), "ded": __version__}
-    rows = [row for name in names for row in _rows(name, results, truncated)]
-    table = pd.DataFrame([{"model": model, **row} for row in rows])
-    table["settings"] = [settings | row["settings"] for row in rows]
-    return table
+    rows = []
+    for task, result in results["results"].items():  # groups and their members among them
+        place = {"model": model, "benchmark": f"lm_eval:{task}", "group": "all"}
+        own = {
+            "task_version": results["versions"].get(task),
+            "fewshot": results["n-shot"].get(task),
+        }
+        about = {"truncated": truncated[task] or math.nan, "settings": settings | own}
+        rows += [place | score | about for score in _scores(result)]
+    return pd.DataFrame(rows)
 
 
 def _language_model(model: str, engine: Engine, truncated: Counter[str] | None) -> Any:
@@ -134,26 +140,6 @@ def _thinking(language_model: Any, truncated: Counter[str]) -> Any:
 
     language_model.generate_until = generate_until
     return language_model
-
-
-def _members(task: str, subtasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """A task and, below a group, its members, groups among them."""
-    yield task
-    for member in subtasks.get(task) or ():
-        yield from _members(member, subtasks)
-
-
-def _rows(
-    task: str, results: Mapping[str, Any], truncated: Counter[str]
-) -> Iterator[dict[str, Any]]:
-    """A row of scores a metric of a task and of each of its members; settings: the task's own."""
-    for member in _members(task, results["group_subtasks"]):
-        place = {"benchmark": f"lm_eval:{task}", "group": "all" if member == task else member}
-        version, fewshot = results["versions"].get(member), results["n-shot"].get(member)
-        own = {"task_version": version, "fewshot": fewshot}
-        n_cut = sum(truncated[name] for name in _members(member, results["group_subtasks"]))
-        for score in _scores(results["results"].get(member, {})):
-            yield place | score | {"truncated": n_cut or math.nan, "settings": own}
 
 
 def _scores(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

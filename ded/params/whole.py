@@ -74,7 +74,11 @@ def choice(students: list[str]) -> dict[str, dict[str, Any]]:
     recorded: dict[str, dict[str, Any]] = {}
     for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
         if spec := specs.get(row["base"]):
-            about = {"teacher": row["teacher"], "top": [], "other": row.get("other", "")}
+            about: dict[str, Any] = {
+                "teacher": row["teacher"],
+                "top": [],
+                "other": row.get("other", ""),
+            }
             recorded.setdefault(spec, about)["top"].append(row["top"])
     return recorded
 
