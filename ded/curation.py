@@ -393,7 +393,7 @@ class Selection(NamedTuple):
     sample_index.
 
     statistics: one row a question: problem_id, candidates, distinct, chosen (rows), min_distance
-    and mean_distance between the chosen (NaN for fewer than two).
+    between the chosen (NaN for fewer than two).
     """
 
     chosen: pd.DataFrame
@@ -445,7 +445,7 @@ def select_trajectories(
     return Selection(ordered.iloc[chosen_rows].reset_index(drop=True), table)
 
 
-FACTS = ("candidates", "distinct", "chosen", "min_distance", "mean_distance")
+FACTS = ("candidates", "distinct", "chosen", "min_distance")
 
 
 def _choose(
@@ -455,9 +455,9 @@ def _choose(
     n_distinct = len(candidates.distinct)
     n_chosen = min(n_kept, n_distinct) if short == "keep" or n_distinct >= n_kept else 0
     places = RULES[rule](candidates, n_chosen) if n_chosen else []
-    pairs = candidates.between(places)[np.triu_indices(len(places), 1)].tolist()
-    smallest, mean = (float(min(pairs)), sum(pairs) / len(pairs)) if pairs else (math.nan,) * 2
-    return places, (len(candidates.trajectories), n_distinct, n_chosen, smallest, mean)
+    pairs = candidates.between(places)[np.triu_indices(len(places), 1)]
+    smallest = float(pairs.min()) if len(pairs) else math.nan
+    return places, (len(candidates.trajectories), n_distinct, n_chosen, smallest)
 
 
 def choose_farthest(distances: np.ndarray, n: int) -> list[int]:

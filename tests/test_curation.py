@@ -421,4 +421,4 @@ def test_one_a_question():
     table = sampled({"a": 4})
     for rule in curation.RULES:
         chosen, statistics = curation.select_trajectories(table, 1, rule)
-        assert len(chosen) == 1 and math.isnan(statistics.mean_distance[0])
+        assert len(chosen) == 1 and math.isnan(statistics.min_distance[0])

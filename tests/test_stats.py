@@ -763,10 +763,10 @@ def test_transfer_regret_and_interaction():
     result = stats.transfer_regret(own_winner)
     assert result.low < 0.2 < result.high and result.low > 0.15
     tested = stats.interaction(own_winner)
-    assert tested["p"] < 0.01 and tested["share"] > 0.9
+    assert tested["p"] < 0.01
     same = cells(OWN, 4, rng, 0.01)
     assert stats.transfer_regret(same).estimate == 0
-    assert stats.interaction(same)["share"] < 0.05
+    assert stats.interaction(same)["p"] > 0.05
     assert all(math.isnan(value) for value in stats.interaction(cells(OWN[:, :1], 4, rng)).values())
     alone = stats.transfer_regret(cells(OWN[:, :1], 4, rng))
     assert stats.verdict(alone) == "not judged", "one base: nothing to judge, and no error"

@@ -143,10 +143,9 @@ def interaction(
 ) -> dict[str, float]:
     """Does the effect of the teacher depend on the base? F-test of arm x base, with blocks.
 
-    A block is a replicate of a base. Returns F, df1, df2, p_f, p_permutation, p (the larger),
-    share. The permutation of blocks among bases does not need the equal variances of all contrasts
-    that the F-test assumes. ``share`` is the part of the variance of the true arm effects, noise
-    removed, that is interaction (descriptive, 0..1). All nan where it cannot be computed.
+    A block is a replicate of a base. Returns F, df1, df2, p_f, p_permutation, p (the larger).
+    The permutation of blocks among bases does not need the equal variances of all contrasts that
+    the F-test assumes. All nan where it cannot be computed.
     """
     from scipy.special import fdtrc
 
@@ -154,12 +153,11 @@ def interaction(
     codes, bases = pd.factorize(cells.index.get_level_values("base"))
     n_arms, n_blocks, n_bases = cells.shape[1], len(cells), len(bases)
     df1, df2 = (n_arms - 1) * (n_bases - 1), (n_arms - 1) * (n_blocks - n_bases)
-    names = ("F", "df1", "df2", "p_f", "p_permutation", "p", "share")
+    names = ("F", "df1", "df2", "p_f", "p_permutation", "p")
     if df1 < 1 or df2 < 1 or cells.isna().any(axis=None):
         return dict.fromkeys(names, math.nan)
     profiles = cells.to_numpy(float)
     profiles = profiles - profiles.mean(axis=1, keepdims=True)  # a block's level is not the arms'
-    arm_ss = np.sum(profiles.sum(axis=0) ** 2) / n_blocks
     membership = np.eye(n_bases)[codes] / np.sqrt(np.bincount(codes))  # block x base
 
     def interaction_ss(blocks: np.ndarray) -> float:
@@ -176,10 +174,7 @@ def interaction(
     f_ratio = measured_ss / df1 / error
     p_f = float(fdtrc(df1, df2, f_ratio))
     p_permutation = (1 + as_large) / (n_permutations + 1)
-    of_arm = max(arm_ss - (n_arms - 1) * error, 0.0)
-    of_both = max(measured_ss - df1 * error, 0.0)
-    share = float(of_both / (of_arm + of_both)) if of_arm + of_both else 0.0
-    values = (float(f_ratio), df1, df2, p_f, p_permutation, max(p_f, p_permutation), share)
+    values = (float(f_ratio), df1, df2, p_f, p_permutation, max(p_f, p_permutation))
     return dict(zip(names, values, strict=True))
 
 
