@@ -15,32 +15,24 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-PREFIX = "ded-"
 # by controllers, as systemd does
 MOUNTS = {"memory": "/sys/fs/cgroup/memory", "": "/sys/fs/cgroup"}
+# a command in a cgroup, named by its folder; to move one thread, as version 1 can, takes no lock
+_JOIN = '{ echo 0 >"$0/tasks" || echo 0 >"$0/cgroup.procs"; } 2>/dev/null; exec "$@"'
 _numbers = itertools.count()
 
 
 class Cgroup:
     """One of our own below `home`; OSError where that cannot be.
 
-    joined: a file descriptor; a process that writes "0" to it is in, and so are its children.
+    join: the beginning of a command that is to run in it.
     """
 
     def __init__(self, home: Path) -> None:
-        self.folder = home / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
+        self.folder = home / f"ded-{os.getpid()}-{next(_numbers)}"
         self.folder.mkdir()
-        version_2 = (self.folder / "memory.max").exists()
-        # moving one thread, as version 1 can, takes no lock
-        entrance = "cgroup.procs" if version_2 else "tasks"
-        events = "memory.events" if version_2 else "memory.oom_control"
+        self.join = ["/bin/sh", "-c", _JOIN, str(self.folder)]
         self._mib = 0
-        try:  # there are no events without a memory controller
-            self._events = os.open(self.folder / events, os.O_RDONLY)
-            self.joined = os.open(self.folder / entrance, os.O_WRONLY)
-        except OSError:
-            self.folder.rmdir()
-            raise
 
     def limit(self, mib: int) -> None:
         """Hold all that is in it to so much memory, and to no swap."""
@@ -53,15 +45,14 @@ class Cgroup:
                 (self.folder / name).write_text("0" if "swap" in name else str(mib << 20))
 
     def killed(self) -> int:
-        """How many processes the limit has killed so far."""
-        words = os.pread(self._events, 4096, 0).split()
-        return int(words[words.index(b"oom_kill") + 1])
+        """How many processes the limit has killed so far; OSError without a memory controller."""
+        version_2 = (self.folder / "memory.max").exists()
+        events = self.folder / ("memory.events" if version_2 else "memory.oom_control")
+        words = events.read_text().split()
+        return int(words[words.index("oom_kill") + 1])
 
     def close(self) -> None:
-        """Remove it, when what was in it has ended; `home` removes what is left by a grader that
-        was killed."""
-        os.close(self.joined)
-        os.close(self._events)
+        """Remove it, when what was in it has ended."""
         for _ in range(500):
             with suppress(OSError):
                 return self.folder.rmdir()
@@ -73,16 +64,14 @@ def home() -> tuple[Path | None, str]:
     """(where ours may be made, "") or (None, why nowhere). Tried out once."""
     why = ""
     for folder in _candidates():
-        for stale in folder.glob(f"{PREFIX}*-*"):
-            if not os.path.exists(f"/proc/{stale.name.split('-')[1]}"):
-                with suppress(OSError):
-                    stale.rmdir()
         try:
             with closing(Cgroup(folder)) as group:
                 group.killed()  # ValueError where the kernel does not count them
-                subprocess.run(["sh", "-c", "echo 0 2>&-"], stdout=group.joined, check=True)
-            return folder, ""
-        except (OSError, ValueError, subprocess.CalledProcessError) as failure:
+                inside = subprocess.check_output([*group.join, "cat", "/proc/self/cgroup"])
+            if group.folder.name.encode() in inside:
+                return folder, ""
+            why = why or f"{folder} lets no process in"
+        except (OSError, ValueError) as failure:
             why = why or f"{folder} cannot be used: {failure}"
     return None, why or "no memory cgroup here"
 

@@ -8,12 +8,11 @@ untrusted code, compiling included, happens in a forked child; the child itself 
 and input, so that the supervisor's memory, which the next child inherits, holds none of them.
 Assertions are a process that reads what they are only after it has forked one for the program.
 
-argv: the uid for programs ("-1" to keep our own), the open file with which a process joins the
-cgroup of this sandbox ("-1" for none), the seccomp filter in hexadecimal digits ("" for none), and
-a folder of packages for them if there is one. A job is marshalled dicts, limits, a program and, if
-there are any, its tests, each after 4 bytes of length. A result is a JSON object, after 4 bytes of
-length, in which stdout, stderr and the returned value stand with their lengths, and then those
-three.
+argv: the uid for programs ("-1" to keep our own), the seccomp filter in hexadecimal digits ("" for
+none), and a folder of packages for them if there is one. A job is marshalled dicts, limits, a
+program and, if there are any, its tests, each after 4 bytes of length. A result is a JSON object,
+after 4 bytes of length, in which stdout, stderr and the returned value stand with their lengths,
+and then those three.
 """
 
 import ctypes
@@ -36,7 +35,7 @@ TICK = 0.05  # seconds between looks at the memory and CPU of everything that ru
 MIB = 1 << 20
 INODE, SOCKET = 2 << 10, 416 << 10  # bytes of the kernel's, at most (man 7 socket, wmem_max)
 ISOLATED = os.getpid() == 1  # then everything else here can be killed and counted
-UID, CGROUP = map(int, sys.argv[1:3])
+UID = int(sys.argv[1])
 TMP_MODE = stat.S_IFDIR | 0o1777
 prctl = ctypes.CDLL(None).prctl
 
@@ -129,18 +128,10 @@ def child(limits, stdout, stderr, value):
 
 # --- in the supervisor ----------------------------------------------------------------------------
 def processes(pid):
-    """The ids of everything in the namespace but us; of the child and its living descendants where
-    there is none.
-    """
-    if ISOLATED:
-        return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-    ids = [str(pid)]
-    for parent in ids:  # which grows
-        with suppress(OSError):
-            for thread in os.listdir(f"/proc/{parent}/task"):
-                with open(f"/proc/{parent}/task/{thread}/children") as file:
-                    ids += file.read().split()
-    return ids
+    """The ids of everything in the namespace but us; of the child alone where there is none."""
+    if not ISOLATED:
+        return [str(pid)]
+    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
 def status(path):
@@ -149,14 +140,12 @@ def status(path):
         return file.read().rpartition(b")")[2].split()
 
 
-def wants_cpu(name, fields):
+def wants_cpu(name):
     """Whether a thread of this process runs or waits for a CPU.
 
     Not for a disk: a program can bring that about, and look like that without one (as who waits
     for a thread or a child that it lent its memory does).
     """
-    if fields[17] == b"1":
-        return fields[0] == b"R"
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{name}/task"):
             with suppress(OSError):
@@ -181,7 +170,7 @@ def usage(pid):
         memory += (scratch.f_files - scratch.f_ffree) * INODE
         with open("/proc/net/unix", "rb") as file:
             memory += len(file.readlines()[1:]) * SOCKET
-    awake = any(wants_cpu(name, fields) for name, fields in stats.items())
+    awake = any(map(wants_cpu, stats))
     return ticks / os.sysconf("SC_CLK_TCK"), memory, awake
 
 
@@ -314,7 +303,7 @@ def run(limits):
 
 def refuse_calls():
     """Install the filter in argv; children inherit it, and to have each install it takes long."""
-    code = ctypes.create_string_buffer(bytes.fromhex(sys.argv[3]))
+    code = ctypes.create_string_buffer(bytes.fromhex(sys.argv[2]))
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(code))
     zero, yes = ctypes.c_ulong(0), ctypes.c_ulong(1)
     prctl(38, yes, zero, zero, zero)  # PR_SET_NO_NEW_PRIVS, which the filter needs
@@ -324,20 +313,16 @@ def refuse_calls():
 
 def main():
     os.umask(0o022)
-    if CGROUP >= 0:
-        with suppress(OSError):  # kernels before 5.16 may refuse: without a cap, then
-            os.write(CGROUP, b"0")
-        os.close(CGROUP)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the grader may ignore it, and we would inherit
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets those signals that it handles
     if ISOLATED and UID < 0:
         # all have the same uid: be out of reach of ptrace and of /proc/1/mem, children too
         prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
-    sys.path += sys.argv[4:]
+    sys.path += sys.argv[3:]
     site.setquit()  # the builtins that a plain Python has from `site`, which -S leaves out
     site.setcopyright()
     site.sethelper()
-    if sys.argv[3]:  # not on a machine without one
+    if sys.argv[2]:  # not on a machine without one
         refuse_calls()
     compile("def f(): return", "", "exec")  # the first takes each child a millisecond
     with suppress(EOFError):  # when the grader is gone or done

@@ -18,7 +18,6 @@ import itertools
 import json
 import marshal
 import os
-import select
 import shutil
 import socket
 import struct
@@ -27,7 +26,7 @@ import tempfile
 import time
 import zlib
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
@@ -39,6 +38,11 @@ from ded.grading.packages import places
 
 ISOLATIONS = ("bubblewrap", "rlimits")
 HELD = 32  # MiB of the supervisor, beside its three outputs
+# of a program beside its source: see `Sandbox.run`
+_DEFAULTS = {
+    **{"stdin": b"", "call": None, "preamble": "", "entry": ""},
+    **{"argv": (), "files": {}, "read": ""},
+}
 _numbers = itertools.count(os.getpid())
 # all that a program sees; the seed keeps the order of sets the same
 ENVIRONMENT = {
@@ -108,30 +112,6 @@ class Result:
     value: bytes = b""
 
 
-@dataclass(frozen=True)
-class Program:
-    """What to run, and how.
-
-    source: the program; argv: its arguments; stdin: its input; files: {name: bytes} put into its
-    folder, and `read` the file whose content is reported in place of stdout.
-    call: (entry, args, ...): after the program has run, call its function `entry`, or
-    `Class.method` on a fresh object (without that class, its function `method`), and report the
-    value; args are plain data; what it prints is dropped. A function that can keep nothing from one
-    call for the next is called with each of the args, any other with the first.
-    preamble: run before the source, in its names.
-    entry: a name that it must have, if there are tests.
-    """
-
-    source: str
-    stdin: bytes = b""
-    call: tuple | None = None
-    preamble: str = ""
-    entry: str = ""
-    argv: tuple[str, ...] = ()
-    files: dict[str, bytes] = field(default_factory=dict)
-    read: str = ""
-
-
 class Sandbox(AbstractContextManager):
     """A place to run programs one after another. `run` starts each from the same state; no process
     outlives its run. Each has a scratch folder, /tmp and /dev/shm, to itself: a sandbox in which
@@ -154,7 +134,7 @@ class Sandbox(AbstractContextManager):
         if not bwrap and (reason := why_not(isolation)):
             raise RuntimeError(reason)
         self.limits, self._places = limits or Limits(), places(packages)
-        self.process: Any = None  # a Popen with two pipes
+        self.process: Any = None  # a Popen
         self._cgroup: cgroup.Cgroup | None = None
         self._killed = 0  # by the limit of the cgroup, so far
         self.folder = ""
@@ -166,26 +146,32 @@ class Sandbox(AbstractContextManager):
     def run(
         self, source: str, limits: Limits | None = None, tests: dict | None = None, **how: Any
     ) -> Result:
-        """Run a program to its end or its limits.
+        """Run a program to its end or its limits. limits: in place of ours.
 
-        limits: in place of ours; tests: source, preamble and entry of a program that uses the names
-        of this one, from a process of its own, and whose end is reported; how: further fields of
-        `Program`.
+        source: the program; argv: its arguments; stdin: its input; files: {name: bytes} put into
+        its folder, and `read` the file whose content is reported in place of stdout.
+        call: (entry, args, ...): after the program has run, call its function `entry`, or
+        `Class.method` on a fresh object (without that class, its function `method`), and report the
+        value; args are plain data; what it prints is dropped. A function that can keep nothing from
+        one call for the next is called with each of the args, any other with the first.
+        preamble: run before the source, in its names.
+        tests: source, preamble and entry of a program that uses the names of this one, which must
+        have the name `entry`, from a process of its own; its end is reported.
         """
         limits = limits or self.limits
         wall = limits.wall or 10 + 5 * limits.cpu
-        messages = [vars(Program(source, **how)), *([vars(Program(**tests))] if tests else [])]
+        programs = [how | {"source": source}, *([tests] if tests else [])]
         if self.process is None:
             self._start(limits.files)
         bounds = vars(limits) | {"wall": wall, "folder": f"{self.folder}/run", "tests": bool(tests)}
-        preamble = messages[0]["preamble"]
-        bounds |= {"modules": [name for name in _WARM if name in preamble], "read": how.get("read")}
+        bounds["read"] = how.get("read", "")
+        bounds["modules"] = [name for name in _WARM if name in how.get("preamble", "")]
         if self._cgroup:
             self._cgroup.limit(limits.memory + limits.files + HELD + 3 * limits.output)
         # the supervisor keeps `wall`; this guards against its own end
         self._deadline = time.monotonic() + 2 * wall + 30
         with suppress(OSError):  # a supervisor that has ended is told by `_result`
-            for message in (bounds, *messages):
+            for message in (bounds, *({**_DEFAULTS, **each} for each in programs)):
                 data = marshal.dumps(message)
                 self._jobs.sendall(struct.pack("<I", len(data)) + data)
         return self._result()
@@ -224,29 +210,26 @@ class Sandbox(AbstractContextManager):
             for name, place in self._places.items():
                 os.makedirs(f"{self.folder}/packages", exist_ok=True)
                 os.symlink(place, f"{self.folder}/packages/{name}")
-        self._jobs, stdin = socket.socketpair()
-        pipes: Any = {"stdin": stdin, "stdout": PIPE, "stderr": PIPE}
         with suppress(OSError):
             if home := cgroup.home()[0]:
                 self._cgroup, self._killed = cgroup.Cgroup(home), 0
-        joined = [self._cgroup.joined] if self._cgroup else []
-        numbers = map(str, [uid, *(joined or [-1])])
-        command += [_PYTHON, "-S", "-s", "-P", "-c", _inside(), *numbers, call_filter().hex()]
+                command = [*self._cgroup.join, *command]
+        command += [_PYTHON, "-S", "-s", "-P", "-c", _inside(), str(uid), call_filter().hex()]
         if self._places:
             command += ["/packages" if self._bwrap else f"{self.folder}/packages"]
         environment = ENVIRONMENT | (_ONE_THREAD if self._places else {})
-        with stdin:
-            how: Any = {"env": environment, "cwd": "/", "start_new_session": True}
-            self.process = Popen(command, pass_fds=joined, **how, **pipes)
+        self._jobs, end = socket.socketpair()
+        how: Any = {"env": environment, "cwd": "/", "start_new_session": True}
+        with end:
+            self.process = Popen(
+                command, stdin=end.fileno(), stdout=end.fileno(), stderr=PIPE, **how
+            )
 
     def _receive(self, n: int) -> bytes:
-        data, fd = bytearray(), self.process.stdout.fileno()
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
+        data = bytearray()
         while len(data) < n:
-            if not poll.poll(max(0, self._deadline - time.monotonic()) * 1000):
-                raise EOFError("no answer in time")
-            if not (chunk := os.read(fd, n - len(data))):
+            self._jobs.settimeout(max(0.001, self._deadline - time.monotonic()))
+            if not (chunk := self._jobs.recv(min(n - len(data), 1 << 20))):
                 last_words = os.read(self.process.stderr.fileno(), 2000)
                 raise EOFError(last_words.decode("utf-8", "replace").strip() or "no message")
             data += chunk
