@@ -30,8 +30,6 @@ from decimal import Decimal
 from itertools import chain, groupby, islice
 from typing import Any
 
-import psutil
-
 from ded.grading.decision import CORRECT, Decision, Pair, Settings, mapped
 from ded.grading.sandbox import Limits, Result, Sandbox, why_not
 from ded.grading.talk import AT_FAULT, ENDED
@@ -146,15 +144,15 @@ def rule(problem: Problem) -> str:
 def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
     """Decisions on (problem, program) pairs, in order.
 
-    What ends by the clock is tried again: first all side by side, for who waits needs no CPU, and
-    there a program that waits to its limit is wrong; then, what got too little CPU, alone. Without
+    What ends by the clock is tried again: first side by side, for who waits needs no CPU, and there
+    a program that waits to its limit is wrong; then, what got too little CPU, alone. Without
     isolation nothing is run and every verdict is *error*.
     """
     if reason := why_not(settings.options.isolation):
         return [Decision("error", f"not run: {reason}")] * len(pairs)
     limits = settings.limits or Limits()
     brief = replace(limits, idle=min(limits.idle, BRIEF))
-    tries = [(settings.workers, brief), (_together(limits), limits), (1, limits)]
+    tries = [(settings.workers, brief), (4 * settings.workers, limits), (1, limits)]
     decisions = [Decision(AGAIN)] * len(pairs)
     for width, bounds in tries:
         again = [i for i, decision in enumerate(decisions) if decision.verdict == AGAIN]
@@ -164,12 +162,6 @@ def grade_programs(pairs: list[Pair], settings: Settings) -> list[Decision]:
             slept = decision.verdict == ASLEEP
             decisions[i] = decision._replace(verdict=asleep) if slept else decision
     return [each._replace(verdict="error") if each.verdict == AGAIN else each for each in decisions]
-
-
-def _together(limits: Limits) -> int:
-    """How many sleepers may wait side by side: at most those whose memory this machine has."""
-    each = (limits.memory + limits.files) << 20
-    return max(1, min(32, psutil.virtual_memory().available // each))
 
 
 def _try(pairs: list[Pair], workers: int, settings: Settings) -> list[Decision]:

@@ -128,10 +128,16 @@ def child(limits, stdout, stderr, value):
 
 # --- in the supervisor ----------------------------------------------------------------------------
 def processes(pid):
-    """The ids of everything in the namespace but us; of the child alone where there is none."""
-    if not ISOLATED:
-        return [str(pid)]
-    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    """The ids of everything in the namespace but us; of the child and its living descendants where
+    there is none.
+    """
+    if ISOLATED:
+        return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    ids = [str(pid)]
+    for parent in ids:  # which grows
+        with suppress(OSError), open(f"/proc/{parent}/task/{parent}/children") as file:
+            ids += file.read().split()
+    return ids
 
 
 def status(path):

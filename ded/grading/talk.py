@@ -77,7 +77,7 @@ def encode(value):
     raise NotPlain(f"{type(value).__name__} is not plain data")
 
 
-# --- tests and the program under test: two processes that talk ----------------------------
+# --- tests and the program under test: two processes that talk ------------------------------------
 FILL: dict = {"list": list.extend, "dict": dict.update, "set": set.update}
 OPERATIONS: dict = {
     name: getattr(builtins, name) for name in ("getattr", "setattr", "iter", "next", "len", "bool")
