@@ -30,8 +30,7 @@ class Work:
     model: str
     prompts: int = 0  # trajectories sampled
     examples: int = 0  # training examples times epochs
-    loads: int = 1  # how many times the model is loaded for it
-    checkpoints: int = 0  # that stay in the store
+    loads: int = 1  # how many times the model is loaded for it; of training as many stay stored
 
 
 def planned(
@@ -128,9 +127,9 @@ def _cost(work: Work, settings: Parameters, rates: Rates) -> dict[str, Any]:
     tokens = n * rate.share * (settings.max_length if work.examples else settings.max_tokens)
     of_kind = {"sample": 0.0, "train": 0.0, kind: tokens}
     disk = of_kind["sample"] * STORED
-    if work.checkpoints:
+    if work.examples:
         size = size_of(work.model) or math.nan
-        disk += work.checkpoints * size * rates.assumed["bytes_a_parameter"][settings.trainer.dtype]
+        disk += work.loads * size * rates.assumed["bytes_a_parameter"][settings.trainer.dtype]
     hours = (tokens / rate.speed + work.loads * rate.start) / 3600
     millions = {"sampled_m": of_kind["sample"] / 1e6, "trained_m": of_kind["train"] / 1e6}
     about = {"device": device, "rate": rate.source, "jobs": work.loads, "prompts": work.prompts}
@@ -161,7 +160,7 @@ def _arms(notebook: str, settings: Parameters, base: str) -> Iterator[Work]:
     arms, n = study.arms(settings), settings.n_replicates
     examples = round(sum(arms.values()) * settings.epochs * n)
     students, scored = n * len(arms), n * (len(arms) + 1)
-    yield Work("students trained", base, examples=examples, loads=students, checkpoints=students)
+    yield Work("students trained", base, examples=examples, loads=students)
     prompts = scored * _suite_size(settings) * settings.samples
     yield Work("students scored", base, prompts=prompts, loads=scored)
     if rates := n * _rated(settings):
@@ -205,7 +204,7 @@ def _selecting(settings: Recipe) -> int:
 def _smoke_tests(settings: Recipe, base: str) -> Iterator[Work]:
     n_tests = _selecting(settings) * len(settings.teachers)
     examples = round(settings.epochs * n_tests * settings.smoke_size)
-    yield Work("students trained", base, examples=examples, loads=n_tests, checkpoints=n_tests)
+    yield Work("students trained", base, examples=examples, loads=n_tests)
     prompts = (n_tests + _selecting(settings)) * settings.smoke_eval * settings.samples
     yield Work("students scored", base, prompts=prompts, loads=n_tests)
 
