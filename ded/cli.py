@@ -166,11 +166,8 @@ def study(
     """
     from ded import own
 
-    students, taught = [own.model(text) for text in student], [own.model(text) for text in teachers]
-    start = start or own.start_of(students)
-    asked = own.source(questions), own.source(scored_on), [own.source(text) for text in ood]
-    common = own.values(start, students, taught, *asked) | _changes(param)
-    folder = own.write(name, start, common, replace)
+    start, common = own.values(start, student, teachers, questions, scored_on, ood)
+    folder = own.write(name, start, common | _changes(param), replace)
     typer.echo(f"preset {name}, which extends {start}: {os.path.relpath(folder)}\n")
     check(name, only, [])  # ends here where it cannot run
     typer.echo()
@@ -197,9 +194,7 @@ def advise(
     from ded import advice, own
     from ded.params.schemas import TeacherSelection
 
-    students, taught = [own.model(student)], [own.model(text) for text in teachers]
-    start = start or own.start_of(students)
-    common = own.values(start, students, taught, own.source(questions) if questions else "")
+    start, common = own.values(start, [student], teachers, questions)
     values = params.of_schema(TeacherSelection, common | _changes(param))
     values = own.fewer(params.load(start, advice.NOTEBOOK, values)) | values
     asked = TeacherSelection.model_validate(params.load(start, advice.NOTEBOOK, values))

@@ -29,12 +29,6 @@ def source(text: str) -> str:
     return f"file:{shown(place)}" if own else text
 
 
-def start_of(students: Sequence[str]) -> str:
-    """The preset whose values suit students of this size."""
-    largest = max(size_of(student) or 0 for student in students)
-    return LARGE if largest > TOO_LARGE else SMALL
-
-
 def held(text: str, split: str) -> int | None:
     """How many questions of a split a source has; None where they are made, or on the hub."""
     reader = problems.source(text)
@@ -43,27 +37,31 @@ def held(text: str, split: str) -> int | None:
 
 def values(
     start: str,
-    students: list[str],
-    teachers: list[str],
+    students: Sequence[str],
+    teachers: Sequence[str],
     questions: str = "",
     scored_on: str = "",
     ood: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What such a study has otherwise than the preset `start`, in all notebooks; without questions
-    those of `start` stand.
+) -> tuple[str, dict[str, Any]]:
+    """The preset that such a study starts from, `start` or else by its students' size; and what it
+    has otherwise than that, in all notebooks. Without questions those of the preset stand.
 
     The questions are mathematics or what else their own kind says. The split that is scored on is
-    that of `start` where the questions have it.
+    that of the preset where the questions have it.
     """
-    scored_on = scored_on or questions
-    named: dict[str, Any] = {"students": students, "teachers": teachers, "teacher": teachers[0]}
+    student_specs, teacher_specs = [*map(model, students)], [*map(model, teachers)]
+    largest = max(size_of(spec) or 0 for spec in student_specs)
+    start = start or (LARGE if largest > TOO_LARGE else SMALL)
+    asked: dict[str, Any] = {"students": student_specs, "teachers": teacher_specs}
+    asked["teacher"] = teacher_specs[0]
     if not questions:
-        return named
-    named |= {"corpus_source": questions, "id_source": scored_on, "code_source": ""}
+        return start, asked
+    scored = source(scored_on or questions)
+    asked |= {"corpus_source": source(questions), "id_source": scored, "code_source": ""}
     first = params.load(start, params.notebooks()[0].stem)["split"]
     splits = [first, *({"dev", "test"} - {first})]
-    split = next((split for split in splits if held(scored_on, split) != 0), first)
-    return named | {"split": split} | ({"ood_sources": list(ood)} if ood else {})
+    asked["split"] = next((split for split in splits if held(scored, split) != 0), first)
+    return start, asked | ({"ood_sources": [source(text) for text in ood]} if ood else {})
 
 
 def fewer(asked: Mapping[str, Any]) -> dict[str, int]:

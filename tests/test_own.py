@@ -61,11 +61,11 @@ def test_names_become_a_preset_that_is_checked_and_estimated(mine, monkeypatch):
     assert values.learning_rate == params.checked("smollm", "01").learning_rate
 
 
-ASKED = (["path:student"], ["recorded:left.jsonl"], "file:questions.jsonl")
+ASKED = (["student"], ["left.jsonl"], "questions.jsonl")
 
 
 def test_every_notebook_gets_what_it_has(mine):
-    common = own.values("smollm", *ASKED) | {"n_attempts": 3, "seed": 7}
+    common = own.values("smollm", *ASKED)[1] | {"n_attempts": 3, "seed": 7}
     folder = own.write("mine", "smollm", common, replace=False)
     for notebook in (path.stem for path in params.notebooks()):
         values = params.checked("mine", notebook)
@@ -79,7 +79,8 @@ def test_every_notebook_gets_what_it_has(mine):
 
 
 def test_a_preset_with_other_values_is_not_written_over(mine):
-    common = own.values("smollm", *ASKED)
+    start, common = own.values("", *ASKED)
+    assert start == "smollm", "by the student's size"
     file = own.write("mine", "smollm", common, replace=False) / "all.yml"
     file.write_text("# my own words\n" + file.read_text())
     own.write("mine", "smollm", common, replace=False)
