@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +88,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def beside(module: str, name: str) -> dict[str, Any]:
     """The mapping in the YAML file of this name beside a module (its `__file__`)."""
     return read_yaml(Path(module).with_name(name))
+
+
+def without_iri_grammar() -> None:
+    """To be called before nbformat is imported: jsonschema, by which it checks notebooks, compiles
+    a grammar of web addresses in all scripts, for a second, and no notebook's schema has one."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 def shown(path: Path) -> str:

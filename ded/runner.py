@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -198,6 +199,27 @@ def _kernel_class(variables: dict[str, str]) -> type:
     return Kernel
 
 
+@cache
+def _engine() -> str:
+    """The name of papermill's engine, but that it writes the notebook at its start and end, and not
+    before and after each cell, which then waits."""
+    from papermill import engines
+
+    client: Any = engines.NBClientEngine
+
+    class Engine(client):
+        @classmethod
+        def execute_managed_notebook(cls, notebook: Any, *args: Any, **options: Any) -> None:
+            path, notebook.output_path = notebook.output_path, None
+            try:
+                super().execute_managed_notebook(notebook, *args, **options)
+            finally:
+                notebook.output_path = path
+
+    engines.papermill_engines.register("ded", Engine)
+    return "ded"
+
+
 def execute(run: Run, replace: bool = False) -> str:
     """Runs one notebook into its folder; the text of what went wrong, or "".
 
@@ -205,6 +227,7 @@ def execute(run: Run, replace: bool = False) -> str:
     failed only <name>.failed.ipynb, beside the results of an earlier run. As failed counts one that
     ends where one of other parameters ended meanwhile, unless that is to be replaced.
     """
+    files.without_iri_grammar()
     import nbformat
     import papermill
 
@@ -224,6 +247,7 @@ def execute(run: Run, replace: bool = False) -> str:
                 into = f"{work}/{file}"
                 places = {results.WORK: os.path.abspath(work), progress.FOLDER: told}
                 how = {"kernel_manager_class": _kernel_class(places), "stdout_file": _Echo(run)}
+                how |= {"engine_name": _engine()}
                 papermill.execute_notebook(notebook, into, changed, **how, **KERNEL)
         except papermill.PapermillExecutionError as error:
             problem = _excerpt(error, failed)

@@ -268,8 +268,9 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    arrow = pq.read_table(file)
-    frame = arrow.to_pandas()
+    with pq.ParquetFile(file) as parquet:  # most are small, and threads take longer to start
+        arrow = parquet.read(use_threads=False)
+    frame = arrow.to_pandas(use_threads=False)
     for field in arrow.schema:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             frame[field.name] = arrow.column(field.name).to_pylist()

@@ -9,7 +9,9 @@ browser to fetch more.
 
 import os
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ded import files, params, results
 from ded.errors import ReportError
@@ -46,12 +48,18 @@ def write(folder: Path, only: str = "") -> Path:
 def _notebook_page(notebook: Path) -> str:
     """An executed notebook as one HTML page: without scripts, and with a policy under which a
     browser runs and fetches nothing."""
-    from nbconvert import HTMLExporter
-
     # it escapes texts, and pandas escapes what tables hold
-    text, _ = HTMLExporter(embed_images=True).from_filename(str(notebook))
+    text, _ = _exporter().from_filename(str(notebook))
     text = re.sub(r"<script\b.*?</script\s*>", "", text, flags=re.DOTALL | re.IGNORECASE)
     return text.replace("<head>", f"<head>{GUARD}", 1)
+
+
+@cache  # with its templates, which it compiles
+def _exporter() -> Any:
+    files.without_iri_grammar()
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(embed_images=True)
 
 
 def readme(folder: Path, file: Path) -> Path:

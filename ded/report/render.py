@@ -1,5 +1,6 @@
 """Templates filled in: pages that fetch nothing and run nothing, and Markdown."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ def place(share: float) -> float:
 
 def rendered(template: str, **content: Any) -> str:
     """The text of a template of this folder; what goes into HTML is escaped."""
+    return _template(template).render(content)
+
+
+@cache
+def _template(name: str) -> Any:
     from jinja2 import Environment, FileSystemLoader
 
-    loader, is_html = FileSystemLoader(Path(__file__).parent), template.endswith(".html.j2")
+    loader, is_html = FileSystemLoader(Path(__file__).parent), name.endswith(".html.j2")
     jinja = Environment(loader=loader, autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
     jinja.globals |= {"wording": wording, "guard": GUARD, "marks": MARKS, "place": place}
-    return jinja.get_template(template).render(content)
+    return jinja.get_template(name)

@@ -138,7 +138,7 @@ def pooled(table: pd.DataFrame, value: str = "value", error_rate: float = 0.0) -
     if table.duplicated(["base", "replicate"]).any():
         raise ValueError("several rows for one (base, replicate): a replicate counts once")
     values = table[value].astype(float).groupby(table["base"], sort=True)
-    size, means = values.size(), values.mean().where(values.count() == values.size())
+    size, means = values.size(), values.mean(skipna=False)
     n_bases, bases = len(size), means.to_dict()
     if table.empty or means.isna().any():
         return replace(unmeasured(len(table), error_rate), bases=bases)
@@ -234,14 +234,15 @@ def chance(scores: pd.DataFrame) -> float:
 
 def arm_interval(scores: pd.DataFrame, arm: str, value: str = "accuracy") -> Interval:
     """The mean of one arm (see `pooled`)."""
-    cells = cells_of(scores, value, (arm,))[arm].rename("value").reset_index()
-    return pooled(cells, error_rate=error_rate(scores, (arm,)))
+    rows = _of_arms(scores, (arm,)).sort_values(["base", "replicate"])
+    return pooled(rows, value, error_rate(rows))
 
 
 def error_rate(scores: pd.DataFrame, arms: Sequence[str] | None = None) -> float:
     """The worst share of grader errors among ``arms`` (and families); 0 where none are counted."""
-    rates = _error_rates(scores if arms is None else scores[scores["arm"].isin(arms)])
-    return float(rates.max()) if len(rates) else 0.0
+    scores = scores if arms is None else scores[scores["arm"].isin(arms)]
+    counts = [scores[name] for name in ("error_rate", "error") if name in scores]
+    return float(_error_rates(scores).max()) if any(map(pd.Series.any, counts)) else 0.0
 
 
 def rise(scores: pd.DataFrame, x: Mapping[str, float], value: str = "accuracy") -> Interval:
@@ -287,14 +288,20 @@ def cells_of(scores: pd.DataFrame, value: str, arms: Sequence[str] = ()) -> pd.D
 
     Raises ValueError for an unknown arm, and where a cell has several rows.
     """
+    scores = _of_arms(scores, arms) if arms else with_base(scores)
+    try:
+        wide = scores.pivot(index=["base", "replicate"], columns="arm", values=value)
+    except ValueError:
+        mend = "average with macro() first"
+        raise ValueError(f"several rows for one (arm, base, replicate): {mend}") from None
+    return wide.sort_index().sort_index(axis=1)
+
+
+def _of_arms(scores: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     for arm in arms:
         if not (scores["arm"] == arm).any():
             raise ValueError(f"no scores for arm {arm!r}; there are {sorted(set(scores['arm']))}")
-    scores = with_base(scores[scores["arm"].isin(arms)] if arms else scores)
-    if scores.duplicated(["arm", "base", "replicate"]).any():
-        raise ValueError("several rows for one (arm, base, replicate): average with macro() first")
-    wide = scores.pivot(index=["base", "replicate"], columns="arm", values=value)
-    return wide.sort_index().sort_index(axis=1)
+    return with_base(scores[scores["arm"].isin(arms)])
 
 
 def _error_rates(scores: pd.DataFrame) -> pd.Series:
