@@ -451,7 +451,7 @@ def test_a_preset_is_written_that_extends_and_explains(tmp_path, monkeypatch):
     values = {"students": ["hf:a/b"], "teachers": ["hf:c/d"], "engine.dtype": "float16"}
     file = params.write_preset("my-own", "gpu", values)
     assert file == tmp_path / "params" / "my-own" / "all.yml"
-    assert "students: ['hf:a/b']  # the student bases" in file.read_text()
+    assert "All values, and where each comes from" in file.read_text()
     for path in params.notebooks():
         loaded, base = params.load("my-own", path.stem), params.load("gpu", path.stem)
         told = {key.partition(".")[0] for key in params.differences(base, loaded)}

@@ -304,7 +304,6 @@ def write_preset(
     if unknown := [key for key in values if key.partition(".")[0] not in names]:
         given = f"{unknown[0]} = {values[unknown[0]]}"
         raise ParameterError(f"{given}: unknown parameter{near(unknown[0], names)}")
-    meanings: dict[str, str] = {}
     others: dict[str, tuple[Any, Any]] = {}
     if not (every := notebooks()):
         raise no_notebooks()
@@ -313,23 +312,12 @@ def write_preset(
         wanted = load(base, path.stem, own | dict((of_notebooks or {}).get(path.stem, {})))
         if name in presets() and not replace:
             others |= differences(load(name, path.stem), wanted)
-        meanings = _meanings(path) | meanings
     if others:
         mend = "change its files, name another, or replace it"
         raise ParameterError(f"preset {name!r} is there already: {described(others)}; {mend}")
     if name in presets() and not replace:
         return home() / "params" / name / ALL
-    return write_layers(name, base, values, meanings, of_notebooks or {})
-
-
-def _meanings(notebook: Path) -> dict[str, str]:
-    """The comments on the parameters in a notebook's cell: behind a value, or above it."""
-    meanings, above = {}, ""
-    for text in _parameters_cell(notebook).splitlines():
-        if assigned := re.match(r"(\w+): .*?(?:  # (.*))?$", text):
-            meanings[assigned[1]] = assigned[2] or above
-        above = text.removeprefix("# ") if text.startswith("# ") else ""
-    return meanings
+    return write_layers(name, base, values, of_notebooks or {})
 
 
 def notebooks(only: Iterable[str] = ()) -> list[Path]:

@@ -24,7 +24,8 @@ from ded.params.schemas import SCHEMAS, Fitted, Parameters
 ALL = "all.yml"
 HEAD = """\
 # {name}: as {base}, but for what stands here. All values, and where each comes from:
-# ded params --preset {name}. What holds for one notebook alone goes into {name}/<notebook>.yml.
+# ded params --preset {name}. What each means stands in the notebooks' parameters cells.
+# What holds for one notebook alone goes into {name}/<notebook>.yml.
 """
 
 
@@ -126,20 +127,14 @@ def _of_the_lab(students: Any) -> bool:
 
 
 def write(
-    name: str,
-    base: str,
-    values: Mapping[str, Any],
-    meanings: Mapping[str, str],
-    of_notebooks: Mapping[str, Mapping[str, Any]],
+    name: str, base: str, values: Mapping[str, Any], of_notebooks: Mapping[str, Mapping[str, Any]]
 ) -> Path:
-    """Writes params/<name>/all.yml, a preset that extends `base` and sets these values, each with
-    its meaning, and a file for each notebook that has values of its own; returns the first."""
+    """Writes params/<name>/all.yml, a preset that extends `base` and sets these values, and a file
+    for each notebook that has values of its own; returns the first."""
     today = datetime.date.today().isoformat()
     content = {"preset": name, "extends": base, "fixed_on": today, **values}
-    text = HEAD.format(name=name, base=base)
-    for key, value in content.items():
-        meaning = f"  # {meanings[key]}" if meanings.get(key) and key != "preset" else ""
-        text += f"{line(key, value)}{meaning}\n"
+    lines = [line(key, value) for key, value in content.items()]
+    text = HEAD.format(name=name, base=base) + "\n".join([*lines, ""])
     folder = home() / "params" / name
     folder.mkdir(parents=True, exist_ok=True)
     for notebook in SCHEMAS:
