@@ -6,7 +6,7 @@ How far rounding alone moves a score was measured beforehand (params/tolerance.y
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ def against_reference(
     folder = whole.folder(record.notebook)
     cells = _cells(scores, pd.read_csv(folder / "scores.csv"))
     there = {claim["name"]: claim for claim in (results.read_metrics(folder) or {})["claims"]}
-    effects = _effects([claim.to_dict() for claim in claims], there, _independent(cells))
+    effects = _effects([claim.to_dict() for claim in claims], there.values(), _independent(cells))
     return Replay(f"{_of_cells(cells)}\n{_of_effects(effects, there)}", cells, effects)
 
 
@@ -90,23 +90,24 @@ def _independent(cells: pd.DataFrame) -> float:
 
 
 def _effects(
-    here: list[dict[str, Any]], there: Mapping[str, dict[str, Any]], n: float
+    here: Iterable[Mapping[str, Any]], there: Iterable[Mapping[str, Any]], n: float
 ) -> pd.DataFrame:
-    rows = []
+    both = _by_base(here, "here").drop(columns="verdict").merge(_by_base(there, "reference"))
     bound = math.sqrt(2) * tolerance(n)  # of a difference of two scores
-    for claim in here:
-        verdict = there.get(claim["name"], {}).get("verdict", "")
-        parts = {part["label"]: part for part in there.get(claim["name"], {}).get("parts", ())}
-        for part in claim["parts"]:
-            committed = parts.get(part["label"], {}).get("bases") or {}
-            comparable = {} if part.get("chosen") else part.get("bases") or {}
-            for base, value in comparable.items():
-                if value is not None and committed.get(base) is not None:
-                    gap = value - committed[base]
-                    label = wording.label(part, claim)
-                    row = [claim["name"], verdict, label, base, value, committed[base]]
-                    rows.append([*row, gap, bound, abs(gap) <= bound])
-    return pd.DataFrame(rows, columns=EFFECTS)
+    gap = both["here"] - both["reference"]
+    return both.assign(difference=gap, tolerance=bound, within=gap.abs() <= bound)[EFFECTS]
+
+
+def _by_base(claims: Iterable[Mapping[str, Any]], run: str) -> pd.DataFrame:
+    """A row a base of each part of claims, but for parts that other bases have a say in."""
+    rows = [
+        [claim["name"], claim["verdict"], part["label"], base, effect]
+        for claim in claims
+        for part in claim["parts"]
+        for base, effect in (part.get("bases") or {}).items()
+        if effect is not None and not part.get("chosen")
+    ]
+    return pd.DataFrame(rows, columns=["claim", "verdict", "part", "base", run])
 
 
 # ---- in words ------------------------------------------------------------------------------------
