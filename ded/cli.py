@@ -37,7 +37,7 @@ import typer
 
 from ded import __version__, files, home, params, runner, store
 from ded.errors import DedError, ExportError, ParameterError, ReportError, SourceError
-from ded.options import Grading
+from ded.options import Engine, Grading
 
 SUMMARY = (__doc__ or "").split("\n")[0]
 app = typer.Typer(
@@ -382,20 +382,14 @@ def bench(
     ),
 ) -> None:
     """Score a model on benchmarks, beside published numbers; or compare two scored models."""
-    from ded import benchmarks, general, generation, models, problems
-    from ded.options import Engine
+    from ded import benchmarks, general, problems
     from ded.report.tables import table
 
     if any(compare):
         first, second = (benchmarks.read(out, name)[1] for name in compare)
         _show(benchmarks.compare(first, second))
         return
-    settings = params.parse_value(engine)
-    settings = settings if isinstance(settings, dict) else {"name": settings}
-    chosen = params.validated(Engine, settings, "--engine")
-    generation.named(chosen.name)
-    graded_by = _grading(grading)
-    models.parse(model)
+    chosen, graded_by = _options(Engine, engine, "--engine"), _grading(grading)
     if not sources:
         raise SourceError("no source is named, such as data:aime_2024 or lm_eval:mmlu")
     for source in sources:
@@ -475,13 +469,16 @@ def _grading(text: str) -> Grading:
     """Checked settings of the grader, with a judge that can be asked."""
     from ded import models
 
-    values = params.parse_value(text)
-    if not isinstance(values, dict):
-        raise ParameterError(f"--grading {text}: write a mapping, such as '{{isolation: rlimits}}'")
-    options = params.validated(Grading, values, "--grading")
+    options = _options(Grading, text, "--grading")
     if options.judge:
         models.check(options.judge, engine=options.judge_engine)
     return options
+
+
+def _options(model: type[params.Model], text: str, option: str) -> params.Model:
+    """Checked settings, written as a mapping or by a name alone."""
+    values = params.parse_value(text)
+    return params.validated(model, values if isinstance(values, dict) else {"name": values}, option)
 
 
 # ---- the store ---------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_a_study_scores_with_the_judge_that_its_parameters_name(judge, tiny, mon
 
 def test_who_judges_is_checked_with_the_other_parameters():
     for spec, words in (
-        ("lab:studnt_1", "names no lab model.*nearest: lab:student_1"),
+        ("lab:studnt_1", "names no lab model.*nearest: student_1"),
         ("judge", "model 'judge': a model is written as"),
         ("recorded:traces.jsonl", "recorded traces answer nothing new"),
     ):
