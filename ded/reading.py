@@ -117,14 +117,10 @@ def training_questions(units: Sequence[study.Unit], agreement: pd.DataFrame) -> 
     """Where the training questions come from, how many of them stand in the evaluation too, and, in
     place of recorded teachers' own scores, their agreement (`study.recorded.agreement`)."""
     params = units[0].params
-    lines = [problems.source(params.corpus_source).note()]
     shared = study.recorded.overlaps(units)
-    each = ", ".join(f"{family} {n:.1f}" for family, n in shared.items())
-    of_unit = f"of {params.n_questions} training questions a unit"
-    if shared:
-        lines.append(f"Left out, for they stand in the evaluation too: {each} {of_unit}.")
-    else:
-        lines.append(f"None {of_unit} stands in the evaluation too.")
+    each = ", ".join(f"{family} {n:.1f}" for family, n in shared.items()) or "none"
+    what = f"Of {params.n_questions} training questions a unit left out, for they stand in the"
+    lines = [problems.source(params.corpus_source).note(), f"{what} evaluation too: {each}."]
     if len(agreement):
         shares = agreement.groupby("teacher", sort=False)["agreement"].mean()
         listed = ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2  # of metrics.json: one more when a key changes its meaning or goes, not when one comes
 NO_CODE = (":(exclude)outputs", ":(exclude)README.md")  # what runs write, and what is made of that
-WORK = "DED_RESULTS"  # variable that names the folder to write to, of whoever moves the files then
+WORK = "DED_RESULTS"  # names the folder within the run's to write to, of whoever then moves all
 DPI = 150  # of recorded figures
 
 
@@ -86,7 +86,9 @@ class Recorder:
         self._exploratory = whole.joined(notebook, self.params)
         self.files: set[str] = set()
         self.commit = commit()
-        store.note_run(self._label(), notebook, _plain(self.params))
+        # what the folder of the preset's runs is called: lab, lab+seed=2
+        label = self.params.get("preset", "default") if folder else self.folder.parent.name
+        store.note_run(label, notebook, _plain(self.params))
         self._started = time.time()
         if WORK in os.environ:  # its process is there for this run alone
             self._started = psutil.Process().create_time()
@@ -199,23 +201,17 @@ class Recorder:
 
     def _free(self) -> Path:
         """The folder of this run; ParameterError where a finished one of other parameters lies."""
-        if work := os.environ.get(WORK):
-            return Path(work)
+        if WORK in os.environ:
+            return Path(os.environ[WORK]).parent
         folder = folders.place(self.params | {"out_dir": self._out_dir}, self.notebook)
         if other := folders.taken(folder, self.params):
             raise ParameterError(f"{other}; name another out_dir, or remove that folder")
         return folder
 
-    def _label(self) -> str:
-        """What the folder of the preset's runs is called: lab, lab+seed=2."""
-        if WORK in os.environ:
-            return self.folder.absolute().parents[1].name
-        return self.params.get("preset", "default") if self._out_dir else self.folder.parent.name
-
     def _beside(self) -> Path:
         """Where files are written until the run is complete."""
         if WORK in os.environ:
-            return self.folder
+            return Path(os.environ[WORK])
         self._work = self._work or folders.working(self.folder)
         return Path(self._work.name)
 

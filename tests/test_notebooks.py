@@ -228,7 +228,7 @@ def test_no_cell_takes_the_name_of_a_parameter(notebook):
     [
         ({"n_replicats": 2}, "n_replicates"),
         ({"epochs": "three"}, "epochs"),
-        ({"students": ["lab:studnt_1"]}, "lab:student_1"),
+        ({"students": ["lab:studnt_1"]}, "nearest: student_1"),
     ],
 )
 def test_a_bad_parameter_fails_the_first_cell(tmp_path, changes, message):

@@ -614,7 +614,7 @@ def test_recorded_teachers_are_held_against_their_consensus_and_not_against_a_sc
     assert table["agreement"].tolist() == pytest.approx([5 / 6, 1, 1])
     assert table["correct"].tolist() == pytest.approx([6 / 8, 5 / 8, 4 / 7])
     text = reading.training_questions([alone], table.reset_index())
-    assert "None of 8 training questions a unit stands in the evaluation too." in text
+    assert "left out, for they stand in the evaluation too: none." in text
     assert "was not recorded" in text and "consensus of the 3: ann.jsonl 83" in text
     assert study.recorded.agreement(unit).empty, "one recorded teacher has no consensus"
 
@@ -631,7 +631,8 @@ def test_training_questions_of_traces_that_stand_in_the_evaluation_are_counted(d
     assert len(unit.questions()) == 2 and study.recorded.overlaps([unit]) == {"math": 1}
     lines = reading.training_questions([unit], pd.DataFrame()).splitlines()
     assert lines[0].startswith("org/traces/anna: 3 of 4 questions (75%) have a reference answer")
-    assert lines[1].endswith("evaluation too: math 1.0 of 3 training questions a unit.")
+    assert lines[1].startswith("Of 3 training questions a unit left out")
+    assert lines[1].endswith("evaluation too: math 1.0.")
     with pytest.warns(UserWarning, match=r"tokens .* are <unk>.*% in traces of ben$"):
         study.check(p.model_copy(update={"teachers": ["recorded:org/traces/ben"]}))
 
