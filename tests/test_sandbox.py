@@ -128,6 +128,26 @@ def test_a_cgroup_caps_memory_as_a_whole(box):
     assert "cgroup" in sandbox.memory_bound()
 
 
+@capped
+def test_the_cgroup_of_a_grader_that_was_killed_is_removed_at_the_next_start():
+    start = (
+        "from ded.grading.sandbox import *\nfrom ded.grading import cgroup\n"
+        "box = Sandbox(); box.run('')\n"
+        "print(*cgroup.home()[0].glob(f'ded-{os.getpid()}-*'), flush=True)\n"
+    )
+    killed = "os.kill(os.getpid(), 9)"
+    first = subprocess.run([sys.executable, "-c", start + killed], stdout=subprocess.PIPE)
+    folders = first.stdout.decode().split()
+    assert any(map(os.path.exists, folders))
+    deadline = time.monotonic() + 60
+    while any(map(os.path.exists, folders)) and time.monotonic() < deadline:  # its programs end
+        ended = subprocess.run(
+            [sys.executable, "-c", start + "box.close()"], stdout=subprocess.PIPE
+        )
+        assert ended.returncode == 0 and not any(map(os.path.exists, ended.stdout.decode().split()))
+    assert not any(map(os.path.exists, folders))
+
+
 def test_a_machine_that_lends_no_cgroup_runs_code_and_says_so(monkeypatch):
     monkeypatch.setattr(cgroup, "home", lambda: (None, "no memory cgroup here"))
     assert "no memory cgroup here" in sandbox.memory_bound()

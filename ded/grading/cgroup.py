@@ -64,6 +64,10 @@ def home() -> tuple[Path | None, str]:
     """(where ours may be made, "") or (None, why nowhere). Tried out once."""
     why = ""
     for folder in _candidates():
+        for stale in folder.glob("ded-*-*"):  # of graders that were killed
+            if not os.path.exists(f"/proc/{stale.name.split('-')[1]}"):
+                with suppress(OSError):
+                    stale.rmdir()
         try:
             with closing(Cgroup(folder)) as group:
                 group.killed()  # ValueError where the kernel does not count them
