@@ -7,25 +7,14 @@ command line. The order in which they may import each other stands in pyproject.
 `ded` imports none of them and nothing heavy.
 """
 
-import tomllib
 from pathlib import Path
 
 __version__ = "0.1.0"
-MARK = Path("params", "throughput.yml")  # of a folder that `ded new` made
+MARK = Path("params", "throughput.yml")  # of the repository, and of a folder that `ded new` made
 
 
 def home() -> Path:
     """The repository that the working directory lies in, or the folder that `ded new` made: the
-    nearest folder upwards whose pyproject.toml names `ded`, or that has such params/; the working
-    directory itself where there is none."""
+    nearest folder upwards with such params/; the working directory itself where there is none."""
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / MARK).is_file():
-            return folder
-        try:
-            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-            continue  # another project's broken file is not ours to complain about
-        if project.get("project", {}).get("name") == "ded":
-            return folder
-    return here
+    return next((folder for folder in (here, *here.parents) if (folder / MARK).is_file()), here)

@@ -68,7 +68,6 @@ def write(repo, name, cells):
 
 @pytest.fixture
 def repo(tmp_path):
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     (tmp_path / "params" / "small").mkdir(parents=True)
     (tmp_path / "notebooks").mkdir()
     return tmp_path

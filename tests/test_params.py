@@ -196,8 +196,8 @@ def test_in_ipython_only_the_last_parameters_cell_counts():
 @pytest.fixture
 def repo(tmp_path, monkeypatch):
     """A repository with one notebook and the preset `small`."""
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     (tmp_path / "params" / "small").mkdir(parents=True)
+    (tmp_path / "params" / "throughput.yml").touch()
     (tmp_path / "notebooks").mkdir()
     source = "from __future__ import annotations\n" + "".join(
         f"{key}: int | None = {value!r}  # a = b\n" for key, value in GOOD.items()

@@ -99,7 +99,6 @@ def test_sampling_counts_rows_and_training_steps_with_the_loss(tiny, shown):
 
 def test_the_bar_of_a_notebook_is_that_of_its_jobs(shown, tmp_path, monkeypatch):
     """One batch of jobs after the other, with the time that is left of it."""
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     cell = nbformat.v4.new_code_cell("", metadata={"tags": ["parameters"]})
     (tmp_path / "notebooks").mkdir()
     notebook = tmp_path / "notebooks" / "01_small.ipynb"

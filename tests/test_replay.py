@@ -40,7 +40,6 @@ def claims(table):
 def reference(tmp_path, monkeypatch):
     """A repository with a committed reference of three bases."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "tolerance.yml").write_text(json.dumps(TOLERANCE))
     folder = tmp_path / "outputs" / "reference" / NOTEBOOK

@@ -127,7 +127,6 @@ def recorded(folder, name="01_teacher_selection", claims=(), files=(), **more):
 
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     (tmp_path / "params").mkdir()
     shutil.copy(ROOT / "params" / "reported.yml", tmp_path / "params")
     monkeypatch.chdir(tmp_path)

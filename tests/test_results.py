@@ -123,7 +123,6 @@ recorder.finish()
 
 def test_a_finished_run_of_other_parameters_is_not_written_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     outputs = tmp_path / "outputs"
     started = results.Recorder("", "01_small", PARAMS | {"seed": 9})  # beside the first
     first = record("").folder
@@ -230,7 +229,8 @@ def test_an_unfinished_file_does_not_take_the_old_ones_place(tmp_path):
 def test_where_results_go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "ded"\n')
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "throughput.yml").touch()
     monkeypatch.chdir(tmp_path / "notebooks")
     assert (
         results.Recorder("", "01_small", PARAMS).folder

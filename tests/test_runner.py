@@ -31,7 +31,6 @@ time.sleep(600)
 
 
 def write(repo, source):
-    (repo / "pyproject.toml").write_text('[project]\nname = "ded"\n')
     (repo / "notebooks").mkdir()
     for name in NAMES:
         lines = [f"{key} = {value!r}" for key, value in VALUES.items()]
