@@ -48,7 +48,8 @@ def evaluate(model: str, suite: Suite, *, samples: int = 1, **sampling: Any) -> 
     ballots = defaultdict[tuple, tuple](tuple)
     for family, question, vote in votes[["family", "question", "vote"]].itertuples(index=False):
         ballots[family, question] += (vote,)
-    majorities = pd.Series({key: majority(cast) for key, cast in ballots.items()}, dtype=float)
+    families = [family for family, _ in ballots]
+    majorities = pd.Series(map(majority, ballots.values()), families, dtype=float)
     scores = {
         "n": by_family.size(),
         **by_family[list(VERDICTS)].sum(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,14 +40,12 @@ CHANCE = {"color": "0.25", "linestyle": ":", "linewidth": 1, "zorder": 1}
 
 
 # --- style and canvas -----------------------------------------------------------------------------
-@contextmanager
-def style() -> Iterator[None]:
+def style() -> AbstractContextManager[None]:
     """The house style for what is drawn inside: house.mplstyle."""
     import matplotlib.style
 
     results.show_figures()  # as the import of pyplot does, which is slow
-    with matplotlib.style.context(Path(__file__).with_name("house.mplstyle")):
-        yield
+    return matplotlib.style.context(Path(__file__).with_name("house.mplstyle"))
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -55,21 +53,16 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @wraps(draw)
     def figure(*args: Any, **kwargs: Any) -> Figure:
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
         with style():
             made = draw(*args, **kwargs)
-            lay_out(made)
+            # once: a figure's own engine would lay it out, and draw it, before each file is saved
+            ConstrainedLayoutEngine().execute(made)
             made.get_tightbbox()  # ticks are made on measuring: here, while the style holds
             return made
 
     return figure
-
-
-def lay_out(figure: Figure) -> None:
-    """Gives all that stands in a figure its place. An engine of its own would do so before each
-    drawing, a little differently, and each file that is saved would be drawn twice."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    ConstrainedLayoutEngine().execute(figure)
 
 
 def canvas(

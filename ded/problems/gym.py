@@ -3,7 +3,6 @@
 import json
 import random
 from collections.abc import Iterator
-from functools import partial
 from itertools import count
 
 from ded.errors import near, no_such
@@ -47,16 +46,13 @@ class ReasoningGym(Source):
 
         def make(_: random.Random) -> Candidate:
             entry = next(entries)
-            return entry["question"], partial(self._problem, entry)
+            question, level = entry["question"], entry["metadata"].get("difficulty")
+            level = level if type(level) is int else 0
+            prompt, meta = worded("gym", question, {"task": self.name, "entry": entry})
+            name, answer = f"{self.name}:{content_hash(question):016x}", entry["answer"] or ""
+            return question, lambda: Problem(name, self.name, level, prompt, answer, "gym", meta)
 
         return draw(make, n, split, seed)
-
-    def _problem(self, entry: dict) -> Problem:
-        question, level = entry["question"], entry["metadata"].get("difficulty")
-        level = level if type(level) is int else 0
-        prompt, meta = worded("gym", question, {"task": self.name, "entry": entry})
-        name, answer = f"{self.name}:{content_hash(question):016x}", entry["answer"] or ""
-        return Problem(name, self.name, level, prompt, answer, "gym", meta)
 
     def _entries(self, seed: str) -> Iterator[dict]:
         """Endless entries, as JSON has them: the scorer sees them so too."""

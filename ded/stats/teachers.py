@@ -54,8 +54,7 @@ def top_against_rest(
         names = {"highest": _names(highest), "other": _names(other)}
         halves.append(pd.DataFrame(scored).assign(**names))
     table = pd.concat(halves).sort_index()
-    errors = intervals.error_rate(own)
-    above = _widened(_contrast(table[[OTHER, HIGHEST]], student, cells, own_cells, errors))
+    above = _widened(_contrast(table[[OTHER, HIGHEST]], student, own, value))
     gap = _widened(intervals.pooled(table.reset_index(), "own_scores"))
     p_value = math.nan if gap.problem else gap.p_above()
     parts = [
@@ -95,8 +94,7 @@ def regret(
         names = {column: winners.apply(_names, axis=1) for column, winners in names.items()}
         halves.append(pd.DataFrame(scored).join(pd.DataFrame(names), on="base"))
     table = pd.concat(halves).sort_index()
-    errors = intervals.error_rate(own)
-    interval = _contrast(table[[SMOKE_TEST, HIGHEST]], student, cells, own_cells, errors)
+    interval = _contrast(table[[SMOKE_TEST, HIGHEST]], student, own, value)
     table["value"] = table[SMOKE_TEST] - table[HIGHEST]
     table = table.reset_index()[["base", "replicate", "value", "by_own", "by_smoke_test"]]
     return interval if interval.over == "bases" else _widened(interval), table
@@ -119,7 +117,7 @@ def transfer_regret(student: pd.DataFrame, value: str = "value") -> Interval:
         best = _taught(scored_on, winners)
         others = (of_each.sum(axis=1, skipna=False) - best) / n_others
         halves.append(pd.DataFrame({OWN_BEST: best, OTHERS_BEST: others}))
-    return _widened(_contrast(pd.concat(halves), student, cells, cells))
+    return _widened(_contrast(pd.concat(halves), student, student, value))
 
 
 def without_each(
@@ -203,21 +201,15 @@ def _halves(level: str, *tables: pd.DataFrame) -> Iterator[tuple[list[pd.DataFra
     yield dealt[1], dealt[0]
 
 
-def _contrast(
-    pair: pd.DataFrame,
-    student: pd.DataFrame,
-    cells: pd.DataFrame,
-    own_cells: pd.DataFrame,
-    errors: float = 0.0,
-) -> Interval:
-    """The interval of a pair made of students' scores (and cells), chosen by them and by own scores
-    with this share of grader errors."""
+def _contrast(pair: pd.DataFrame, student: pd.DataFrame, own: pd.DataFrame, value: str) -> Interval:
+    """The interval of a pair made of students' scores, chosen by them and by own scores."""
+    errors = max(intervals.error_rate(own), intervals.error_rate(student))
+    own_cells, cells = _both(own, student, value)
     unscored = ", ".join(own_cells.columns[own_cells.isna().any()])
     missing = "a choice and its score need a replicate (or base) each"
     missing = f"no own score of {unscored} was measured" if unscored else missing
     missing = intervals.missing_scores(cells) or missing
-    made = intervals.contrast(pair, student)
-    return replace(made, error_rate=max(errors, made.error_rate), missing=missing)
+    return replace(intervals.contrast(pair, student), error_rate=errors, missing=missing)
 
 
 def _widened(interval: Interval) -> Interval:

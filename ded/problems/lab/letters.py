@@ -18,11 +18,7 @@ def make(family: str, level: int, rng: random.Random) -> Candidate:
     """A problem of `level` symbols of a family of `OOD`."""
     words = _words(family, level, rng)
     prompt = f"{family} {' '.join(words)}"
-
-    def build() -> Problem:
-        return Problem.made(family, level, prompt, " ".join(solve(family, words)))
-
-    return prompt, build
+    return prompt, lambda: Problem.made(family, level, prompt, " ".join(solve(family, words)))
 
 
 def _words(family: str, level: int, rng: random.Random) -> list[str]:
