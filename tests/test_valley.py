@@ -189,7 +189,7 @@ def test_the_work_of_notebook_05_is_counted(difficulty, rated_prompts):
     work = {}
     for item in plan.workload("05_valley", settings):
         work.setdefault(item.kind, []).append(item)
-    assert [(w.examples, w.checkpoints) for w in work["students trained"]] == [
+    assert [(w.examples, w.loads) for w in work["students trained"]] == [
         ((4 + 16 + 4 * 8) * 2 * 3, 6 * 3)
     ]
     assert [w.prompts for w in work["students scored"]] == [7 * 3 * (6 + 2 * 4) * 2]
