@@ -7,7 +7,12 @@ command line. The order in which they may import each other stands in pyproject.
 `ded` imports none of them and nothing heavy.
 """
 
+import gc
 from pathlib import Path
+
+# Python looks for garbage in cycles at every 700 new objects, of which tables make many and nearly
+# none such: that took a tenth of a notebook's time
+gc.set_threshold(10_000)
 
 __version__ = "0.1.0"
 MARK = Path("params", "throughput.yml")  # of the repository, and of a folder that `ded new` made
