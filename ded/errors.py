@@ -51,6 +51,10 @@ class FolderError(DedError, OSError):
     """A folder that cannot be written to."""
 
 
+class WorkerDiedError(DedError, RuntimeError):
+    """The process that a job was given to has gone."""
+
+
 class JobError(DedError, RuntimeError):
     """A job failed; the message names its arguments, `__cause__` is what it raised."""
 

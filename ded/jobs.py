@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import joblib
 
 from ded import cluster, progress, spent, store, workers
-from ded.errors import JobError
+from ded.errors import JobError, WorkerDiedError
 from ded.options import Cluster
 
 START = 20.0  # seconds that workers take to start, several times as many where cores are busy
@@ -153,7 +153,7 @@ def _shared_job(function: Callable, index: int, n: int, kwargs: dict) -> Any:
     """`_job` in a worker that notebooks share."""
     try:
         return workers.call(_job, function, index, n, kwargs)
-    except workers.WorkerDiedError as error:
+    except WorkerDiedError as error:
         error.add_note(f"job {index + 1} of {n} failed: {function.__name__}: {error}")
         raise
 

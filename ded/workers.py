@@ -26,15 +26,12 @@ from typing import Any
 import cloudpickle
 
 from ded import spent
+from ded.errors import WorkerDiedError
 
 DOOR = "DED_WORKERS"  # variable that names the socket of the shared ones
 LOOK = 0.05  # seconds between two looks
 n_side_by_side = 1  # workers on this machine, this process among them
 SERVE = "import sys; from ded import workers; workers.serve(*sys.argv[1:])"
-
-
-class WorkerDiedError(RuntimeError):
-    """The worker that a job was given to has gone."""
 
 
 def ours() -> dict[str, str]:
