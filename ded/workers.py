@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from multiprocessing.connection import Client, Connection
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import cloudpickle
@@ -79,7 +79,13 @@ def shared(n: int, variables: Mapping[str, str]) -> Iterator[None]:
             processes[place] = subprocess.Popen(command, pass_fds=[door.fileno()], **how)
             processes[place].wait()
 
-    with TemporaryDirectory(prefix="ded-workers-") as folder, socket.socket(socket.AF_UNIX) as door:
+    place_for = (
+        "/tmp" if len(gettempdir()) > 70 else None
+    )  # a socket's path may have some 100 letters
+    with (
+        TemporaryDirectory(prefix="ded-workers-", dir=place_for) as folder,
+        socket.socket(socket.AF_UNIX) as door,
+    ):
         door.bind(f"{folder}/door")
         door.listen()
         threads = [threading.Thread(target=keep, args=[place, door]) for place in range(n)]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -172,6 +173,15 @@ def test_a_shared_worker_has_one_job_at_a_time_of_all_that_ask(shared_workers, t
     assert all("'second'" in line and "'1'" in line for line in second) and len(second) == 9
 
 
+def test_shared_workers_do_not_mind_a_long_name_of_the_folder_for_temporary_files(
+    tmp_path, monkeypatch
+):
+    (tmp_path / ("long" * 25)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 25)))
+    with workers.shared(1, {}):
+        assert Path(os.environ[workers.DOOR]).exists()
+
+
 @pytest.mark.slow
 def test_of_a_shared_worker_that_dies_one_job_is_lost_and_another_comes(shared_workers):
     def dies(i):
@@ -189,10 +199,11 @@ def test_what_a_shared_worker_prints_and_raises_is_seen_where_the_job_came_from(
     shared_workers, capsys
 ):
     def fails(i):
-        print("about to fail")
-        raise ZeroDivisionError("no way")
+        if i == 1:
+            print("about to fail")
+            raise ZeroDivisionError("no way")
 
-    with pytest.raises(jobs.JobError, match=r"job 1 of 2 failed: fails\(i=0\): Zero") as caught:
+    with pytest.raises(jobs.JobError, match=r"job 2 of 2 failed: fails\(i=1\): Zero") as caught:
         jobs.run(fails, [{"i": 0}, {"i": 1}], 2)
     assert "about to fail" in capsys.readouterr().err
     assert "in fails" in "".join(caught.value._render_traceback_())
