@@ -91,9 +91,8 @@ def _finished(
 ) -> Generator[tuple[int, Any, spent.Amounts]]:
     """What the tasks return, as they end; to close it stops those that are under way."""
     if isinstance(n_jobs, Cluster):
-        environment = ENVIRONMENT | workers.ours()
-        environment.pop(workers.DOOR, None)  # of this machine
         names = [f"job {i + 1} of {n}" for _, (_, i, n, _), _ in tasks]
+        environment = ENVIRONMENT | workers.ours()
         return cluster.run(n_jobs, dict(zip(names, tasks, strict=True)), environment)
     how: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1}
     how["n_jobs"] = n_workers = min(count(n_jobs), len(tasks))

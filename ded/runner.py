@@ -165,7 +165,7 @@ def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) ->
             attempt(run)
         return
     # what has the most stages to go through one after the other would be the last to end
-    by_stages = sorted(runs, key=lambda run: -run.notebook.read_text().count("record.stage("))
+    by_stages = sorted(runs, key=lambda run: -_n_stages(run))
     with workers.shared(n_cores, jobs.ENVIRONMENT), ThreadPoolExecutor(at_a_time) as pool:
         attempts = [pool.submit(attempt, run) for run in by_stages]
         try:
@@ -181,6 +181,10 @@ def _each(attempt: Callable[[Run], None], runs: list[Run], side_by_side: int) ->
             raise
         finally:
             _interrupted.clear()
+
+
+def _n_stages(run: Run) -> int:
+    return run.notebook.read_text(encoding="utf-8").count("record.stage(")
 
 
 def _kernel_class(variables: dict[str, str]) -> type:

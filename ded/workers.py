@@ -35,8 +35,10 @@ SERVE = "import sys; from ded import workers; workers.serve(*sys.argv[1:])"
 
 
 def ours() -> dict[str, str]:
-    """The environment's variables that are ded's."""
-    return {name: value for name, value in os.environ.items() if name.startswith("DED_")}
+    """The environment's variables that are ded's and hold for a worker as they do here."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("DED_")}
+    variables.pop(DOOR, None)  # a worker asks no other
+    return variables
 
 
 def start(parent: int, n: int, variables: Mapping[str, str]) -> None:
@@ -147,7 +149,7 @@ def _answer(client: Connection) -> None:
     client.send_bytes(b"taken")
     for name in ours():
         del os.environ[name]
-    os.environ.update({name: value for name, value in variables.items() if name != DOOR})
+    os.environ.update(variables)
     done = threading.Event()
 
     def watch() -> None:
